@@ -1,0 +1,73 @@
+"""What a media track carries once its packets are joined: encoded frames and gaps.
+
+Times called ``capture_s`` are Unix seconds on the server's clock at which the sample was
+captured, derived from the sender's RTCP sender reports (RFC 3550 6.4.1), so that audio and
+video of one interview are comparable with each other.
+"""
+
+import enum
+from dataclasses import dataclass
+from typing import Protocol
+
+
+class Codec(enum.StrEnum):
+    VP8 = "VP8"
+    H264 = "H264"
+    OPUS = "opus"
+
+
+class TrackName(enum.StrEnum):
+    CAMERA = "camera"
+    MICROPHONE = "microphone"
+
+
+#: RTP clock rate of each codec in Hz (RFC 7741 4.1, RFC 6184 8.1, RFC 7587 4.1).
+CLOCK_RATE = {Codec.VP8: 90_000, Codec.H264: 90_000, Codec.OPUS: 48_000}
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedFrame:
+    """One whole encoded frame, in decoding order, never decoded by the media process.
+
+    ``payload`` is a VP8 frame (RFC 6386), an H.264 access unit whose NAL units each have a
+    four-byte big-endian length before them (ISO/IEC 14496-15; parameter sets stay in band),
+    or one Opus packet (RFC 6716).
+    """
+
+    track: TrackName
+    codec: Codec
+    payload: bytes
+    capture_s: float
+    keyframe: bool
+    #: Unix seconds at which the frame's last packet arrived.
+    arrived_s: float
+    #: False when no later frame needs this one (H.264 nal_ref_idc 0, VP8 upper temporal layer).
+    reference: bool = True
+
+
+class GapCause(enum.StrEnum):
+    PACKETS_LOST = "packets-lost"
+    QUEUE_FULL = "queue-full"
+    DISCONNECTED = "disconnected"
+    SERVER_RESTART = "server-restart"
+    WRITE_FAILED = "write-failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A span of a track that is missing for good, in the track's own ``capture_s`` time."""
+
+    track: TrackName
+    start_s: float
+    end_s: float
+    cause: GapCause
+    #: Packets or frames known to be missing; 0 when unknown.
+    lost: int = 0
+
+
+class FrameSink(Protocol):
+    """A subscriber of whole frames (the recorder, the analysis). Neither call may block."""
+
+    def on_frame(self, frame: EncodedFrame) -> None: ...
+
+    def on_gap(self, gap: Gap) -> None: ...

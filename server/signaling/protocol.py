@@ -1,0 +1,158 @@
+"""The WebSocket protocol's messages, version 1, as `docs/protocol.md` tells them.
+
+Every message is one JSON object whose ``type`` names it. A client's first message is
+``hello``; the server answers ``welcome`` or ``error`` and closes. Unknown fields are
+ignored, unknown types are refused with ``bad-message``.
+"""
+
+import enum
+
+import msgspec
+
+from server.core.indicators import Alert, Indicator
+
+PROTOCOL_VERSION = 1
+
+
+class Role(enum.StrEnum):
+    CANDIDATE = "candidate"  #: publishes into one interview
+    OBSERVER = "observer"  #: watches one interview live
+    RECRUITER = "recruiter"  #: watches, replays and manages the links of one interview
+    OWNER = "owner"  #: creates interviews, sees all of them; the link printed by `serve`
+
+
+class ErrorId(enum.StrEnum):
+    """Stable error ids: clients may depend on them, texts may change."""
+
+    BAD_MESSAGE = "bad-message"
+    BAD_SDP = "bad-sdp"
+    UNSUPPORTED_VERSION = "unsupported-version"
+    NO_COMMON_CODEC = "no-common-codec"
+    TOKEN_MISSING = "token-missing"
+    TOKEN_INVALID = "token-invalid"
+    TOKEN_EXPIRED = "token-expired"
+    TOKEN_REVOKED = "token-revoked"
+    FORBIDDEN = "forbidden"
+    NOT_FOUND = "not-found"
+    TOO_LARGE = "too-large"
+    TOO_MANY_REQUESTS = "too-many-requests"
+    CONSENT_MISSING = "consent-missing"
+    SERVER_BUSY = "server-busy"
+    INTERNAL = "internal"
+
+
+class _Message(msgspec.Struct, frozen=True, tag_field="type"):
+    pass
+
+
+# ---- client to server -------------------------------------------------------------------
+
+
+class Hello(_Message, tag="hello"):
+    version: int
+    token: str
+
+
+class Publish(_Message, tag="publish"):
+    """Candidate: here is my camera and microphone. `consent` must be true."""
+
+    sdp: str
+    consent: bool
+
+
+class Watch(_Message, tag="watch"):
+    """Observer or recruiter: send me the live picture and sound."""
+
+    sdp: str
+
+
+class Leave(_Message, tag="leave"):
+    """Candidate: I end my part; the recording is closed. Observer: stop sending to me."""
+
+
+class Ping(_Message, tag="ping"):
+    id: int
+
+
+# ---- server to client -------------------------------------------------------------------
+
+
+class InterviewInfo(msgspec.Struct, frozen=True):
+    id: str
+    title: str
+
+
+class InterviewState(enum.StrEnum):
+    WAITING = "waiting"  #: nobody has joined yet
+    LIVE = "live"
+    INTERRUPTED = "interrupted"  #: the candidate's connection is lost, the link still works
+    ENDED = "ended"  #: the candidate has left
+
+
+class Welcome(_Message, tag="welcome"):
+    version: int
+    role: Role
+    interview: InterviewInfo
+    state: InterviewState
+    server_time_s: float
+
+
+class Answer(_Message, tag="answer"):
+    """The answer to `publish` or `watch`."""
+
+    sdp: str
+
+
+class StateChanged(_Message, tag="state"):
+    state: InterviewState
+    #: Unix seconds when the first media of this interview arrived; None before.
+    started_s: float | None = None
+
+
+class RecordingState(_Message, tag="recording"):
+    """To everyone: whether what is sent is being recorded right now."""
+
+    active: bool
+
+
+class Indicators(_Message, tag="indicators"):
+    """To observers and recruiters only."""
+
+    values: tuple[Indicator, ...]
+
+
+class AlertChanged(_Message, tag="alert"):
+    """To observers and recruiters only."""
+
+    alert: Alert
+
+
+class Replaced(_Message, tag="replaced"):
+    """To a candidate whose link was opened again elsewhere: the newer one goes on."""
+
+
+class Pong(_Message, tag="pong"):
+    id: int
+    server_time_s: float
+
+
+class Error(_Message, tag="error"):
+    """`fatal`: the server closes the socket after it."""
+
+    id: ErrorId
+    message: str
+    fatal: bool = False
+
+
+ClientMessage = Hello | Publish | Watch | Leave | Ping
+ServerMessage = (
+    Welcome
+    | Answer
+    | StateChanged
+    | RecordingState
+    | Indicators
+    | AlertChanged
+    | Replaced
+    | Pong
+    | Error
+)
