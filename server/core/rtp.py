@@ -1,0 +1,70 @@
+"""RTP packets as bytes: header fields by `struct`, rewritten in place of being parsed (RFC 3550 5.1)."""
+
+import struct
+
+HEADER_LENGTH = 12
+_HEADER = struct.Struct("!BBHII")
+_EXTENSION = struct.Struct("!HH")
+
+#: (first byte, marker and payload type, sequence number, timestamp, SSRC)
+unpack_header = _HEADER.unpack_from
+pack_header = _HEADER.pack
+
+#: RFC 5761 4: payload types 64-95 with the marker bit are RTCP when multiplexed.
+_RTCP_TYPES = range(192, 224)
+
+
+def is_rtcp(data: bytes) -> bool:
+    """Whether a multiplexed packet is RTCP; needs at least two bytes (RFC 5761 4)."""
+    return data[1] in _RTCP_TYPES
+
+
+def payload_span(data: bytes) -> tuple[int, int]:
+    """Where the payload starts and ends, past CSRCs and extension, before padding.
+
+    Raises `ValueError` when the packet is shorter than its own header says.
+    """
+    size = len(data)
+    if size < HEADER_LENGTH:
+        raise ValueError("RTP packet shorter than its fixed header")
+    first = data[0]
+    if first == 0x80:  # the usual packet: version 2, no padding, extension or CSRC
+        return HEADER_LENGTH, size
+    if first >> 6 != 2:
+        raise ValueError("RTP version is not 2")
+    start = HEADER_LENGTH + 4 * (first & 0x0F)
+    if first & 0x10:
+        if size < start + 4:
+            raise ValueError("RTP header extension is truncated")
+        start += 4 + 4 * _EXTENSION.unpack_from(data, start)[1]
+    end = size
+    if first & 0x20:
+        end -= data[-1]
+        if data[-1] == 0:
+            raise ValueError("RTP padding of length zero")
+    if start > end:
+        raise ValueError("RTP payload is truncated")
+    return start, end
+
+
+class Unwrapper:
+    """Extends a wrapping counter of `bits` to one that never wraps, near the last value seen."""
+
+    __slots__ = ("_half", "_last", "_size")
+
+    def __init__(self, bits: int) -> None:
+        self._size = 1 << bits
+        self._half = self._size >> 1
+        self._last: int | None = None
+
+    def unwrap(self, value: int) -> int:
+        last = self._last
+        if last is None:
+            # One turn up, so that what was sent just before the first packet stays positive.
+            self._last = value + self._size
+            return self._last
+        delta = (value - last) % self._size
+        if delta >= self._half:
+            return last + delta - self._size
+        self._last = last + delta
+        return self._last

@@ -1,0 +1,122 @@
+"""DTLS-SRTP by aiortc: the one file that touches its private names (contract: test_dtls.py).
+
+aiortc's `RTCDtlsTransport` runs the handshake over a stand-in for its ICE transport and
+leaves two libsrtp sessions behind; packets never pass through aiortc.
+"""
+
+import asyncio
+import enum
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pylibsrtp
+from aiortc.rtcdtlstransport import (
+    RTCCertificate,
+    RTCDtlsFingerprint,
+    RTCDtlsParameters,
+    RTCDtlsTransport,
+)
+
+#: What `unprotect` raises for a forged, replayed or foreign packet, `protect` for an oversized one.
+SrtpError = (pylibsrtp.Error, ValueError)
+#: A handshake needs a few flights; more waiting datagrams are noise and are dropped.
+MAX_WAITING_DATAGRAMS = 32
+
+
+class DtlsError(Exception):
+    """The handshake failed: the peer's certificate, its fingerprint or its SRTP profiles."""
+
+
+class DtlsRole(enum.StrEnum):
+    SERVER = "server"
+    CLIENT = "client"
+
+
+class Certificate:
+    """A self-signed certificate, made once per process and shared by all its sessions."""
+
+    def __init__(self) -> None:
+        self.rtc = RTCCertificate.generateCertificate()
+        self.fingerprint = next(
+            f"{each.algorithm} {each.value}"
+            for each in self.rtc.getFingerprints()
+            if each.algorithm == "sha-256"
+        )
+
+
+class _IceStandIn:
+    """What `RTCDtlsTransport` needs of an `RTCIceTransport`: a pipe for datagrams."""
+
+    state = "completed"
+
+    def __init__(self, role: str, send: Callable[[bytes], None]) -> None:
+        self.role = role
+        self._send_datagram = send
+        self._waiting: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self._closed = False
+
+    def feed(self, data: bytes) -> None:
+        if self._waiting.qsize() < MAX_WAITING_DATAGRAMS:
+            self._waiting.put_nowait(data)
+
+    def close(self) -> None:
+        self._closed = True
+        self._waiting.put_nowait(None)
+
+    async def _recv(self) -> bytes:
+        data = None if self._closed else await self._waiting.get()
+        if data is None:
+            raise ConnectionError("the transport is closed")
+        return data
+
+    async def _send(self, data: bytes) -> None:
+        self._send_datagram(data)
+
+
+class DtlsSession:
+    """One DTLS association and, once `handshake` has returned, its SRTP keys.
+
+    `feed` takes the peer's DTLS datagrams; `send` is called with ours. `on_closed` is
+    called once if the peer ends the association.
+    """
+
+    def __init__(
+        self,
+        certificate: Certificate,
+        role: DtlsRole,
+        send: Callable[[bytes], None],
+        on_closed: Callable[[], None] = lambda: None,
+    ) -> None:
+        ice_role = "controlled" if role is DtlsRole.SERVER else "controlling"
+        self._pipe = _IceStandIn(ice_role, send)
+        self._on_closed = on_closed
+        stand_in: Any = self._pipe
+        self._dtls = RTCDtlsTransport(stand_in, [certificate.rtc])
+        self._dtls._set_role(role.value)
+        self._dtls.on("statechange", self._state_changed)
+        self.feed = self._pipe.feed
+
+    async def handshake(self, fingerprints: Sequence[tuple[str, str]]) -> None:
+        """Runs the handshake; afterwards the four SRTP functions below exist.
+
+        `fingerprints`: (algorithm, value) as in the peer's SDP. Raises `DtlsError`.
+        """
+        remote = RTCDtlsParameters([RTCDtlsFingerprint(*each) for each in fingerprints])
+        await self._dtls.start(remote)
+        if self._dtls.state != "connected":
+            raise DtlsError("the DTLS handshake failed")
+        receiving, sending = self._dtls._rx_srtp, self._dtls._tx_srtp
+        self.unprotect: Callable[[bytes], bytes] = receiving.unprotect
+        self.unprotect_rtcp: Callable[[bytes], bytes] = receiving.unprotect_rtcp
+        self.protect: Callable[[bytes], bytes] = sending.protect
+        self.protect_rtcp: Callable[[bytes], bytes] = sending.protect_rtcp
+
+    async def close(self) -> None:
+        """Sends close_notify where there is an association; idempotent."""
+        self._dtls.remove_all_listeners()
+        await self._dtls.stop()
+        self._pipe.close()
+
+    def _state_changed(self) -> None:
+        if self._dtls.state == "closed":
+            self._on_closed()

@@ -1,0 +1,9 @@
+"""What can be wrong with what a peer sent: each message is for the person at that end."""
+
+
+class SdpError(ValueError):
+    """The session description cannot be used; the message says which line and why."""
+
+
+class NoCommonCodec(SdpError):
+    """The offer has no audio or video codec that this server forwards and records."""

@@ -1,0 +1,69 @@
+"""Which packets to ask for again, and when (RFC 4585 6.2.1). Pure: time is an argument."""
+
+from collections.abc import Iterator
+
+#: A reordered packet usually comes within this; asking sooner wastes the peer's bandwidth.
+REORDER_WAIT_S = 0.005
+#: Ask again after this at the earliest, and no sooner than the round trip allows.
+MIN_RETRY_S = 0.04
+#: Without a measured round trip: a typical home connection.
+DEFAULT_ROUND_TRIP_S = 0.1
+MAX_TRIES = 10
+#: A gap wider than this is a restart or an outage: a keyframe mends it, not repair.
+MAX_MISSING = 512
+
+
+class NackTracker:
+    """The holes in one incoming stream of extended sequence numbers."""
+
+    def __init__(self) -> None:
+        self._missing: dict[int, tuple[int, float]] = {}  # seqno -> (tries, next time)
+        self._highest: int | None = None
+        self.requested = 0
+
+    def __bool__(self) -> bool:
+        return bool(self._missing)
+
+    def packet_received(self, seqno: int, now: float) -> None:
+        """Every packet, in the order of arrival; `seqno` extended."""
+        highest = self._highest
+        if highest is None:
+            self._highest = seqno
+        elif seqno == highest + 1:
+            self._highest = seqno
+        elif seqno > highest:
+            self._highest = seqno
+            if seqno - highest > MAX_MISSING:
+                self._missing.clear()
+            else:
+                for missing in range(highest + 1, seqno):
+                    self._missing[missing] = (0, now + REORDER_WAIT_S)
+                self._shed()
+        elif self._missing:
+            self._missing.pop(seqno, None)
+
+    def forget_before(self, seqno: int) -> None:
+        """Packets nobody waits for any more."""
+        for missing in [each for each in self._missing if each < seqno]:
+            del self._missing[missing]
+
+    def due(self, now: float, round_trip_s: float | None) -> list[int]:
+        """The sequence numbers to ask for now, ascending."""
+        retry = max(MIN_RETRY_S, 1.2 * (round_trip_s or DEFAULT_ROUND_TRIP_S))
+        due = list(self._take_due(now, retry))
+        self.requested += len(due)
+        return sorted(due)
+
+    def _take_due(self, now: float, retry_s: float) -> Iterator[int]:
+        for seqno, (tries, next_time) in list(self._missing.items()):
+            if next_time > now:
+                continue
+            if tries == MAX_TRIES:
+                del self._missing[seqno]
+                continue
+            self._missing[seqno] = (tries + 1, now + retry_s)
+            yield seqno
+
+    def _shed(self) -> None:
+        while len(self._missing) > MAX_MISSING:
+            del self._missing[next(iter(self._missing))]

@@ -1,0 +1,303 @@
+"""Session descriptions: a peer's offer parsed, the answer written (RFC 8866, 9429, 8839).
+
+Only what an ICE-lite, BUNDLE-only, RTP-only server needs is read; everything else in an
+offer is passed over, and media sections that cannot be served are refused with port zero.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from server.core.frames import CLOCK_RATE, Codec
+from server.media.errors import NoCommonCodec, SdpError
+
+MAX_SDP_LENGTH = 65_536
+#: A browser offers three sections for camera, microphone and screen; more is an attack.
+MAX_SECTIONS = 16
+
+#: H.264 profiles in the order we like them: constrained baseline plays everywhere
+#: (RFC 6184 8.1, profile-level-id without its level).
+_H264_PROFILES = ("42e0", "4200", "4d00", "6400", "640c")
+
+
+@dataclass(slots=True)
+class RtpFormat:
+    """One payload type of a media section."""
+
+    payload_type: int
+    encoding: str
+    clock_rate: int
+    fmtp: dict[str, str] = field(default_factory=dict)
+    feedback: set[str] = field(default_factory=set)
+
+    @property
+    def codec(self) -> Codec | None:
+        """The codec we can forward, or None."""
+        codec = _CODECS.get(self.encoding)
+        if codec is None or CLOCK_RATE[codec] != self.clock_rate:
+            return None
+        # RFC 6184 6.3: mode 1 allows fragmentation units, which every browser sends.
+        if codec is Codec.H264 and self.fmtp.get("packetization-mode") != "1":
+            return None
+        return codec
+
+
+_CODECS = {"vp8": Codec.VP8, "h264": Codec.H264, "opus": Codec.OPUS}
+
+
+@dataclass(slots=True)
+class MediaSection:
+    kind: str
+    profile: str
+    port: int
+    formats: dict[int, RtpFormat]
+    mid: str | None = None
+    direction: str = "sendrecv"
+    rtcp_mux: bool = False
+    ice_ufrag: str | None = None
+    ice_pwd: str | None = None
+    fingerprints: list[tuple[str, str]] = field(default_factory=list)
+    setup: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    sections: tuple[MediaSection, ...]
+    bundle: tuple[str, ...]
+
+    @property
+    def transport(self) -> MediaSection:
+        """The section whose transport carries the whole bundle (RFC 9143 7.3)."""
+        return next(section for section in self.sections if section.mid == self.bundle[0])
+
+
+def parse_offer(text: str) -> Offer:
+    """Parses an offer. Raises `SdpError` naming the line at fault."""
+    if len(text) > MAX_SDP_LENGTH:
+        raise SdpError(f"session description is longer than {MAX_SDP_LENGTH} characters")
+    lines = text.splitlines()
+    if not lines or lines[0].strip() != "v=0":
+        raise SdpError("session description must begin with v=0")
+    session = MediaSection("session", "", 0, {})
+    sections: list[MediaSection] = []
+    bundle: tuple[str, ...] = ()
+    for number, line in enumerate(lines, 1):
+        try:
+            if line.startswith("m="):
+                if len(sections) == MAX_SECTIONS:
+                    raise ValueError(f"more than {MAX_SECTIONS} media sections")
+                sections.append(_parse_media_line(line[2:]))
+            elif line.startswith("a=group:BUNDLE"):
+                bundle = bundle or tuple(line.split()[1:])
+            elif line.startswith("a="):
+                name, _, value = line[2:].partition(":")
+                _read_attribute(sections[-1] if sections else session, name, value.strip())
+        except (ValueError, KeyError) as error:
+            raise SdpError(f"line {number} of the session description: {error}") from error
+    _inherit(session, sections)
+    _check(sections, bundle)
+    return Offer(tuple(sections), bundle)
+
+
+def _parse_media_line(value: str) -> MediaSection:
+    kind, port, profile, *formats = value.split()
+    section = MediaSection(kind, profile, int(port.partition("/")[0]), {})
+    if "RTP/" in profile:
+        for text in formats:
+            payload_type = int(text)
+            if not 0 <= payload_type <= 127:
+                raise ValueError(f"payload type {payload_type} is not within 0..127")
+            section.formats[payload_type] = RtpFormat(payload_type, "", 0)
+    return section
+
+
+def _read_attribute(section: MediaSection, name: str, value: str) -> None:
+    match name:
+        case "mid":
+            if not re.fullmatch(r"[\x21-\x7e]{1,64}", value):
+                raise ValueError("mid is not a token")
+            section.mid = value
+        case "sendrecv" | "sendonly" | "recvonly" | "inactive":
+            section.direction = name
+        case "rtcp-mux":
+            section.rtcp_mux = True
+        case "ice-ufrag":
+            section.ice_ufrag = value
+        case "ice-pwd":
+            section.ice_pwd = value
+        case "fingerprint":
+            algorithm, digest = value.split()
+            section.fingerprints.append((algorithm.lower(), digest))
+        case "setup":
+            section.setup = value
+        case "rtpmap" | "fmtp" | "rtcp-fb":
+            _read_format(section, name, value)
+
+
+def _read_format(section: MediaSection, name: str, value: str) -> None:
+    payload_type, _, rest = value.partition(" ")
+    if name == "rtcp-fb" and payload_type == "*":
+        for each in section.formats.values():
+            each.feedback.add(rest)
+        return
+    target = section.formats.get(int(payload_type))
+    if target is None:
+        return
+    if name == "rtpmap":
+        encoding, clock_rate = rest.split("/")[:2]
+        target.encoding, target.clock_rate = encoding.lower(), int(clock_rate)
+    elif name == "rtcp-fb":
+        target.feedback.add(rest)
+    else:
+        for parameter in rest.split(";"):
+            key, _, setting = parameter.strip().partition("=")
+            target.fmtp[key.lower()] = setting
+
+
+def _inherit(session: MediaSection, sections: list[MediaSection]) -> None:
+    """Session-level ICE and DTLS attributes hold for sections without their own."""
+    for section in sections:
+        section.ice_ufrag = section.ice_ufrag or session.ice_ufrag
+        section.ice_pwd = section.ice_pwd or session.ice_pwd
+        section.fingerprints = section.fingerprints or session.fingerprints
+        section.setup = section.setup or session.setup
+
+
+def _check(sections: list[MediaSection], bundle: tuple[str, ...]) -> None:
+    if not sections:
+        raise SdpError("session description has no media section")
+    mids = [section.mid for section in sections]
+    if None in mids or len(set(mids)) != len(mids):
+        raise SdpError("each media section needs a mid of its own (RFC 9143)")
+    if not bundle or any(mid not in mids for mid in bundle):
+        raise SdpError("the offer must bundle its media sections (a=group:BUNDLE, RFC 9143)")
+    carrier = sections[mids.index(bundle[0])]
+    if not carrier.ice_ufrag or not carrier.ice_pwd:
+        raise SdpError("a=ice-ufrag or a=ice-pwd is missing")
+    if not any(algorithm.startswith("sha-") for algorithm, _ in carrier.fingerprints):
+        raise SdpError("a=fingerprint is missing")
+    if carrier.setup not in ("actpass", "active"):
+        raise SdpError("a=setup must be actpass or active: this server is the DTLS server")
+
+
+# ---- negotiation ------------------------------------------------------------------------
+
+
+def choose_formats(
+    section: MediaSection, preference: Sequence[Codec], *, every: bool
+) -> list[RtpFormat]:
+    """The section's formats that we serve, best first: one, or one for `every` codec."""
+    chosen: list[RtpFormat] = []
+    for codec in preference:
+        candidates = [each for each in section.formats.values() if each.codec is codec]
+        if codec is Codec.H264:
+            candidates.sort(key=_h264_rank)
+        chosen += candidates[:1]
+    return chosen if every else chosen[:1]
+
+
+def _h264_rank(rtp_format: RtpFormat) -> int:
+    profile = rtp_format.fmtp.get("profile-level-id", "42000a").lower()[:4]
+    return _H264_PROFILES.index(profile) if profile in _H264_PROFILES else len(_H264_PROFILES)
+
+
+@dataclass(frozen=True, slots=True)
+class Transport:
+    """Our side of the bundle's transport."""
+
+    ufrag: str
+    pwd: str
+    fingerprint: str  #: "sha-256 AB:CD:..."
+    addresses: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerSection:
+    """How one offered section is answered; no formats: refused."""
+
+    offered: MediaSection
+    formats: tuple[RtpFormat, ...] = ()
+    direction: str = "inactive"
+    ssrc: int | None = None
+    stream: str = ""
+
+
+#: Feedback we act on; an answer may only repeat what was offered (RFC 4585 4.2).
+_FEEDBACK = ("nack", "nack pli", "ccm fir", "goog-remb")
+
+
+def write_answer(session_id: int, transport: Transport, sections: Sequence[AnswerSection]) -> str:
+    """The answer's text. Raises `NoCommonCodec` when no section is accepted."""
+    accepted = [section for section in sections if section.formats]
+    if not accepted:
+        raise NoCommonCodec(
+            "the offer has no codec in common with this server: it takes H.264 "
+            "(packetization-mode=1) or VP8 for video, Opus for audio"
+        )
+    lines = [
+        "v=0",
+        f"o=- {session_id} 1 IN IP4 0.0.0.0",
+        "s=-",
+        "t=0 0",
+        "a=group:BUNDLE " + " ".join(str(section.offered.mid) for section in accepted),
+        "a=ice-lite",
+        "a=msid-semantic: WMS *",
+    ]
+    for section in sections:
+        lines += _section_lines(section, transport)
+    return "\r\n".join(lines) + "\r\n"
+
+
+def _section_lines(section: AnswerSection, transport: Transport) -> list[str]:
+    offered = section.offered
+    if not section.formats:
+        formats = " ".join(map(str, offered.formats)) or "0"
+        return [
+            f"m={offered.kind} 0 {offered.profile} {formats}",
+            "c=IN IP4 0.0.0.0",
+            f"a=mid:{offered.mid}",
+            "a=inactive",
+        ]
+    payload_types = " ".join(str(each.payload_type) for each in section.formats)
+    lines = [
+        f"m={offered.kind} 9 {offered.profile} {payload_types}",
+        "c=IN IP4 0.0.0.0",
+        f"a=mid:{offered.mid}",
+        f"a={section.direction}",
+        "a=rtcp-mux",
+        "a=rtcp-rsize",
+        f"a=ice-ufrag:{transport.ufrag}",
+        f"a=ice-pwd:{transport.pwd}",
+        f"a=fingerprint:{transport.fingerprint}",
+        "a=setup:passive",
+    ]
+    for each in section.formats:
+        lines += _format_lines(each, offered.kind)
+    if section.ssrc is not None:
+        lines += [
+            f"a=msid:{section.stream} {section.stream}-{offered.kind}",
+            f"a=ssrc:{section.ssrc} cname:{section.stream}",
+            f"a=ssrc:{section.ssrc} msid:{section.stream} {section.stream}-{offered.kind}",
+        ]
+    lines += [_candidate(index, *each) for index, each in enumerate(transport.addresses, 1)]
+    return [*lines, "a=end-of-candidates"]
+
+
+def _format_lines(rtp_format: RtpFormat, kind: str) -> list[str]:
+    payload_type = rtp_format.payload_type
+    channels = "/2" if kind == "audio" else ""
+    name = rtp_format.codec
+    lines = [f"a=rtpmap:{payload_type} {name}/{rtp_format.clock_rate}{channels}"]
+    if rtp_format.fmtp:
+        settings = ";".join(f"{k}={v}" if v else k for k, v in rtp_format.fmtp.items())
+        lines.append(f"a=fmtp:{payload_type} {settings}")
+    lines += [
+        f"a=rtcp-fb:{payload_type} {each}" for each in _FEEDBACK if each in rtp_format.feedback
+    ]
+    return lines
+
+
+def _candidate(index: int, host: str, port: int) -> str:
+    # RFC 8445 5.1.2.1: host candidates, preferred in the order given.
+    priority = (126 << 24) + ((65536 - index) << 8) + 255
+    return f"a=candidate:{index} 1 udp {priority} {host} {port} typ host"

@@ -1,0 +1,117 @@
+"""One UDP port for every peer of the process: who is this datagram for? (RFC 7983 7)
+
+STUN is routed by our half of its user name; everything else by the sender's address, which
+only an authenticated check can bind to a peer. Datagrams from anywhere else are counted and
+dropped, so an unauthenticated sender gets no answer at all.
+"""
+
+import asyncio
+import logging
+from typing import Protocol
+
+from aioice import stun
+
+from server.media.ice import Address, local_ufrag, parse_binding_request
+
+log = logging.getLogger(__name__)
+
+#: Bytes the socket may hold back before packets are dropped: about a second of one observer.
+MAX_SEND_BUFFER = 1 << 20
+#: Addresses kept per peer: a browser tries a handful of pairs and stays with one.
+MAX_ADDRESSES = 8
+#: Asked of the kernel; hundreds of publishers send their keyframes in bursts.
+SOCKET_BUFFER = 4 << 20
+
+
+class Session(Protocol):
+    """A peer's transport as the port sees it."""
+
+    ufrag: str
+
+    def check_received(self, request: stun.Message, address: Address) -> bool: ...
+
+    def dtls_received(self, data: bytes) -> None: ...
+
+    def rtp_received(self, data: bytes) -> None: ...
+
+
+class UdpPort(asyncio.DatagramProtocol):
+    """The socket, its routes, and counters of what was not let in."""
+
+    def __init__(self) -> None:
+        self._transport: asyncio.DatagramTransport | None = None
+        self._by_ufrag: dict[str, Session] = {}
+        self._by_address: dict[Address, Session] = {}
+        self._addresses: dict[str, list[Address]] = {}
+        self.datagrams_in = 0
+        self.datagrams_out = 0
+        self.refused = 0
+        self.dropped_out = 0
+
+    def add(self, session: Session) -> None:
+        self._by_ufrag[session.ufrag] = session
+        self._addresses[session.ufrag] = []
+
+    def remove(self, session: Session) -> None:
+        self._by_ufrag.pop(session.ufrag, None)
+        for address in self._addresses.pop(session.ufrag, ()):
+            if self._by_address.get(address) is session:
+                del self._by_address[address]
+
+    def send(self, data: bytes, address: Address) -> bool:
+        """Sends at once, or drops where the socket cannot keep up; says which."""
+        transport = self._transport
+        if transport is None or transport.get_write_buffer_size() > MAX_SEND_BUFFER:
+            self.dropped_out += 1
+            return False
+        self.datagrams_out += 1
+        transport.sendto(data, address)
+        return True
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+            self._transport = None
+
+    # ---- asyncio.DatagramProtocol
+
+    def connection_made(self, transport: asyncio.DatagramTransport) -> None:  # type: ignore[override]
+        self._transport = transport
+
+    def datagram_received(self, data: bytes, address: Address) -> None:  # type: ignore[override]
+        self.datagrams_in += 1
+        session = self._by_address.get(address)
+        first = data[0] if data else 255
+        try:
+            if first < 4:
+                self._stun_received(data, address)
+            elif session is None or len(data) < 12:
+                self.refused += 1
+            elif 127 < first < 192:
+                session.rtp_received(data)
+            elif 19 < first < 64:
+                session.dtls_received(data)
+            else:
+                self.refused += 1
+        except Exception:
+            # The root of the packet path: one peer's packet must not end everyone's.
+            log.exception("a datagram could not be handled")
+
+    def error_received(self, exc: Exception) -> None:
+        # ICMP unreachable and the like: the peer's silence tells the same.
+        log.debug("udp: %s", exc)
+
+    def _stun_received(self, data: bytes, address: Address) -> None:
+        request = parse_binding_request(data)
+        session = self._by_ufrag.get(local_ufrag(request)) if request is not None else None
+        if request is None or session is None or not session.check_received(request, address):
+            self.refused += 1
+            return
+        known = self._addresses[session.ufrag]
+        if self._by_address.get(address) is not session:
+            self._by_address[address] = session
+            known.append(address)
+            if len(known) > MAX_ADDRESSES:
+                stale = known.pop(0)
+                if self._by_address.get(stale) is session:
+                    del self._by_address[stale]
