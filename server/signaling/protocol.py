@@ -10,15 +10,9 @@ import enum
 import msgspec
 
 from server.core.indicators import Alert, Indicator
+from server.core.interviews import InterviewState, Role
 
 PROTOCOL_VERSION = 1
-
-
-class Role(enum.StrEnum):
-    CANDIDATE = "candidate"  #: publishes into one interview
-    OBSERVER = "observer"  #: watches one interview live
-    RECRUITER = "recruiter"  #: watches, replays and manages the links of one interview
-    OWNER = "owner"  #: creates interviews, sees all of them; the link printed by `serve`
 
 
 class ErrorId(enum.StrEnum):
@@ -28,12 +22,14 @@ class ErrorId(enum.StrEnum):
     BAD_SDP = "bad-sdp"
     UNSUPPORTED_VERSION = "unsupported-version"
     NO_COMMON_CODEC = "no-common-codec"
+    UNSUPPORTED_MEDIA_TYPE = "unsupported-media-type"
     TOKEN_MISSING = "token-missing"
     TOKEN_INVALID = "token-invalid"
     TOKEN_EXPIRED = "token-expired"
     TOKEN_REVOKED = "token-revoked"
     FORBIDDEN = "forbidden"
     NOT_FOUND = "not-found"
+    METHOD_NOT_ALLOWED = "method-not-allowed"
     TOO_LARGE = "too-large"
     TOO_MANY_REQUESTS = "too-many-requests"
     CONSENT_MISSING = "consent-missing"
@@ -51,6 +47,8 @@ class _Message(msgspec.Struct, frozen=True, tag_field="type"):
 class Hello(_Message, tag="hello"):
     version: int
     token: str
+    #: An owner's link is for no interview in particular: here it says which one.
+    interview: str | None = None
 
 
 class Publish(_Message, tag="publish"):
@@ -80,13 +78,6 @@ class Ping(_Message, tag="ping"):
 class InterviewInfo(msgspec.Struct, frozen=True):
     id: str
     title: str
-
-
-class InterviewState(enum.StrEnum):
-    WAITING = "waiting"  #: nobody has joined yet
-    LIVE = "live"
-    INTERRUPTED = "interrupted"  #: the candidate's connection is lost, the link still works
-    ENDED = "ended"  #: the candidate has left
 
 
 class Welcome(_Message, tag="welcome"):

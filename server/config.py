@@ -1,0 +1,146 @@
+"""The server's settings: one frozen value, from flags, then the environment, then defaults."""
+
+import argparse
+import ipaddress
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+DEFAULT_PORT = 8080
+DEFAULT_DATA_DIR = "data"
+MASTER_KEY_BYTES = 32
+
+
+class ConfigError(Exception):
+    """The person who started the program can put it right; the message says how."""
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """A certificate chain and its private key, both PEM."""
+
+    certificate: Path
+    key: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """``port`` 0 takes any free port; ``udp_port`` None means the number of ``port``."""
+
+    data_dir: Path
+    host: str = "127.0.0.1"
+    port: int = DEFAULT_PORT
+    udp_port: int | None = None
+    advertise: tuple[str, ...] = ()
+    tls: bool = False
+    tls_files: TlsFiles | None = None
+    workers: int = 1
+    master_key: bytes | None = None
+
+
+def add_data_dir_flag(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--data-dir", metavar="DIR", help="where everything lies (VIVAVOCE_DATA_DIR, ./data)"
+    )
+
+
+def add_server_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags of `serve` and `demo`, as `load` reads them."""
+    add_data_dir_flag(parser)
+    parser.add_argument("--host", help="address to listen on (127.0.0.1; with --tls all of them)")
+    parser.add_argument("--port", type=int, help=f"VIVAVOCE_PORT, {DEFAULT_PORT}")
+    parser.add_argument("--udp-port", type=int, help="port for media (the same number)")
+    parser.add_argument(
+        "--advertise",
+        action="append",
+        default=[],
+        metavar="ADDRESS",
+        help="address at which browsers reach this machine's media; may be repeated",
+    )
+    parser.add_argument(
+        "--tls", action="store_true", help="HTTPS; makes its own certificate at first start"
+    )
+    parser.add_argument("--tls-cert", metavar="FILE", help="PEM certificate chain; implies --tls")
+    parser.add_argument("--tls-key", metavar="FILE", help="its PEM private key")
+    parser.add_argument("--workers", type=int, default=1, help="analysis processes; 0: none (1)")
+
+
+def load(flags: argparse.Namespace, env: Mapping[str, str]) -> Config:
+    """The settings of a server. Raises ConfigError."""
+    tls_files = _tls_files(flags.tls_cert, flags.tls_key)
+    tls = flags.tls or tls_files is not None
+    port = flags.port if flags.port is not None else _env_port(env)
+    if flags.workers < 0:
+        raise ConfigError("--workers is a number of processes: 0 or more.")
+    return Config(
+        data_dir=data_dir(flags, env),
+        host=_address(flags.host or ("0.0.0.0" if tls else "127.0.0.1"), "--host"),
+        port=_port(port, "--port"),
+        udp_port=None if flags.udp_port is None else _port(flags.udp_port, "--udp-port"),
+        advertise=tuple(_address(a, "--advertise") for a in flags.advertise),
+        tls=tls,
+        tls_files=tls_files,
+        workers=flags.workers,
+        master_key=master_key(env),
+    )
+
+
+def data_dir(flags: argparse.Namespace, env: Mapping[str, str]) -> Path:
+    return Path(flags.data_dir or env.get("VIVAVOCE_DATA_DIR") or DEFAULT_DATA_DIR)
+
+
+def default_url(env: Mapping[str, str]) -> str:
+    """Where a server that isn't running will probably be."""
+    return f"http://localhost:{_env_port(env)}"
+
+
+def master_key(env: Mapping[str, str]) -> bytes | None:
+    """The recordings' master key from VIVAVOCE_MASTER_KEY; None: a file in the data directory."""
+    text = env.get("VIVAVOCE_MASTER_KEY")
+    if not text:
+        return None
+    try:
+        key = bytes.fromhex(text)
+    except ValueError:
+        key = b""
+    if len(key) != MASTER_KEY_BYTES:
+        raise ConfigError("VIVAVOCE_MASTER_KEY must be 64 hexadecimal digits.")
+    return key
+
+
+def _tls_files(certificate: str | None, key: str | None) -> TlsFiles | None:
+    if certificate is None and key is None:
+        return None
+    if certificate is None or key is None:
+        raise ConfigError("--tls-cert and --tls-key belong together: give both.")
+    for path in (certificate, key):
+        if not Path(path).is_file():
+            raise ConfigError(f"There is no file {path}.")
+    return TlsFiles(Path(certificate), Path(key))
+
+
+def _env_port(env: Mapping[str, str]) -> int:
+    text = env.get("VIVAVOCE_PORT") or str(DEFAULT_PORT)
+    if not text.isdecimal():
+        raise ConfigError(f"VIVAVOCE_PORT is a port number, not {text!r}.")
+    return _port(int(text), "VIVAVOCE_PORT")
+
+
+def _port(port: int, name: str) -> int:
+    if not 0 <= port <= 65535:
+        raise ConfigError(f"{name} is a port number from 0 to 65535, not {port}.")
+    return port
+
+
+def _address(text: str, name: str) -> str:
+    """An IP address; a host name is looked up once, here."""
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        pass
+    try:
+        found = socket.getaddrinfo(text, None, type=socket.SOCK_DGRAM)
+    except OSError as error:
+        raise ConfigError(f"{name} {text}: no such address ({error.strerror}).") from error
+    return str(min(found, key=lambda info: info[0])[4][0])  # AF_INET sorts before AF_INET6

@@ -1,0 +1,17 @@
+"""The two vocabularies that the store, the protocol and the pages share."""
+
+import enum
+
+
+class Role(enum.StrEnum):
+    CANDIDATE = "candidate"  #: publishes into one interview
+    OBSERVER = "observer"  #: watches one interview live
+    RECRUITER = "recruiter"  #: watches, replays and manages the links of one interview
+    OWNER = "owner"  #: creates interviews, sees all of them; the link printed by `serve`
+
+
+class InterviewState(enum.StrEnum):
+    WAITING = "waiting"  #: nobody has joined yet
+    LIVE = "live"
+    INTERRUPTED = "interrupted"  #: the candidate's connection is lost, the link still works
+    ENDED = "ended"  #: the candidate has left

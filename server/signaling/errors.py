@@ -1,0 +1,97 @@
+"""Refusals: one table from error id to HTTP status, one middleware that answers with them."""
+
+import logging
+from collections.abc import Awaitable, Callable
+
+import msgspec
+from aiohttp import web
+
+from server.signaling.protocol import ErrorId
+
+log = logging.getLogger(__name__)
+
+#: RFC 9110 15.5; RFC 6585 4 for 429.
+STATUS: dict[ErrorId, int] = {
+    ErrorId.BAD_MESSAGE: 400,
+    ErrorId.BAD_SDP: 400,
+    ErrorId.UNSUPPORTED_VERSION: 400,
+    ErrorId.NO_COMMON_CODEC: 406,
+    ErrorId.UNSUPPORTED_MEDIA_TYPE: 415,
+    ErrorId.TOKEN_MISSING: 401,
+    ErrorId.TOKEN_INVALID: 401,
+    ErrorId.TOKEN_EXPIRED: 401,
+    ErrorId.TOKEN_REVOKED: 401,
+    ErrorId.FORBIDDEN: 403,
+    ErrorId.NOT_FOUND: 404,
+    ErrorId.METHOD_NOT_ALLOWED: 405,
+    ErrorId.TOO_LARGE: 413,
+    ErrorId.TOO_MANY_REQUESTS: 429,
+    ErrorId.CONSENT_MISSING: 403,
+    ErrorId.SERVER_BUSY: 503,
+    ErrorId.INTERNAL: 500,
+}
+
+_FROM_AIOHTTP = {
+    404: ErrorId.NOT_FOUND,
+    405: ErrorId.METHOD_NOT_ALLOWED,
+    413: ErrorId.TOO_LARGE,
+}
+
+#: What every refusal of a token says: which part was wrong is nobody's business.
+TOKEN_MESSAGES = {
+    ErrorId.TOKEN_MISSING: "This needs a link's token.",
+    ErrorId.TOKEN_INVALID: "This link is not valid.",
+    ErrorId.TOKEN_EXPIRED: "This link has expired.",
+    ErrorId.TOKEN_REVOKED: "This link was withdrawn.",
+}
+
+
+class Refusal(Exception):
+    """The client's request is refused; the message is for the person who made it."""
+
+    def __init__(self, id: ErrorId, message: str | None = None) -> None:
+        self.id = id
+        self.message = message or TOKEN_MESSAGES.get(id, "This is not allowed.")
+        super().__init__(self.message)
+
+
+class ErrorInfo(msgspec.Struct, frozen=True):
+    id: ErrorId
+    message: str
+
+
+class ErrorBody(msgspec.Struct, frozen=True):
+    error: ErrorInfo
+
+
+def error_response(id: ErrorId, message: str) -> web.Response:
+    """The JSON error of `docs/protocol.md`, with its status (RFC 6750 3 asks 401 to say how)."""
+    headers = {"Cache-Control": "no-store"}
+    if STATUS[id] == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    body = msgspec.json.encode(ErrorBody(ErrorInfo(id, message)))
+    return web.Response(
+        body=body, status=STATUS[id], content_type="application/json", headers=headers
+    )
+
+
+@web.middleware
+async def error_middleware(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    """Answer each failure with the JSON error; what went wrong inside stays in the log."""
+    try:
+        return await handler(request)
+    except Refusal as refusal:
+        return error_response(refusal.id, refusal.message)
+    except web.HTTPException as error:
+        if error.status < 400:
+            raise
+        id = _FROM_AIOHTTP.get(error.status, ErrorId.BAD_MESSAGE)
+        response = error_response(id, error.reason)
+        if "Allow" in error.headers:  # RFC 9110 15.5.6
+            response.headers["Allow"] = error.headers["Allow"]
+        return response
+    except Exception:  # the root of one request: it must not say what broke, only that it did
+        log.exception("request failed method=%s", request.method)
+        return error_response(ErrorId.INTERNAL, "The server failed to do this; see its log.")

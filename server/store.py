@@ -1,0 +1,319 @@
+"""Interviews, links, events and views in one SQLite file, by SQLAlchemy Core.
+
+`Store` is synchronous and belongs to one thread at a time; a server uses it through
+`AsyncStore`, which owns that thread. Several processes may open the same file: the command
+line writes while the server runs (WAL, see https://sqlite.org/wal.html).
+"""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+
+import sqlalchemy as sa
+
+from server.core.interviews import InterviewState, Role
+
+#: Written to `PRAGMA user_version`; a file of a newer program is refused, not guessed at.
+SCHEMA_VERSION = 1
+#: How long a writer waits for another process's transaction.
+BUSY_TIMEOUT_MS = 5_000
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+metadata = sa.MetaData()
+
+interviews = sa.Table(
+    "interviews",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("title", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("created_s", sa.Float, nullable=False),
+    sa.Column("started_s", sa.Float),
+)
+
+links = sa.Table(
+    "links",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("interview_id", sa.ForeignKey("interviews.id"), index=True),
+    sa.Column("role", sa.Text, nullable=False),
+    sa.Column("created_s", sa.Float, nullable=False),
+    sa.Column("expires_s", sa.Integer, nullable=False),
+    sa.Column("revoked_s", sa.Float),
+)
+
+events = sa.Table(
+    "events",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("interview_id", sa.ForeignKey("interviews.id"), nullable=False, index=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("link_id", sa.ForeignKey("links.id")),
+    sa.Column("at_s", sa.Float, nullable=False),
+)
+
+views = sa.Table(
+    "views",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("interview_id", sa.Text, nullable=False, index=True),
+    sa.Column("link_id", sa.ForeignKey("links.id"), nullable=False),
+    sa.Column("at_s", sa.Float, nullable=False),
+    sa.Column("start_s", sa.Float, nullable=False),
+    sa.Column("duration_s", sa.Float, nullable=False),
+)
+
+#: What happened and who watched is added to and never changed, by whatever program.
+_APPEND_ONLY = tuple(
+    sa.DDL(
+        f"CREATE TRIGGER IF NOT EXISTS {table}_no_{verb} BEFORE {verb} ON {table} "
+        f"BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END"
+    )
+    for table in ("events", "views")
+    for verb in ("update", "delete")
+)
+
+
+class StoreError(Exception):
+    """The database can't be used; the message says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interview:
+    id: str
+    title: str
+    state: InterviewState
+    created_s: float
+    started_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """``interview_id`` is None for the owner's link."""
+
+    id: str
+    interview_id: str | None
+    role: Role
+    created_s: float
+    expires_s: int
+    revoked_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    interview_id: str
+    name: str
+    link_id: str | None
+    at_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One replay read: who (the link) saw which seconds of a recording, and when."""
+
+    interview_id: str
+    link_id: str
+    at_s: float
+    start_s: float
+    duration_s: float
+
+
+def new_id() -> str:
+    """80 random bits: unguessable enough for a name; the secret is the token's MAC."""
+    return secrets.token_hex(10)
+
+
+class Store:
+    """Small typed functions over the tables; each is one transaction."""
+
+    def __init__(self, path: Path) -> None:
+        """Open or create the file. Raises StoreError."""
+        self._engine = sa.create_engine(
+            f"sqlite:///{path}", connect_args={"check_same_thread": False}
+        )
+        sa.event.listen(self._engine, "connect", _configure)
+        try:
+            self._create()
+        except sa.exc.DatabaseError as error:
+            self._engine.dispose()
+            raise StoreError(f"{path} can't be used as a database: {error.__cause__}") from error
+        except StoreError:
+            self._engine.dispose()
+            raise
+
+    def _create(self) -> None:
+        with self._engine.begin() as db:
+            version: int = db.exec_driver_sql("PRAGMA user_version").scalar_one()
+            if version > SCHEMA_VERSION:
+                raise StoreError(
+                    f"The database has format {version}, this program knows {SCHEMA_VERSION}: "
+                    "use the newer program that wrote it."
+                )
+            metadata.create_all(db)
+            for trigger in _APPEND_ONLY:
+                db.execute(trigger)
+            db.exec_driver_sql(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # ---- interviews ----
+
+    def create_interview(self, title: str, now: float) -> Interview:
+        interview = Interview(new_id(), title, InterviewState.WAITING, now, None)
+        self._insert(interviews, interview)
+        return interview
+
+    def interview(self, interview_id: str) -> Interview | None:
+        rows = self._select(sa.select(interviews).where(interviews.c.id == interview_id))
+        return _interview(rows[0]) if rows else None
+
+    def interviews(self) -> list[Interview]:
+        """All interviews, the newest first."""
+        return [
+            _interview(r)
+            for r in self._select(sa.select(interviews).order_by(interviews.c.created_s.desc()))
+        ]
+
+    def set_state(self, interview_id: str, state: InterviewState, started_s: float | None) -> None:
+        with self._engine.begin() as db:
+            db.execute(
+                interviews.update()
+                .where(interviews.c.id == interview_id)
+                .values(state=state, started_s=started_s)
+            )
+
+    def interrupt_live(self) -> None:
+        """At start: what was live when the last server stopped can be rejoined."""
+        with self._engine.begin() as db:
+            db.execute(
+                interviews.update()
+                .where(interviews.c.state == InterviewState.LIVE)
+                .values(state=InterviewState.INTERRUPTED)
+            )
+
+    # ---- links ----
+
+    def create_link(self, interview_id: str | None, role: Role, now: float, expires_s: int) -> Link:
+        link = Link(new_id(), interview_id, role, now, expires_s, None)
+        self._insert(links, link)
+        return link
+
+    def link(self, link_id: str) -> Link | None:
+        rows = self._select(sa.select(links).where(links.c.id == link_id))
+        return _link(rows[0]) if rows else None
+
+    def links(self, interview_id: str | None) -> list[Link]:
+        """The links of one interview (None: the owner's), the oldest first."""
+        query = sa.select(links).where(links.c.interview_id.is_not_distinct_from(interview_id))
+        return [_link(row) for row in self._select(query.order_by(links.c.created_s))]
+
+    def revoke(self, link_id: str, now: float) -> bool:
+        """Revoke a link for good; False if there is none. The first time of it stays."""
+        with self._engine.begin() as db:
+            found = db.execute(
+                links.update()
+                .where(links.c.id == link_id)
+                .values(revoked_s=sa.func.coalesce(links.c.revoked_s, now))
+            )
+            return found.rowcount == 1
+
+    def revoked(self, link_ids: Collection[str]) -> list[str]:
+        """Those of ``link_ids`` that are revoked."""
+        query = sa.select(links.c.id).where(
+            links.c.id.in_(link_ids), links.c.revoked_s.is_not(None)
+        )
+        return [row[0] for row in self._select(query)]
+
+    # ---- logs ----
+
+    def add_event(self, event: Event) -> None:
+        self._insert(events, event)
+
+    def events(self, interview_id: str) -> list[Event]:
+        query = sa.select(
+            events.c.interview_id, events.c.name, events.c.link_id, events.c.at_s
+        ).where(events.c.interview_id == interview_id)
+        return [Event(*row) for row in self._select(query.order_by(events.c.id))]
+
+    def add_view(self, view: View) -> None:
+        self._insert(views, view)
+
+    def views(self, interview_id: str) -> list[View]:
+        query = sa.select(
+            views.c.interview_id,
+            views.c.link_id,
+            views.c.at_s,
+            views.c.start_s,
+            views.c.duration_s,
+        ).where(views.c.interview_id == interview_id)
+        return [View(*row) for row in self._select(query.order_by(views.c.id))]
+
+    def _insert(self, table: sa.Table, row: Interview | Link | Event | View) -> None:
+        values = {name: getattr(row, name) for name in row.__slots__}
+        with self._engine.begin() as db:
+            db.execute(table.insert().values(values))
+
+    def _select(self, query: sa.Select[Any]) -> Sequence[sa.Row[Any]]:
+        with self._engine.connect() as db:
+            return db.execute(query).all()
+
+
+def _interview(row: sa.Row[Any]) -> Interview:
+    return Interview(row.id, row.title, InterviewState(row.state), row.created_s, row.started_s)
+
+
+def _link(row: sa.Row[Any]) -> Link:
+    return Link(
+        row.id, row.interview_id, Role(row.role), row.created_s, row.expires_s, row.revoked_s
+    )
+
+
+def _configure(connection: Any, _: object) -> None:
+    connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")  # a revocation survives a power cut
+    connection.execute("PRAGMA foreign_keys = ON")
+
+
+class AsyncStore:
+    """The same calls from an event loop, on one thread, in the order they were made."""
+
+    def __init__(self, store: Store, thread: ThreadPoolExecutor) -> None:
+        self._store = store
+        self._thread = thread
+
+    async def run(
+        self, call: Callable[Concatenate[Store, _P], _T], *args: _P.args, **kwargs: _P.kwargs
+    ) -> _T:
+        """``await db.run(Store.link, link_id)``"""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, lambda: call(self._store, *args, **kwargs))
+
+
+@asynccontextmanager
+async def open_store(path: Path) -> AsyncIterator[AsyncStore]:
+    """Open the file and its thread; at the end, wait for what was begun and close both."""
+    thread = ThreadPoolExecutor(1, thread_name_prefix="store")
+    try:
+        loop = asyncio.get_running_loop()
+        store = await loop.run_in_executor(thread, Store, path)
+        try:
+            yield AsyncStore(store, thread)
+        finally:
+            await loop.run_in_executor(thread, store.close)
+    finally:
+        thread.shutdown()
