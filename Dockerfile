@@ -1,6 +1,7 @@
-# The steps are those of make. Behind a reverse proxy that ends TLS, or with `--tls` of its own:
+# The steps are those of make. ADDRESS is where browsers reach this machine's UDP port:
 #   docker build -t vivavoce .
-#   docker run -p 8080:8080/tcp -p 8080:8080/udp -v vivavoce:/data vivavoce
+#   docker run -p 8080:8080/tcp -p 8080:8080/udp -v vivavoce:/data vivavoce \
+#       serve --host 0.0.0.0 --tls --advertise ADDRESS
 FROM python:3.13-slim-bookworm
 
 RUN apt-get update --quiet=2 \
@@ -9,7 +10,7 @@ RUN apt-get update --quiet=2 \
 RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin vivavoce \
     && install -d -o vivavoce -g vivavoce -m 0700 /data
 
-ENV PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1
+ENV PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1 VIVAVOCE_DATA_DIR=/data
 WORKDIR /app
 # The packages change more seldom than the code: a layer of their own.
 COPY Makefile ./
@@ -25,7 +26,6 @@ RUN make install
 USER vivavoce
 VOLUME /data
 EXPOSE 8080/tcp 8080/udp
-HEALTHCHECK --interval=10s --timeout=3s --start-period=10s \
-    CMD ["/app/.venv/bin/python", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:8080/healthz', timeout=2)"]
+HEALTHCHECK --interval=10s --timeout=5s --start-period=10s CMD [".venv/bin/python", ".ci/healthcheck.py"]
 ENTRYPOINT ["/app/.venv/bin/vivavoce"]
-CMD ["serve", "--host", "0.0.0.0", "--port", "8080", "--data", "/data"]
+CMD ["serve", "--host", "0.0.0.0"]

@@ -1,13 +1,13 @@
 # The commands of this project. People type them, CI and the Dockerfile call them.
 #   make demo   a server with one simulated candidate; prints the links to open
-#   make run    the server            (PORT=8080, ARGS="--tls ..." are passed on)
+#   make run    the server            (PORT=9000 and ARGS="--tls --advertise ..." are passed on)
 #   make test   every check and every test; installs what they need
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
 .PHONY: help packages install demo run test deps lint format types contracts spelling web pytest lock clean
 
-PORT ?= 8080
+PORT ?=
 ARGS ?=
 PYTHON := .venv/bin/python
 PIP := $(PYTHON) -m pip --quiet --disable-pip-version-check --no-input
@@ -51,10 +51,10 @@ deps: .venv/.installed-dev node_modules/.installed
 	@.ci/need-chromium
 
 demo: install
-	@.venv/bin/vivavoce demo --port $(PORT) $(ARGS)
+	@.venv/bin/vivavoce demo $(if $(PORT),--port $(PORT)) $(ARGS)
 
 run: install
-	@.venv/bin/vivavoce serve --port $(PORT) $(ARGS)
+	@.venv/bin/vivavoce serve $(if $(PORT),--port $(PORT)) $(ARGS)
 
 test: deps lint types contracts spelling web pytest
 

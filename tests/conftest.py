@@ -1,0 +1,36 @@
+"""What every test of this project shares."""
+
+import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from blockbuster import BlockBuster
+
+
+@contextmanager
+def blocking_calls_fail() -> Iterator[None]:
+    """Raise BlockingError where code of `server/` sleeps, or waits for a disk, in a loop.
+
+    Locks are left out: one that another thread holds for microseconds would fail a test at
+    random.
+    """
+    guard = BlockBuster("server")
+    for name in [name for name in guard.functions if name.startswith("threading.")]:
+        del guard.functions[name]
+    guard.activate()
+    try:
+        yield
+    finally:
+        guard.deactivate()
+
+
+@pytest.fixture(autouse=True)
+def _blocking_calls_fail(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Guard every async test but those marked `@pytest.mark.may_block("why")`."""
+    function = getattr(request.node, "function", None)
+    if inspect.iscoroutinefunction(function) and not request.node.get_closest_marker("may_block"):
+        with blocking_calls_fail():
+            yield
+    else:
+        yield
