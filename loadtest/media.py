@@ -1,0 +1,258 @@
+"""The media of all simulated candidates: encoded once, kept in a cache file, shared.
+
+A `Clip` is one loop: video frames and Opus packets of equal duration that begin and end in
+step, so that it can be repeated, or entered at any keyframe, without the two drifting apart.
+"""
+
+import hashlib
+import itertools
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from fractions import Fraction
+from pathlib import Path
+from typing import Literal
+
+import av
+import av.filter
+import av.video.frame
+import msgspec
+import numpy as np
+from av.audio.codeccontext import AudioCodecContext
+from av.video.codeccontext import VideoCodecContext
+from numpy.typing import NDArray
+
+from loadtest.scene import HEIGHT, PORTRAIT, WIDTH, Scene
+
+VideoCodec = Literal["h264", "vp8"]
+
+FPS = 30
+AUDIO_RATE_HZ = 48_000
+AUDIO_PACKETS_PER_S = 50  # 20 ms each
+KEYFRAME_INTERVAL = 2 * FPS
+VIDEO_BITRATE_BPS = 1_000_000
+AUDIO_BITRATE_BPS = 32_000
+SPEECH = Path(__file__).parent / "assets" / "speech.ogg"
+MAX_LOOP_S = 60  # a longer file is cut: every loop is held in memory
+
+_SAMPLES_PER_PACKET = AUDIO_RATE_HZ // AUDIO_PACKETS_PER_S
+_FORMAT_VERSION = 1  # of the cache file and of the encoders' settings below
+
+# Constrained baseline with parameter sets in band; one slice a frame as browsers send it.
+_X264 = {
+    "preset": "superfast",
+    "tune": "zerolatency",
+    "profile": "baseline",
+    "x264-params": "threads=1:sliced-threads=0:scenecut=0:repeat-headers=1:aud=0:"
+    f"keyint={KEYFRAME_INTERVAL}:min-keyint={KEYFRAME_INTERVAL}:"
+    f"vbv-maxrate={VIDEO_BITRATE_BPS // 1000}:vbv-bufsize={VIDEO_BITRATE_BPS // 1000}",
+}
+_LIBVPX = {
+    "deadline": "realtime",
+    "cpu-used": "-12",  # negative: this very speed; positive would adapt it to the clock
+    "lag-in-frames": "0",
+    "error-resilient": "1",
+    "minrate": str(VIDEO_BITRATE_BPS),
+    "maxrate": str(VIDEO_BITRATE_BPS),
+    "bufsize": str(VIDEO_BITRATE_BPS),
+}
+
+Samples = NDArray[np.int16]
+
+
+class Clip(msgspec.Struct, frozen=True):
+    """One loop of encoded media."""
+
+    codec: VideoCodec
+    video: list[bytes]  #: VP8 frames, or H.264 access units in Annex B form
+    keyframes: list[int]  #: indices in `video`; the first is 0
+    audio: list[bytes]  #: Opus packets of 20 ms, AUDIO_PACKETS_PER_S / FPS times as many
+
+    @property
+    def duration_s(self) -> float:
+        return len(self.audio) / AUDIO_PACKETS_PER_S
+
+
+class MediaError(Exception):
+    """A media file given by the user cannot be used; the text says which and why."""
+
+
+def default_cache() -> Path:
+    """`VIVAVOCE_DATA_DIR`/loadtest-media where that is set, else the user's cache directory."""
+    data_dir = os.environ.get("VIVAVOCE_DATA_DIR")
+    if data_dir:
+        return Path(data_dir) / "loadtest-media"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vivavoce"
+
+
+def load_clip(
+    codec: VideoCodec, cache: Path, video: Path | None = None, audio: Path | None = None
+) -> Clip:
+    """The clip of these files (by default the portrait and the speech), encoded at first use.
+
+    Raises MediaError when a given file cannot be decoded.
+    """
+    path = cache / f"{codec}-{_fingerprint(codec, video, audio)}.clip"
+    try:
+        return msgspec.msgpack.decode(path.read_bytes(), type=Clip)
+    except (FileNotFoundError, msgspec.DecodeError):
+        clip = _encode_clip(codec, video, audio)
+        _write_whole(path, msgspec.msgpack.encode(clip))
+        return clip
+
+
+def _fingerprint(codec: VideoCodec, video: Path | None, audio: Path | None) -> str:
+    digest = hashlib.sha256(f"{_FORMAT_VERSION} {codec} {video is None}".encode())
+    for path in (video or PORTRAIT, audio or SPEECH):
+        try:
+            digest.update(path.read_bytes())
+        except OSError as error:
+            raise MediaError(f"cannot read {path}: {error.strerror}") from error
+    return digest.hexdigest()[:16]
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    """Several load testers may make the same file at once: each reader sees a whole one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+        file.write(content)
+    os.replace(file.name, path)
+
+
+def _encode_clip(codec: VideoCodec, video: Path | None, audio: Path | None) -> Clip:
+    with _naming(audio or SPEECH):
+        speech = _decode_audio(audio or SPEECH)
+    if video is None:
+        pictures = _portrait(speech, min(len(speech) / AUDIO_RATE_HZ, MAX_LOOP_S))
+        frames, keyframes = _encode_video(codec, pictures)
+    else:
+        with _naming(video):
+            frames, keyframes = _encode_video(codec, _film(video))
+    return Clip(codec, frames, keyframes, _encode_audio(speech, len(frames)))
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (av.FFmpegError, IndexError) as error:
+        raise MediaError(f"cannot use {path}: {error}") from error
+
+
+def _decode_audio(path: Path) -> Samples:
+    """All of the first audio stream as mono at AUDIO_RATE_HZ."""
+    resampler = av.AudioResampler(format="s16", layout="mono", rate=AUDIO_RATE_HZ)
+    with av.open(str(path)) as container:
+        parts = [
+            piece.to_ndarray()[0]
+            for frame in container.decode(container.streams.audio[0])
+            for piece in resampler.resample(frame)
+        ]
+    parts += [piece.to_ndarray()[0] for piece in resampler.resample(None)]
+    return np.concatenate(parts).astype(np.int16)
+
+
+def _portrait(speech: Samples, duration_s: float) -> Iterator[av.VideoFrame]:
+    """The moving portrait for `duration_s`, its mouth open as loud as the speech is."""
+    scene = Scene()
+    count = _whole_loop(duration_s)
+    for index, mouth in enumerate(_openness(speech, count)):
+        yield scene.picture(index / count, float(mouth))
+
+
+def _whole_loop(duration_s: float) -> int:
+    """Video frames in the loop, such that a whole number of audio packets lasts as long."""
+    return max(1, round(duration_s * 10)) * (FPS // 10)
+
+
+def _openness(speech: Samples, count: int) -> NDArray[np.float64]:
+    """How far the mouth is open (0..1) in each of `count` video frames."""
+    per_frame = AUDIO_RATE_HZ // FPS
+    padded = np.zeros(count * per_frame)
+    part = speech[: len(padded)]
+    padded[: len(part)] = part
+    level = np.sqrt((padded.reshape(count, per_frame) ** 2).mean(axis=1))
+    loud = np.percentile(level, 95) or 1.0
+    smooth = np.convolve(level / loud, [0.25, 0.5, 0.25], mode="same")
+    return np.clip(smooth, 0, 1)
+
+
+def _film(path: Path) -> Iterator[av.VideoFrame]:
+    """The file's pictures at FPS, scaled to fill WIDTH x HEIGHT, at most MAX_LOOP_S of them."""
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        graph = av.filter.Graph()
+        source = graph.add_buffer(template=stream)
+        fps = graph.add("fps", str(FPS))
+        cover = f"w={WIDTH}:h={HEIGHT}:force_original_aspect_ratio=increase"
+        scale = graph.add("scale", cover)
+        crop = graph.add("crop", f"{WIDTH}:{HEIGHT}")
+        layout = graph.add("format", "yuv420p")
+        graph.link_nodes(source, fps, scale, crop, layout, graph.add("buffersink")).configure()
+        pictures = _filtered(graph, container.decode(stream))
+        whole = _whole_loop(MAX_LOOP_S)
+        yield from itertools.islice(pictures, whole)
+
+
+def _filtered(
+    graph: av.filter.Graph, pictures: Iterable[av.VideoFrame]
+) -> Iterator[av.VideoFrame]:
+    for picture in itertools.chain(pictures, [None]):
+        graph.vpush(picture)
+        with suppress(BlockingIOError, EOFError):
+            while True:
+                yield graph.vpull()
+
+
+def _encode_video(
+    codec: VideoCodec, pictures: Iterable[av.VideoFrame]
+) -> tuple[list[bytes], list[int]]:
+    """The encoded frames and the indices of the keyframes among them."""
+    encoder = _video_encoder(codec)
+    packets = []
+    for index, picture in enumerate(pictures):
+        picture.pts, picture.time_base = index, encoder.time_base
+        # The encoder alone decides about keyframes, not the file that the picture comes from.
+        picture.pict_type = av.video.frame.PictureType.NONE
+        packets += encoder.encode(picture)
+    packets += encoder.encode(None)
+    usable = len(packets) // (FPS // 10) * (FPS // 10)  # see _whole_loop
+    packets = packets[:usable]
+    keyframes = [index for index, packet in enumerate(packets) if packet.is_keyframe]
+    return [bytes(packet) for packet in packets], keyframes
+
+
+def _video_encoder(codec: VideoCodec) -> VideoCodecContext:
+    name, options = ("libx264", _X264) if codec == "h264" else ("libvpx", _LIBVPX)
+    encoder = av.CodecContext.create(name, "w")
+    assert isinstance(encoder, VideoCodecContext)
+    encoder.width, encoder.height, encoder.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+    encoder.time_base, encoder.framerate = Fraction(1, FPS), Fraction(FPS)
+    encoder.bit_rate, encoder.gop_size = VIDEO_BITRATE_BPS, KEYFRAME_INTERVAL
+    encoder.options = options
+    return encoder
+
+
+def _encode_audio(speech: Samples, video_frames: int) -> list[bytes]:
+    """Opus packets that last as long as `video_frames`, silent where the speech is shorter."""
+    count = video_frames * AUDIO_PACKETS_PER_S // FPS
+    samples = np.zeros(count * _SAMPLES_PER_PACKET, np.int16)
+    samples[: len(speech)] = speech[: len(samples)]
+    encoder = _audio_encoder()
+    packets = []
+    for index, part in enumerate(samples.reshape(count, 1, _SAMPLES_PER_PACKET)):
+        frame = av.AudioFrame.from_ndarray(part, format="s16", layout="mono")
+        frame.sample_rate, frame.pts = AUDIO_RATE_HZ, index * _SAMPLES_PER_PACKET
+        packets += encoder.encode(frame)
+    packets += encoder.encode(None)
+    return [bytes(packet) for packet in packets[:count]]
+
+
+def _audio_encoder() -> AudioCodecContext:
+    encoder = av.CodecContext.create("libopus", "w")
+    assert isinstance(encoder, AudioCodecContext)
+    encoder.sample_rate, encoder.layout, encoder.format = AUDIO_RATE_HZ, "mono", "s16"
+    encoder.bit_rate, encoder.time_base = AUDIO_BITRATE_BPS, Fraction(1, AUDIO_RATE_HZ)
+    encoder.options = {"application": "voip", "frame_duration": "20"}
+    return encoder
