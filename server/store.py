@@ -72,7 +72,7 @@ views = sa.Table(
 
 #: What happened and who watched is added to and never changed, by whatever program.
 _APPEND_ONLY = tuple(
-    sa.DDL(
+    sa.text(
         f"CREATE TRIGGER IF NOT EXISTS {table}_no_{verb} BEFORE {verb} ON {table} "
         f"BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END"
     )
@@ -247,7 +247,7 @@ class Store:
         query = sa.select(
             events.c.interview_id, events.c.name, events.c.link_id, events.c.at_s
         ).where(events.c.interview_id == interview_id)
-        return [Event(*row) for row in self._select(query.order_by(events.c.id))]
+        return [Event(*tuple(row)) for row in self._select(query.order_by(events.c.id))]
 
     def add_view(self, view: View) -> None:
         self._insert(views, view)
@@ -260,7 +260,7 @@ class Store:
             views.c.start_s,
             views.c.duration_s,
         ).where(views.c.interview_id == interview_id)
-        return [View(*row) for row in self._select(query.order_by(views.c.id))]
+        return [View(*tuple(row)) for row in self._select(query.order_by(views.c.id))]
 
     def _insert(self, table: sa.Table, row: Interview | Link | Event | View) -> None:
         values = {name: getattr(row, name) for name in row.__slots__}

@@ -12,6 +12,8 @@ import msgspec
 from server.core.indicators import Alert, Indicator
 from server.core.interviews import InterviewState, Role
 
+__all__ = ["InterviewState", "Role"]  # named here too: they are part of the protocol
+
 PROTOCOL_VERSION = 1
 
 
@@ -44,31 +46,31 @@ class _Message(msgspec.Struct, frozen=True, tag_field="type"):
 # ---- client to server -------------------------------------------------------------------
 
 
-class Hello(_Message, tag="hello"):
+class Hello(_Message, frozen=True, tag="hello"):
     version: int
     token: str
     #: An owner's link is for no interview in particular: here it says which one.
     interview: str | None = None
 
 
-class Publish(_Message, tag="publish"):
+class Publish(_Message, frozen=True, tag="publish"):
     """Candidate: here is my camera and microphone. `consent` must be true."""
 
     sdp: str
     consent: bool
 
 
-class Watch(_Message, tag="watch"):
+class Watch(_Message, frozen=True, tag="watch"):
     """Observer or recruiter: send me the live picture and sound."""
 
     sdp: str
 
 
-class Leave(_Message, tag="leave"):
+class Leave(_Message, frozen=True, tag="leave"):
     """Candidate: I end my part; the recording is closed. Observer: stop sending to me."""
 
 
-class Ping(_Message, tag="ping"):
+class Ping(_Message, frozen=True, tag="ping"):
     id: int
 
 
@@ -80,7 +82,7 @@ class InterviewInfo(msgspec.Struct, frozen=True):
     title: str
 
 
-class Welcome(_Message, tag="welcome"):
+class Welcome(_Message, frozen=True, tag="welcome"):
     version: int
     role: Role
     interview: InterviewInfo
@@ -88,46 +90,46 @@ class Welcome(_Message, tag="welcome"):
     server_time_s: float
 
 
-class Answer(_Message, tag="answer"):
+class Answer(_Message, frozen=True, tag="answer"):
     """The answer to `publish` or `watch`."""
 
     sdp: str
 
 
-class StateChanged(_Message, tag="state"):
+class StateChanged(_Message, frozen=True, tag="state"):
     state: InterviewState
     #: Unix seconds when the first media of this interview arrived; None before.
     started_s: float | None = None
 
 
-class RecordingState(_Message, tag="recording"):
+class RecordingState(_Message, frozen=True, tag="recording"):
     """To everyone: whether what is sent is being recorded right now."""
 
     active: bool
 
 
-class Indicators(_Message, tag="indicators"):
+class Indicators(_Message, frozen=True, tag="indicators"):
     """To observers and recruiters only."""
 
     values: tuple[Indicator, ...]
 
 
-class AlertChanged(_Message, tag="alert"):
+class AlertChanged(_Message, frozen=True, tag="alert"):
     """To observers and recruiters only."""
 
     alert: Alert
 
 
-class Replaced(_Message, tag="replaced"):
+class Replaced(_Message, frozen=True, tag="replaced"):
     """To a candidate whose link was opened again elsewhere: the newer one goes on."""
 
 
-class Pong(_Message, tag="pong"):
+class Pong(_Message, frozen=True, tag="pong"):
     id: int
     server_time_s: float
 
 
-class Error(_Message, tag="error"):
+class Error(_Message, frozen=True, tag="error"):
     """`fatal`: the server closes the socket after it."""
 
     id: ErrorId

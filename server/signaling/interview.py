@@ -1,0 +1,374 @@
+"""One live interview: the candidate's media joined with its recording, its analysis and its
+observers.
+
+Calls come from sockets, WHIP and WHEP; `tick` is called about once a second, and soon after
+something happened. Nothing here waits for an observer.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections import deque
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from functools import partial
+
+from server.core.indicators import Alert, Indicator
+from server.core.interviews import InterviewState, Role
+from server.live_analysis.pool import Analysis, Feed
+from server.media.server import MediaServer, Peer, PeerState, Source
+from server.recorder import Recorder, Recording
+from server.signaling.errors import TOKEN_MESSAGES
+from server.signaling.network import NetworkMeter
+from server.signaling.outbox import CLOSE_GOING_AWAY, CLOSE_REPLACED, Outbox, encode
+from server.signaling.protocol import (
+    PROTOCOL_VERSION,
+    AlertChanged,
+    ErrorId,
+    Indicators,
+    InterviewInfo,
+    RecordingState,
+    Replaced,
+    ServerMessage,
+    StateChanged,
+    Welcome,
+)
+from server.signaling.states import TRANSITIONS, Happening
+from server.store import AsyncStore, Event, Interview, Store
+
+log = logging.getLogger(__name__)
+
+#: How long a recording stays open for a candidate whose connection is lost.
+GRACE_S = 20.0
+TICK_S = 1.0
+#: The process log of one interview between two ticks; a flood of reconnects is not evidence.
+MAX_PENDING_EVENTS = 100
+RECORDING_FAILED = "recording-failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Plant:
+    """The parts that every interview works with."""
+
+    media: MediaServer
+    recorder: Recorder
+    analysis: Analysis
+    db: AsyncStore
+    clock: Callable[[], float]
+
+
+@dataclass(eq=False, slots=True)
+class Participant:
+    """One opening of a link: a socket with its outbox, or a WHIP or WHEP session without."""
+
+    link_id: str
+    role: Role
+    outbox: Outbox | None = None
+    peer: Peer | None = None  #: an observer's; the candidate's is in the interview's seat
+
+    async def close_peer(self) -> None:
+        peer, self.peer = self.peer, None
+        if peer is not None:
+            await peer.close()
+
+
+@dataclass(eq=False, slots=True)
+class _Seat:
+    """Who publishes right now. There is one candidate in an interview."""
+
+    participant: Participant
+    peer: Peer | None = None
+    connected: bool = False
+    lost_s: float | None = None
+
+
+@dataclass(slots=True)
+class _Session:
+    """One recording and one analysis, from the first offer until the candidate is gone."""
+
+    recording: Recording
+    feed: Feed
+    meter: NetworkMeter = field(default_factory=NetworkMeter)
+
+
+class LiveInterview:
+    """Changes of state reach the store at the next `tick`; `idle` says when it may go."""
+
+    def __init__(self, interview: Interview, plant: Plant) -> None:
+        self.id = interview.id
+        self.info = InterviewInfo(interview.id, interview.title)
+        self.state = interview.state
+        self.started_s = interview.started_s
+        self._plant = plant
+        self._source = Source(interview.id)
+        self._seat: _Seat | None = None
+        self._session: _Session | None = None
+        self._participants: set[Participant] = set()
+        self._alerts: dict[str, Alert] = {}
+        self._pending: deque[Event] = deque(maxlen=MAX_PENDING_EVENTS)
+        self._unsaved = False
+        self._lock = asyncio.Lock()  # one change of the seat or the session at a time
+        self._wake = asyncio.Event()
+
+    # ---- participants ----
+
+    def enter(self, participant: Participant) -> None:
+        """Somebody opened a link; a candidate's older socket is told that it was replaced."""
+        if participant.role is Role.CANDIDATE and participant.outbox is not None:
+            self._replace_sockets()
+        self._participants.add(participant)
+        if participant.outbox is not None:
+            self._greet(participant.role, participant.outbox)
+
+    async def exit(self, participant: Participant) -> None:
+        """A socket or a session is gone. The candidate's media goes on without its socket."""
+        self._participants.discard(participant)
+        await participant.close_peer()
+        self._wake.set()
+
+    async def publish(self, participant: Participant, sdp: str) -> str:
+        """The answer to a candidate's offer, which takes the seat. Raises SdpError."""
+        async with self._lock:
+            seat = _Seat(participant)
+            seat.peer, answer = await self._plant.media.publish(
+                self._source, sdp, partial(self._candidate_changed, seat)
+            )
+            try:
+                self._open_session()
+            except BaseException:
+                await seat.peer.close()
+                raise
+            older, self._seat = self._seat, seat
+            if older is not None and older.peer is not None:
+                await older.peer.close()
+            return answer
+
+    async def watch(self, participant: Participant, sdp: str) -> str:
+        """The answer to an observer's offer. Raises SdpError."""
+        peer, answer = await self._plant.media.observe(
+            self._source, sdp, lambda state: self._observer_changed(participant, state)
+        )
+        await participant.close_peer()
+        participant.peer = peer
+        if participant not in self._participants:  # went away while this was negotiated
+            await participant.close_peer()
+        return answer
+
+    async def leave(self, participant: Participant) -> None:
+        """A goodbye: the candidate's closes the recording, an observer's only its own peer."""
+        if participant.role is not Role.CANDIDATE:
+            await participant.close_peer()
+            return
+        async with self._lock:
+            await self._end(Happening.LEFT, "left", participant.link_id)
+
+    async def hang_up(self, participant: Participant) -> None:
+        """The end of one WHIP session: like `leave`, unless a newer one has the seat."""
+        if self._seat is not None and self._seat.participant is participant:
+            await self.leave(participant)
+        await self.exit(participant)
+
+    async def close_links(self, link_ids: Collection[str]) -> None:
+        """These links were revoked: close what is open with them."""
+        message = TOKEN_MESSAGES[ErrorId.TOKEN_REVOKED]
+        for participant in [p for p in self._participants if p.link_id in link_ids]:
+            if participant.outbox is not None:
+                participant.outbox.refuse(ErrorId.TOKEN_REVOKED, message)
+            await participant.close_peer()
+        async with self._lock:
+            if self._seat is not None and self._seat.participant.link_id in link_ids:
+                await self._end(Happening.LEFT, "revoked", self._seat.participant.link_id)
+
+    @property
+    def open_links(self) -> set[str]:
+        """The links with which something is open here."""
+        seat = {self._seat.participant.link_id} if self._seat is not None else set()
+        return seat | {participant.link_id for participant in self._participants}
+
+    @property
+    def observers(self) -> int:
+        return sum(p.role is not Role.CANDIDATE for p in self._participants)
+
+    # ---- time ----
+
+    async def run(self) -> None:
+        """Tick until idle."""
+        while not self.idle:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(TICK_S):
+                    await self._wake.wait()
+            self._wake.clear()
+            await self.tick(self._plant.clock())
+
+    @property
+    def idle(self) -> bool:
+        """Nobody is here and everything is written down."""
+        busy = self._seat or self._session or self._participants or self._pending or self._unsaved
+        return not busy
+
+    async def tick(self, now: float) -> None:
+        """Measure the network, end a lost candidate's recording, write down what happened."""
+        if self.started_s is None and self._source.first_media_s is not None:
+            self._set_state(self.state, self._source.first_media_s)
+        if self._session is not None:
+            sample = self._session.meter.sample(self._source.stats(now), now)
+            if sample is not None:
+                self._session.feed.on_network(sample)
+        seat = self._seat
+        if seat is not None and seat.lost_s is not None and now - seat.lost_s >= GRACE_S:
+            async with self._lock:
+                if self._seat is seat and seat.lost_s is not None:
+                    await self._end(Happening.LOST, "gone", seat.participant.link_id)
+        await self._save()
+
+    async def shut_down(self) -> None:
+        """The server stops: seal the recording; the same links work after its next start."""
+        for participant in list(self._participants):
+            if participant.outbox is not None:
+                participant.outbox.close(CLOSE_GOING_AWAY)
+            await participant.close_peer()
+        async with self._lock:
+            await self._end(Happening.LOST, "server-stopped", None)
+        await self._save()
+
+    # ---- what media, recorder and analysis tell ----
+
+    def _candidate_changed(self, seat: _Seat, state: PeerState) -> None:
+        if self._seat is not None and self._seat is not seat:
+            return  # an older peer, on its way out
+        link_id, now = seat.participant.link_id, self._plant.clock()
+        match state:
+            case PeerState.NEW:
+                return
+            case PeerState.CONNECTED:
+                seat.lost_s = None
+                if not seat.connected:
+                    self._note("connected", link_id, now)
+                    self._happen(Happening.CONNECTED)
+                seat.connected = True
+            case PeerState.DISCONNECTED | PeerState.CLOSED:
+                if seat.lost_s is None:
+                    seat.lost_s = now
+                    self._note("disconnected", link_id, now)
+                    self._happen(Happening.LOST)
+                seat.connected = False
+        self._announce_recording()
+
+    def _observer_changed(self, participant: Participant, state: PeerState) -> None:
+        # A WHEP session has no socket whose end would tell that its viewer is gone.
+        if state is PeerState.CLOSED and participant.outbox is None:
+            self._participants.discard(participant)
+            self._wake.set()
+
+    def _recording_failed(self, reason: str) -> None:
+        log.error("recording failed interview=%s reason=%s", self.id, reason)
+        self._alert_changed(Alert(RECORDING_FAILED, True, self._plant.clock()))
+        self._announce_recording()
+
+    def _indicators(self, values: tuple[Indicator, ...]) -> None:
+        self._tell_observers(Indicators(values))
+
+    def _alert_changed(self, alert: Alert) -> None:
+        if alert.active:
+            self._alerts[alert.id] = alert
+        else:
+            self._alerts.pop(alert.id, None)
+        self._tell_observers(AlertChanged(alert))
+
+    # ---- the session ----
+
+    def _open_session(self) -> None:
+        if self._session is not None:
+            return
+        plant = self._plant
+        recording = plant.recorder.record(self.id, self.info.title, self._recording_failed)
+        feed = plant.analysis.feed(self.id, self._indicators, self._alert_changed)
+        self._session = _Session(recording, feed)
+        self._source.add_sink(recording)
+        self._source.add_sink(feed)
+
+    async def _end(self, happening: Happening, event: str, link_id: str | None) -> None:
+        """Close the candidate's peer, then its analysis and recording. The lock is held."""
+        seat, self._seat = self._seat, None
+        session, self._session = self._session, None
+        if seat is None and session is None:
+            return
+        self._happen(happening)
+        if session is not None:
+            session.recording.mark(event, self._plant.clock())
+        self._note(event, link_id, self._plant.clock())
+        if seat is not None and seat.peer is not None:
+            await seat.peer.close()
+        if session is not None:
+            await self._close_session(session)
+
+    async def _close_session(self, session: _Session) -> None:
+        self._source.remove_sink(session.feed)
+        self._source.remove_sink(session.recording)
+        session.feed.close()
+        for alert in list(self._alerts.values()):
+            self._alert_changed(Alert(alert.id, False, self._plant.clock()))
+        await session.recording.close()
+        self._announce_recording()
+
+    # ---- telling ----
+
+    def _greet(self, role: Role, outbox: Outbox) -> None:
+        now = self._plant.clock()
+        outbox.send(Welcome(PROTOCOL_VERSION, role, self.info, self.state, now))
+        outbox.send(StateChanged(self.state, self.started_s))
+        outbox.send(RecordingState(self._is_recording))
+        if role is not Role.CANDIDATE:
+            for alert in self._alerts.values():
+                outbox.send(AlertChanged(alert))
+
+    def _replace_sockets(self) -> None:
+        for older in self._participants:
+            if older.role is Role.CANDIDATE and older.outbox is not None:
+                older.outbox.send(Replaced())
+                older.outbox.close(CLOSE_REPLACED)
+
+    @property
+    def _is_recording(self) -> bool:
+        publishing = self._seat is not None and self._seat.connected
+        return publishing and self._session is not None and RECORDING_FAILED not in self._alerts
+
+    def _announce_recording(self) -> None:
+        self._tell_everyone(RecordingState(self._is_recording))
+
+    def _happen(self, happening: Happening) -> None:
+        self._set_state(TRANSITIONS[self.state, happening], self.started_s)
+
+    def _set_state(self, state: InterviewState, started_s: float | None) -> None:
+        if (state, started_s) == (self.state, self.started_s):
+            return
+        self.state, self.started_s, self._unsaved = state, started_s, True
+        log.info("interview interview=%s state=%s", self.id, state)
+        self._tell_everyone(StateChanged(state, started_s))
+        self._wake.set()
+
+    def _note(self, name: str, link_id: str | None, now: float) -> None:
+        if self._session is not None:
+            self._session.recording.mark(name, now)
+        self._pending.append(Event(self.id, name, link_id, now))
+        self._wake.set()
+
+    def _tell_everyone(self, message: ServerMessage) -> None:
+        self._tell(message, self._participants)
+
+    def _tell_observers(self, message: Indicators | AlertChanged) -> None:
+        self._tell(message, [p for p in self._participants if p.role is not Role.CANDIDATE])
+
+    def _tell(self, message: ServerMessage, to: Collection[Participant]) -> None:
+        encoded = encode(message)
+        for participant in to:
+            if participant.outbox is not None:
+                participant.outbox.put(encoded)
+
+    async def _save(self) -> None:
+        while self._pending:
+            await self._plant.db.run(Store.add_event, self._pending[0])
+            self._pending.popleft()
+        if self._unsaved:
+            self._unsaved = False
+            await self._plant.db.run(Store.set_state, self.id, self.state, self.started_s)
