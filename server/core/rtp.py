@@ -1,4 +1,4 @@
-"""RTP packets as bytes: header fields by `struct`, rewritten in place of being parsed (RFC 3550 5.1)."""
+"""RTP packets as bytes: header fields by `struct`, rewritten, never parsed (RFC 3550 5.1)."""
 
 import struct
 

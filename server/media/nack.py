@@ -27,9 +27,7 @@ class NackTracker:
     def packet_received(self, seqno: int, now: float) -> None:
         """Every packet, in the order of arrival; `seqno` extended."""
         highest = self._highest
-        if highest is None:
-            self._highest = seqno
-        elif seqno == highest + 1:
+        if highest is None or seqno == highest + 1:
             self._highest = seqno
         elif seqno > highest:
             self._highest = seqno

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from server.core.frames import CLOCK_RATE, Codec
-from server.media.errors import NoCommonCodec, SdpError
+from server.media.errors import SdpError
 
 MAX_SDP_LENGTH = 65_536
 #: A browser offers three sections for camera, microphone and screen; more is an attack.
@@ -227,13 +227,8 @@ _FEEDBACK = ("nack", "nack pli", "ccm fir", "goog-remb")
 
 
 def write_answer(session_id: int, transport: Transport, sections: Sequence[AnswerSection]) -> str:
-    """The answer's text. Raises `NoCommonCodec` when no section is accepted."""
+    """The answer's text; sections without formats are refused with port zero."""
     accepted = [section for section in sections if section.formats]
-    if not accepted:
-        raise NoCommonCodec(
-            "the offer has no codec in common with this server: it takes H.264 "
-            "(packetization-mode=1) or VP8 for video, Opus for audio"
-        )
     lines = [
         "v=0",
         f"o=- {session_id} 1 IN IP4 0.0.0.0",

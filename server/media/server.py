@@ -9,3 +9,255 @@ Used by the signalling layer like this::
         watcher, answer = await media.observe(source, offer_sdp, on_state)
         await peer.close()
 """
+
+import asyncio
+import contextlib
+import secrets
+import socket
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+
+from server.core.frames import Codec, TrackName
+from server.media.dtls import Certificate
+from server.media.errors import NoCommonCodec, SdpError
+from server.media.peer import Observer, Peer, PeerState, Publisher
+from server.media.sdp import (
+    AnswerSection,
+    MediaSection,
+    Offer,
+    RtpFormat,
+    Transport,
+    choose_formats,
+    parse_offer,
+    write_answer,
+)
+from server.media.source import Source
+from server.media.udp import SOCKET_BUFFER, UdpPort
+
+__all__ = [
+    "MediaServer",
+    "MediaStats",
+    "NoCommonCodec",
+    "Peer",
+    "PeerState",
+    "SdpError",
+    "Source",
+    "open_media",
+]
+
+#: Fine enough that a NACK is not late, coarse enough to cost nothing.
+TICK_S = 0.02
+#: H.264 records and exports without transcoding; VP8 is what every browser has.
+CODEC_PREFERENCE = {
+    TrackName.CAMERA: (Codec.H264, Codec.VP8),
+    TrackName.MICROPHONE: (Codec.OPUS,),
+}
+_TRACK_OF_KIND = {"video": TrackName.CAMERA, "audio": TrackName.MICROPHONE}
+_SENDS = ("sendrecv", "sendonly")
+_RECEIVES = ("sendrecv", "recvonly")
+
+
+@dataclass(frozen=True, slots=True)
+class MediaStats:
+    """Counters since start, for the metrics page."""
+
+    peers: int
+    datagrams_in: int
+    datagrams_out: int
+    datagrams_refused: int
+    datagrams_dropped: int
+
+
+def _monotonic_unix_clock() -> Callable[[], float]:
+    """Unix seconds that never jump, whatever is done to the wall clock."""
+    offset = time.time() - time.monotonic()
+    return lambda: time.monotonic() + offset
+
+
+class MediaServer:
+    """Made by `open_media`."""
+
+    def __init__(self, port: UdpPort, addresses: Sequence[tuple[str, int]]) -> None:
+        self._port = port
+        self.addresses = tuple(addresses)
+        self._certificate = Certificate()
+        self._peers: dict[str, Peer] = {}
+        self._tasks: asyncio.TaskGroup | None = None
+        self.clock = _monotonic_unix_clock()
+
+    async def publish(
+        self, source: Source, offer_sdp: str, on_state: Callable[[PeerState], None]
+    ) -> tuple[Peer, str]:
+        """A candidate's offer; the source follows this publisher from now on.
+
+        Returns the peer and the SDP answer. Raises `SdpError` or `NoCommonCodec`.
+        """
+        offer = parse_offer(offer_sdp)
+        sections = _negotiate(offer.sections, _SENDS, every=False)
+        publisher = Publisher(
+            self._port,
+            self._certificate,
+            offer.transport,
+            on_state,
+            self.clock,
+            source,
+            {name: formats[0] for name, formats in sections.values()},
+        )
+        answers = {
+            index: AnswerSection(offer.sections[index], tuple(formats), "recvonly")
+            for index, (_, formats) in sections.items()
+        }
+        return self._open(publisher, offer, answers)
+
+    async def observe(
+        self, source: Source, offer_sdp: str, on_state: Callable[[PeerState], None]
+    ) -> tuple[Peer, str]:
+        """A watcher's offer, before or after the candidate has joined.
+
+        Returns the peer and the SDP answer. Raises `SdpError` or `NoCommonCodec`.
+        """
+        offer = parse_offer(offer_sdp)
+        # The candidate's codec may not be known yet, and may change: take all we forward.
+        sections = _negotiate(offer.sections, _RECEIVES, every=True)
+        observer = Observer(
+            self._port,
+            self._certificate,
+            offer.transport,
+            on_state,
+            self.clock,
+            source,
+            {
+                name: {each.codec: each.payload_type for each in formats if each.codec}
+                for name, formats in sections.values()
+            },
+        )
+        answers = {
+            index: AnswerSection(
+                offer.sections[index],
+                tuple(formats),
+                "sendonly",
+                observer.downs[name].ssrc,
+                observer.id,
+            )
+            for index, (name, formats) in sections.items()
+        }
+        return self._open(observer, offer, answers)
+
+    def _open(
+        self, peer: Peer, offer: Offer, answers: dict[int, AnswerSection]
+    ) -> tuple[Peer, str]:
+        assert self._tasks is not None, "open_media has ended"
+        transport = Transport(
+            peer.ufrag, peer.ice.pwd, self._certificate.fingerprint, self.addresses
+        )
+        answer = write_answer(
+            secrets.randbits(62),
+            transport,
+            [
+                answers.get(index) or AnswerSection(section)
+                for index, section in enumerate(offer.sections)
+            ],
+        )
+        self._peers[peer.id] = peer
+        peer.start(self._tasks)
+        return peer, answer
+
+    def stats(self) -> MediaStats:
+        port = self._port
+        return MediaStats(
+            len(self._peers),
+            port.datagrams_in,
+            port.datagrams_out,
+            port.refused + sum(peer.refused for peer in self._peers.values()),
+            port.dropped_out,
+        )
+
+    # ---- the two tasks' bodies
+
+    @contextlib.asynccontextmanager
+    async def run(self) -> AsyncIterator[None]:
+        async with asyncio.TaskGroup() as tasks:
+            self._tasks = tasks
+            ticker = tasks.create_task(self._tick(), name="media tick")
+            try:
+                yield
+            finally:
+                ticker.cancel()
+                await self._close_peers(list(self._peers.values()))
+                self._tasks = None
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_S)
+            now = self.clock()
+            gone = []
+            for peer in list(self._peers.values()):
+                if peer.state is PeerState.CLOSED or not peer.tick(now):
+                    gone.append(peer)
+            await self._close_peers(gone)
+
+    async def _close_peers(self, peers: list[Peer]) -> None:
+        for peer in peers:
+            self._peers.pop(peer.id, None)
+            await peer.close()
+
+
+def _negotiate(
+    offered: Sequence[MediaSection], directions: Sequence[str], *, every: bool
+) -> dict[int, tuple[TrackName, list[RtpFormat]]]:
+    """Section index -> track and formats: the first usable audio and the first video section.
+
+    Raises `NoCommonCodec` when there is neither.
+    """
+    chosen: dict[int, tuple[TrackName, list[RtpFormat]]] = {}
+    taken: set[TrackName] = set()
+    for index, section in enumerate(offered):
+        name = _TRACK_OF_KIND.get(section.kind)
+        usable = section.rtcp_mux and section.port != 0 and section.direction in directions
+        if name is None or name in taken or not usable:
+            continue
+        formats = choose_formats(section, CODEC_PREFERENCE[name], every=every)
+        if formats:
+            chosen[index] = (name, formats)
+            taken.add(name)
+    if not chosen:
+        raise NoCommonCodec(
+            "the offer has nothing this server can use: it takes H.264 "
+            "(packetization-mode=1) or VP8 video and Opus audio, with rtcp-mux, "
+            f"in a section that is {' or '.join(directions)}"
+        )
+    return chosen
+
+
+def _open_socket(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    udp = socket.socket(family, socket.SOCK_DGRAM)
+    try:
+        for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+            udp.setsockopt(socket.SOL_SOCKET, option, SOCKET_BUFFER)
+        udp.setblocking(False)
+        udp.bind((host, port))
+    except OSError:
+        udp.close()
+        raise
+    return udp
+
+
+@contextlib.asynccontextmanager
+async def open_media(host: str, port: int, advertise: Sequence[str]) -> AsyncIterator[MediaServer]:
+    """Binds the UDP port (0: any) and serves until the block ends.
+
+    `advertise`: the IP addresses browsers can reach this port at. Raises `OSError` when the
+    port cannot be bound.
+    """
+    udp = _open_socket(host, port)
+    bound = udp.getsockname()[1]
+    loop = asyncio.get_running_loop()
+    _, protocol = await loop.create_datagram_endpoint(UdpPort, sock=udp)
+    server = MediaServer(protocol, [(address, bound) for address in advertise])
+    try:
+        async with server.run():
+            yield server
+    finally:
+        protocol.close()

@@ -35,11 +35,21 @@ class Session(Protocol):
     def rtp_received(self, data: bytes) -> None: ...
 
 
+class _Transport(Protocol):
+    """A datagram transport as asyncio and uvloop both make it (typeshed lacks the size)."""
+
+    def sendto(self, data: bytes, addr: Address) -> None: ...
+
+    def get_write_buffer_size(self) -> int: ...
+
+    def close(self) -> None: ...
+
+
 class UdpPort(asyncio.DatagramProtocol):
     """The socket, its routes, and counters of what was not let in."""
 
     def __init__(self) -> None:
-        self._transport: asyncio.DatagramTransport | None = None
+        self._transport: _Transport | None = None
         self._by_ufrag: dict[str, Session] = {}
         self._by_address: dict[Address, Session] = {}
         self._addresses: dict[str, list[Address]] = {}
@@ -75,10 +85,10 @@ class UdpPort(asyncio.DatagramProtocol):
 
     # ---- asyncio.DatagramProtocol
 
-    def connection_made(self, transport: asyncio.DatagramTransport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: _Transport) -> None:  # type: ignore[override]
         self._transport = transport
 
-    def datagram_received(self, data: bytes, address: Address) -> None:  # type: ignore[override]
+    def datagram_received(self, data: bytes, address: Address) -> None:
         self.datagrams_in += 1
         session = self._by_address.get(address)
         first = data[0] if data else 255

@@ -1,0 +1,192 @@
+"""RTP payloads joined into encoded frames, without decoding: VP8 (RFC 7741), H.264 (RFC 6184).
+
+A depacketiser is fed the payloads of one frame in order and then finished. It raises
+`ValueError` on a payload that is not its codec's; the caller then drops the frame.
+"""
+
+import struct
+from dataclasses import dataclass
+from typing import Protocol
+
+from server.core.frames import Codec
+
+#: No camera frame of an interview comes near this; more is an attack on memory.
+MAX_FRAME_LENGTH = 4 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Assembled:
+    """A whole frame, its payload as `EncodedFrame` wants it."""
+
+    payload: bytes
+    keyframe: bool
+    reference: bool
+
+
+class Depacketiser(Protocol):
+    def add(self, payload: bytes) -> None: ...
+
+    def finish(self) -> Assembled: ...
+
+    def starts_keyframe(self, payload: bytes) -> bool:
+        """Whether a keyframe begins in this payload; never raises."""
+        ...
+
+
+class Vp8Depacketiser:
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+        self._length = 0
+        self._reference = True
+
+    def add(self, payload: bytes) -> None:
+        start, begins, non_reference = _vp8_descriptor(payload)
+        if begins != (not self._parts):
+            raise ValueError("VP8 frame does not begin with its first partition")
+        if begins:
+            self._reference = not non_reference
+        self._parts.append(payload[start:])
+        self._length += len(payload) - start
+        if self._length > MAX_FRAME_LENGTH:
+            raise ValueError("VP8 frame is too long")
+
+    def finish(self) -> Assembled:
+        payload, self._parts, self._length = b"".join(self._parts), [], 0
+        if not payload:
+            raise ValueError("VP8 frame is empty")
+        # RFC 7741 4.3: the P bit is zero in a key frame.
+        return Assembled(payload, not payload[0] & 1, self._reference)
+
+    def starts_keyframe(self, payload: bytes) -> bool:
+        try:
+            start, begins, _ = _vp8_descriptor(payload)
+        except ValueError:
+            return False
+        return begins and not payload[start] & 1
+
+
+def _vp8_descriptor(payload: bytes) -> tuple[int, bool, bool]:
+    """(length, whether the frame begins here, N bit), RFC 7741 4.2."""
+    try:
+        first = payload[0]
+        length = 1
+        if first & 0x80:
+            extensions = payload[1]
+            length = 2
+            if extensions & 0x80:  # I: picture id of 7 or 15 bits
+                length += 2 if payload[length] & 0x80 else 1
+            if extensions & 0x40:  # L
+                length += 1
+            if extensions & 0x30:  # T or K share an octet
+                length += 1
+    except IndexError as error:
+        raise ValueError("VP8 payload descriptor is truncated") from error
+    if len(payload) <= length:
+        raise ValueError("VP8 payload is empty")
+    return length, bool(first & 0x10) and not first & 0x07, bool(first & 0x20)
+
+
+_LENGTH = struct.Struct("!I")
+_SIZE = struct.Struct("!H")
+_IDR, _SPS, _STAP_A, _FU_A = 5, 7, 24, 28
+
+
+class H264Depacketiser:
+    """Packetisation modes 0 and 1: single NAL units, STAP-A and FU-A."""
+
+    def __init__(self) -> None:
+        self._reset()
+
+    def _reset(self) -> None:
+        self._parts: list[bytes] = []
+        self._fragments: list[bytes] | None = None
+        self._length = 0
+        self._keyframe = False
+        self._reference = False
+
+    def add(self, payload: bytes) -> None:
+        if len(payload) < 2:
+            raise ValueError("H.264 payload is truncated")
+        unit_type = payload[0] & 0x1F
+        if self._fragments is not None and unit_type != _FU_A:
+            raise ValueError("H.264 fragmentation unit has no end")
+        if 1 <= unit_type <= 23:
+            self._unit(payload)
+        elif unit_type == _STAP_A:
+            for unit in _aggregated(payload):
+                self._unit(unit)
+        elif unit_type == _FU_A:
+            self._fragment(payload)
+        else:
+            raise ValueError(f"H.264 packet type {unit_type} is not of modes 0 and 1")
+
+    def _fragment(self, payload: bytes) -> None:
+        # RFC 6184 5.8: FU indicator, FU header (S, E, R, type), then the fragment.
+        header = payload[1]
+        if header & 0x80:
+            if self._fragments is not None:
+                raise ValueError("H.264 fragmentation unit begins twice")
+            self._fragments = [bytes((payload[0] & 0xE0 | header & 0x1F,))]
+        if self._fragments is None:
+            raise ValueError("H.264 fragmentation unit has no beginning")
+        self._fragments.append(payload[2:])
+        self._grow(len(payload))
+        if header & 0x40:
+            unit = b"".join(self._fragments)
+            self._fragments = None
+            self._unit(unit)
+
+    def _unit(self, unit: bytes) -> None:
+        self._keyframe |= unit[0] & 0x1F == _IDR
+        self._reference |= bool(unit[0] & 0x60)  # nal_ref_idc
+        self._parts += (_LENGTH.pack(len(unit)), unit)
+        self._grow(len(unit))
+
+    def _grow(self, length: int) -> None:
+        self._length += length
+        if self._length > 2 * MAX_FRAME_LENGTH:
+            raise ValueError("H.264 access unit is too long")
+
+    def finish(self) -> Assembled:
+        whole = bool(self._parts) and self._fragments is None
+        frame = Assembled(b"".join(self._parts), self._keyframe, self._reference)
+        self._reset()
+        if not whole:
+            raise ValueError("H.264 access unit is incomplete")
+        return frame
+
+    def starts_keyframe(self, payload: bytes) -> bool:
+        """Senders put parameter sets before each IDR picture, in the same access unit."""
+        if len(payload) < 2:
+            return False
+        unit_type = payload[0] & 0x1F
+        if unit_type == _STAP_A:
+            try:
+                return any(unit[0] & 0x1F in (_SPS, _IDR) for unit in _aggregated(payload))
+            except ValueError:
+                return False
+        if unit_type == _FU_A:
+            return bool(payload[1] & 0x80) and payload[1] & 0x1F == _IDR
+        return unit_type in (_SPS, _IDR)
+
+
+def _aggregated(payload: bytes) -> list[bytes]:
+    """The NAL units of a STAP-A (RFC 6184 5.7.1)."""
+    units = []
+    pos = 1
+    while pos < len(payload):
+        if pos + 2 > len(payload):
+            raise ValueError("H.264 aggregation packet is truncated")
+        (size,) = _SIZE.unpack_from(payload, pos)
+        unit = payload[pos + 2 : pos + 2 + size]
+        if size == 0 or len(unit) < size:
+            raise ValueError("H.264 aggregation packet is truncated")
+        units.append(unit)
+        pos += 2 + size
+    return units
+
+
+DEPACKETISERS: dict[Codec, type[Vp8Depacketiser] | type[H264Depacketiser]] = {
+    Codec.VP8: Vp8Depacketiser,
+    Codec.H264: H264Depacketiser,
+}

@@ -1,0 +1,116 @@
+"""One outgoing track of one observer: the candidate's packets with a rewritten header.
+
+Sequence numbers and timestamps stay continuous for the observer across a candidate's
+reconnect: only the offsets change, at a keyframe.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from server.core import rtcp
+from server.core.frames import CLOCK_RATE, Codec
+from server.core.rtp import HEADER_LENGTH, pack_header
+from server.media.up_track import UpTrack
+
+#: Retransmissions per second and observer: a bad link needs dozens, an attack gets no more.
+MAX_RESENT_PER_S = 500
+
+
+class DownTrack:
+    """Contract: `attach` the up track, `forward` each of its packets; `send` takes plain RTP."""
+
+    def __init__(
+        self,
+        ssrc: int,
+        payload_types: Mapping[Codec, int],
+        send: Callable[[bytes], None],
+        request_keyframe: Callable[[], None],
+    ) -> None:
+        self.ssrc = ssrc
+        self._payload_types = payload_types
+        self._send = send
+        self._request_keyframe = request_keyframe
+        self._up: UpTrack | None = None
+        self._payload_type = 0
+        self._waiting = True
+        self._first_seqno = 0
+        self._seqno_offset = 0
+        self._timestamp_offset = 0
+        self._last_seqno = 0  # as sent, extended
+        self._last_timestamp = 0
+        self._last_sent_s = 0.0
+        self._resent = 0
+        self.packets = 0
+        self.octets = 0
+
+    def attach(self, up: UpTrack | None) -> None:
+        """Follows another up track from its next keyframe on; None: silence."""
+        payload_type = self._payload_types.get(up.codec) if up is not None else None
+        self._up = up if payload_type is not None else None
+        self._payload_type = payload_type or 0
+        self._waiting = True
+        if self._up is not None:
+            self._request_keyframe()
+
+    def forward(self, seqno: int, timestamp: int, second: int, data: bytes, now: float) -> None:
+        up = self._up
+        if up is None:
+            return
+        if self._waiting:
+            if not up.assembler.starts_keyframe(data):
+                return
+            self._open(up, seqno, timestamp, now)
+        elif seqno < self._first_seqno:
+            return  # older than the keyframe this observer began with
+        out = seqno + self._seqno_offset
+        if out > self._last_seqno:
+            self._last_seqno = out
+            self._last_timestamp = timestamp + self._timestamp_offset
+            self._last_sent_s = now
+        self.packets += 1
+        self.octets += len(data) - HEADER_LENGTH
+        self._send(self._rewrite(second, seqno, timestamp, data))
+
+    def _open(self, up: UpTrack, seqno: int, timestamp: int, now: float) -> None:
+        self._waiting = False
+        self._first_seqno = seqno
+        self._seqno_offset = self._last_seqno + 1 - seqno
+        resumed = self._last_timestamp
+        if self.packets:
+            resumed += round((now - self._last_sent_s) * CLOCK_RATE[up.codec])
+        self._timestamp_offset = resumed - timestamp
+
+    def _rewrite(self, second: int, seqno: int, timestamp: int, data: bytes) -> bytes:
+        header = pack_header(
+            data[0],
+            second & 0x80 | self._payload_type,
+            (seqno + self._seqno_offset) & 0xFFFF,
+            (timestamp + self._timestamp_offset) & 0xFFFF_FFFF,
+            self.ssrc,
+        )
+        return header + data[HEADER_LENGTH:]
+
+    def resend(self, seqnos: Sequence[int]) -> None:
+        """Answers a NACK from the up track's ring, byte for byte as first sent."""
+        up = self._up
+        if up is None or self._waiting:
+            return
+        for seqno16 in seqnos:
+            if self._resent >= MAX_RESENT_PER_S:
+                return
+            # The nearest sequence number to the last one sent that ends in these 16 bits.
+            behind = (self._last_seqno - seqno16) & 0xFFFF
+            seqno = self._last_seqno - behind - self._seqno_offset
+            kept = up.packet(seqno) if seqno >= self._first_seqno else None
+            if kept is not None:
+                self._resent += 1
+                self._send(self._rewrite(kept[2][1], seqno, kept[1], kept[2]))
+
+    def report(self, now: float) -> rtcp.SenderReport | None:
+        """The sender report of this second, or None when nothing has been sent."""
+        self._resent = 0
+        if self._up is None or self._waiting:
+            return None
+        timestamp = self._up.clock.timestamp_at(now) + self._timestamp_offset
+        return rtcp.SenderReport(
+            self.ssrc, rtcp.ntp_from_unix(now), timestamp, self.packets, self.octets
+        )

@@ -1,0 +1,352 @@
+"""One browser's transport: ICE-lite, DTLS, then SRTP in or out. Publishers and observers.
+
+Contract: the UDP port calls the three `..._received` functions, the media server calls `tick`
+every 20 ms, `run` is the peer's one task (its handshake), `close` ends everything.
+"""
+
+import abc
+import asyncio
+import enum
+import logging
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+
+from aioice import stun
+
+from server.core import rtcp
+from server.core.frames import Codec, TrackName
+from server.core.rtp import is_rtcp, unpack_header
+from server.media.clock import PeerClock
+from server.media.down_track import DownTrack
+from server.media.dtls import Certificate, DtlsError, DtlsRole, DtlsSession, SrtpError
+from server.media.ice import Address, IceLite
+from server.media.sdp import MediaSection, RtpFormat
+from server.media.source import Source
+from server.media.udp import UdpPort
+from server.media.up_track import UpTrack
+
+log = logging.getLogger(__name__)
+
+#: From the answer to the end of the handshake.
+CONNECT_TIMEOUT_S = 15.0
+#: A browser checks its path every 2.5 s; RFC 7675 5.1 gives consent 30 s at most.
+SILENCE_S = 5.0
+CONSENT_TIMEOUT_S = 30.0
+#: SRTP that overtakes the handshake's last flight.
+MAX_EARLY_PACKETS = 64
+#: Told to the candidate's browser as REMB: enough for 720p30, kind to a home uplink.
+MAX_BITRATE_BPS = 1_500_000
+REPORT_INTERVAL_S = 1.0
+
+
+class PeerState(enum.StrEnum):
+    NEW = "new"
+    CONNECTED = "connected"
+    DISCONNECTED = "disconnected"  #: silent for a while; may come back
+    CLOSED = "closed"
+
+
+class Peer(abc.ABC):
+    """What publishers and observers have in common."""
+
+    def __init__(
+        self,
+        port: UdpPort,
+        certificate: Certificate,
+        remote: MediaSection,
+        on_state: Callable[[PeerState], None],
+        clock: Callable[[], float],
+    ) -> None:
+        self.id = secrets.token_hex(8)
+        self.state = PeerState.NEW
+        self.ice = IceLite(remote.ice_ufrag or "")
+        self.ufrag = self.ice.ufrag
+        self.ssrc = secrets.randbits(32)
+        self._fingerprints = remote.fingerprints
+        self._port = port
+        self._on_state = on_state
+        self._clock = clock
+        self._address: Address | None = None
+        self._dtls = DtlsSession(
+            certificate, DtlsRole.SERVER, self.send_datagram, self._closed_by_peer
+        )
+        self._keyed = False
+        self._early: list[bytes] = []
+        self._seen_s = clock()
+        self._report_s = 0.0
+        self._task: asyncio.Task[None] | None = None
+        self.refused = 0
+
+    # ---- life
+
+    def start(self, tasks: asyncio.TaskGroup) -> None:
+        self._port.add(self)
+        self._task = tasks.create_task(self._run(), name=f"peer {self.id}")
+
+    async def _run(self) -> None:
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                await self._dtls.handshake(self._fingerprints)
+        except (DtlsError, TimeoutError) as error:
+            log.info("peer %s did not connect: %s", self.id, error or "no handshake in time")
+            self._task = None
+            await self.close()
+            return
+        self._keyed = True
+        self._set_state(PeerState.CONNECTED)
+        early, self._early = self._early, []
+        for data in early:
+            self.rtp_received(data)
+
+    async def close(self) -> None:
+        """Ends the association and frees the route; idempotent."""
+        if self.state is PeerState.CLOSED:
+            return
+        self._set_state(PeerState.CLOSED)
+        task, self._task = self._task, None
+        if task is not None and task is not asyncio.current_task():
+            task.cancel()
+        self._detach()
+        await self._dtls.close()
+        self._port.remove(self)
+
+    def _set_state(self, state: PeerState) -> None:
+        if state is not self.state and self.state is not PeerState.CLOSED:
+            self.state = state
+            self._on_state(state)
+
+    def _closed_by_peer(self) -> None:
+        # close_notify: the page was left or the connection closed on purpose.
+        self._seen_s = float("-inf")
+
+    # ---- packets in
+
+    def check_received(self, request: stun.Message, address: Address) -> bool:
+        """A connectivity check; False when it is not this peer's."""
+        checked = self.ice.answer(request, address)
+        if checked is None:
+            return False
+        if self._address is None or checked.nominated:
+            self._address = address
+        self._alive()
+        self._port.send(checked.response, address)
+        return True
+
+    def dtls_received(self, data: bytes) -> None:
+        self._dtls.feed(data)
+
+    def rtp_received(self, data: bytes) -> None:
+        if not self._keyed:
+            if len(self._early) < MAX_EARLY_PACKETS:
+                self._early.append(data)
+            return
+        now = self._clock()
+        try:
+            if is_rtcp(data):
+                items = rtcp.parse(self._dtls.unprotect_rtcp(data))
+                self._alive()
+                self._rtcp(items, now)
+            else:
+                packet = self._dtls.unprotect(data)
+                self._seen_s = now
+                self._rtp(packet, now)
+        except SrtpError:
+            self.refused += 1
+
+    def _alive(self) -> None:
+        self._seen_s = self._clock()
+        if self.state is PeerState.DISCONNECTED:
+            self._set_state(PeerState.CONNECTED)
+
+    def _rtp(self, packet: bytes, now: float) -> None:
+        self.refused += 1
+
+    @abc.abstractmethod
+    def _rtcp(self, items: Sequence[rtcp.Item], now: float) -> None: ...
+
+    @abc.abstractmethod
+    def _detach(self) -> None: ...
+
+    # ---- packets out
+
+    def send_datagram(self, data: bytes) -> None:
+        if self._address is not None:
+            self._port.send(data, self._address)
+
+    def _send_rtp(self, packet: bytes) -> None:
+        if self._keyed and self._address is not None:
+            self._port.send(self._dtls.protect(packet), self._address)
+
+    def _send_rtcp(self, packet: bytes) -> None:
+        if self._keyed and self._address is not None:
+            self._port.send(self._dtls.protect_rtcp(packet), self._address)
+
+    # ---- time
+
+    def tick(self, now: float) -> bool:
+        """Timers; False once the peer has been silent for too long and should be closed."""
+        silent = now - self._seen_s
+        if silent > CONSENT_TIMEOUT_S:
+            return False
+        if silent > SILENCE_S and self.state is PeerState.CONNECTED:
+            self._set_state(PeerState.DISCONNECTED)
+        if self._keyed:
+            self._repair(now)
+            if now - self._report_s >= REPORT_INTERVAL_S:
+                self._report_s = now
+                self._report(now)
+        return True
+
+    def _repair(self, now: float) -> None:  # noqa: B027 (only publishers have something to repair)
+        """What cannot wait for the next report."""
+
+    @abc.abstractmethod
+    def _report(self, now: float) -> None: ...
+
+
+class Publisher(Peer):
+    """The candidate's connection: its packets become up tracks of the source."""
+
+    def __init__(
+        self,
+        port: UdpPort,
+        certificate: Certificate,
+        remote: MediaSection,
+        on_state: Callable[[PeerState], None],
+        clock: Callable[[], float],
+        source: Source,
+        formats: Mapping[TrackName, RtpFormat],
+    ) -> None:
+        super().__init__(port, certificate, remote, on_state, clock)
+        self._source = source
+        self._formats = {each.payload_type: (name, each) for name, each in formats.items()}
+        self._ups: dict[int, UpTrack] = {}
+        self._peer_clock = PeerClock()
+        self._round_trip_s: float | None = None
+        source.publisher_connected(lambda: self._round_trip_s)
+
+    def _rtp(self, packet: bytes, now: float) -> None:
+        _, second, seqno, timestamp, ssrc = unpack_header(packet)
+        up = self._ups.get(ssrc)
+        if up is None:
+            up = self._bind(ssrc, second & 0x7F)
+            if up is None:
+                self.refused += 1
+                return
+        elif second & 0x7F not in self._formats:
+            self.refused += 1
+            return
+        up.receive(second, seqno, timestamp, packet, now)
+
+    def _bind(self, ssrc: int, payload_type: int) -> UpTrack | None:
+        """A new stream, known by its payload type; one stream per track, the newest."""
+        name, rtp_format = self._formats.get(payload_type, (None, None))
+        if name is None or rtp_format is None or rtp_format.codec is None:
+            return None
+        for known in [each for each in self._ups.values() if each.name is name]:
+            self._source.remove_up(known)
+            del self._ups[known.ssrc]
+        up = UpTrack(
+            name,
+            rtp_format.codec,
+            ssrc,
+            self._peer_clock,
+            self._source.downs(name),
+            self._source.on_frame,
+            self._source.on_gap,
+            repair="nack" in rtp_format.feedback,
+        )
+        self._ups[ssrc] = up
+        self._source.add_up(up)
+        return up
+
+    def _rtcp(self, items: Sequence[rtcp.Item], now: float) -> None:
+        for item in items:
+            match item:
+                case rtcp.SenderReport():
+                    up = self._ups.get(item.ssrc)
+                    if up is not None:
+                        up.sender_report_received(item, now)
+                case rtcp.DelaySinceLastRr() if item.ssrc == self.ssrc:
+                    ntp = rtcp.ntp_from_unix(now)
+                    measured = rtcp.round_trip_s(ntp, item.last_rr, item.delay)
+                    if measured is not None and measured < CONSENT_TIMEOUT_S:
+                        self._round_trip_s = measured
+                case _:
+                    pass
+
+    def _repair(self, now: float) -> None:
+        for up in self._ups.values():
+            seqnos = up.tick(now, self._round_trip_s)
+            if seqnos:
+                self._send_rtcp(rtcp.nack(self.ssrc, up.ssrc, seqnos))
+            if up.keyframe_due(now):
+                self._send_rtcp(rtcp.picture_loss_indication(self.ssrc, up.ssrc))
+
+    def _report(self, now: float) -> None:
+        if not self._ups:
+            return
+        blocks = tuple(up.report(now) for up in self._ups.values())
+        video = [up.ssrc for up in self._ups.values() if up.name is TrackName.CAMERA]
+        packets = [
+            rtcp.receiver_report(rtcp.ReceiverReport(self.ssrc, blocks)),
+            rtcp.receiver_reference_time(self.ssrc, rtcp.ntp_from_unix(now)),
+        ]
+        if video:
+            packets.append(rtcp.receiver_estimated_max_bitrate(self.ssrc, MAX_BITRATE_BPS, video))
+        self._send_rtcp(b"".join(packets))
+
+    def _detach(self) -> None:
+        for up in self._ups.values():
+            self._source.remove_up(up)
+        self._ups.clear()
+
+
+class Observer(Peer):
+    """A watcher's connection: down tracks of the source; nothing it sends is media."""
+
+    def __init__(
+        self,
+        port: UdpPort,
+        certificate: Certificate,
+        remote: MediaSection,
+        on_state: Callable[[PeerState], None],
+        clock: Callable[[], float],
+        source: Source,
+        payload_types: Mapping[TrackName, Mapping[Codec, int]],
+    ) -> None:
+        super().__init__(port, certificate, remote, on_state, clock)
+        self._source = source
+        self.downs = {
+            name: DownTrack(secrets.randbits(32), each, self._send_rtp, source.request_keyframe)
+            for name, each in payload_types.items()
+        }
+        self._by_ssrc = {down.ssrc: down for down in self.downs.values()}
+
+    def _set_state(self, state: PeerState) -> None:
+        joined = self.state is PeerState.NEW and state is PeerState.CONNECTED
+        super()._set_state(state)
+        if joined:
+            for name, down in self.downs.items():
+                self._source.add_down(name, down)
+
+    def _rtcp(self, items: Sequence[rtcp.Item], now: float) -> None:
+        for item in items:
+            match item:
+                case rtcp.Nack() if item.media_ssrc in self._by_ssrc:
+                    self._by_ssrc[item.media_ssrc].resend(item.seqnos)
+                case rtcp.KeyframeRequest() if item.media_ssrc in self._by_ssrc:
+                    self._source.request_keyframe()
+                case _:
+                    pass
+
+    def _report(self, now: float) -> None:
+        for down in self.downs.values():
+            report = down.report(now)
+            if report is not None:
+                description = rtcp.source_description(down.ssrc, self.id)
+                self._send_rtcp(rtcp.sender_report(report) + description)
+
+    def _detach(self) -> None:
+        for name, down in self.downs.items():
+            self._source.remove_down(name, down)

@@ -1,0 +1,126 @@
+"""One interview's media: the candidate's current tracks, and everyone who takes from them.
+
+A source outlives the candidate's connections: down tracks and sinks stay and follow the
+newest publisher's tracks.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from server.core.frames import Codec, EncodedFrame, FrameSink, Gap, GapCause, TrackName
+from server.media.down_track import DownTrack
+from server.media.up_track import UpTrack
+
+
+@dataclass(frozen=True, slots=True)
+class TrackStats:
+    """Counters of one track since its publisher connected."""
+
+    codec: Codec
+    packets: int
+    bytes: int
+    packets_lost: int
+    jitter_s: float
+    nacks: int
+    keyframe_requests: int
+    frames: int
+
+
+@dataclass(frozen=True, slots=True)
+class SourceStats:
+    tracks: dict[TrackName, TrackStats] = field(default_factory=dict)
+    round_trip_s: float | None = None
+
+
+class Source:
+    """Not to be awaited, not thread-safe: used on the media loop only."""
+
+    def __init__(self, interview_id: str) -> None:
+        self.interview_id = interview_id
+        self.first_media_s: float | None = None
+        self._ups: dict[TrackName, UpTrack] = {}
+        self._downs: dict[TrackName, list[DownTrack]] = {name: [] for name in TrackName}
+        self._sinks: list[FrameSink] = []
+        self._last_capture_s: dict[TrackName, float] = {}
+        self._round_trip: Callable[[], float | None] = lambda: None
+
+    # ---- subscribers
+
+    def add_sink(self, sink: FrameSink) -> None:
+        self._sinks.append(sink)
+        self.request_keyframe()
+
+    def remove_sink(self, sink: FrameSink) -> None:
+        if sink in self._sinks:
+            self._sinks.remove(sink)
+
+    def add_down(self, name: TrackName, down: DownTrack) -> None:
+        self._downs[name].append(down)
+        down.attach(self._ups.get(name))
+
+    def remove_down(self, name: TrackName, down: DownTrack) -> None:
+        if down in self._downs[name]:
+            self._downs[name].remove(down)
+
+    def request_keyframe(self) -> None:
+        up = self._ups.get(TrackName.CAMERA)
+        if up is not None:
+            up.request_keyframe()
+
+    # ---- the publisher's side
+
+    def downs(self, name: TrackName) -> Sequence[DownTrack]:
+        """The live list that an up track forwards to."""
+        return self._downs[name]
+
+    def publisher_connected(self, round_trip: Callable[[], float | None]) -> None:
+        """A new publisher takes over; `round_trip` tells its round trip in seconds."""
+        self._round_trip = round_trip
+        for name in list(self._ups):
+            self.remove_up(self._ups[name])
+
+    def add_up(self, up: UpTrack) -> None:
+        self._ups[up.name] = up
+        for down in self._downs[up.name]:
+            down.attach(up)
+
+    def remove_up(self, up: UpTrack) -> None:
+        if self._ups.get(up.name) is not up:
+            return
+        del self._ups[up.name]
+        if up.last_capture_s is not None:
+            self._last_capture_s[up.name] = up.last_capture_s
+        for down in self._downs[up.name]:
+            down.attach(None)
+
+    def on_frame(self, frame: EncodedFrame) -> None:
+        if self.first_media_s is None:
+            self.first_media_s = frame.capture_s
+        missed_since = self._last_capture_s.pop(frame.track, None)
+        if missed_since is not None and frame.capture_s > missed_since:
+            self.on_gap(Gap(frame.track, missed_since, frame.capture_s, GapCause.DISCONNECTED))
+        for sink in self._sinks:
+            sink.on_frame(frame)
+
+    def on_gap(self, gap: Gap) -> None:
+        for sink in self._sinks:
+            sink.on_gap(gap)
+
+    # ---- counters
+
+    def stats(self, now: float) -> SourceStats:
+        """What the up direction has counted; `now` in Unix seconds."""
+        tracks = {
+            name: TrackStats(
+                up.codec,
+                up.packets,
+                up.octets,
+                up.packets_lost,
+                up.jitter_s,
+                up.nacks.requested if up.nacks is not None else 0,
+                up.keyframe_requests,
+                up.frames,
+            )
+            for name, up in self._ups.items()
+        }
+        return SourceStats(tracks, self._round_trip() if tracks else None)

@@ -1,0 +1,205 @@
+"""One incoming track: what arrives is passed on at once, kept for repair, and joined into frames.
+
+The packet path, in order: unwrap, count, keep, forward to every down track, assemble for the
+frame sinks. Nothing here decodes, waits or allocates beyond the packet itself.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
+
+from server.core import rtcp
+from server.core.frames import CLOCK_RATE, Codec, EncodedFrame, Gap, GapCause, TrackName
+from server.core.rtp import Unwrapper
+from server.media.assembler import AudioAssembler, FrameReady, VideoAssembler
+from server.media.clock import PeerClock, TrackClock
+from server.media.nack import NackTracker
+
+#: Packets kept for observers' NACKs: several seconds of 720p video, over a second of audio.
+RING_LENGTH = {Codec.VP8: 1024, Codec.H264: 1024, Codec.OPUS: 128}
+#: One request per publisher in this time, however many observers ask.
+KEYFRAME_REQUEST_INTERVAL_S = 0.5
+#: A recording is cut and sought at keyframes; browsers send none unless asked.
+KEYFRAME_INTERVAL_S = 4.0
+
+
+class PacketSink(Protocol):
+    """A down track, as the up track sees it."""
+
+    def forward(self, seqno: int, timestamp: int, second: int, data: bytes, now: float) -> None: ...
+
+
+class UpTrack:
+    """Contract: `receive` for each packet, `tick` about every 20 ms, `report` each second."""
+
+    def __init__(
+        self,
+        name: TrackName,
+        codec: Codec,
+        ssrc: int,
+        peer_clock: PeerClock,
+        downs: Sequence[PacketSink],
+        on_frame: Callable[[EncodedFrame], None],
+        on_gap: Callable[[Gap], None],
+        *,
+        repair: bool,
+    ) -> None:
+        self.name = name
+        self.codec = codec
+        self.ssrc = ssrc
+        self.clock = TrackClock(CLOCK_RATE[codec], peer_clock)
+        self._downs = downs
+        self._on_frame = on_frame
+        self._on_gap = on_gap
+        video = name is TrackName.CAMERA
+        self.assembler = VideoAssembler(codec) if video else AudioAssembler()
+        self.nacks = NackTracker() if repair else None
+        self._seqnos = Unwrapper(16)
+        self._timestamps = Unwrapper(32)
+        self._mask = RING_LENGTH[codec] - 1
+        self._ring: list[tuple[int, int, bytes] | None] = [None] * (self._mask + 1)
+        self._is_video = video
+        self._keyframe_wanted = False
+        self._keyframe_asked_s = 0.0
+        self._keyframe_s: float | None = None
+        self.last_capture_s: float | None = None
+        # counters and RFC 3550 A.3, A.8 state
+        self.packets = 0
+        self.octets = 0
+        self.duplicates = 0
+        self.frames = 0
+        self.keyframe_requests = 0
+        self._first_seqno = 0
+        self._highest_seqno = 0
+        self._transit: float | None = None
+        self._jitter = 0.0
+        self._rate = CLOCK_RATE[codec]
+        self._expected_prior = 0
+        self._received_prior = 0
+        self._last_sr: tuple[int, float] | None = None  # (middle NTP, arrival)
+
+    # ---- the packet path
+
+    def receive(self, second: int, seqno16: int, timestamp32: int, data: bytes, now: float) -> None:
+        """A decrypted packet; `second`: its marker and payload type octet; `now`: Unix s."""
+        seqno = self._seqnos.unwrap(seqno16)
+        timestamp = self._timestamps.unwrap(timestamp32)
+        index = seqno & self._mask
+        kept = self._ring[index]
+        if kept is not None and kept[0] >= seqno:
+            self.duplicates += 1
+            return
+        self._ring[index] = (seqno, timestamp, data)
+        self._count(seqno, timestamp, len(data), now)
+        self.clock.packet_received(timestamp, now)
+        for down in self._downs:
+            down.forward(seqno, timestamp, second, data, now)
+        if self.nacks is not None:
+            self.nacks.packet_received(seqno, now)
+        self._deliver(self.assembler.push((seqno, timestamp, second > 127, data), now), now)
+
+    def _count(self, seqno: int, timestamp: int, length: int, now: float) -> None:
+        if self.packets == 0:
+            self._first_seqno = seqno
+        self.packets += 1
+        self.octets += length
+        self._highest_seqno = max(self._highest_seqno, seqno)
+        # RFC 3550 A.8, in clock-rate units.
+        transit = now * self._rate - timestamp
+        if self._transit is not None:
+            self._jitter += (abs(transit - self._transit) - self._jitter) / 16
+        self._transit = transit
+
+    def _deliver(self, ready: Iterable[FrameReady], now: float) -> None:
+        for each in ready:
+            capture_s = self.clock.capture_s(each.timestamp)
+            if each.after_gap and self.last_capture_s is not None:
+                lost = each.lost_packets
+                start = self.last_capture_s
+                self._on_gap(Gap(self.name, start, capture_s, GapCause.PACKETS_LOST, lost))
+            self.last_capture_s = capture_s
+            self.frames += 1
+            frame = each.frame
+            if frame.keyframe:
+                self._keyframe_wanted = False
+                self._keyframe_s = now
+            self._on_frame(
+                EncodedFrame(
+                    self.name,
+                    self.codec,
+                    frame.payload,
+                    capture_s,
+                    frame.keyframe,
+                    now,
+                    frame.reference,
+                )
+            )
+
+    # ---- repair and keyframes
+
+    def packet(self, seqno: int) -> tuple[int, int, bytes] | None:
+        """(seqno, timestamp, packet), if still kept, to answer an observer's NACK from."""
+        kept = self._ring[seqno & self._mask]
+        return kept if kept is not None and kept[0] == seqno else None
+
+    def tick(self, now: float, round_trip_s: float | None) -> list[int]:
+        """Gives up what is past its deadline; returns sequence numbers to NACK (16 bits)."""
+        reorderer = self.assembler.reorderer
+        if reorderer.waiting:
+            self._deliver(self.assembler.expire(now), now)
+        if not self.nacks:
+            return []
+        self.nacks.forget_before(reorderer.next_seqno)
+        return [seqno & 0xFFFF for seqno in self.nacks.due(now, round_trip_s)]
+
+    def request_keyframe(self) -> None:
+        """Asks for a keyframe at the next tick that may; many requests become one."""
+        self._keyframe_wanted = True
+
+    def keyframe_due(self, now: float) -> bool:
+        """Whether to send the candidate a keyframe request now."""
+        if not self._is_video or now - self._keyframe_asked_s < KEYFRAME_REQUEST_INTERVAL_S:
+            return False
+        overdue = self._keyframe_s is None or now - self._keyframe_s >= KEYFRAME_INTERVAL_S
+        if not (self._keyframe_wanted or overdue or self.assembler.wants_keyframe):
+            return False
+        self._keyframe_asked_s = now
+        self.keyframe_requests += 1
+        return True
+
+    # ---- reports
+
+    def sender_report_received(self, report: rtcp.SenderReport, now: float) -> None:
+        self._last_sr = (rtcp.ntp_middle(report.ntp), now)
+        self.clock.report_received(report.ntp, self._timestamps.unwrap(report.rtp_timestamp), now)
+
+    @property
+    def packets_lost(self) -> int:
+        """Expected minus received, after repair (RFC 3550 A.3); never below zero here."""
+        if self.packets == 0:
+            return 0
+        return max(0, self._highest_seqno - self._first_seqno + 1 - self.packets)
+
+    @property
+    def jitter_s(self) -> float:
+        return self._jitter / self._rate
+
+    def report(self, now: float) -> rtcp.ReportBlock:
+        """The report block of the interval since the last one (RFC 3550 A.3)."""
+        expected = self._highest_seqno - self._first_seqno + 1
+        interval = expected - self._expected_prior
+        lost = interval - (self.packets - self._received_prior)
+        self._expected_prior, self._received_prior = expected, self.packets
+        fraction = min(255, max(0, (lost << 8) // interval)) if interval > 0 else 0
+        last_sr, delay = 0, 0
+        if self._last_sr is not None:
+            last_sr = self._last_sr[0]
+            delay = round((now - self._last_sr[1]) * 65536)
+        return rtcp.ReportBlock(
+            self.ssrc,
+            fraction,
+            min(self.packets_lost, 0x7F_FFFF),
+            self._highest_seqno & 0xFFFF_FFFF,
+            round(self._jitter),
+            last_sr,
+            delay & 0xFFFF_FFFF,
+        )
