@@ -125,11 +125,11 @@ def _encode_clip(codec: VideoCodec, video: Path | None, audio: Path | None) -> C
         speech = _decode_audio(audio or SPEECH)
     if video is None:
         pictures = _portrait(speech, min(len(speech) / AUDIO_RATE_HZ, MAX_LOOP_S))
-        frames, keyframes = _encode_video(codec, pictures)
+        frames, keyframes = encode_pictures(codec, pictures)
     else:
         with _naming(video):
-            frames, keyframes = _encode_video(codec, _film(video))
-    return Clip(codec, frames, keyframes, _encode_audio(speech, len(frames)))
+            frames, keyframes = encode_pictures(codec, _film(video))
+    return Clip(codec, frames, keyframes, encode_sound(speech, len(frames)))
 
 
 @contextmanager
@@ -195,9 +195,7 @@ def _film(path: Path) -> Iterator[av.VideoFrame]:
         yield from itertools.islice(pictures, whole)
 
 
-def _filtered(
-    graph: av.filter.Graph, pictures: Iterable[av.VideoFrame]
-) -> Iterator[av.VideoFrame]:
+def _filtered(graph: av.filter.Graph, pictures: Iterable[av.VideoFrame]) -> Iterator[av.VideoFrame]:
     for picture in itertools.chain(pictures, [None]):
         graph.vpush(picture)
         with suppress(BlockingIOError, EOFError):
@@ -205,7 +203,7 @@ def _filtered(
                 yield graph.vpull()
 
 
-def _encode_video(
+def encode_pictures(
     codec: VideoCodec, pictures: Iterable[av.VideoFrame]
 ) -> tuple[list[bytes], list[int]]:
     """The encoded frames and the indices of the keyframes among them."""
@@ -234,7 +232,7 @@ def _video_encoder(codec: VideoCodec) -> VideoCodecContext:
     return encoder
 
 
-def _encode_audio(speech: Samples, video_frames: int) -> list[bytes]:
+def encode_sound(speech: Samples, video_frames: int) -> list[bytes]:
     """Opus packets that last as long as `video_frames`, silent where the speech is shorter."""
     count = video_frames * AUDIO_PACKETS_PER_S // FPS
     samples = np.zeros(count * _SAMPLES_PER_PACKET, np.int16)

@@ -99,12 +99,12 @@ def _texture(portrait: Path) -> tuple[_Plane, _Plane, _Plane]:
     """The portrait's upper part, smoothly enlarged, as Y, U and V planes."""
     with av.open(str(portrait)) as container:
         decoded = next(container.decode(video=0))
-    part = decoded.to_ndarray(format="rgb24")[: _CROP[1], : _CROP[0]]
+    part = decoded.to_ndarray(format="rgb24").astype(np.uint8)[: _CROP[1], : _CROP[0]]
     width, height = (int(side * _SCALE * _TEXELS) // 2 * 2 for side in _CROP)
     enlarged = av.VideoFrame.from_ndarray(np.ascontiguousarray(part), format="rgb24").reformat(
         width, height, "yuv420p", interpolation="BICUBIC"
     )
-    planes = enlarged.to_ndarray()
+    planes = enlarged.to_ndarray().astype(np.uint8)
     half = (height // 2, width // 2)
     blue, red = planes[height:].reshape(2, *half)
     return planes[:height].copy(), blue.copy(), red.copy()

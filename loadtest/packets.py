@@ -1,0 +1,150 @@
+"""Encoded frames cut into RTP payloads once, with room for the stamp of each sending.
+
+H.264 by RFC 6184 (STAP-A, single NAL unit and FU-A; packetization-mode 1), VP8 by RFC 7741,
+Opus by RFC 7587. The numbers of the stamp, and VP8's payload descriptor with its picture id,
+differ at each sending: `Packet.payload` fills them in.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from loadtest.media import Clip
+from loadtest.stamp import MAGIC, NUMBERS_SIZE
+
+#: Bytes of RTP payload: with headers, SRTP tag and UDP/IP below 1280, as browsers keep it.
+MAX_PAYLOAD = 1150
+
+_NAL_TYPE = 0x1F
+_NAL_REF_IDC = 0x60
+_IDR, _SEI, _SPS, _PPS, _STAP_A, _FU_A = 5, 6, 7, 8, 24, 28
+_SEI_USER_DATA_UNREGISTERED = 5
+_BLANK = bytes([0x80]) * NUMBERS_SIZE
+
+
+@dataclass(frozen=True, slots=True)
+class Packet:
+    """One RTP payload in two halves, between which the stamp's numbers go if it has any."""
+
+    head: bytes
+    tail: bytes = b""
+    stamped: bool = False
+    start: bool = False  #: first packet of its frame
+    marker: bool = False  #: last packet of its frame
+
+    def payload(self, descriptor: bytes, numbers: bytes) -> bytes:
+        if self.stamped:
+            return descriptor + self.head + numbers + self.tail
+        return descriptor + self.head
+
+
+Frame = tuple[Packet, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PacketisedClip:
+    """A clip ready to send; shared by all candidates of its codec."""
+
+    clip: Clip
+    video: tuple[Frame, ...]
+    audio: tuple[Frame, ...]
+
+
+def packetise(clip: Clip) -> PacketisedClip:
+    cut = packetise_h264 if clip.codec == "h264" else packetise_vp8
+    return PacketisedClip(
+        clip,
+        tuple(cut(frame) for frame in clip.video),
+        tuple(packetise_opus(packet) for packet in clip.audio),
+    )
+
+
+def packetise_vp8(frame: bytes) -> Frame:
+    """The descriptor is left out: `vp8_descriptor` makes it for each sending."""
+    parts = _even_parts(frame + MAGIC + _BLANK)
+    return _frame(parts)
+
+
+def vp8_descriptor(start: bool, picture_id: int) -> bytes:
+    """RFC 7741 4.2: X and, in the frame's first packet, S; then I; then a 15-bit picture id."""
+    picture_id &= 0x7FFF
+    return bytes((0x90 if start else 0x80, 0x80, 0x80 | picture_id >> 8, picture_id & 0xFF))
+
+
+def packetise_opus(packet: bytes) -> Frame:
+    """RFC 6716 3.2.5: a packet of one frame becomes code 3 with the stamp as its padding."""
+    toc = packet[0]
+    if toc & 3:
+        raise ValueError("only Opus packets of one frame can be stamped")
+    padding = MAGIC + _BLANK
+    # Frame count byte: padding flag and one frame; then the padding's length in one byte.
+    return _frame([bytes((toc | 3, 0x41, len(padding))) + packet[1:] + padding])
+
+
+def packetise_h264(access_unit: bytes) -> Frame:
+    """The access unit, given in Annex B form, with a stamp SEI before its first slice."""
+    units = [nal for nal in split_annex_b(access_unit) if nal[0] & _NAL_TYPE != _SEI]
+    slices = [nal for nal in units if nal[0] & _NAL_TYPE <= _IDR]
+    leading = [nal for nal in units if nal[0] & _NAL_TYPE in (_SPS, _PPS)] + [_stamp_sei()]
+    if len(slices) == 1 and _aggregate_size(leading + slices) <= MAX_PAYLOAD:
+        return _frame([_aggregate(leading + slices)])
+    payloads = [_aggregate(leading)]
+    for nal in slices:
+        payloads += [nal] if len(nal) <= MAX_PAYLOAD else _fragment(nal)
+    return _frame(payloads)
+
+
+def split_annex_b(data: bytes) -> list[bytes]:
+    """The NAL units between start codes (ITU-T H.264 B.1); none ends in a zero byte."""
+    units = (part.rstrip(b"\0") for part in data.split(b"\0\0\1"))
+    return [unit for unit in units if unit]
+
+
+def _stamp_sei() -> bytes:
+    body = MAGIC + _BLANK
+    return bytes((_SEI, _SEI_USER_DATA_UNREGISTERED, len(body))) + body + b"\x80"
+
+
+def _aggregate_size(nals: list[bytes]) -> int:
+    return 1 + sum(2 + len(nal) for nal in nals)
+
+
+def _aggregate(nals: list[bytes]) -> bytes:
+    """RFC 6184 5.7.1: a STAP-A, or the unit itself where there is just one."""
+    if len(nals) == 1:
+        return nals[0]
+    importance = max(nal[0] & _NAL_REF_IDC for nal in nals)
+    return bytes([_STAP_A | importance]) + b"".join(
+        len(nal).to_bytes(2, "big") + nal for nal in nals
+    )
+
+
+def _fragment(nal: bytes) -> list[bytes]:
+    """RFC 6184 5.8: FU-A; the unit's own header byte is spread over indicator and header."""
+    indicator = nal[0] & _NAL_REF_IDC | _FU_A
+    parts = _even_parts(nal[1:], MAX_PAYLOAD - 2)
+    last = len(parts) - 1
+    return [
+        bytes((indicator, (index == 0) << 7 | (index == last) << 6 | nal[0] & _NAL_TYPE)) + part
+        for index, part in enumerate(parts)
+    ]
+
+
+def _even_parts(data: bytes, limit: int = MAX_PAYLOAD) -> list[bytes]:
+    """Parts of nearly equal size, so that none is tiny (and a stamp at the end stays whole)."""
+    count = -(-len(data) // limit)
+    size = -(-len(data) // count)
+    return [data[at : at + size] for at in range(0, len(data), size)]
+
+
+def _frame(payloads: list[bytes]) -> Frame:
+    return tuple(_packets(payloads))
+
+
+def _packets(payloads: list[bytes]) -> Iterator[Packet]:
+    for index, payload in enumerate(payloads):
+        start, marker = index == 0, index == len(payloads) - 1
+        at = payload.find(MAGIC) + len(MAGIC)
+        if at < len(MAGIC):
+            yield Packet(payload, b"", False, start, marker)
+        else:
+            yield Packet(payload[:at], payload[at + NUMBERS_SIZE :], True, start, marker)

@@ -1,0 +1,197 @@
+"""A simulated candidate: publishes a clip by WHIP, as long as it is told to."""
+
+import asyncio
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import aiohttp
+
+from loadtest import sdp, whip
+from loadtest.media import AUDIO_PACKETS_PER_S, FPS
+from loadtest.pacer import Pacer
+from loadtest.packets import PacketisedClip
+from loadtest.sender import Playback, Sending, TrackSender
+from loadtest.transport import ClientTransport
+from server.core import rtcp
+from server.media.dtls import Certificate
+
+VIDEO_CLOCK_HZ = 90_000
+AUDIO_CLOCK_HZ = 48_000
+#: Larger frames leave in up to BURSTS bursts this far apart, as a browser's pacer has it, so
+#: that keyframes don't overrun socket buffers; the last leaves before the next frame is due.
+BURST_PACKETS = 8
+BURSTS = 6
+BURST_INTERVAL_S = 0.004
+REPORT_INTERVAL_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Crowd:
+    """What all peers of a process share."""
+
+    http: aiohttp.ClientSession
+    pacer: Pacer
+    certificate: Certificate
+
+
+async def negotiate(
+    transport: ClientTransport,
+    crowd: Crowd,
+    url: str,
+    write_offer: Callable[[str], str],
+) -> tuple[whip.Session, sdp.RemoteSide]:
+    """Opens the socket, posts the offer and connects: the common part of WHIP and WHEP.
+
+    Raises whip.Refused, aiohttp.ClientError, sdp.AnswerError or transport.ConnectError.
+    """
+    await transport.open()
+    session = await whip.post_offer(crowd.http, url, write_offer(crowd.certificate.fingerprint))
+    remote = sdp.read_answer(session.answer)
+    await transport.connect(remote)
+    return session, remote
+
+
+class Candidate:
+    """`await join()`, then it sends by itself until `await leave()` or `lost` is set."""
+
+    def __init__(self, crowd: Crowd, whip_url: str, clip: PacketisedClip) -> None:
+        self.lost = asyncio.Event()
+        self.audio: TrackSender | None = None
+        self.video: TrackSender | None = None
+        self._crowd, self._url, self._clip = crowd, whip_url, clip
+        self._audio_ssrc, self._video_ssrc = random.getrandbits(32), random.getrandbits(32)
+        self._transport = ClientTransport(
+            crowd.certificate, lambda packet: None, self._receive_rtcp, self._lose
+        )
+        self._session: whip.Session | None = None
+        self._sending = False
+
+    async def join(self) -> None:
+        """Connects and begins to send. Raises what `negotiate` does."""
+        try:
+            self._session, remote = await negotiate(
+                self._transport, self._crowd, self._url, self._offer
+            )
+        except BaseException:
+            await self._transport.close()
+            raise
+        self.audio = self._track(remote.audio, self._audio_ssrc, AUDIO_CLOCK_HZ, sdp.AUDIO_MID)
+        self.video = self._track(remote.video, self._video_ssrc, VIDEO_CLOCK_HZ, sdp.VIDEO_MID)
+        self._start()
+
+    async def leave(self) -> None:
+        """Stops sending and ends the session at the server; idempotent."""
+        self._sending = False
+        await self._transport.close()
+        if self._session is not None:
+            session, self._session = self._session, None
+            await whip.delete(self._crowd.http, session)
+
+    def pause(self) -> None:
+        """Stops sending for good, while the connection stays."""
+        self._sending = False
+
+    @property
+    def datagrams_refused(self) -> int:
+        return self._transport.datagrams_refused
+
+    def _offer(self, fingerprint: str) -> str:
+        transport = self._transport
+        local = sdp.LocalSide(
+            transport.ufrag, transport.password, fingerprint, self._audio_ssrc, self._video_ssrc
+        )
+        return sdp.write_offer(local, [self._clip.clip.codec], "sendonly")
+
+    def _track(
+        self, accepted: sdp.AcceptedTrack | None, ssrc: int, clock_rate: int, mid: str
+    ) -> TrackSender | None:
+        if accepted is None:
+            return None
+        vp8 = mid == sdp.VIDEO_MID and self._clip.clip.codec == "vp8"
+        # RFC 3550 5.1: sequence numbers start at random.
+        seqno = random.getrandbits(16)
+        return TrackSender(
+            ssrc, accepted.payload_type, clock_rate, mid, accepted.extensions, vp8, seqno
+        )
+
+    def _lose(self) -> None:
+        self._sending = False
+        self.lost.set()
+
+    # ---- sending ------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        pacer = self._crowd.pacer
+        self._sending = True
+        self._playback = Playback(self._clip)
+        self._started = asyncio.get_running_loop().time()
+        self._base_timestamp = random.getrandbits(31)
+        self._next_video = self._next_audio = 0
+        if self.video is not None:
+            pacer.at(self._started, self._send_video)
+        if self.audio is not None:
+            pacer.at(self._started, self._send_audio)
+        pacer.at(self._started, self._send_reports)
+
+    def _send_video(self, due: float, now: float) -> None:
+        if not self._sending or self.video is None:
+            return
+        timestamp = self._base_timestamp + self._next_video * (VIDEO_CLOCK_HZ // FPS)
+        frame = self._playback.next_video(now)
+        sending = self.video.begin_frame(frame, timestamp)
+        self._send_burst(sending, max(BURST_PACKETS, -(-len(frame) // BURSTS)), due)
+        self._next_video += 1
+        self._crowd.pacer.at(self._started + self._next_video / FPS, self._send_video)
+
+    def _send_burst(self, sending: Sending, limit: int, due: float) -> None:
+        packets = sending.burst(limit, time.time())
+        for packet in packets:
+            self._transport.send_rtp(packet)
+        if len(packets) == limit and self._sending:
+            self._crowd.pacer.at(
+                due + BURST_INTERVAL_S, lambda due, now: self._send_burst(sending, limit, due)
+            )
+
+    def _send_audio(self, due: float, now: float) -> None:
+        if not self._sending or self.audio is None:
+            return
+        per_packet = AUDIO_CLOCK_HZ // AUDIO_PACKETS_PER_S
+        timestamp = self._base_timestamp + self._next_audio * per_packet
+        sending = self.audio.begin_frame(self._playback.next_audio(), timestamp)
+        for packet in sending.burst(1, time.time()):
+            self._transport.send_rtp(packet)
+        self._next_audio += 1
+        self._crowd.pacer.at(
+            self._started + self._next_audio / AUDIO_PACKETS_PER_S, self._send_audio
+        )
+
+    def _send_reports(self, due: float, now: float) -> None:
+        if not self._sending:
+            return
+        unix_s = time.time()
+        for track in (self.audio, self.video):
+            if track is not None:
+                elapsed = int((now - self._started) * track.clock_rate)
+                timestamp = (self._base_timestamp + elapsed) & 0xFFFFFFFF
+                self._transport.send_rtcp(track.report(unix_s, timestamp))
+        self._crowd.pacer.at(due + REPORT_INTERVAL_S, self._send_reports)
+
+    def _receive_rtcp(self, packet: bytes) -> None:
+        try:
+            items = rtcp.parse(packet)
+        except ValueError:
+            return
+        for item in items:
+            match item:
+                case rtcp.Nack():
+                    self._retransmit(item)
+                case rtcp.KeyframeRequest() if self._sending:
+                    self._playback.request_keyframe(asyncio.get_running_loop().time())
+
+    def _retransmit(self, nack: rtcp.Nack) -> None:
+        for track in (self.audio, self.video):
+            if track is not None and track.ssrc == nack.media_ssrc:
+                for packet in track.retransmissions(nack.seqnos):
+                    self._transport.send_rtp(packet)

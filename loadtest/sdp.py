@@ -1,0 +1,164 @@
+"""Offers written by hand as Chromium writes them, and what we need of the answers."""
+
+import ipaddress
+import random
+from dataclasses import dataclass
+from typing import Literal
+
+from aiortc.sdp import MediaDescription, SessionDescription
+
+from loadtest.media import VideoCodec
+from loadtest.sender import Extensions
+
+AUDIO_MID, VIDEO_MID = "0", "1"
+PAYLOAD_TYPES: dict[str, int] = {"opus": 111, "vp8": 96, "h264": 102}
+
+_EXTENSION_URIS = {
+    "mid": "urn:ietf:params:rtp-hdrext:sdes:mid",
+    "abs_send_time": "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time",
+}
+_EXTENSION_IDS = {"abs_send_time": 2, "mid": 4}  # the ids that Chromium uses
+_FORMATS = {
+    "opus": ["rtpmap:111 opus/48000/2", "rtcp-fb:111 nack", "fmtp:111 minptime=10;useinbandfec=1"],
+    "vp8": ["rtpmap:96 VP8/90000"],
+    "h264": [
+        "rtpmap:102 H264/90000",
+        "fmtp:102 level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f",
+    ],
+}
+
+
+class AnswerError(Exception):
+    """The server's answer cannot be used; its text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class LocalSide:
+    """Our half of the transport and the streams we send."""
+
+    ufrag: str
+    password: str
+    fingerprint: str  #: "sha-256 AB:CD:..."
+    audio_ssrc: int
+    video_ssrc: int
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptedTrack:
+    payload_type: int
+    extensions: Extensions
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteSide:
+    """What the answer says."""
+
+    ufrag: str
+    password: str
+    fingerprints: list[tuple[str, str]]
+    dtls_server: bool  #: the remote side is the DTLS server
+    addresses: list[tuple[str, int]]
+    audio: AcceptedTrack | None
+    video: AcceptedTrack | None
+
+
+def write_offer(
+    local: LocalSide, codecs: list[VideoCodec], direction: Literal["sendonly", "recvonly"]
+) -> str:
+    lines = [
+        "v=0",
+        f"o=- {random.getrandbits(62)} 2 IN IP4 127.0.0.1",
+        "s=-",
+        "t=0 0",
+        f"a=group:BUNDLE {AUDIO_MID} {VIDEO_MID}",
+        "a=extmap-allow-mixed",
+        "a=msid-semantic: WMS candidate",
+        *_section(local, "audio", AUDIO_MID, ["opus"], direction, local.audio_ssrc),
+        *_section(local, "video", VIDEO_MID, list(codecs), direction, local.video_ssrc),
+    ]
+    return "\r\n".join(lines) + "\r\n"
+
+
+def _section(
+    local: LocalSide, kind: str, mid: str, codecs: list[str], direction: str, ssrc: int
+) -> list[str]:
+    formats = " ".join(str(PAYLOAD_TYPES[codec]) for codec in codecs)
+    lines = [
+        f"m={kind} 9 UDP/TLS/RTP/SAVPF {formats}",
+        "c=IN IP4 0.0.0.0",
+        "a=rtcp:9 IN IP4 0.0.0.0",
+        f"a=ice-ufrag:{local.ufrag}",
+        f"a=ice-pwd:{local.password}",
+        "a=ice-options:trickle",
+        f"a=fingerprint:{local.fingerprint}",
+        "a=setup:actpass",
+        f"a=mid:{mid}",
+        *(f"a=extmap:{_EXTENSION_IDS[name]} {uri}" for name, uri in _EXTENSION_URIS.items()),
+        f"a={direction}",
+        "a=rtcp-mux",
+        "a=rtcp-rsize",
+    ]
+    for codec in codecs:
+        lines += [f"a={line}" for line in _FORMATS[codec]]
+        if kind == "video":
+            feedback = ("ccm fir", "nack", "nack pli")
+            lines += [f"a=rtcp-fb:{PAYLOAD_TYPES[codec]} {each}" for each in feedback]
+    if direction == "sendonly":
+        lines += [
+            f"a=msid:candidate {kind}",
+            f"a=ssrc:{ssrc} cname:vivavoce-loadtest",
+            f"a=ssrc:{ssrc} msid:candidate {kind}",
+        ]
+    return lines
+
+
+def read_answer(text: str) -> RemoteSide:
+    """Raises AnswerError for an answer without a usable transport."""
+    try:
+        session = SessionDescription.parse(text)
+    except (ValueError, IndexError, AssertionError) as error:
+        raise AnswerError(f"the answer is not SDP: {error}") from error
+    accepted = [media for media in session.media if media.port]
+    if not accepted:
+        raise AnswerError("the answer refuses every media section")
+    carrier = accepted[0]  # of the bundle's transport
+    ice, dtls = carrier.ice, carrier.dtls
+    if ice is None or dtls is None or not ice.usernameFragment or not ice.password:
+        raise AnswerError("the answer lacks ICE credentials or a DTLS fingerprint")
+    return RemoteSide(
+        ice.usernameFragment,
+        ice.password,
+        [(each.algorithm, each.value) for each in dtls.fingerprints],
+        dtls.role != "client",
+        _addresses(carrier),
+        _track(accepted, "audio"),
+        _track(accepted, "video"),
+    )
+
+
+def _addresses(media: MediaDescription) -> list[tuple[str, int]]:
+    """The UDP candidates, IPv4 only as our socket is."""
+    addresses = [
+        (candidate.ip, candidate.port)
+        for candidate in media.ice_candidates
+        if candidate.protocol.lower() == "udp" and candidate.component == 1 and _ipv4(candidate.ip)
+    ]
+    if not addresses:
+        raise AnswerError("the answer has no UDP candidate with an IPv4 address")
+    return addresses
+
+
+def _ipv4(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).version == 4
+    except ValueError:  # an mDNS name
+        return False
+
+
+def _track(accepted: list[MediaDescription], kind: str) -> AcceptedTrack | None:
+    for media in accepted:
+        if media.kind == kind and media.rtp.codecs:
+            ids = {each.uri: each.id for each in media.rtp.headerExtensions}
+            extensions = {name: ids.get(uri) for name, uri in _EXTENSION_URIS.items()}
+            return AcceptedTrack(int(media.fmt[0]), Extensions(**extensions))
+    return None

@@ -1,0 +1,162 @@
+"""What a candidate sends on one track, and where in the loop of media it is. Pure."""
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+
+from loadtest.media import AUDIO_PACKETS_PER_S, FPS
+from loadtest.packets import Frame, Packet, PacketisedClip, vp8_descriptor
+from loadtest.stamp import pack_numbers, pack_source
+from server.core import rtcp
+
+#: Packets kept to answer NACKs: two seconds of video at 130 packets a second, five of audio.
+HISTORY = 256
+#: A keyframe younger than this answers a request: it is still on its way (libwebrtc: 300 ms).
+KEYFRAME_SPACING_S = 0.3
+
+_HEADER = struct.Struct("!BBHII")
+_ONE_BYTE_EXTENSIONS = 0xBEDE  # RFC 8285 4.2
+
+
+@dataclass(frozen=True, slots=True)
+class Extensions:
+    """The header extension ids that the answer accepted; None: not to be sent."""
+
+    mid: int | None = None
+    abs_send_time: int | None = None
+
+    def block(self, mid: str, now: float) -> bytes:
+        """The extension block of a packet sent at `now` (Unix seconds); may be empty."""
+        elements = b""
+        if self.mid is not None:
+            elements += bytes([self.mid << 4 | len(mid) - 1]) + mid.encode()
+        if self.abs_send_time is not None:
+            # 6.18 fixed-point seconds (webrtc.org/experiments/rtp-hdrext/abs-send-time).
+            time = int(now * (1 << 18)) & 0xFFFFFF
+            elements += bytes([self.abs_send_time << 4 | 2]) + time.to_bytes(3, "big")
+        if not elements:
+            return b""
+        elements += bytes(-len(elements) % 4)
+        return struct.pack("!HH", _ONE_BYTE_EXTENSIONS, len(elements) // 4) + elements
+
+
+@dataclass(slots=True)
+class TrackSender:
+    """One RTP stream. Makes plain RTP packets; the caller protects and sends them."""
+
+    ssrc: int
+    payload_type: int
+    clock_rate: int
+    mid: str
+    extensions: Extensions
+    vp8: bool = False
+    seqno: int = 0  #: of the next packet
+    frames: int = 0  #: begun
+    packets: int = 0
+    octets: int = 0
+    retransmitted: int = 0
+    _source: bytes = b""
+    _history: list[bytes] = field(default_factory=lambda: [b""] * HISTORY)
+
+    def __post_init__(self) -> None:
+        self._source = pack_source(self.ssrc)
+
+    def begin_frame(self, frame: Frame, rtp_timestamp: int) -> "Sending":
+        number, self.frames = self.frames, self.frames + 1
+        return Sending(self, iter(frame), rtp_timestamp & 0xFFFFFFFF, number)
+
+    def rtp_packet(self, packet: Packet, rtp_timestamp: int, frame: int, now: float) -> bytes:
+        """The packet as sent at `now` (Unix seconds), remembered for retransmission."""
+        descriptor = vp8_descriptor(packet.start, frame) if self.vp8 else b""
+        numbers = pack_numbers(self._source, frame, now) if packet.stamped else b""
+        payload = packet.payload(descriptor, numbers)
+        extensions = self.extensions.block(self.mid, now)
+        data = (
+            _HEADER.pack(
+                0x90 if extensions else 0x80,
+                packet.marker << 7 | self.payload_type,
+                self.seqno,
+                rtp_timestamp,
+                self.ssrc,
+            )
+            + extensions
+            + payload
+        )
+        self._history[self.seqno % HISTORY] = data
+        self.seqno = (self.seqno + 1) & 0xFFFF
+        self.packets += 1
+        self.octets += len(payload)
+        return data
+
+    def retransmissions(self, seqnos: tuple[int, ...]) -> Iterator[bytes]:
+        """Those of the packets asked for that are still remembered (RFC 4585 6.2.1)."""
+        for seqno in seqnos:
+            data = self._history[seqno % HISTORY]
+            if data and data[2] << 8 | data[3] == seqno:
+                self.retransmitted += 1
+                yield data
+
+    def report(self, unix_s: float, rtp_timestamp: int) -> bytes:
+        """A sender report saying that `rtp_timestamp` was sampled at `unix_s`, and the CNAME."""
+        ntp = rtcp.ntp_from_unix(unix_s)
+        sent = rtcp.SenderReport(self.ssrc, ntp, rtp_timestamp, self.packets, self.octets)
+        return rtcp.sender_report(sent) + rtcp.source_description(self.ssrc, "vivavoce-loadtest")
+
+
+@dataclass(slots=True)
+class Sending:
+    """A frame of which some packets may still have to be sent (large ones go in bursts)."""
+
+    track: TrackSender
+    rest: Iterator[Packet]
+    rtp_timestamp: int
+    number: int
+
+    def burst(self, limit: int, now: float) -> list[bytes]:
+        """The next `limit` packets as sent at `now`; fewer only at the frame's end."""
+        return [
+            self.track.rtp_packet(packet, self.rtp_timestamp, self.number, now)
+            for packet in islice(self.rest, limit)
+        ]
+
+
+class Playback:
+    """Which frame of the loop comes next; sound and picture stay in step when it jumps."""
+
+    def __init__(self, clip: PacketisedClip) -> None:
+        self._clip = clip
+        self._keyframes = clip.clip.keyframes
+        self._video = self._audio = 0
+        self._keyframe_at = float("-inf")
+        self._keyframe_wanted = False
+
+    def request_keyframe(self, now: float) -> None:
+        if now - self._keyframe_at >= KEYFRAME_SPACING_S:
+            self._keyframe_wanted = True
+
+    def next_video(self, now: float) -> Frame:
+        if self._keyframe_wanted:
+            self._jump()
+        index = self._video % len(self._clip.video)
+        if index in self._keyframes:
+            self._keyframe_at, self._keyframe_wanted = now, False
+        self._video = index + 1
+        return self._clip.video[index]
+
+    def next_audio(self) -> Frame:
+        index = self._audio % len(self._clip.audio)
+        self._audio = index + 1
+        return self._clip.audio[index]
+
+    def _jump(self) -> None:
+        """To the nearest keyframe, a step of at most half the distance between two."""
+        count = len(self._clip.video)
+
+        def step(keyframe: int) -> int:
+            return (keyframe - self._video + count // 2) % count - count // 2
+
+        nearest = min((step(keyframe) for keyframe in self._keyframes), key=abs)
+        self._video = (self._video + nearest) % count
+        audio_step = round(nearest * AUDIO_PACKETS_PER_S / FPS)
+        self._audio = (self._audio + audio_step) % len(self._clip.audio)

@@ -1,0 +1,208 @@
+"""A browser's end of ICE and DTLS-SRTP over one UDP socket, without a peer connection.
+
+ICE: the controlling agent (RFC 8445) with aggressive checks to every candidate of the answer;
+the first that replies is used, and consent is renewed as libwebrtc does it (RFC 7675).
+"""
+
+import asyncio
+import secrets
+import socket
+import string
+from collections.abc import Callable
+from contextlib import suppress
+
+from aioice import stun
+
+from loadtest.sdp import RemoteSide
+from server.media.dtls import Certificate, DtlsError, DtlsRole, DtlsSession, SrtpError
+
+CONNECT_TIMEOUT_S = 10.0
+CHECK_INTERVAL_S = 0.05
+#: libwebrtc's interval of pings on a working connection.
+CONSENT_INTERVAL_S = 2.5
+#: Much shorter than the 30 s of RFC 7675: a load tester has nothing better to wait for.
+CONSENT_TIMEOUT_S = 6.0
+#: Room for the bursts that arrive while the loop is busy with other peers.
+SOCKET_BUFFER_BYTES = 1 << 20
+
+_ICE_CHARACTERS = string.ascii_letters + string.digits
+#: RFC 8445 5.1.2.1: priority of a peer-reflexive candidate.
+_PRIORITY = (110 << 24) + (65535 << 8) + 255
+
+
+class ConnectError(Exception):
+    """No connection came about; the text says at which step."""
+
+
+class ClientTransport(asyncio.DatagramProtocol):
+    """`open`, then `connect`; then `send_rtp` and `send_rtcp`.
+
+    `on_rtp` and `on_rtcp` get decrypted packets. `on_lost` is called once, when the
+    connection ends for another reason than our `close`.
+    """
+
+    def __init__(
+        self,
+        certificate: Certificate,
+        on_rtp: Callable[[bytes], None],
+        on_rtcp: Callable[[bytes], None],
+        on_lost: Callable[[], None],
+    ) -> None:
+        self.ufrag = _random_text(8)
+        self.password = _random_text(24)
+        self.datagrams_refused = 0  #: sends that the kernel did not take
+        self._certificate = certificate
+        self._on_rtp, self._on_rtcp, self._on_lost = on_rtp, on_rtcp, on_lost
+        self._tie_breaker = secrets.randbits(64)
+        self._selected: asyncio.Future[tuple[str, int]] | None = None
+        self._remote: RemoteSide | None = None
+        self._dtls: DtlsSession | None = None
+        self._consent: asyncio.Task[None] | None = None
+        self._consented_at = 0.0
+        self._connected = False
+
+    async def open(self) -> None:
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.setblocking(False)
+        for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+            self._socket.setsockopt(socket.SOL_SOCKET, option, SOCKET_BUFFER_BYTES)
+        self._socket.bind(("0.0.0.0", 0))
+        loop = asyncio.get_running_loop()
+        self._transport, _ = await loop.create_datagram_endpoint(lambda: self, sock=self._socket)
+
+    async def connect(self, remote: RemoteSide) -> None:
+        """ICE and DTLS up to the SRTP keys. Raises ConnectError."""
+        self._remote = remote
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                self._socket.connect(await self._select(remote))
+                await self._handshake(remote)
+        except TimeoutError:
+            step = "ICE check" if self._dtls is None else "DTLS flight"
+            raise ConnectError(
+                f"the server answered no {step} in {CONNECT_TIMEOUT_S:g} s"
+            ) from None
+        except (DtlsError, OSError) as error:
+            raise ConnectError(str(error)) from error
+        self._connected = True
+        self._consent = asyncio.create_task(self._renew_consent(), name="ice consent")
+
+    async def close(self) -> None:
+        """Ends the DTLS association and frees the socket; idempotent."""
+        self._connected = False
+        if self._consent is not None:
+            self._consent.cancel()
+        if self._dtls is not None:
+            await self._dtls.close()
+        self._transport.close()
+
+    def send_rtp(self, packet: bytes) -> None:
+        assert self._dtls is not None
+        self._send(self._dtls.protect(packet))
+
+    def send_rtcp(self, packet: bytes) -> None:
+        assert self._dtls is not None
+        self._send(self._dtls.protect_rtcp(packet))
+
+    # ---- ICE ----------------------------------------------------------------------------
+
+    async def _select(self, remote: RemoteSide) -> tuple[str, int]:
+        """Checks all candidates until one replies (RFC 8445 7)."""
+        self._selected = asyncio.get_running_loop().create_future()
+        while not self._selected.done():
+            for address in remote.addresses:
+                with suppress(OSError):  # an address that this machine cannot reach
+                    self._socket.sendto(self._check(remote), address)
+            await asyncio.wait([self._selected], timeout=CHECK_INTERVAL_S)
+        return self._selected.result()
+
+    def _check(self, remote: RemoteSide) -> bytes:
+        request = stun.Message(stun.Method.BINDING, stun.Class.REQUEST)
+        request.attributes["USERNAME"] = f"{remote.ufrag}:{self.ufrag}"
+        request.attributes["PRIORITY"] = _PRIORITY
+        request.attributes["ICE-CONTROLLING"] = self._tie_breaker
+        request.attributes["USE-CANDIDATE"] = None
+        request.add_message_integrity(remote.password.encode())
+        return bytes(request)
+
+    async def _renew_consent(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._consented_at = loop.time()
+        while loop.time() - self._consented_at < CONSENT_TIMEOUT_S:
+            assert self._remote is not None
+            self._send(self._check(self._remote))
+            await asyncio.sleep(CONSENT_INTERVAL_S)
+        self._lose()
+
+    def _receive_stun(self, data: bytes, address: tuple[str, int]) -> None:
+        try:
+            message = stun.parse_message(data)
+        except (ValueError, IndexError):
+            return
+        if self._remote is None or message.message_method != stun.Method.BINDING:
+            return
+        if message.message_class == stun.Class.REQUEST:
+            self._answer_check(message, address)
+        elif message.message_class == stun.Class.RESPONSE and message.check_message_integrity(
+            self._remote.password.encode()
+        ):
+            self._consented_at = asyncio.get_running_loop().time()
+            if self._selected is not None and not self._selected.done():
+                self._selected.set_result(address)
+
+    def _answer_check(self, request: stun.Message, address: tuple[str, int]) -> None:
+        """A full ICE agent, unlike our own server, checks us too (RFC 8445 7.3)."""
+        if not request.check_message_integrity(self.password.encode()):
+            return
+        response = stun.Message(stun.Method.BINDING, stun.Class.RESPONSE, request.transaction_id)
+        response.attributes["XOR-MAPPED-ADDRESS"] = address
+        response.add_message_integrity(self.password.encode())
+        with suppress(OSError):
+            self._socket.sendto(bytes(response), address)
+
+    # ---- DTLS and SRTP ------------------------------------------------------------------
+
+    async def _handshake(self, remote: RemoteSide) -> None:
+        role = DtlsRole.CLIENT if remote.dtls_server else DtlsRole.SERVER
+        self._dtls = DtlsSession(self._certificate, role, self._send, self._lose)
+        await self._dtls.handshake(remote.fingerprints)
+
+    def _send(self, data: bytes) -> None:
+        try:
+            self._socket.send(data)
+        except BlockingIOError:
+            self.datagrams_refused += 1
+        except ConnectionRefusedError:
+            self._lose()  # ICMP: nobody has this port any more; the server has stopped
+        except OSError:
+            self.datagrams_refused += 1
+
+    def _lose(self) -> None:
+        if self._connected:
+            self._connected = False
+            self._on_lost()
+
+    def datagram_received(self, data: bytes, address: tuple[str, int]) -> None:
+        first = data[0] if data else 255
+        if 128 <= first <= 191:  # RFC 7983 7
+            self._receive_srtp(data)
+        elif first <= 3:
+            self._receive_stun(data, address)
+        elif 20 <= first <= 63 and self._dtls is not None:
+            self._dtls.feed(data)
+
+    def _receive_srtp(self, data: bytes) -> None:
+        if not self._connected or len(data) < 12:
+            return
+        assert self._dtls is not None
+        try:
+            if 192 <= data[1] <= 223:  # RFC 5761 4
+                self._on_rtcp(self._dtls.unprotect_rtcp(data))
+            else:
+                self._on_rtp(self._dtls.unprotect(data))
+        except SrtpError:
+            return  # forged or replayed: a receiver drops it silently (RFC 3711 3.3)
+
+
+def _random_text(length: int) -> str:
+    return "".join(secrets.choice(_ICE_CHARACTERS) for _ in range(length))
