@@ -1,0 +1,220 @@
+"""The media plane end to end over loopback, with aiortc as an independent browser."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+
+import aioice.ice
+import pytest
+from aiortc import RTCPeerConnection, RTCSessionDescription
+from aiortc.mediastreams import AudioStreamTrack, MediaStreamTrack, VideoStreamTrack
+
+from server.core.frames import Codec, EncodedFrame, Gap, TrackName
+from server.media.errors import NoCommonCodec, SdpError
+from server.media.server import MediaServer, PeerState, Source, open_media
+
+
+class Sink:
+    def __init__(self) -> None:
+        self.frames: list[EncodedFrame] = []
+        self.gaps: list[Gap] = []
+        self.arrived = asyncio.Event()
+
+    def on_frame(self, frame: EncodedFrame) -> None:
+        self.frames.append(frame)
+        self.arrived.set()
+
+    def on_gap(self, gap: Gap) -> None:
+        self.gaps.append(gap)
+
+    def of(self, name: TrackName) -> list[EncodedFrame]:
+        return [frame for frame in self.frames if frame.track is name]
+
+    async def until(self, condition: Callable[[], bool], timeout_s: float = 15) -> None:
+        async with asyncio.timeout(timeout_s):
+            while not condition():
+                self.arrived.clear()
+                await self.arrived.wait()
+
+
+@pytest.fixture(autouse=True)
+def loopback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(aioice.ice, "get_host_addresses", lambda *_, **__: ["127.0.0.1"])
+
+
+@pytest.fixture
+async def media() -> AsyncIterator[MediaServer]:
+    async with open_media("127.0.0.1", 0, ["127.0.0.1"]) as server:
+        yield server
+
+
+@contextlib.asynccontextmanager
+async def browser() -> AsyncIterator[RTCPeerConnection]:
+    connection = RTCPeerConnection()
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+def prefer(connection: RTCPeerConnection, mime: str) -> None:
+    from aiortc import RTCRtpSender
+
+    for transceiver in connection.getTransceivers():
+        if transceiver.kind == "video":
+            codecs = RTCRtpSender.getCapabilities("video").codecs
+            transceiver.setCodecPreferences([each for each in codecs if each.mimeType == mime])
+
+
+async def publish(
+    media: MediaServer, source: Source, connection: RTCPeerConnection, mime: str = "video/VP8"
+) -> list[PeerState]:
+    states: list[PeerState] = []
+    connection.addTrack(VideoStreamTrack())
+    connection.addTrack(AudioStreamTrack())
+    prefer(connection, mime)
+    await connection.setLocalDescription(await connection.createOffer())
+    _, answer = await media.publish(source, connection.localDescription.sdp, states.append)
+    await connection.setRemoteDescription(RTCSessionDescription(answer, "answer"))
+    return states
+
+
+async def observe(
+    media: MediaServer, source: Source, connection: RTCPeerConnection
+) -> list[MediaStreamTrack]:
+    tracks: list[MediaStreamTrack] = []
+    connection.on("track", tracks.append)
+    connection.addTransceiver("video", direction="recvonly")
+    connection.addTransceiver("audio", direction="recvonly")
+    await connection.setLocalDescription(await connection.createOffer())
+    _, answer = await media.observe(source, connection.localDescription.sdp, lambda _: None)
+    await connection.setRemoteDescription(RTCSessionDescription(answer, "answer"))
+    return tracks
+
+
+@pytest.mark.parametrize(("mime", "codec"), [("video/VP8", Codec.VP8), ("video/H264", Codec.H264)])
+async def test_candidate_reaches_sinks_and_a_late_observer(
+    media: MediaServer, mime: str, codec: Codec
+) -> None:
+    source, sink = Source("one"), Sink()
+    source.add_sink(sink)
+    async with browser() as candidate, browser() as watcher:
+        states = await publish(media, source, candidate, mime)
+        await sink.until(lambda: len(sink.of(TrackName.CAMERA)) > 5)
+        await sink.until(lambda: len(sink.of(TrackName.MICROPHONE)) > 5)
+        assert states == [PeerState.CONNECTED]
+        first = sink.of(TrackName.CAMERA)[0]
+        assert (first.codec, first.keyframe) == (codec, True)
+        tracks = await observe(media, source, watcher)
+        for track in tracks:
+            async with asyncio.timeout(10):
+                frames = [await track.recv() for _ in range(3)]
+            assert [frame.pts for frame in frames] == sorted({frame.pts for frame in frames})
+        assert {track.kind for track in tracks} == {"audio", "video"}
+    assert sink.gaps == []
+
+
+async def test_audio_and_video_share_one_time_line(media: MediaServer) -> None:
+    source, sink = Source("one"), Sink()
+    source.add_sink(sink)
+    async with browser() as candidate:
+        await publish(media, source, candidate)
+        await sink.until(lambda: len(sink.of(TrackName.MICROPHONE)) > 100)
+    for frame in sink.frames:
+        assert abs(frame.arrived_s - frame.capture_s) < 0.5
+    for name in TrackName:
+        captures = [frame.capture_s for frame in sink.of(name)]
+        assert captures == sorted(captures)
+
+
+async def test_observer_waits_for_the_candidate_and_follows_a_reconnect(
+    media: MediaServer,
+) -> None:
+    source, sink = Source("one"), Sink()
+    source.add_sink(sink)
+    async with browser() as watcher:
+        tracks = await observe(media, source, watcher)
+        video = next(track for track in tracks if track.kind == "video")
+        seen = []
+        for _ in range(2):
+            count = len(sink.frames)
+            async with browser() as candidate:
+                await publish(media, source, candidate)
+                await sink.until(lambda count=count: len(sink.frames) > count + 20)  # type: ignore[misc]
+                async with asyncio.timeout(10):
+                    seen += [(await video.recv()).pts for _ in range(2)]
+        assert seen == sorted(set(seen)), "timestamps go on across the reconnect"
+    assert {gap.cause for gap in sink.gaps} == {"disconnected"}
+
+
+async def test_leaving_candidate_is_noticed_at_once(media: MediaServer) -> None:
+    source, sink = Source("one"), Sink()
+    source.add_sink(sink)
+    async with browser() as candidate:
+        states = await publish(media, source, candidate)
+        await sink.until(lambda: len(sink.frames) > 5)
+    async with asyncio.timeout(2):
+        while states[-1] is not PeerState.CLOSED:
+            await asyncio.sleep(0.02)
+    assert media.stats().peers == 0
+
+
+async def test_stats_count_what_was_sent(media: MediaServer) -> None:
+    source, sink = Source("one"), Sink()
+    source.add_sink(sink)
+    async with browser() as candidate:
+        await publish(media, source, candidate)
+        await sink.until(lambda: len(sink.of(TrackName.MICROPHONE)) > 20)
+        stats = source.stats(media.clock())
+    assert stats.tracks[TrackName.CAMERA].codec is Codec.VP8
+    assert stats.tracks[TrackName.MICROPHONE].packets > 20
+    assert stats.tracks[TrackName.MICROPHONE].packets_lost == 0
+
+
+async def test_garbage_and_foreign_datagrams_are_refused_without_an_answer(
+    media: MediaServer,
+) -> None:
+    loop = asyncio.get_running_loop()
+    answers: list[bytes] = []
+
+    class Listener(asyncio.DatagramProtocol):
+        def datagram_received(self, data: bytes, addr: object) -> None:
+            answers.append(data)
+
+    transport, _ = await loop.create_datagram_endpoint(Listener, remote_addr=media.addresses[0])
+    hostile = [bytes([first]) * length for first in range(0, 256, 5) for length in (1, 12, 200)]
+    for data in hostile:
+        transport.sendto(data)
+    async with asyncio.timeout(5):
+        while media.stats().datagrams_in < len(hostile):
+            await asyncio.sleep(0.01)
+    transport.close()
+    assert media.stats().datagrams_refused == len(hostile)
+    assert media.stats().datagrams_out == 0
+    assert answers == []
+
+
+@pytest.mark.parametrize(
+    ("offer", "error"),
+    [
+        ("", SdpError),
+        ("v=0\r\n", SdpError),
+        ("{}", SdpError),
+    ],
+)
+async def test_unusable_offers_are_refused_and_leave_nothing_behind(
+    media: MediaServer, offer: str, error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        await media.publish(Source("one"), offer, lambda _: None)
+    assert media.stats().peers == 0
+
+
+async def test_offer_without_common_codec_is_named(media: MediaServer) -> None:
+    async with browser() as candidate:
+        candidate.addTrack(AudioStreamTrack())
+        await candidate.setLocalDescription(await candidate.createOffer())
+        offer = candidate.localDescription.sdp.replace("opus/48000", "speex/48000")
+        with pytest.raises(NoCommonCodec, match="Opus"):
+            await media.publish(Source("one"), offer, lambda _: None)
+    assert media.stats().peers == 0
