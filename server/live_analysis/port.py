@@ -6,7 +6,7 @@ own state between windows and reads no clock.
 """
 
 import enum
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -113,9 +113,10 @@ class Picture:
     ``faces`` is filled by the face analyser, first in the table, for those after it.
     """
 
-    rgb: Image
     luma: Image
     capture_s: float
+    #: The whole picture scaled to a width and height, red, green, blue.
+    rgb: Callable[[int, int], Image]
     faces: tuple[Face, ...] = ()
 
 

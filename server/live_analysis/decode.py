@@ -1,0 +1,128 @@
+"""Decoders of a worker process: Opus packets to 16 kHz mono, video to the newest picture.
+
+What they are given comes from a candidate's browser: bytes that do not decode raise
+``Undecodable``, and sizes are limited before memory is taken for them.
+"""
+
+import av
+import numpy as np
+from av.codec.context import Flags
+from numpy.lib.stride_tricks import sliding_window_view
+
+from server.core.frames import Codec
+from server.live_analysis.port import SAMPLE_RATE, Image, Samples
+
+#: Width in pixels of the luma that analysers see; also what sharpness is defined at.
+PICTURE_WIDTH = 320
+#: Larger pictures are refused by the decoder before it allocates: 4096x2304.
+MAX_PIXELS = 4096 * 2304
+#: Opus always decodes at 48 kHz here (RFC 7587 4.1).
+_DECIMATION = 48_000 // SAMPLE_RATE
+
+
+class Undecodable(ValueError):
+    """The bytes are not what their codec says: the sender's fault."""
+
+
+def annex_b(access_unit: bytes) -> bytes:
+    """Replace the four-byte lengths before NAL units by start codes (H.264 Annex B)."""
+    out = bytearray(access_unit)
+    at = 0
+    while at < len(out):
+        size = int.from_bytes(out[at : at + 4], "big")
+        if size == 0 or at + 4 + size > len(out):
+            raise Undecodable(f"NAL unit of {size} bytes at {at} does not fit its access unit")
+        out[at : at + 4] = b"\0\0\0\1"
+        at += 4 + size
+    return bytes(out)
+
+
+def _low_pass() -> Samples:
+    """A windowed-sinc filter of 7.2 kHz at 48 kHz, so that nothing folds under 8 kHz."""
+    taps = 16 * _DECIMATION + 1
+    n = np.arange(taps) - (taps - 1) / 2
+    filter_ = np.sinc(2 * n * 7_200 / 48_000) * np.blackman(taps)
+    return np.asarray(filter_ / filter_.sum(), np.float32)
+
+
+_FILTER = _low_pass()
+
+
+class OpusDecoder:
+    """Opus packets of one stream to 16 kHz mono float samples."""
+
+    def __init__(self) -> None:
+        self._context = av.CodecContext.create("libopus", "r")
+        assert isinstance(self._context, av.AudioCodecContext)
+        # A mono decoder downmixes stereo packets itself (RFC 6716 3.1).
+        self._context.layout = "mono"
+        self._context.sample_rate = 48_000
+        self._context.thread_count = 1
+        self._tail = np.zeros(len(_FILTER) - 1, np.float32)
+
+    def decode(self, packet: bytes) -> Samples:
+        """The packet's samples at 48 kHz; give them to ``decimate``."""
+        try:
+            frames = self._context.decode(av.Packet(packet))
+        except (av.FFmpegError, ValueError) as error:
+            raise Undecodable(str(error)) from error
+        if not frames:
+            return np.zeros(0, np.float32)
+        sound = np.concatenate([frame.to_ndarray()[0] for frame in frames])
+        if sound.dtype == np.int16:
+            return (sound / 32768).astype(np.float32)
+        return sound.astype(np.float32, copy=False)
+
+    def decimate(self, samples: Samples) -> Samples:
+        """A stretch of 48 kHz samples, a multiple of three, at 16 kHz."""
+        joined = np.concatenate((self._tail, samples))
+        self._tail = joined[len(joined) - len(self._tail) :]
+        windows = sliding_window_view(joined, len(_FILTER))[::_DECIMATION]
+        return np.asarray(windows @ _FILTER, np.float32)
+
+
+class VideoDecoder:
+    """Frames of one codec in decoding order; ``picture`` is the newest one decoded."""
+
+    def __init__(self, codec: Codec) -> None:
+        context = av.CodecContext.create("h264" if codec is Codec.H264 else "vp8", "r")
+        assert isinstance(context, av.VideoCodecContext)
+        context.thread_count = 1
+        context.skip_frame = "NONREF"
+        context.flags |= Flags.low_delay
+        context.options = {"max_pixels": str(MAX_PIXELS)}
+        self.codec = codec
+        self._context = context
+        self._newest: av.VideoFrame | None = None
+
+    def decode(self, payload: bytes) -> bool:
+        """Decode a frame; say whether it gave a picture."""
+        data = annex_b(payload) if self.codec is Codec.H264 else payload
+        try:
+            frames = self._context.decode(av.Packet(data))
+        except (av.FFmpegError, ValueError) as error:
+            raise Undecodable(str(error)) from error
+        if frames:
+            self._newest = frames[-1]
+        return bool(frames)
+
+    def take_picture(self) -> "DecodedPicture | None":
+        """The newest picture decoded since the last call, scaled down."""
+        frame, self._newest = self._newest, None
+        return None if frame is None else DecodedPicture(frame)
+
+
+class DecodedPicture:
+    """A decoded frame at ``PICTURE_WIDTH``, from which smaller pictures are cheap."""
+
+    def __init__(self, frame: av.VideoFrame) -> None:
+        height = max(2, round(frame.height * PICTURE_WIDTH / frame.width) & ~1)
+        self._frame = frame.reformat(PICTURE_WIDTH, height, format="yuv420p", interpolation="AREA")
+        plane = self._frame.planes[0]
+        rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
+        self.luma: Image = rows[:height, :PICTURE_WIDTH]
+
+    def rgb(self, width: int, height: int) -> Image:
+        """The whole picture as ``height`` x ``width`` x 3, red first."""
+        frame = self._frame.reformat(width, height, format="rgb24", interpolation="BILINEAR")
+        return np.asarray(frame.to_ndarray(), np.uint8)

@@ -1,0 +1,165 @@
+"""A worker process seen from the server: starting it, its pipe, its end, its replacement."""
+
+import asyncio
+import logging
+import os
+import socket
+import sys
+from collections.abc import Callable
+
+from server.live_analysis import wire
+
+logger = logging.getLogger(__name__)
+
+#: Bytes waiting for a worker that does not read: then video is dropped, later sound as well.
+VIDEO_ROOM = 1 << 20
+MOST_PENDING = 2 << 20
+#: Messages are collected this long, so that a frame is not a system call of its own.
+FLUSH_S = 0.03
+#: A worker that has said nothing for so long hangs in a decoder.
+SILENT_S = 5.0
+#: The first report comes after the models are loaded.
+START_S = 30.0
+#: A worker that ended sooner failed by itself: its replacement waits, ever longer.
+SHORT_LIFE_S = 5.0
+LONGEST_WAIT_S = 10.0
+EXIT_S = 2.0
+#: What a worker gets of the server's environment: nothing that could be secret.
+ENVIRONMENT = ("PATH", "PYTHONPATH", "VIRTUAL_ENV", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH")
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+
+
+class _Link(asyncio.Protocol):
+    """The server's end of one process's socket pair."""
+
+    def __init__(self, on_message: Callable[[wire.FromWorker], None]) -> None:
+        self._on_message = on_message
+        self._deframer = wire.Deframer()
+        self._batch: list[bytes] = []
+        self._batch_bytes = 0
+        self.transport: asyncio.Transport | None = None
+        self.heard_s = asyncio.get_running_loop().time() + START_S - SILENT_S
+        self.lost = asyncio.Event()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.lost.set()
+
+    def data_received(self, data: bytes) -> None:
+        self.heard_s = max(self.heard_s, asyncio.get_running_loop().time())
+        for body in self._deframer.feed(data):
+            self._on_message(wire.from_worker.decode(body))
+
+    def send(self, message: wire.ToWorker, urgent: bool) -> bool:
+        transport = self.transport
+        if transport is None or transport.is_closing():
+            return False
+        pending = self._batch_bytes + transport.get_write_buffer_size()
+        if pending > (MOST_PENDING if urgent else VIDEO_ROOM):
+            return False
+        data = wire.encode(message)
+        if len(data) > wire.MAX_MESSAGE:
+            return False
+        if not self._batch:
+            asyncio.get_running_loop().call_later(FLUSH_S, self._flush)
+        self._batch.append(data)
+        self._batch_bytes += len(data)
+        return True
+
+    def _flush(self) -> None:
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.writelines(self._batch)
+        self._batch, self._batch_bytes = [], 0
+
+
+class WorkerProcess:
+    """One place in the pool: ``run`` keeps a process in it and replaces the ones that end.
+
+    ``on_message`` gets what the processes say, ``on_start`` is called when a new one is there,
+    which has been told nothing. ``send`` is the feeds' pipe.
+    """
+
+    def __init__(
+        self, on_message: Callable[[wire.FromWorker], None], on_start: Callable[[], None]
+    ) -> None:
+        self._on_message = on_message
+        self._on_start = on_start
+        self._link: _Link | None = None
+        self.pid: int | None = None
+        self.restarts = 0
+
+    def send(self, message: wire.ToWorker, urgent: bool) -> bool:
+        return self._link is not None and self._link.send(message, urgent)
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        loop = asyncio.get_running_loop()
+        wait_s = 0.0
+        while True:
+            started_s = loop.time()
+            try:
+                await self._live()
+            except OSError:
+                logger.exception("an analysis worker could not be started")
+            self.restarts += 1
+            short = loop.time() - started_s < SHORT_LIFE_S
+            wait_s = min(LONGEST_WAIT_S, 2 * wait_s + 0.25) if short else 0.0
+            await asyncio.sleep(wait_s)
+
+    async def _live(self) -> None:
+        """One process from its start to its end."""
+        ours, theirs = socket.socketpair()
+        link = _Link(self._on_message)
+        with theirs:
+            process = await _start(theirs.fileno())
+        try:
+            loop = asyncio.get_running_loop()
+            await loop.create_unix_connection(lambda: link, sock=ours)
+            self._link, self.pid = link, process.pid
+            self._on_start()
+            await _until_lost(link)
+        finally:
+            self._link = self.pid = None
+            await _end(process, link)
+        logger.warning("analysis worker %d ended (%s)", process.pid, process.returncode)
+
+
+async def _start(descriptor: int) -> asyncio.subprocess.Process:
+    environment = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "server.live_analysis.worker", str(descriptor)),
+        pass_fds=(descriptor,),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.DEVNULL,
+        env=environment | ONE_THREAD,
+        # A Ctrl-C in the server's terminal is for the server, which ends its workers.
+        start_new_session=True,
+    )
+
+
+async def _until_lost(link: _Link) -> None:
+    """Return when the process closed its end, or has hung."""
+    loop = asyncio.get_running_loop()
+    while (left_s := link.heard_s + SILENT_S - loop.time()) > 0:
+        try:
+            async with asyncio.timeout(left_s):
+                await link.lost.wait()
+                return
+        except TimeoutError:
+            continue
+
+
+async def _end(process: asyncio.subprocess.Process, link: _Link) -> None:
+    """Let a process end that sees its pipe closed; kill it when it does not."""
+    if link.transport is not None:
+        link.transport.abort()
+    try:
+        async with asyncio.timeout(EXIT_S):
+            await process.wait()
+    except TimeoutError:
+        process.kill()
+        await process.wait()
