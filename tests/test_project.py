@@ -45,10 +45,10 @@ def test_the_product_installs_no_gpl_package() -> None:
 def _licence(name: str) -> str:
     """What a distribution says of its licence. LGPL would do; GPL would not."""
     metadata = importlib.metadata.metadata(name)
+    said = metadata.get_all("License-Expression") or metadata.get_all("License") or []
     classifiers = [c for c in metadata.get_all("Classifier") or [] if c.startswith("License")]
     # Some put the whole text into the field: its first line is the name.
-    field = (metadata.get("License") or "").strip().split("\n")[0]
-    return " / ".join([metadata.get("License-Expression") or field, *classifiers])
+    return " / ".join([*(text.strip().split("\n")[0] for text in said), *classifiers])
 
 
 def test_the_server_imports_only_what_base_txt_locks() -> None:
