@@ -119,13 +119,13 @@ def test_no_file_names_a_path_of_the_machine_it_was_written_on() -> None:
 
 def test_every_command_of_the_documents_exists() -> None:
     documents = "\n".join((ROOT / name).read_text() for name in ("README.md", "CONTRIBUTING.md"))
-    commands = set(re.findall(r"(?:^|`)make ([a-z]+)", documents, re.MULTILINE))
+    commands = set(re.findall(r"(?:^ *|`)make ([a-z]+)", documents, re.MULTILINE))
     assert {"demo", "run", "test"} <= commands <= make_targets()
 
 
 def test_every_vivavoce_command_of_the_readme_exists() -> None:
     readme = (ROOT / "README.md").read_text()
-    commands = set(re.findall(r"(?:^|`)(?:\.venv/bin/)?vivavoce ([a-z]+)", readme, re.MULTILINE))
+    commands = set(re.findall(r"(?:^ *|`)(?:\.venv/bin/)?vivavoce ([a-z]+)", readme, re.MULTILINE))
     vivavoce = Path(sys.executable).with_name("vivavoce")
     usage = subprocess.run([vivavoce, "--help"], capture_output=True, text=True, check=True).stdout
     assert commands >= {"invite", "verify", "export"}
