@@ -1,0 +1,140 @@
+// @ts-check
+/** The HTTP API (`docs/architecture.md`), with the link's token as bearer. */
+
+/**
+ * @typedef {import("./protocol.js").Role} Role
+ * @typedef {import("./protocol.js").InterviewState} InterviewState
+ * @typedef {{role: Role, interview: {id: string, title: string} | null}} Me
+ * @typedef {{id: string, title: string, state: InterviewState, created_s: number,
+ *   started_s: number | null}} Interview
+ * @typedef {{id: string, role: Role, created_s: number, expires_s: number, revoked: boolean}} Link
+ * @typedef {{interview_id: string, title: string, state: string, started_s: number | null,
+ *   duration_s: number, tracks: unknown[], gaps: number | unknown[], bytes: number}} RecordingSummary
+ */
+
+/** The server's refusal, or `unreachable` when there was no answer at all. */
+export class ApiError extends Error {
+  /**
+   * @param {string} id
+   * @param {string} message
+   */
+  constructor(id, message) {
+    super(message);
+    this.id = id;
+  }
+}
+
+export class Api {
+  /** @param {string} token */
+  constructor(token) {
+    this.token = token;
+  }
+
+  /** @returns {Promise<Me>} */
+  me() {
+    return this.json("GET", "/api/me");
+  }
+
+  /** @returns {Promise<Interview[]>} */
+  interviews() {
+    return this.json("GET", "/api/interviews");
+  }
+
+  /**
+   * @param {string} title
+   * @returns {Promise<{id: string, candidate_url: string, observer_url: string,
+   *   recruiter_url: string, expires_s?: number}>}
+   */
+  createInterview(title) {
+    return this.json("POST", "/api/interviews", { title });
+  }
+
+  /**
+   * @param {string} interview
+   * @returns {Promise<Link[]>}
+   */
+  links(interview) {
+    return this.json("GET", `/api/interviews/${interview}/links`);
+  }
+
+  /**
+   * @param {string} interview
+   * @param {Role} role
+   * @returns {Promise<Link & {url: string}>}
+   */
+  makeLink(interview, role) {
+    return this.json("POST", `/api/interviews/${interview}/links`, { role });
+  }
+
+  /**
+   * @param {string} interview
+   * @param {string} link
+   */
+  revoke(interview, link) {
+    return this.request("DELETE", `/api/interviews/${interview}/links/${link}`);
+  }
+
+  /** @returns {Promise<RecordingSummary[]>} */
+  recordings() {
+    return this.json("GET", "/api/recordings");
+  }
+
+  /**
+   * @param {string} interview
+   * @returns {Promise<import("./replay.js").ReplayIndex>}
+   */
+  replayIndex(interview) {
+    return this.json("GET", `/api/recordings/${interview}`);
+  }
+
+  /**
+   * @param {string} interview
+   * @param {"init" | "fragment"} part
+   * @param {number} number
+   * @param {AbortSignal} signal
+   */
+  async media(interview, part, number, signal) {
+    const path = `/api/recordings/${interview}/${part}/${number}`;
+    return (await this.request("GET", path, undefined, signal)).arrayBuffer();
+  }
+
+  /**
+   * @param {string} interview
+   * @returns {Promise<{intact: boolean, faults: unknown[]}>}
+   */
+  verify(interview) {
+    return this.json("GET", `/api/recordings/${interview}/verify`);
+  }
+
+  /**
+   * @param {string} method
+   * @param {string} path
+   * @param {object} [body]
+   */
+  async json(method, path, body) {
+    return (await this.request(method, path, body)).json();
+  }
+
+  /**
+   * @param {string} method
+   * @param {string} path
+   * @param {object} [body]
+   * @param {AbortSignal} [signal]
+   * @throws {ApiError}
+   */
+  async request(method, path, body, signal) {
+    /** @type {Record<string, string>} */
+    const headers = { Authorization: `Bearer ${this.token}` };
+    if (body !== undefined) headers["Content-Type"] = "application/json";
+    let response;
+    try {
+      response = await fetch(path, { method, headers, body: body && JSON.stringify(body), signal });
+    } catch (error) {
+      if (signal?.aborted) throw error;
+      throw new ApiError("unreachable", String(error));
+    }
+    if (response.ok) return response;
+    const refusal = (await response.json().catch(() => null))?.error;
+    throw new ApiError(refusal?.id ?? "internal", refusal?.message ?? response.statusText);
+  }
+}

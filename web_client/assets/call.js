@@ -1,0 +1,232 @@
+// @ts-check
+/** The interview itself, on the candidate's side: sending, controls, coming back by itself. */
+
+import { CallView } from "./call_view.js";
+import { openDevices, stopStream } from "./devices.js";
+import { showStage } from "./dom.js";
+import { Peer } from "./peer.js";
+import { balanceDegradation, isWeak, sendStream } from "./publisher.js";
+import { refusalOf } from "./refusal.js";
+import { Signaling } from "./signaling.js";
+
+/** @typedef {import("./devices.js").Choice} Choice */
+/** @typedef {import("./protocol.js").ServerMessage} ServerMessage */
+
+const STATS_INTERVAL_MS = 2000;
+/** How long to wait for the server's word that we have left. */
+const LEAVE_LIMIT_MS = 1500;
+
+/**
+ * @typedef {object} CallHandlers
+ * @property {(reason: "left" | "replaced" | "ended") => void} onOver
+ * @property {(refusal: import("./refusal.js").Refusal) => void} onRefused
+ * @property {(choice: Choice) => void} onChoice other devices were chosen
+ */
+
+export class Call {
+  /**
+   * @param {string} token
+   * @param {CallHandlers} handlers
+   */
+  constructor(token, handlers) {
+    this.handlers = handlers;
+    /** @type {MediaStream | null} */
+    this.stream = null;
+    /** @type {Choice} */
+    this.choice = {};
+    this.leaving = false;
+    this.weak = false;
+    /** @type {number | null} */
+    this.startedS = null;
+    this.timers = [0, 0];
+    /** @type {WakeLockSentinel | null} */
+    this.wakeLock = null;
+    this.signaling = new Signaling(token, {
+      onMessage: (message) => this.receive(message),
+      onState: () => this.signalingMoved(),
+      onRefused: (error) => {
+        this.stop();
+        handlers.onRefused(refusalOf(error.id));
+      },
+    });
+    this.peer = new Peer({
+      configure: (pc) => this.stream && sendStream(pc, this.stream),
+      offer: (sdp) => this.signaling.send({ type: "publish", sdp, consent: true }),
+      onState: () => this.peerMoved(),
+      onLost: (answered) => this.peerLost(answered),
+    });
+    this.view = new CallView({
+      onToggle: (kind) => this.toggle(kind),
+      onFlip: () => void this.flip(),
+      onLeave: () => this.leave(),
+      onChooseAgain: () => void this.replaceDevices({}),
+    });
+    document.addEventListener("visibilitychange", () => void this.keepAwake());
+  }
+
+  /**
+   * @param {MediaStream} stream
+   * @param {Choice} choice
+   */
+  start(stream, choice) {
+    this.leaving = false;
+    this.choice = choice;
+    this.use(stream);
+    showStage("call");
+    this.signaling.start();
+    this.timers = [
+      window.setInterval(() => this.tick(), 250),
+      window.setInterval(() => void this.measure(), STATS_INTERVAL_MS),
+    ];
+    void this.keepAwake();
+  }
+
+  stop() {
+    for (const timer of this.timers) window.clearInterval(timer);
+    this.peer.close();
+    this.signaling.stop();
+    stopStream(this.stream);
+    this.stream = null;
+    this.view.showStream(null);
+    void this.wakeLock?.release();
+    this.wakeLock = null;
+  }
+
+  leave() {
+    this.leaving = true;
+    stopStream(this.stream);
+    if (!this.signaling.send({ type: "leave" })) this.over("left");
+    else window.setTimeout(() => this.leaving && this.over("left"), LEAVE_LIMIT_MS);
+  }
+
+  /** @param {"left" | "replaced" | "ended"} reason */
+  over(reason) {
+    this.leaving = false;
+    this.stop();
+    this.handlers.onOver(reason);
+  }
+
+  /** @param {ServerMessage} message */
+  receive(message) {
+    switch (message.type) {
+      case "welcome":
+        void this.peer.renew();
+        break;
+      case "answer":
+        void this.answered(message.sdp);
+        break;
+      case "recording":
+        this.view.showRecording(message.active);
+        break;
+      case "state":
+        this.startedS = message.started_s ?? this.startedS;
+        if (message.state === "ended" && this.leaving) this.over("left");
+        else if (message.state === "ended" && this.peer.state === "connected") this.over("ended");
+        break;
+      case "replaced":
+        this.over("replaced");
+        break;
+      case "error":
+        console.warn(`server: ${message.id}: ${message.message}`);
+        break;
+    }
+  }
+
+  /** @param {string} sdp */
+  async answered(sdp) {
+    await this.peer.answered(sdp);
+    if (this.peer.pc) await balanceDegradation(this.peer.pc);
+  }
+
+  signalingMoved() {
+    // Without signalling nothing is known about the recording; media may still flow.
+    if (!this.signaling.online) this.view.showRecording(false);
+    this.showLink();
+  }
+
+  peerMoved() {
+    if (this.peer.state !== "connected") this.weak = false;
+    this.showLink();
+  }
+
+  /** @param {boolean} answered */
+  peerLost(answered) {
+    if (!this.signaling.online) return; // `welcome` renews
+    if (answered) void this.peer.renew();
+    else this.signaling.reconnect();
+  }
+
+  showLink() {
+    const lost = this.peer.state === "lost" || this.signaling.connection.failures > 0;
+    if (!navigator.onLine) this.view.showLink("offline");
+    else if (lost || this.peer.state === "unsteady") this.view.showLink("reconnecting");
+    else if (this.peer.state !== "connected") this.view.showLink("connecting");
+    else this.view.showLink(this.weak ? "weak" : "connected");
+  }
+
+  tick() {
+    const elapsed = this.startedS === null ? 0 : this.signaling.serverNowS() - this.startedS;
+    this.view.showElapsed(elapsed);
+  }
+
+  async measure() {
+    if (this.peer.state !== "connected" || this.peer.pc === null) return;
+    const report = await this.peer.pc.getStats();
+    this.weak = isWeak(report.values());
+    this.showLink();
+  }
+
+  /** @param {"audio" | "video"} kind */
+  toggle(kind) {
+    for (const track of this.stream?.getTracks() ?? []) {
+      if (track.kind === kind) track.enabled = !track.enabled;
+    }
+    this.view.showMuted(this.stream);
+  }
+
+  async flip() {
+    const facing = this.choice.facing === "environment" ? "user" : "environment";
+    await this.replaceDevices({ facing, microphone: this.choice.microphone });
+  }
+
+  /**
+   * Change devices in mid-interview, on the same connection.
+   * @param {Choice} choice
+   */
+  async replaceDevices(choice) {
+    const muted = this.stream?.getTracks().filter((track) => !track.enabled).map((track) => track.kind);
+    stopStream(this.stream); // phones refuse a second camera while the first is open
+    try {
+      const stream = await openDevices(choice);
+      for (const track of stream.getTracks()) track.enabled = !muted?.includes(track.kind);
+      this.choice = choice;
+      this.handlers.onChoice(choice);
+      this.use(stream);
+    } catch (error) {
+      console.warn(error);
+      this.view.showDeviceLost(true);
+      return;
+    }
+    for (const sender of this.peer.pc?.getSenders() ?? []) {
+      const track = this.stream?.getTracks().find(({ kind }) => kind === sender.track?.kind);
+      if (track) await sender.replaceTrack(track);
+    }
+  }
+
+  /** @param {MediaStream} stream */
+  use(stream) {
+    this.stream = stream;
+    this.view.showStream(stream);
+    this.view.showMuted(stream);
+    this.view.showDeviceLost(false);
+    for (const track of stream.getTracks()) {
+      track.addEventListener("ended", () => this.stream === stream && this.view.showDeviceLost(true));
+    }
+  }
+
+  /** Phones that dim stop the camera; ask for the screen to stay on while the page is seen. */
+  async keepAwake() {
+    if (this.stream === null || document.visibilityState !== "visible") return;
+    this.wakeLock = (await navigator.wakeLock?.request("screen").catch(() => null)) ?? null;
+  }
+}

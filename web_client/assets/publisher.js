@@ -1,0 +1,97 @@
+// @ts-check
+/** Sending the candidate's camera and microphone: codecs, layers, bitrate, link quality. */
+
+export const VIDEO_MAX_BPS = 1_200_000;
+/** Two or three temporal layers let the server sample the lowest alone; not everywhere supported. */
+const SCALABILITY_MODES = ["L1T3", "L1T2", undefined];
+
+/** Above these the connection is called weak. */
+export const WEAK_LOSS = 0.05;
+export const WEAK_ROUND_TRIP_S = 0.4;
+
+/**
+ * What the server records best comes first: H.264 (constrained baseline before others,
+ * non-interleaved, RFC 6184 6.3), then VP8; retransmission stays with them.
+ * @template {{mimeType: string, sdpFmtpLine?: string}} C
+ * @param {readonly C[]} codecs what the browser can send
+ * @returns {C[]}
+ */
+export function preferCodecs(codecs) {
+  /** @param {C} codec */
+  const rank = ({ mimeType, sdpFmtpLine = "" }) => {
+    switch (mimeType.toLowerCase()) {
+      case "video/h264":
+        if (!/packetization-mode=1/.test(sdpFmtpLine)) return -1;
+        return /profile-level-id=42e0/i.test(sdpFmtpLine) ? 0 : 1;
+      case "video/vp8":
+        return 2;
+      case "video/rtx":
+        return 3;
+      default:
+        return -1;
+    }
+  };
+  return codecs.filter((codec) => rank(codec) >= 0).sort((a, b) => rank(a) - rank(b));
+}
+
+/**
+ * Add the stream's tracks to a new connection, to be sent only.
+ * @param {RTCPeerConnection} pc
+ * @param {MediaStream} stream
+ */
+export function sendStream(pc, stream) {
+  for (const track of stream.getAudioTracks()) {
+    pc.addTransceiver(track, { direction: "sendonly", streams: [stream] });
+  }
+  for (const track of stream.getVideoTracks()) {
+    const transceiver = addVideo(pc, track, stream);
+    const codecs = preferCodecs(RTCRtpSender.getCapabilities("video")?.codecs ?? []);
+    if (codecs.length > 0) transceiver.setCodecPreferences?.(codecs);
+  }
+}
+
+/**
+ * @param {RTCPeerConnection} pc
+ * @param {MediaStreamTrack} track
+ * @param {MediaStream} stream
+ */
+function addVideo(pc, track, stream) {
+  for (const scalabilityMode of SCALABILITY_MODES) {
+    /** @type {RTCRtpEncodingParameters & {scalabilityMode?: string}} */
+    const encoding = { maxBitrate: VIDEO_MAX_BPS, maxFramerate: 30 };
+    if (scalabilityMode) encoding.scalabilityMode = scalabilityMode;
+    try {
+      return pc.addTransceiver(track, { direction: "sendonly", streams: [stream], sendEncodings: [encoding] });
+    } catch (error) {
+      if (scalabilityMode === undefined) throw error;
+    }
+  }
+  throw new Error("unreachable: the last mode returns or throws");
+}
+
+/**
+ * When the network is narrow, give up resolution and frame rate evenly. Possible only once
+ * the answer is applied; browsers that don't know the parameter ignore it.
+ * @param {RTCPeerConnection} pc
+ */
+export async function balanceDegradation(pc) {
+  for (const sender of pc.getSenders()) {
+    if (sender.track?.kind !== "video") continue;
+    const parameters = sender.getParameters();
+    parameters.degradationPreference = "balanced";
+    await sender.setParameters(parameters).catch(() => {});
+  }
+}
+
+/**
+ * Whether the receiver's reports (RFC 3550 6.4.1) tell of a weak connection.
+ * @param {Iterable<{type: string, fractionLost?: number, roundTripTime?: number}>} reports
+ */
+export function isWeak(reports) {
+  for (const report of reports) {
+    if (report.type !== "remote-inbound-rtp") continue;
+    if ((report.fractionLost ?? 0) > WEAK_LOSS) return true;
+    if ((report.roundTripTime ?? 0) > WEAK_ROUND_TRIP_S) return true;
+  }
+  return false;
+}

@@ -1,0 +1,154 @@
+// @ts-check
+/** The signalling WebSocket: says hello, keeps itself alive, comes back by itself. */
+
+import { Connection } from "./connection.js";
+import { PROTOCOL_VERSION, isFinal, parseMessage } from "./protocol.js";
+
+/** @typedef {import("./protocol.js").ServerMessage} ServerMessage */
+/** @typedef {import("./protocol.js").ClientMessage} ClientMessage */
+/** @typedef {import("./protocol.js").ErrorMessage} ErrorMessage */
+
+const PING_INTERVAL_MS = 4000;
+/** Without any message for this long the connection counts as lost. */
+const SILENCE_LIMIT_MS = 10_000;
+
+/**
+ * @typedef {object} Handlers
+ * @property {(message: ServerMessage) => void} onMessage every message but `pong`
+ * @property {(state: import("./connection.js").State) => void} onState
+ * @property {(error: ErrorMessage) => void} onRefused the link does not work (any more)
+ */
+
+export class Signaling {
+  /**
+   * @param {string} token
+   * @param {Handlers} handlers
+   */
+  constructor(token, handlers) {
+    this.token = token;
+    this.handlers = handlers;
+    this.connection = new Connection();
+    /** Server clock minus ours, in seconds. */
+    this.clockOffsetS = 0;
+    /** @type {WebSocket | null} */
+    this.socket = null;
+    this.timer = 0;
+    this.pings = 0;
+    this.heardMs = 0;
+    this.retryNow = this.retryNow.bind(this);
+  }
+
+  get online() {
+    return this.connection.state === "online";
+  }
+
+  start() {
+    window.addEventListener("online", this.retryNow);
+    this.move("start");
+  }
+
+  /** Close for good; `start` opens again. */
+  stop() {
+    window.removeEventListener("online", this.retryNow);
+    this.move("stop");
+  }
+
+  /** The server's clock, in Unix seconds. */
+  serverNowS() {
+    return Date.now() / 1000 + this.clockOffsetS;
+  }
+
+  /**
+   * @param {ClientMessage} message
+   * @returns {boolean} false when there is no connection to send it on
+   */
+  send(message) {
+    if (this.socket?.readyState !== WebSocket.OPEN) return false;
+    this.socket.send(JSON.stringify(message));
+    return true;
+  }
+
+  /** Give up this socket and open another. */
+  reconnect() {
+    this.move("lost");
+  }
+
+  retryNow() {
+    this.move("retry");
+  }
+
+  /** @param {import("./connection.js").Event} event */
+  move(event) {
+    if (!this.connection.on(event)) return;
+    window.clearTimeout(this.timer);
+    switch (this.connection.state) {
+      case "connecting":
+        this.open();
+        break;
+      case "greeting":
+        this.send({ type: "hello", version: PROTOCOL_VERSION, token: this.token });
+        break;
+      case "online":
+        this.keepAlive();
+        break;
+      case "waiting":
+        this.drop();
+        this.timer = window.setTimeout(this.retryNow, this.connection.delayMs(Math.random()));
+        break;
+      case "stopped":
+        this.drop();
+        break;
+    }
+    this.handlers.onState(this.connection.state);
+  }
+
+  open() {
+    const socket = new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/ws`);
+    this.socket = socket;
+    /** @param {() => void} act */
+    const ifCurrent = (act) => () => {
+      if (this.socket === socket) act();
+    };
+    socket.onopen = ifCurrent(() => this.move("open"));
+    socket.onclose = ifCurrent(() => this.move("lost"));
+    socket.onmessage = (event) => {
+      if (this.socket === socket) this.receive(String(event.data));
+    };
+    this.timer = window.setTimeout(() => this.move("lost"), SILENCE_LIMIT_MS);
+  }
+
+  drop() {
+    const socket = this.socket;
+    this.socket = null;
+    socket?.close();
+  }
+
+  /** @param {string} text */
+  receive(text) {
+    this.heardMs = performance.now();
+    const message = parseMessage(text);
+    if (message === null) return;
+    if (message.type === "pong" || message.type === "welcome") {
+      this.clockOffsetS = message.server_time_s - Date.now() / 1000;
+    }
+    if (message.type === "pong") return;
+    if (message.type === "welcome") this.move("welcome");
+    if (message.type === "error" && isFinal(message.id)) {
+      this.move("refused");
+      this.handlers.onRefused(message);
+      return;
+    }
+    this.handlers.onMessage(message);
+  }
+
+  keepAlive() {
+    this.timer = window.setTimeout(() => {
+      if (performance.now() - this.heardMs > SILENCE_LIMIT_MS) {
+        this.move("lost");
+        return;
+      }
+      this.send({ type: "ping", id: ++this.pings });
+      this.keepAlive();
+    }, PING_INTERVAL_MS);
+  }
+}
