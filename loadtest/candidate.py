@@ -17,11 +17,9 @@ import aiohttp
 
 from loadtest import sdp, whip
 from loadtest.media import MediaError, default_cache, load_clip
-from loadtest.pacer import Pacer, drive
 from loadtest.packets import PacketisedClip, packetise
-from loadtest.peer import Candidate, Crowd
+from loadtest.peer import Candidate, Crowd, open_crowd
 from loadtest.transport import ConnectError
-from server.media.dtls import Certificate
 
 EXIT_USAGE, EXIT_REFUSED = 2, 4
 RETRY_S = 1.0
@@ -75,13 +73,8 @@ async def _until_stopped(url: str, clip: PacketisedClip, watch_stdin: bool) -> N
         loop.add_signal_handler(number, stop.set)
     if watch_stdin:
         _set_at_end_of_input(stop)
-    pacer = Pacer()
-    async with aiohttp.ClientSession() as http, asyncio.TaskGroup() as tasks:
-        pacing = tasks.create_task(drive(pacer), name="pacer")
-        try:
-            await _keep_joined(Crowd(http, pacer, Certificate()), url, clip, stop)
-        finally:
-            pacing.cancel()
+    async with open_crowd() as crowd:
+        await _keep_joined(crowd, url, clip, stop)
 
 
 async def _keep_joined(crowd: Crowd, url: str, clip: PacketisedClip, stop: asyncio.Event) -> None:

@@ -93,6 +93,21 @@ def packetise_h264(access_unit: bytes) -> Frame:
     return _frame(payloads)
 
 
+def starts_frame(codec: str, payload: bytes) -> bool:
+    """Whether a received payload of ours is the first of its frame."""
+    if codec == "vp8":
+        return payload[0] & 0x17 == 0x10  # RFC 7741 4.2: S set, partition 0
+    return codec == "opus" or MAGIC in payload
+
+
+def starts_keyframe(codec: str, payload: bytes) -> bool:
+    """Whether a received payload of ours is the first of a keyframe."""
+    if codec == "vp8":
+        # RFC 7741 4.3: after our four bytes of descriptor, P = 0 means a key frame.
+        return starts_frame(codec, payload) and payload[4] & 1 == 0
+    return payload[0] & _NAL_TYPE == _STAP_A and payload[3] & _NAL_TYPE == _SPS
+
+
 def split_annex_b(data: bytes) -> list[bytes]:
     """The NAL units between start codes (ITU-T H.264 B.1); none ends in a zero byte."""
     units = (part.rstrip(b"\0") for part in data.split(b"\0\0\1"))

@@ -3,14 +3,15 @@
 import asyncio
 import random
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 import aiohttp
 
 from loadtest import sdp, whip
 from loadtest.media import AUDIO_PACKETS_PER_S, FPS
-from loadtest.pacer import Pacer
+from loadtest.pacer import Pacer, drive
 from loadtest.packets import PacketisedClip
 from loadtest.sender import Playback, Sending, TrackSender
 from loadtest.transport import ClientTransport
@@ -34,6 +35,20 @@ class Crowd:
     http: aiohttp.ClientSession
     pacer: Pacer
     certificate: Certificate
+
+
+@asynccontextmanager
+async def open_crowd() -> AsyncIterator[Crowd]:
+    """The crowd, with its pacer running."""
+    pacer = Pacer()
+    pacing = asyncio.create_task(drive(pacer), name="pacer")
+    try:
+        async with aiohttp.ClientSession() as http:
+            yield Crowd(http, pacer, Certificate())
+    finally:
+        pacing.cancel()
+        with suppress(asyncio.CancelledError):
+            await pacing
 
 
 async def negotiate(
@@ -87,7 +102,7 @@ class Candidate:
         await self._transport.close()
         if self._session is not None:
             session, self._session = self._session, None
-            await whip.delete(self._crowd.http, session)
+            await whip.end(self._crowd.http, session)
 
     def pause(self) -> None:
         """Stops sending for good, while the connection stays."""

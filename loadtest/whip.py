@@ -1,5 +1,6 @@
 """WHIP and WHEP from the client's side: a POST with the offer, a DELETE at the end (RFC 9725)."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import urljoin
 
@@ -32,8 +33,9 @@ async def post_offer(http: aiohttp.ClientSession, url: str, offer: str) -> Sessi
         return Session(body, urljoin(url, response.headers.get("Location", "")))
 
 
-async def delete(http: aiohttp.ClientSession, session: Session) -> None:
-    """Ends the session; one that the server has already ended is no error."""
-    async with http.delete(session.location, timeout=REQUEST_TIMEOUT) as response:
-        if response.status not in (200, 204, 404):
-            raise Refused(response.status, await response.text())
+async def end(http: aiohttp.ClientSession, session: Session) -> None:
+    """Ends the session; a server that has ended it already, or is gone, is no error."""
+    with suppress(aiohttp.ClientConnectionError, TimeoutError):
+        async with http.delete(session.location, timeout=REQUEST_TIMEOUT) as response:
+            if response.status not in (200, 204, 404):
+                raise Refused(response.status, await response.text())

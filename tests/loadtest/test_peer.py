@@ -1,29 +1,22 @@
 """The simulated candidate against an independent peer that decodes what it gets."""
 
-import asyncio
 import itertools
 from collections.abc import AsyncIterator
 
-import aiohttp
 import pytest
 from aiortc import MediaStreamTrack
 from av import AudioFrame, VideoFrame
 
 from loadtest.media import VideoCodec
-from loadtest.pacer import Pacer, drive
 from loadtest.packets import packetise
-from loadtest.peer import Candidate, Crowd
-from server.media.dtls import Certificate
+from loadtest.peer import Candidate, Crowd, open_crowd
 from tests.loadtest.conftest import Answerer, short_clip
 
 
 @pytest.fixture
 async def crowd() -> AsyncIterator[Crowd]:
-    pacer = Pacer()
-    async with aiohttp.ClientSession() as http:
-        pacing = asyncio.create_task(drive(pacer))
-        yield Crowd(http, pacer, Certificate())
-        pacing.cancel()
+    async with open_crowd() as crowd:
+        yield crowd
 
 
 def track(answerer: Answerer, kind: str) -> MediaStreamTrack:

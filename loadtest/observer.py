@@ -1,0 +1,168 @@
+"""A simulated observer: receives by WHEP, asks for repairs, measures, never decodes."""
+
+import asyncio
+import random
+import time
+from dataclasses import dataclass
+
+from loadtest import sdp, whip
+from loadtest.histogram import Histogram
+from loadtest.packets import starts_frame, starts_keyframe
+from loadtest.peer import AUDIO_CLOCK_HZ, REPORT_INTERVAL_S, VIDEO_CLOCK_HZ, Crowd, negotiate
+from loadtest.receiver import TrackReceiver
+from loadtest.transport import ClientTransport
+from server.core import rtcp, rtp
+
+NACK_CHECK_INTERVAL_S = 0.02
+#: How often a keyframe is asked for until one has come.
+KEYFRAME_REQUEST_INTERVAL_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    name: str  #: "opus", "vp8" or "h264"
+    clock_rate: int
+
+
+_KINDS = {
+    payload_type: _Kind(name, AUDIO_CLOCK_HZ if name == "opus" else VIDEO_CLOCK_HZ)
+    for name, payload_type in sdp.PAYLOAD_TYPES.items()
+}
+
+
+class Observer:
+    """`await join()`; it measures until `await leave()` or `lost` is set."""
+
+    def __init__(self, crowd: Crowd, whep_url: str, sources: set[int]) -> None:
+        """`sources`: the SSRCs by which the observed candidate stamps its frames."""
+        self.lost = asyncio.Event()
+        self.tracks: dict[int, TrackReceiver] = {}  #: by SSRC
+        self.first_picture_s: float | None = None  #: from the call of `join`
+        self._crowd, self._url, self._sources = crowd, whep_url, sources
+        self._ssrc = random.getrandbits(32)
+        self._transport = ClientTransport(
+            crowd.certificate, self._receive_rtp, self._receive_rtcp, self._lose
+        )
+        self._session: whip.Session | None = None
+        self._watching = False
+        self._checking_repairs = False
+        self._keyframe_seen = False
+        self._keyframe_requested_at = float("-inf")
+
+    async def join(self) -> None:
+        """Raises what `negotiate` does."""
+        self._called_at = time.time()
+        self._watching = True
+        try:
+            self._session, _ = await negotiate(self._transport, self._crowd, self._url, self._offer)
+        except BaseException:
+            await self._transport.close()
+            raise
+        self._crowd.pacer.at(asyncio.get_running_loop().time(), self._send_reports)
+
+    async def leave(self) -> None:
+        """Ends the session at the server; idempotent."""
+        self._watching = False
+        await self._transport.close()
+        if self._session is not None:
+            session, self._session = self._session, None
+            await whip.end(self._crowd.http, session)
+
+    def video(self) -> list[TrackReceiver]:
+        return [each for each in self.tracks.values() if each.clock_rate == VIDEO_CLOCK_HZ]
+
+    def latency_s(self) -> Histogram:
+        """Of every stamped packet of all tracks, from its sending to its arrival here."""
+        together = Histogram()
+        for each in self.tracks.values():
+            together.merge(each.latency_s)
+        return together
+
+    def _offer(self, fingerprint: str) -> str:
+        transport = self._transport
+        local = sdp.LocalSide(transport.ufrag, transport.password, fingerprint, 0, 0)
+        return sdp.write_offer(local, ["h264", "vp8"], "recvonly")
+
+    def _lose(self) -> None:
+        self._watching = False
+        self.lost.set()
+
+    # ---- receiving ----------------------------------------------------------------------
+
+    def _receive_rtp(self, packet: bytes) -> None:
+        now = time.time()
+        header = rtp.unpack_header(packet)
+        kind = _KINDS.get(header[1] & 0x7F)
+        try:
+            begin, end = rtp.payload_span(packet)
+        except ValueError:
+            return
+        if kind is None or begin == end:
+            return
+        track = self.tracks.get(header[4])
+        if track is None:
+            track = TrackReceiver(header[4], kind.clock_rate, self._sources)
+            self.tracks[header[4]] = track
+        payload = packet[begin:end]
+        whole = track.receive(header, payload, starts_frame(kind.name, payload), now)
+        if kind.name != "opus":
+            self._watch_picture(kind, track, payload, whole, now)
+        if track.repairing and not self._checking_repairs:
+            self._checking_repairs = True
+            self._check_repairs_later(asyncio.get_running_loop().time())
+
+    def _watch_picture(
+        self, kind: _Kind, track: TrackReceiver, payload: bytes, whole: bool, now: float
+    ) -> None:
+        """Until a keyframe has come, nothing can be shown: asks for one."""
+        if self.first_picture_s is not None:
+            return
+        self._keyframe_seen = self._keyframe_seen or starts_keyframe(kind.name, payload)
+        if self._keyframe_seen and whole:
+            self.first_picture_s = now - self._called_at
+        elif (
+            not self._keyframe_seen
+            and now - self._keyframe_requested_at >= KEYFRAME_REQUEST_INTERVAL_S
+        ):
+            self._keyframe_requested_at = now
+            self._transport.send_rtcp(
+                self._empty_report() + rtcp.picture_loss_indication(self._ssrc, track.ssrc)
+            )
+
+    def _receive_rtcp(self, packet: bytes) -> None:
+        try:
+            items = rtcp.parse(packet)
+        except ValueError:
+            return
+        for item in items:
+            if isinstance(item, rtcp.SenderReport) and item.ssrc in self.tracks:
+                self.tracks[item.ssrc].sender_report(item, time.time())
+
+    # ---- feedback -----------------------------------------------------------------------
+
+    def _empty_report(self) -> bytes:
+        # RFC 3550 6.1: a compound packet begins with a report.
+        return rtcp.receiver_report(rtcp.ReceiverReport(self._ssrc))
+
+    def _check_repairs_later(self, now: float) -> None:
+        self._crowd.pacer.at(now + NACK_CHECK_INTERVAL_S, self._request_repairs)
+
+    def _request_repairs(self, due: float, now: float) -> None:
+        if not self._watching:
+            return
+        for track in self.tracks.values():
+            nack = track.nack(self._ssrc, time.time())
+            if nack is not None:
+                self._transport.send_rtcp(self._empty_report() + nack)
+        self._checking_repairs = any(track.repairing for track in self.tracks.values())
+        if self._checking_repairs:
+            self._check_repairs_later(now)
+
+    def _send_reports(self, due: float, now: float) -> None:
+        if not self._watching:
+            return
+        unix_s = time.time()
+        blocks = tuple(track.report_block(unix_s) for track in self.tracks.values())
+        report = rtcp.receiver_report(rtcp.ReceiverReport(self._ssrc, blocks[:31]))
+        self._transport.send_rtcp(report + rtcp.source_description(self._ssrc, "observer"))
+        self._crowd.pacer.at(due + REPORT_INTERVAL_S, self._send_reports)

@@ -1,0 +1,201 @@
+"""What an observer counts on one stream it receives: losses, duplicates, whole frames, delays. Pure."""
+
+from dataclasses import dataclass, field
+
+from loadtest.histogram import Histogram
+from loadtest.stamp import find_stamp
+from server.core import rtcp
+from server.core.rtp import Unwrapper
+
+#: A number missing for so many newer ones is given up: about eight seconds of video packets.
+WINDOW = 1024
+#: Reordered packets get this long before they are asked for, and repairs before they are again.
+NACK_DELAY_S = 0.01
+NACK_INTERVAL_S = 0.1
+MAX_NACKS = 10
+#: Frames that wait for packets; a retransmission comes within a second or not at all.
+MAX_OPEN_FRAMES = 64
+
+
+class Sequence:
+    """Which numbers of an unwrapped counter have been seen."""
+
+    def __init__(self) -> None:
+        self.first: int | None = None
+        self.highest = -1
+        self.received = 0  #: each number once
+        self.duplicates = 0
+        self.missing: dict[int, None] = {}  #: in ascending order while nothing is late
+        self._given_up = 0
+
+    def add(self, number: int) -> bool:
+        """Whether the number is new, in its order or late; a duplicate is counted as one."""
+        if self.first is None:
+            self.first, self.highest, self.received = number, number, 1
+            return True
+        if number > self.highest:
+            self._open_gap(number)
+        elif number in self.missing:
+            del self.missing[number]
+        elif number < self.first and self.highest - number < WINDOW:
+            self._begin_earlier(number)
+        else:
+            self.duplicates += 1
+            return False
+        self.received += 1
+        return True
+
+    @property
+    def lost(self) -> int:
+        return len(self.missing) + self._given_up
+
+    @property
+    def expected(self) -> int:
+        return 0 if self.first is None else self.highest - self.first + 1
+
+    def _open_gap(self, number: int) -> None:
+        oldest = number - WINDOW
+        self._given_up += max(0, oldest - self.highest - 1)
+        self.missing.update(dict.fromkeys(range(max(self.highest + 1, oldest), number)))
+        while self.missing and next(iter(self.missing)) < oldest:
+            del self.missing[next(iter(self.missing))]
+            self._given_up += 1
+        self.highest = number
+
+    def _begin_earlier(self, number: int) -> None:
+        """The first packets came out of order."""
+        assert self.first is not None
+        later = self.missing
+        self.missing = dict.fromkeys(range(number + 1, self.first)) | later
+        self.first = number
+
+
+@dataclass(slots=True)
+class _OpenFrame:
+    packets: int = 0
+    start: int | None = None  #: unwrapped sequence number of its first packet
+    end: int | None = None  #: of the packet with the marker
+    number: int | None = None  #: from its stamp
+
+    @property
+    def complete(self) -> bool:
+        return (
+            self.start is not None
+            and self.end is not None
+            and self.packets == self.end - self.start + 1
+        )
+
+
+@dataclass(slots=True)
+class _Repair:
+    due: float
+    requests: int = 0
+
+
+@dataclass(slots=True)
+class TrackReceiver:
+    """One RTP stream. Times are Unix seconds."""
+
+    ssrc: int
+    clock_rate: int
+    sources: set[int] = field(default_factory=set)  #: of the stamps that belong here
+    packets: Sequence = field(default_factory=Sequence)
+    frames: Sequence = field(default_factory=Sequence)  #: whole ones, by the stamps' numbers
+    misrouted: int = 0  #: frames that another candidate has sent
+    latency_s: Histogram = field(default_factory=Histogram)
+    nacks: int = 0
+    _seqnos: Unwrapper = field(default_factory=lambda: Unwrapper(16))
+    _open: dict[int, _OpenFrame] = field(default_factory=dict)
+    _repairs: dict[int, _Repair] = field(default_factory=dict)
+    _jitter: float = 0.0
+    _transit: float | None = None
+    _reported: tuple[int, int] = (0, 0)
+    _last_report: tuple[int, float] = (0, 0.0)
+
+    def receive(
+        self, header: tuple[int, int, int, int, int], payload: bytes, start: bool, now: float
+    ) -> bool:
+        """Takes a packet (its header as `unpack_header` gives it); whether it ended a frame."""
+        _, second, seqno, rtp_timestamp, _ = header
+        number = self._seqnos.unwrap(seqno)
+        before = self.packets.highest
+        if not self.packets.add(number):
+            return False
+        if number > before + 1 and before >= 0:
+            self._plan_repairs(now)
+        else:
+            self._repairs.pop(number, None)
+        self._measure_jitter(rtp_timestamp, now)
+        return self._join(number, rtp_timestamp, bool(second & 0x80), payload, start, now)
+
+    def _join(
+        self, seqno: int, rtp_timestamp: int, marker: bool, payload: bytes, start: bool, now: float
+    ) -> bool:
+        frame = self._open.setdefault(rtp_timestamp, _OpenFrame())
+        frame.packets += 1
+        if start:
+            frame.start = seqno
+        if marker:
+            frame.end = seqno
+        stamp = find_stamp(payload)
+        if stamp is not None:
+            frame.number = stamp.frame
+            self.latency_s.add(now - stamp.sent_s)
+            self.misrouted += stamp.source not in self.sources
+        if frame.complete:
+            del self._open[rtp_timestamp]
+            return frame.number is not None and self.frames.add(frame.number)
+        if len(self._open) > MAX_OPEN_FRAMES:
+            del self._open[next(iter(self._open))]
+        return False
+
+    # ---- feedback -----------------------------------------------------------------------
+
+    def _plan_repairs(self, now: float) -> None:
+        for number in self.packets.missing:
+            if number not in self._repairs:
+                self._repairs[number] = _Repair(now + NACK_DELAY_S)
+
+    def nack(self, sender_ssrc: int, now: float) -> bytes | None:
+        """A NACK for what is due to be asked for at `now`; call while `repairing`."""
+        due = []
+        for number, repair in list(self._repairs.items()):
+            if number not in self.packets.missing or repair.requests == MAX_NACKS:
+                del self._repairs[number]
+            elif repair.due <= now:
+                due.append(number)
+                repair.due, repair.requests = now + NACK_INTERVAL_S, repair.requests + 1
+        if not due:
+            return None
+        self.nacks += len(due)
+        return rtcp.nack(sender_ssrc, self.ssrc, [number & 0xFFFF for number in sorted(due)])
+
+    @property
+    def repairing(self) -> bool:
+        return bool(self._repairs)
+
+    def sender_report(self, report: rtcp.SenderReport, now: float) -> None:
+        self._last_report = (rtcp.ntp_middle(report.ntp), now)
+
+    def report_block(self, now: float) -> rtcp.ReportBlock:
+        """RFC 3550 A.3: what was lost in all, and as a fraction since the block before."""
+        sequence = self.packets
+        expected = sequence.expected - self._reported[0]
+        lost = expected - (sequence.received - self._reported[1])
+        self._reported = (sequence.expected, sequence.received)
+        fraction = min(255, max(0, lost * 256 // expected)) if expected > 0 else 0
+        last, at = self._last_report
+        delay = int((now - at) * 65536) if last else 0
+        highest = sequence.highest & 0xFFFFFFFF
+        return rtcp.ReportBlock(
+            self.ssrc, fraction, sequence.lost, highest, int(self._jitter), last, delay
+        )
+
+    def _measure_jitter(self, rtp_timestamp: int, now: float) -> None:
+        """RFC 3550 A.8, in units of the clock rate."""
+        transit = now * self.clock_rate - rtp_timestamp
+        if self._transit is not None:
+            # A wrap of the timestamp changes the transit by 2**32: not a jitter.
+            change = abs(transit - self._transit) % (1 << 32)
+            self._jitter += (min(change, (1 << 32) - change) - self._jitter) / 16
+        self._transit = transit
