@@ -49,7 +49,8 @@ class Detector:
 
     def faces(self, boxes: Samples, scores: Samples) -> tuple[list[Face], float]:
         """Faces in shares of the input, best first, and the best score of all candidates."""
-        likely = 1 / (1 + np.exp(-np.clip(scores, -100, 100)))
+        # Clipped before float32's exponential overflows.
+        likely = 1 / (1 + np.exp(-np.clip(scores, -80, 80)))
         chosen = np.flatnonzero(likely >= self.threshold)
         chosen = chosen[np.argsort(-likely[chosen])]
         middles = boxes[chosen, 0:2] / self.side + self._anchors[chosen]

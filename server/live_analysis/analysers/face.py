@@ -1,6 +1,7 @@
 """Faces in the picture: whether, how many, where, how large. No identity, no expression."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from server.live_analysis.port import (
     EVERYWHERE,
     Card,
     Face,
+    Image,
     Measure,
     Measurement,
     Modality,
@@ -34,62 +36,109 @@ CARD = Card(
     validated="a portrait moved to known places and sizes; two portraits; pictures without one",
 )
 
-#: The full-range model, which sees small faces, costs three times the other: it looks this often
-#: while a face is near, and twice as often while none is.
+#: The full-range model sees small faces and the whole picture and costs three times the other:
+#: it looks this often while a face is near, and twice as often while none is.
 WIDE_LOOK_S = 2.0
 #: Boxes that overlap more (intersection over union) are one face.
 SAME_FACE = 0.3
+#: Longer pictures are not cut to a square: no camera makes them, and scaling them up is dear.
+LONGEST_CUT = 2.5
 
 
-def letterbox(picture: Picture, side: int) -> tuple[Samples, float, float]:
-    """The picture in the middle of a black square in -1..1, and its width and height there."""
-    rows, columns = picture.luma.shape
-    scale = side / max(rows, columns)
-    # swscale wants at least two pixels, even for a picture that is a thin line.
-    height, width = (max(2, round(length * scale)) for length in (rows, columns))
-    square = np.full((side, side, 3), -1, np.float32)
-    top, left = (side - height) // 2, (side - width) // 2
-    rgb = picture.rgb(width, height)
-    np.multiply(rgb, 1 / 127.5, out=square[top : top + height, left : left + width])
-    square[top : top + height, left : left + width] -= 1
-    return square, width / side, height / side
+@dataclass(frozen=True, slots=True)
+class View:
+    """A square of a picture in -1..1 for a network, and how to get back from it."""
 
+    square: Samples
+    #: Size of the whole picture and place of the square in it, in the square's pixels.
+    width: int
+    height: int
+    left: int
+    top: int
 
-def look(detector: Detector, picture: Picture) -> tuple[list[Face], float]:
-    """Faces in shares of the picture, best first, and the best score of all candidates."""
-    square, wide, high = letterbox(picture, detector.side)
-    found, best = detector.faces(*face_model(detector.model).run(square))
-    left, top = (1 - wide) / 2, (1 - high) / 2
-    return [
-        Face(
-            (face.left - left) / wide,
-            (face.top - top) / high,
-            face.width / wide,
-            face.height / high,
+    def locate(self, face: Face) -> Face:
+        """A box in shares of the square, in shares of the picture."""
+        side = len(self.square)
+        return Face(
+            (face.left * side + self.left) / self.width,
+            (face.top * side + self.top) / self.height,
+            face.width * side / self.width,
+            face.height * side / self.height,
             face.score,
         )
-        for face in found
-    ], best
+
+
+def whole(picture: Picture, side: int) -> View:
+    """All of the picture, in the middle of a black square."""
+    rows, columns = picture.luma.shape
+    scale = side / max(rows, columns)
+    # swscale wants at least two pixels, even of a picture that is a thin line.
+    width, height = (max(2, round(length * scale)) for length in (columns, rows))
+    left, top = (side - width) // 2, (side - height) // 2
+    square = np.full((side, side, 3), -1, np.float32)
+    square[top : top + height, left : left + width] = _normal(picture.rgb(width, height))
+    return View(square, width, height, -left, -top)
+
+
+def cut(picture: Picture, side: int, aim: tuple[float, float]) -> View:
+    """The largest square of the picture around a place: sharper than the whole of it."""
+    rows, columns = picture.luma.shape
+    if max(rows, columns) > LONGEST_CUT * min(rows, columns):
+        return whole(picture, side)
+    scale = side / min(rows, columns)
+    width, height = (max(side, round(length * scale)) for length in (columns, rows))
+    left, top = (
+        min(max(round(place * length - side / 2), 0), length - side)
+        for place, length in zip(aim, (width, height), strict=True)
+    )
+    rgb = picture.rgb(width, height)[top : top + side, left : left + side]
+    return View(_normal(rgb), width, height, left, top)
+
+
+def look(detector: Detector, view: View) -> tuple[list[Face], float]:
+    """Faces in shares of the picture, best first, and the best score of all candidates."""
+    found, best = detector.faces(*face_model(detector.model).run(view.square))
+    return [view.locate(face) for face in found], best
 
 
 class Faces:
+    """The near face is followed at each picture; the whole picture is looked at now and then."""
+
     def __init__(self) -> None:
+        self._aim = (0.5, 0.5)
         self._looked_wide_s = -np.inf
-        #: What only the full-range model saw when it last looked.
+        #: What only the full-range model saw when it last looked, and whether the other saw any.
         self._far: list[Face] = []
+        self._was_near = False
 
     def see(self, picture: Picture) -> Iterable[Measurement]:
-        near, best = look(SHORT_RANGE, picture)
-        due_s = WIDE_LOOK_S if near else WIDE_LOOK_S / 2
-        if not 0 <= picture.capture_s - self._looked_wide_s < due_s:
-            self._looked_wide_s = picture.capture_s
-            self._far, _ = look(FULL_RANGE, picture)
-        far = [face for face in self._far if all(overlap(face, it) < SAME_FACE for it in near)]
-        picture.faces = (*near, *far)
+        near, best = look(SHORT_RANGE, cut(picture, SHORT_RANGE.side, self._aim))
+        steady = near and self._was_near
+        age_s = picture.capture_s - self._looked_wide_s
+        if not 0 <= age_s < (WIDE_LOOK_S if steady else WIDE_LOOK_S / 2):
+            self._looked_wide_s, self._was_near = picture.capture_s, bool(near)
+            self._far, _ = look(FULL_RANGE, whole(picture, FULL_RANGE.side))
+            self._far = _others(self._far, near)
+        picture.faces = (*near, *_others(self._far, near))
+        if picture.faces:
+            largest = max(picture.faces, key=area)
+            self._aim = largest.left + largest.width / 2, largest.top + largest.height / 2
         return _measurements(picture.faces, best)
 
     def miss(self, now_s: float) -> Iterable[Measurement]:
         return [Measurement(measure.name, None) for measure in CARD.measures]
+
+
+def area(face: Face) -> float:
+    return face.width * face.height
+
+
+def _normal(rgb: Image) -> Samples:
+    return np.asarray(rgb * np.float32(1 / 127.5) - np.float32(1), np.float32)
+
+
+def _others(faces: list[Face], known: list[Face]) -> list[Face]:
+    return [face for face in faces if all(overlap(face, it) < SAME_FACE for it in known)]
 
 
 def _measurements(faces: tuple[Face, ...], best: float) -> Iterable[Measurement]:
@@ -99,7 +148,7 @@ def _measurements(faces: tuple[Face, ...], best: float) -> Iterable[Measurement]
         yield Measurement("face.count", 0, sure)
         yield from (Measurement(name, None) for name in ("face.x", "face.y", "face.size"))
         return
-    largest = max(faces, key=lambda face: face.height * face.width)
+    largest = max(faces, key=area)
     middle_x, middle_y = largest.left + largest.width / 2, largest.top + largest.height / 2
     yield Measurement("face.present", 1, max(face.score for face in faces))
     yield Measurement("face.count", len(faces), min(face.score for face in faces))

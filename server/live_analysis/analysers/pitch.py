@@ -53,8 +53,8 @@ _WINDOW = np.hanning(FRAME).astype(np.float32)
 
 def _autocorrelation(frames: Samples) -> Samples:
     spectrum = np.fft.rfft(frames, _FFT, axis=-1)
-    raw = np.fft.irfft(np.abs(spectrum) ** 2, _FFT, axis=-1)
-    return raw[..., : _LONGEST + 2].astype(np.float32)
+    power = spectrum.real**2 + spectrum.imag**2
+    return np.asarray(np.fft.irfft(power, _FFT, axis=-1)[..., : _LONGEST + 2], np.float32)
 
 
 _OF_WINDOW = _autocorrelation(_WINDOW)
@@ -87,8 +87,9 @@ class Pitch:
         self._last = joined[-BLOCK:]
         if len(joined) < FRAME:
             return (Measurement("voice.pitch", None),)
-        frames = sliding_window_view(joined, FRAME)[::BLOCK]
-        hertz, periodicity = pitches(frames[window.speech[-len(frames) :] >= SPEECH])
+        # Frames end with the window and do not overlap; each is judged by its last block.
+        frames = sliding_window_view(joined, FRAME)[::-FRAME]
+        hertz, periodicity = pitches(frames[window.speech[::-2][: len(frames)] >= SPEECH])
         voiced = periodicity >= VOICED
         if not voiced.any():
             return (Measurement("voice.pitch", None),)
