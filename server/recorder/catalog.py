@@ -1,0 +1,191 @@
+"""The recordings of a data directory: where they lie, their manifests, titles and summaries.
+
+Everything here reads the disk: call it in a thread, or in a program of its own.
+"""
+
+import fcntl
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import msgspec
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from server.core.frames import TrackName
+from server.recorder.files import sync_directory
+from server.recorder.keys import INTERVIEW_ID, KeyProblem, KeyRing, open_keys
+from server.recorder.manifest import MANIFEST_NAME, Manifest, State, decode_manifest
+from server.recorder.reader import RecordingReader
+from server.recorder.sealing import FORMAT_VERSION, KEY_BYTES, SegmentError
+
+FOLDER = "recordings"
+TITLE_INFO = b"vivavoce/title/v1"
+_LOCK_NAME = ".lock"
+
+
+class RecordingSummary(msgspec.Struct, frozen=True):
+    """A line of the list of recordings. ``title`` is empty where the key does not open it."""
+
+    interview_id: str
+    title: str
+    state: State
+    started_s: float | None  #: Unix time of the first sample
+    duration_s: float
+    tracks: tuple[TrackName, ...]
+    gaps: int
+    bytes: int
+
+
+def recording_path(data_dir: Path, interview_id: str) -> Path:
+    """The recording's folder. ValueError if the id can't be a folder's name."""
+    if not INTERVIEW_ID.fullmatch(interview_id):
+        raise ValueError(f"not an interview id: {interview_id!r}")
+    return data_dir / FOLDER / interview_id
+
+
+def recording_folders(data_dir: Path) -> list[Path]:
+    """Folders that hold a manifest, in order of name."""
+    folders = (data_dir / FOLDER).glob(f"*/{MANIFEST_NAME}")
+    return sorted(path.parent for path in folders if INTERVIEW_ID.fullmatch(path.parent.name))
+
+
+def read_manifest(path: Path, public_key: Ed25519PublicKey) -> Manifest:
+    """The manifest of a recording's folder. OSError, or SegmentError if it is not authentic."""
+    return decode_manifest((path / MANIFEST_NAME).read_bytes(), public_key)
+
+
+def open_for_writing(path: Path, title: str, keys: KeyRing) -> tuple[Manifest, bytes]:
+    """The manifest to go on from and the recording's key, both made if there is none.
+
+    OSError; SegmentError if the manifest there is not authentic; KeyProblem.
+    """
+    if (path / MANIFEST_NAME).exists():
+        manifest = read_manifest(path, keys.signer.public_key())
+        return manifest, keys.recording_key(path.name, bytes.fromhex(manifest.recording))
+    recording_id = secrets.token_bytes(16)
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    sync_directory(path.parent)
+    key = keys.create_recording_key(path.name, recording_id)
+    manifest = Manifest(
+        "vivavoce-recording",
+        FORMAT_VERSION,
+        recording_id.hex(),
+        path.name,
+        seal_title(key, recording_id, title),
+        0,
+        State.RECORDING,
+        None,
+    )
+    return manifest, key
+
+
+def open_reader(data_dir: Path, interview_id: str, keys: KeyRing) -> RecordingReader:
+    """KeyError if there is no such recording; KeyProblem; SegmentError; OSError."""
+    path = recording_path(data_dir, interview_id)
+    if not (path / MANIFEST_NAME).exists():
+        raise KeyError(interview_id)
+    public_key = keys.signer.public_key()
+    manifest = read_manifest(path, public_key)
+    key = keys.recording_key(interview_id, bytes.fromhex(manifest.recording))
+    return RecordingReader(path, key, public_key)
+
+
+def list_recordings(data_dir: Path, keys: KeyRing | None = None) -> list[RecordingSummary]:
+    """Every recording whose manifest is authentic, oldest first."""
+    keys = keys or open_keys(data_dir / "keys")
+    running = _is_locked(data_dir)
+    summaries = []
+    for path in recording_folders(data_dir):
+        try:
+            summaries.append(_summarise(path, keys, running))
+        except (SegmentError, OSError):
+            continue  # `verify` says what is wrong with it
+    return sorted(summaries, key=lambda one: (one.started_s or 0, one.interview_id))
+
+
+def _summarise(path: Path, keys: KeyRing, running: bool) -> RecordingSummary:
+    manifest = read_manifest(path, keys.signer.public_key())
+    state = manifest.state
+    if state is State.RECORDING and not running:
+        state = State.INTERRUPTED
+    tracks = {track for segment in manifest.segments for track in segment.tracks}
+    return RecordingSummary(
+        manifest.interview,
+        _title(manifest, keys),
+        state,
+        None if manifest.epoch_us is None else manifest.epoch_us / 1e6,
+        max((segment.end_us for segment in manifest.segments), default=0) / 1e6,
+        tuple(track for track in TrackName if track in tracks),
+        len(manifest.gaps),
+        sum(file.stat().st_size for file in path.iterdir()),
+    )
+
+
+# ---- titles -----------------------------------------------------------------------------
+
+
+def seal_title(recording_key: bytes, recording_id: bytes, title: str) -> str:
+    """Titles carry names, so the manifest holds them sealed: nonce and ciphertext in hex."""
+    nonce = secrets.token_bytes(12)
+    sealed = AESGCM(_title_key(recording_key)).encrypt(nonce, title.encode(), recording_id)
+    return (nonce + sealed).hex()
+
+
+def open_title(recording_key: bytes, manifest: Manifest) -> str:
+    """The title; KeyProblem if the key is another recording's."""
+    sealed, recording_id = bytes.fromhex(manifest.title), bytes.fromhex(manifest.recording)
+    try:
+        aead = AESGCM(_title_key(recording_key))
+        return aead.decrypt(sealed[:12], sealed[12:], recording_id).decode()
+    except InvalidTag as error:
+        raise KeyProblem("the key does not open the title") from error
+
+
+def _title_key(recording_key: bytes) -> bytes:
+    return HKDF(SHA256(), KEY_BYTES, None, TITLE_INFO).derive(recording_key)
+
+
+def _title(manifest: Manifest, keys: KeyRing) -> str:
+    try:
+        key = keys.recording_key(manifest.interview, bytes.fromhex(manifest.recording))
+        return open_title(key, manifest)
+    except KeyProblem:
+        return ""
+
+
+# ---- one writing process ----------------------------------------------------------------
+
+
+@contextmanager
+def _holding(fd: int) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        os.close(fd)
+
+
+def lock_recordings(data_dir: Path) -> AbstractContextManager[None]:
+    """Hold the recordings of ``data_dir`` for this process; RuntimeError if another one does."""
+    folder = data_dir / FOLDER
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    fd = os.open(folder / _LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(fd)
+        raise RuntimeError(f"another process records into {data_dir}") from error
+    return _holding(fd)
+
+
+def _is_locked(data_dir: Path) -> bool:
+    try:
+        with lock_recordings(data_dir):
+            return False
+    except RuntimeError:
+        return True

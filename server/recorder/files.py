@@ -1,0 +1,101 @@
+"""Durable files: what is on the disk when a call returns, and in what order it got there."""
+
+import os
+from pathlib import Path
+from typing import Protocol
+
+
+class SegmentFile(Protocol):
+    """A file that only grows. Any call may raise OSError; after one, write no more."""
+
+    def write(self, data: bytes) -> None: ...
+
+    def sync(self) -> None:
+        """Make what was written, and the file's name, survive a power cut."""
+
+    def truncate(self, size: int) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Folder(Protocol):
+    """Where one recording's files go: the writer's port. Any call may raise OSError."""
+
+    def create(self, name: str) -> SegmentFile: ...
+
+    def replace(self, name: str, data: bytes) -> None:
+        """Write a whole file, atomically and durably."""
+
+    def remove(self, name: str) -> None: ...
+
+
+class LocalFolder:
+    """A directory of the local disk."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def create(self, name: str) -> "LocalFile":
+        return LocalFile(self._path / name)
+
+    def replace(self, name: str, data: bytes) -> None:
+        write_durably(self._path / name, data, self._path.parent)
+
+    def remove(self, name: str) -> None:
+        (self._path / name).unlink(missing_ok=True)
+
+
+class LocalFile:
+    """A new file, mode 0600; FileExistsError rather than writing over anything."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
+        self._named = False
+
+    def write(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self._fd, view) :]
+
+    def sync(self) -> None:
+        os.fdatasync(self._fd)
+        if not self._named:
+            sync_directory(self._path.parent)
+            self._named = True
+
+    def truncate(self, size: int) -> None:
+        os.truncate(self._path, size)
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+def write_durably(path: Path, data: bytes, scratch: Path | None = None) -> None:
+    """Replace ``path`` by ``data``, mode 0600, through a file in ``scratch`` (or beside it).
+
+    A crash leaves the old content or the new one, never a mixture.
+    """
+    scratch = scratch or path.parent
+    temporary = scratch / f".{path.parent.name}.{path.name}.tmp"
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        with os.fdopen(fd, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_directory(path.parent)
+
+
+def sync_directory(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -1,0 +1,230 @@
+"""Joins encoded frames of both tracks into fragments on one timeline. Pure: no I/O, no clock.
+
+Contract: call :meth:`Fragmenter.add` for each frame and :meth:`Fragmenter.flush` when the input
+pauses; write what they return; drain :meth:`Fragmenter.take_gaps`.
+"""
+
+from dataclasses import dataclass
+
+from server.core import h264, vp8
+from server.core.frames import Codec, EncodedFrame, Gap, GapCause, TrackName
+from server.recorder.tracks import (
+    Fragment,
+    Sample,
+    VideoConfig,
+    opus_duration,
+    to_ticks,
+)
+
+#: Longest fragment: with the writer's poll and the sync of the disk it stays below the second
+#: of media that a crash may cost.
+FRAGMENT_US = 750_000
+#: A keyframe begins a new fragment once the pending one is this long.
+KEYFRAME_CUT_US = 250_000
+#: How far a capture time may lie from the arrival: a sender's clock is not to be trusted further.
+MAX_SKEW_S = 10.0
+#: Least time from sample to sample: more than one tick of either track.
+MIN_STEP_US = 25
+#: Longest duration that a picture is given before the next one is known.
+MAX_PICTURE_US = 1_000_000
+FIRST_PICTURE_US = 33_333
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A finished fragment and how its pictures are coded (None: no picture came yet)."""
+
+    fragment: Fragment
+    video: VideoConfig | None
+
+    @property
+    def keyframe(self) -> bool:
+        return bool(self.fragment.video) and self.fragment.video[0].keyframe
+
+
+@dataclass(frozen=True, slots=True)
+class _Pending:
+    time_us: int  # Unix
+    duration_us: int  # 0: until the next
+    keyframe: bool
+    data: bytes
+
+
+class _Unusable(Exception):
+    """A frame that no player could show, with the reason."""
+
+
+class Fragmenter:
+    """``epoch_us`` is the Unix time of the recording's start; None: the first fragment sets it."""
+
+    def __init__(self, epoch_us: int | None) -> None:
+        self.epoch_us = epoch_us
+        self._pending: dict[TrackName, list[_Pending]] = {name: [] for name in TrackName}
+        self._last_us: dict[TrackName, int] = {}
+        self._picture_us = FIRST_PICTURE_US
+        self._video: VideoConfig | None = None
+        self._parameter_sets = _ParameterSets()
+        self._unusable: list[int] = []  # Unix us of pictures dropped since the last usable one
+        self._gaps: list[Gap] = []
+
+    @property
+    def pending_since_us(self) -> int | None:
+        """Unix time of the oldest sample that is in no fragment yet."""
+        return min((track[0].time_us for track in self._pending.values() if track), default=None)
+
+    def add(self, frame: EncodedFrame) -> list[Cut]:
+        """Take one frame; returns the fragments that it completes."""
+        time_us = self._place(frame)
+        if frame.track is TrackName.MICROPHONE:
+            duration_us = opus_duration(frame.payload) * 1000 // 48
+            cuts = self._cut_before(time_us)
+            sample = _Pending(time_us, duration_us, True, frame.payload)
+            if not duration_us:
+                return cuts  # RFC 7587 4: an empty packet carries nothing
+        else:
+            try:
+                config, data, keyframe = self._read_picture(frame)
+            except _Unusable:
+                self._unusable.append(time_us)
+                return []
+            self._declare_unusable(time_us)
+            cuts = self._cut_before(
+                time_us, picture=True, keyframe=keyframe, changed=config != self._video
+            )
+            self._video = config
+            sample = _Pending(time_us, 0, keyframe, data)
+        self._last_us[frame.track] = time_us
+        self._pending[frame.track].append(sample)
+        return cuts
+
+    def flush(self) -> list[Cut]:
+        """Complete the pending fragment, however short."""
+        return self._cut(None) if any(self._pending.values()) else []
+
+    def finish(self) -> list[Cut]:
+        """Like flush; and pictures that waited for a keyframe are declared lost."""
+        if self._unusable:
+            self._declare_unusable(self._unusable[-1] + self._picture_us)
+        return self.flush()
+
+    def take_gaps(self) -> list[Gap]:
+        gaps, self._gaps = self._gaps, []
+        return gaps
+
+    # ---- time ---------------------------------------------------------------------------
+
+    def _place(self, frame: EncodedFrame) -> int:
+        """Unix time of a frame, made to grow along its track and not to precede the epoch."""
+        early, late = frame.arrived_s - MAX_SKEW_S, frame.arrived_s + MAX_SKEW_S
+        time_us = round(min(max(frame.capture_s, early), late) * 1_000_000)
+        after = self._last_us.get(frame.track)
+        if after is not None:
+            time_us = max(time_us, after + MIN_STEP_US)
+        return max(time_us, self.epoch_us or 0)
+
+    def _cut_before(
+        self, time_us: int, *, picture: bool = False, keyframe: bool = False, changed: bool = False
+    ) -> list[Cut]:
+        started_us = self.pending_since_us
+        if started_us is None:
+            return []
+        newest_us = max(track[-1].time_us for track in self._pending.values() if track)
+        length_us = max(time_us, newest_us) - min(time_us, started_us)
+        at_keyframe = keyframe and self._video is not None and length_us >= KEYFRAME_CUT_US
+        new_coding = changed and bool(self._pending[TrackName.CAMERA])
+        if length_us >= FRAGMENT_US or at_keyframe or new_coding:
+            return self._cut(time_us if picture else None)
+        return []
+
+    def _cut(self, next_picture_us: int | None) -> list[Cut]:
+        if self.epoch_us is None:
+            self.epoch_us = self.pending_since_us
+        fragment = Fragment(
+            tuple(self._samples(TrackName.CAMERA, next_picture_us)),
+            tuple(self._samples(TrackName.MICROPHONE, None)),
+        )
+        self._pending = {name: [] for name in TrackName}
+        return [Cut(fragment, self._video)]
+
+    def _samples(self, track: TrackName, next_us: int | None) -> list[Sample]:
+        pending, epoch_us = self._pending[track], self.epoch_us or 0
+        samples = []
+        for index, one in enumerate(pending):
+            following = pending[index + 1].time_us if index + 1 < len(pending) else next_us
+            end_us = one.time_us + (one.duration_us or self._picture_duration(one, following))
+            start = to_ticks(track, one.time_us - epoch_us)
+            duration = max(1, to_ticks(track, end_us - epoch_us) - start)
+            samples.append(Sample(start, duration, one.keyframe, one.data))
+        return samples
+
+    def _picture_duration(self, picture: _Pending, following_us: int | None) -> int:
+        if following_us is not None and following_us > picture.time_us:
+            self._picture_us = min(following_us - picture.time_us, MAX_PICTURE_US)
+        return self._picture_us
+
+    # ---- pictures -----------------------------------------------------------------------
+
+    def _read_picture(self, frame: EncodedFrame) -> tuple[VideoConfig, bytes, bool]:
+        try:
+            if frame.codec is Codec.VP8:
+                return self._read_vp8(frame)
+            return self._read_h264(frame)
+        except (vp8.Vp8Error, h264.H264Error) as error:
+            raise _Unusable(str(error)) from error
+
+    def _read_vp8(self, frame: EncodedFrame) -> tuple[VideoConfig, bytes, bool]:
+        header = vp8.parse_header(frame.payload)
+        if header.keyframe:
+            config = VideoConfig(Codec.VP8, header.width, header.height)
+            return config, frame.payload, True
+        return self._known(Codec.VP8), frame.payload, False
+
+    def _read_h264(self, frame: EncodedFrame) -> tuple[VideoConfig, bytes, bool]:
+        nals = list(h264.nal_units(frame.payload))
+        self._parameter_sets.update(nals)
+        parameters = (h264.NAL_TYPE_SPS, h264.NAL_TYPE_PPS)
+        # ISO/IEC 14496-15 5.3.2: under `avc1` parameter sets live in the sample entry alone.
+        data = h264.join_nal_units([nal for nal in nals if h264.nal_type(nal) not in parameters])
+        if not data:
+            raise _Unusable("parameter sets alone")
+        if frame.keyframe:
+            return self._parameter_sets.config(), data, True
+        return self._known(Codec.H264), data, False
+
+    def _known(self, codec: Codec) -> VideoConfig:
+        if self._video is None or self._video.codec is not codec:
+            raise _Unusable("before the first keyframe")
+        return self._video
+
+    def _declare_unusable(self, until_us: int) -> None:
+        if self._unusable:
+            start_s, end_s = self._unusable[0] / 1e6, max(until_us, self._unusable[-1]) / 1e6
+            gap = Gap(TrackName.CAMERA, start_s, end_s, GapCause.PACKETS_LOST, len(self._unusable))
+            self._gaps.append(gap)
+            self._unusable.clear()
+
+
+class _ParameterSets:
+    """The H.264 parameter sets in force: those that came last."""
+
+    def __init__(self) -> None:
+        self._sps: tuple[bytes, ...] = ()
+        self._pps: tuple[bytes, ...] = ()
+
+    def update(self, nals: list[bytes]) -> None:
+        self._sps = _of_type(nals, h264.NAL_TYPE_SPS) or self._sps
+        self._pps = _of_type(nals, h264.NAL_TYPE_PPS) or self._pps
+
+    def config(self) -> VideoConfig:
+        """H264Error if there is no usable SPS and PPS."""
+        # ISO/IEC 14496-15 5.3.3.1.2: counts of 5 and 8 bits, lengths of 16.
+        if not 0 < len(self._sps) < 32 or not 0 < len(self._pps) < 256:
+            raise h264.H264Error("keyframe without parameter sets")
+        if max(map(len, self._sps + self._pps)) > 0xFFFF:
+            raise h264.H264Error("parameter set of more than 65535 bytes")
+        first = h264.parse_sps(self._sps[0])
+        return VideoConfig(Codec.H264, first.width, first.height, self._sps, self._pps)
+
+
+def _of_type(nals: list[bytes], wanted: int) -> tuple[bytes, ...]:
+    return tuple(dict.fromkeys(nal for nal in nals if h264.nal_type(nal) == wanted))

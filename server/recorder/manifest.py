@@ -1,0 +1,140 @@
+"""The signed list of what a recording consists of: segments, gaps, events.
+
+The file is one JSON object, ``{"manifest": ..., "signature": ...}``. It is canonical: decoding
+and encoding it again gives the same bytes, so no byte of it can change unnoticed. Times are
+Unix microseconds, except in segments, where they count from ``epoch_us``.
+"""
+
+import enum
+import re
+from typing import Literal
+
+import msgspec
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from server.core.frames import Gap, GapCause, TrackName
+from server.recorder.sealing import FORMAT_VERSION, FaultKind, SegmentError
+
+MANIFEST_NAME = "manifest.json"
+MANIFEST_CONTEXT = b"vivavoce/manifest/v1"
+NO_SEGMENT = bytes(32)  #: what the first segment is chained to
+_SIGNATURE = re.compile(r"[0-9a-f]{128}")
+
+
+class State(enum.StrEnum):
+    """Of a recording, as its manifest says."""
+
+    RECORDING = "recording"  #: being written; or cut by a crash, until the next start
+    FINISHED = "finished"  #: closed in order
+    INTERRUPTED = "interrupted"  #: cut by a crash, repaired since, and not continued
+
+
+class SegmentEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A segment that will not grow any more."""
+
+    name: str
+    size: int
+    sha256: str  #: of the whole file
+    head: str  #: hash of its last record, which the next segment's header repeats
+    fragments: int
+    start_us: int  #: since the epoch of the recording; of its first fragment
+    end_us: int
+    tracks: tuple[TrackName, ...]  #: that it announces
+    complete: bool  #: ends with a record of kind END; false after a crash or a failed write
+
+
+class GapEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    track: TrackName
+    start_us: int
+    end_us: int
+    cause: GapCause
+    lost: int
+
+
+class EventEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    event: str
+    at_us: int
+
+
+class Notes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The plaintext of a NOTE record: what happened since the one before it."""
+
+    gaps: tuple[GapEntry, ...] = ()
+    events: tuple[EventEntry, ...] = ()
+
+
+class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    format: Literal["vivavoce-recording"]
+    version: int
+    recording: str  #: 16 random bytes in hex, also in each segment's header
+    interview: str
+    title: str  #: sealed: titles carry people's names
+    revision: int  #: grows by one with each rewriting
+    state: State
+    epoch_us: int | None  #: Unix time of the first sample; null while there is none
+    segments: tuple[SegmentEntry, ...] = ()
+    gaps: tuple[GapEntry, ...] = ()
+    events: tuple[EventEntry, ...] = ()
+
+
+class _Signed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    manifest: Manifest
+    signature: str
+
+
+class _Version(msgspec.Struct, frozen=True):
+    version: int
+
+
+class _AnyVersion(msgspec.Struct, frozen=True):
+    manifest: _Version
+
+
+def encode_manifest(manifest: Manifest, signer: Ed25519PrivateKey) -> bytes:
+    """The signed file."""
+    signature = signer.sign(MANIFEST_CONTEXT + msgspec.json.encode(manifest))
+    return msgspec.json.encode(_Signed(manifest, signature.hex()))
+
+
+def decode_manifest(data: bytes, public_key: Ed25519PublicKey) -> Manifest:
+    """The manifest, its signature checked. SegmentError says what is wrong with it."""
+    try:
+        version = msgspec.json.decode(data, type=_AnyVersion).manifest.version
+        if version != FORMAT_VERSION:
+            raise SegmentError(FaultKind.UNKNOWN_VERSION, f"format version {version}")
+        signed = msgspec.json.decode(data, type=_Signed)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise SegmentError(FaultKind.TAMPERED, "the manifest does not parse") from error
+    if msgspec.json.encode(signed) != data or not _SIGNATURE.fullmatch(signed.signature):
+        raise SegmentError(FaultKind.TAMPERED, "the manifest is not canonical")
+    try:
+        public_key.verify(
+            bytes.fromhex(signed.signature),
+            MANIFEST_CONTEXT + msgspec.json.encode(signed.manifest),
+        )
+    except InvalidSignature as error:
+        raise SegmentError(FaultKind.TAMPERED, "the manifest's signature does not fit") from error
+    return signed.manifest
+
+
+def gap_entry(gap: Gap) -> GapEntry:
+    return GapEntry(gap.track, to_unix_us(gap.start_s), to_unix_us(gap.end_s), gap.cause, gap.lost)
+
+
+def with_gap(gaps: tuple[GapEntry, ...], new: GapEntry) -> tuple[GapEntry, ...]:
+    """Add ``new``; where the track's last gap for that cause goes on in it, lengthen that one."""
+    for index in range(len(gaps) - 1, max(-1, len(gaps) - 1 - len(TrackName)), -1):
+        known = gaps[index]
+        if known.track is not new.track or known.cause is not new.cause:
+            continue
+        if known.start_us <= new.start_us and new.end_us <= known.end_us:
+            return gaps
+        if known.start_us <= new.start_us <= known.end_us:
+            longer = msgspec.structs.replace(known, end_us=new.end_us, lost=known.lost + new.lost)
+            return (*gaps[:index], longer, *gaps[index + 1 :])
+    return (*gaps, new)
+
+
+def to_unix_us(seconds: float) -> int:
+    return round(seconds * 1_000_000)

@@ -1,0 +1,279 @@
+"""Fragmented MP4 written and read by ourselves: one video and one audio track, no I/O.
+
+Boxes by ISO/IEC 14496-12; H.264 by ISO/IEC 14496-15, VP8 by the "VP Codec ISO Media File
+Format Binding", Opus by the "Encapsulation of Opus in ISO Base Media File Format". The reader
+understands what the writer writes, and raises :class:`Mp4Error` for anything else.
+"""
+
+import struct
+from collections.abc import Iterator
+from itertools import pairwise
+
+from server.core import h264
+from server.core.frames import Codec, TrackName
+from server.recorder.tracks import (
+    OPUS_CHANNELS,
+    TIMESCALE,
+    Fragment,
+    Sample,
+    Tracks,
+    VideoConfig,
+)
+
+TRACK_ID = {TrackName.CAMERA: 1, TrackName.MICROPHONE: 2}
+_TRACK_NAME = {number: name for name, number in TRACK_ID.items()}
+
+# ISO/IEC 14496-12 8.8.3.1: sample_depends_on 2 (on none) and 1 with sample_is_non_sync_sample.
+_SYNC_SAMPLE = 0x0200_0000
+_DELTA_SAMPLE = 0x0101_0000
+# ISO/IEC 14496-12 8.8.7.1 and 8.8.8.1.
+_DEFAULT_BASE_IS_MOOF = 0x02_0000
+_TRUN_FLAGS = 0x000001 | 0x000100 | 0x000200 | 0x000400  # offset; each duration, size, flags
+_UNITY_MATRIX = struct.pack(">9I", 0x10000, 0, 0, 0, 0x10000, 0, 0, 0, 0x40000000)
+
+
+class Mp4Error(ValueError):
+    """The bytes are not what this module writes."""
+
+
+# ---- writing ----------------------------------------------------------------------------
+
+
+def init_segment(tracks: Tracks) -> bytes:
+    """``ftyp`` and ``moov`` for the given tracks; the fragments follow it."""
+    traks, extends = b"", b""
+    if tracks.video is not None:
+        traks += _trak(TrackName.CAMERA, tracks.video)
+        extends += _trex(TrackName.CAMERA)
+    if tracks.audio:
+        traks += _trak(TrackName.MICROPHONE, None)
+        extends += _trex(TrackName.MICROPHONE)
+    # 8.2.2: times zero, timescale 1000, duration 0 (it follows from the fragments).
+    mvhd = _full_box(
+        b"mvhd",
+        0,
+        0,
+        struct.pack(">4I", 0, 0, 1000, 0)
+        + struct.pack(">IHHQ", 0x10000, 0x0100, 0, 0)
+        + _UNITY_MATRIX
+        + bytes(24)
+        + struct.pack(">I", 1 + max(_TRACK_NAME)),
+    )
+    ftyp = _box(b"ftyp", b"iso6" + struct.pack(">I", 0) + b"iso6mp41")
+    return ftyp + _box(b"moov", mvhd + traks + _box(b"mvex", extends))
+
+
+def media_segment(sequence: int, fragment: Fragment) -> bytes:
+    """One ``moof`` with a ``traf`` for each track that has samples, and its ``mdat``."""
+    parts = [(name, samples) for name, samples in fragment.by_track() if samples]
+    size = len(_moof(sequence, parts, 0))
+    moof = _moof(sequence, parts, size + 8)
+    payload = b"".join(sample.data for _, samples in parts for sample in samples)
+    return moof + _box(b"mdat", payload)
+
+
+def _moof(
+    sequence: int, parts: list[tuple[TrackName, tuple[Sample, ...]]], data_offset: int
+) -> bytes:
+    trafs = b""
+    for name, samples in parts:
+        trafs += _traf(name, samples, data_offset)
+        data_offset += sum(len(sample.data) for sample in samples)
+    return _box(b"moof", _full_box(b"mfhd", 0, 0, struct.pack(">I", sequence)) + trafs)
+
+
+def _traf(name: TrackName, samples: tuple[Sample, ...], data_offset: int) -> bytes:
+    tfhd = _full_box(b"tfhd", 0, _DEFAULT_BASE_IS_MOOF, struct.pack(">I", TRACK_ID[name]))
+    tfdt = _full_box(b"tfdt", 1, 0, struct.pack(">Q", samples[0].time))
+    rows = b"".join(
+        struct.pack(
+            ">III", duration, len(sample.data), _SYNC_SAMPLE if sample.keyframe else _DELTA_SAMPLE
+        )
+        for sample, duration in zip(samples, _spans(samples), strict=True)
+    )
+    trun = _full_box(b"trun", 0, _TRUN_FLAGS, struct.pack(">II", len(samples), data_offset) + rows)
+    return _box(b"traf", tfhd + tfdt + trun)
+
+
+def _spans(samples: tuple[Sample, ...]) -> Iterator[int]:
+    """Time from each sample to the next: in MP4 a hole is the duration of what is before it."""
+    for sample, following in pairwise(samples):
+        yield following.time - sample.time
+    yield samples[-1].duration
+
+
+def _trak(name: TrackName, video: VideoConfig | None) -> bytes:
+    width, height = (video.width, video.height) if video else (0, 0)
+    volume, handler = (0, b"vide") if video else (0x0100, b"soun")
+    # 8.3.2: flags enabled, in movie, in preview.
+    tkhd = _full_box(
+        b"tkhd",
+        0,
+        7,
+        struct.pack(">5I", 0, 0, TRACK_ID[name], 0, 0)
+        + struct.pack(">QHHHH", 0, 0, 0, volume, 0)
+        + _UNITY_MATRIX
+        + struct.pack(">II", width << 16, height << 16),
+    )
+    # 8.4.2: language "und", three five-bit letters.
+    mdhd = _full_box(b"mdhd", 0, 0, struct.pack(">4IHH", 0, 0, TIMESCALE[name], 0, 0x55C4, 0))
+    hdlr = _full_box(b"hdlr", 0, 0, bytes(4) + handler + bytes(12) + b"\0")
+    vmhd = _full_box(b"vmhd", 0, 1, bytes(8)) if video else _full_box(b"smhd", 0, 0, bytes(4))
+    url = _full_box(b"url ", 0, 1, b"")  # 8.7.2: the media is in this file
+    dinf = _box(b"dinf", _full_box(b"dref", 0, 0, struct.pack(">I", 1) + url))
+    entry = _visual_entry(video) if video else _opus_entry()
+    tables = (
+        _full_box(b"stsd", 0, 0, struct.pack(">I", 1) + entry)
+        + _full_box(b"stts", 0, 0, bytes(4))
+        + _full_box(b"stsc", 0, 0, bytes(4))
+        + _full_box(b"stsz", 0, 0, bytes(8))
+        + _full_box(b"stco", 0, 0, bytes(4))
+    )
+    minf = _box(b"minf", vmhd + dinf + _box(b"stbl", tables))
+    return _box(b"trak", tkhd + _box(b"mdia", mdhd + hdlr + minf))
+
+
+def _trex(name: TrackName) -> bytes:
+    return _full_box(b"trex", 0, 0, struct.pack(">5I", TRACK_ID[name], 1, 0, 0, 0))
+
+
+def _visual_entry(video: VideoConfig) -> bytes:
+    # 12.1.3: 72 dpi, one frame a sample, no name, depth 24, pre_defined -1.
+    head = (
+        bytes(6)
+        + struct.pack(">H", 1)
+        + bytes(16)
+        + struct.pack(">HHIIIH", video.width, video.height, 0x480000, 0x480000, 0, 1)
+        + bytes(32)
+        + struct.pack(">Hh", 0x18, -1)
+    )
+    if video.codec is Codec.H264:
+        return _box(b"avc1", head + _box(b"avcC", avc_configuration(video)))
+    # VP Codec binding 2.2: profile 0, level undefined, 8 bits, 4:2:0; BT.601 (RFC 6386 9.2).
+    vpcc = struct.pack(">BBBBBBH", 0, 0, 8 << 4 | 1 << 1, 6, 6, 6, 0)
+    return _box(b"vp08", head + _full_box(b"vpcC", 1, 0, vpcc))
+
+
+def avc_configuration(video: VideoConfig) -> bytes:
+    """AVCDecoderConfigurationRecord (ISO/IEC 14496-15 5.3.3.1), four-byte lengths."""
+    sps = h264.parse_sps(video.sps[0])
+    body = bytes([1, sps.profile_idc, sps.constraint_flags, sps.level_idc, 0xFC | 3])
+    body += bytes([0xE0 | len(video.sps)]) + _with_lengths(video.sps)
+    body += bytes([len(video.pps)]) + _with_lengths(video.pps)
+    if sps.profile_idc in (100, 110, 122, 144):
+        depths = (0xF8 | sps.bit_depth_luma - 8, 0xF8 | sps.bit_depth_chroma - 8)
+        body += bytes([0xFC | sps.chroma_format_idc, *depths, 0])
+    return body
+
+
+def _with_lengths(sets: tuple[bytes, ...]) -> bytes:
+    return b"".join(struct.pack(">H", len(one)) + one for one in sets)
+
+
+def _opus_entry() -> bytes:
+    head = bytes(6) + struct.pack(">H", 1) + bytes(8)
+    head += struct.pack(">HHHHI", OPUS_CHANNELS, 16, 0, 0, 48_000 << 16)
+    # Opus in ISOBMFF 4.3.2. No pre-skip: a live stream's first packet is not an encoder's first.
+    dops = struct.pack(">BBHIhB", 0, OPUS_CHANNELS, 0, 48_000, 0, 0)
+    return _box(b"Opus", head + _box(b"dOps", dops))
+
+
+def _box(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I4s", 8 + len(body), kind) + body
+
+
+def _full_box(kind: bytes, version: int, flags: int, body: bytes) -> bytes:
+    return _box(kind, struct.pack(">I", version << 24 | flags) + body)
+
+
+# ---- reading ----------------------------------------------------------------------------
+
+
+def parse_init(data: bytes) -> Tracks:
+    """The tracks that :func:`init_segment` announced; Mp4Error if it did not write ``data``."""
+    video, audio = None, False
+    for kind, body in _boxes(_only(data, b"moov")):
+        if kind != b"trak":
+            continue
+        stsd = _only(_only(_only(_only(body, b"mdia"), b"minf"), b"stbl"), b"stsd")
+        for entry_kind, entry in _boxes(stsd[8:]):
+            if entry_kind == b"Opus":
+                audio = True
+            else:
+                video = _parse_visual_entry(entry_kind, entry)
+    return Tracks(video, audio)
+
+
+def _parse_visual_entry(kind: bytes, entry: bytes) -> VideoConfig:
+    if len(entry) < 78 or kind not in (b"avc1", b"vp08"):
+        raise Mp4Error(f"unknown sample entry {kind!r}")
+    width, height = struct.unpack_from(">HH", entry, 24)
+    if kind == b"vp08":
+        return VideoConfig(Codec.VP8, width, height)
+    avcc = _only(entry[78:], b"avcC")
+    sps, offset = _parse_sets(avcc, 5, 0x1F)
+    pps, _ = _parse_sets(avcc, offset, 0xFF)
+    return VideoConfig(Codec.H264, width, height, sps, pps)
+
+
+def _parse_sets(avcc: bytes, offset: int, count_mask: int) -> tuple[tuple[bytes, ...], int]:
+    try:
+        count, sets = avcc[offset] & count_mask, []
+        offset += 1
+        for _ in range(count):
+            (length,) = struct.unpack_from(">H", avcc, offset)
+            sets.append(avcc[offset + 2 : offset + 2 + length])
+            offset += 2 + length
+    except (IndexError, struct.error) as error:
+        raise Mp4Error("avcC ends early") from error
+    return tuple(sets), offset
+
+
+def parse_media(data: bytes) -> Fragment:
+    """The samples that :func:`media_segment` wrote; Mp4Error if it did not write ``data``."""
+    found: dict[TrackName, tuple[Sample, ...]] = {}
+    for kind, body in _boxes(_only(data, b"moof")):
+        if kind == b"traf":
+            name, samples = _parse_traf(body, data)
+            found[name] = samples
+    return Fragment(found.get(TrackName.CAMERA, ()), found.get(TrackName.MICROPHONE, ()))
+
+
+def _parse_traf(traf: bytes, data: bytes) -> tuple[TrackName, tuple[Sample, ...]]:
+    tfhd, tfdt, trun = _only(traf, b"tfhd"), _only(traf, b"tfdt"), _only(traf, b"trun")
+    try:
+        track_id = struct.unpack_from(">I", tfhd, 4)[0]
+        time = struct.unpack_from(">Q", tfdt, 4)[0]
+        flags, count, offset = struct.unpack_from(">III", trun)
+        rows = list(struct.iter_unpack(">III", trun[12:]))
+    except struct.error as error:
+        raise Mp4Error("traf ends early") from error
+    if flags != _TRUN_FLAGS or len(rows) != count or track_id not in _TRACK_NAME:
+        raise Mp4Error("a traf of another writer")
+    samples = []
+    for duration, size, sample_flags in rows:
+        if offset + size > len(data):
+            raise Mp4Error("sample beyond the end")
+        payload = data[offset : offset + size]
+        samples.append(Sample(time, duration, sample_flags == _SYNC_SAMPLE, payload))
+        time, offset = time + duration, offset + size
+    return _TRACK_NAME[track_id], tuple(samples)
+
+
+def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    offset = 0
+    while offset < len(data):
+        if len(data) - offset < 8:
+            raise Mp4Error("box header cut off")
+        size, kind = struct.unpack_from(">I4s", data, offset)
+        if not 8 <= size <= len(data) - offset:
+            raise Mp4Error(f"box {kind!r} of {size} bytes in {len(data) - offset}")
+        yield kind, data[offset + 8 : offset + size]
+        offset += size
+
+
+def _only(data: bytes, wanted: bytes) -> bytes:
+    for kind, body in _boxes(data):
+        if kind == wanted:
+            return body
+    raise Mp4Error(f"no {wanted.decode()} box")

@@ -1,0 +1,272 @@
+"""Reads a recording, also one that is still being written: an index, then media on demand.
+
+Sync, for threads: calls may come from several at once. Memory is bounded: the index (the clear
+record headers) and a few decrypted fragments.
+"""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from server.core.frames import GapCause, TrackName
+from server.recorder import mp4, replay
+from server.recorder.manifest import MANIFEST_NAME, Manifest, State, decode_manifest
+from server.recorder.sealing import (
+    SEGMENT_HEADER_BYTES,
+    FaultKind,
+    Flags,
+    Kind,
+    Opener,
+    RecordHeader,
+    SegmentError,
+)
+from server.recorder.segments import (
+    Record,
+    index_records,
+    read_ciphertext,
+    read_segment_header,
+    unlisted_segments,
+)
+from server.recorder.tracks import Fragment, Tracks
+
+#: Decrypted fragments kept: a fragment's replay looks at the ones before and after it.
+_CACHED_FRAGMENTS = 8
+
+
+class ReplayInit(msgspec.Struct, frozen=True):
+    """An init segment; where ``mime`` differs from the one before, changeType() comes first."""
+
+    mime: str
+    width: int  #: 0 without video
+    height: int
+
+
+class ReplayFragment(msgspec.Struct, frozen=True):
+    """A fragment's place; times in seconds since the recording's start."""
+
+    seq: int
+    start_s: float
+    duration_s: float
+    keyframe: bool  #: playback may begin here
+    init: int  #: index into ``inits``
+
+
+class ReplayGap(msgspec.Struct, frozen=True):
+    track: TrackName
+    start_s: float
+    end_s: float
+    cause: GapCause
+    lost: int
+
+
+class ReplayEvent(msgspec.Struct, frozen=True):
+    event: str
+    at_s: float
+
+
+class ReplayIndex(msgspec.Struct, frozen=True):
+    """What a player needs to know; while ``state`` is `recording` it grows."""
+
+    state: State
+    started_s: float | None  #: Unix time of second 0
+    mime: str  #: of the first init; empty while there is no fragment
+    duration_s: float
+    tracks: tuple[TrackName, ...]
+    inits: tuple[ReplayInit, ...]
+    fragments: tuple[ReplayFragment, ...]
+    gaps: tuple[ReplayGap, ...]
+    events: tuple[ReplayEvent, ...]
+
+
+class _Segment:
+    """One segment file's index, and how to open its records."""
+
+    def __init__(self, path: Path, key: bytes) -> None:
+        self.path = path
+        with path.open("rb") as file:
+            self.opener = Opener(key, read_segment_header(file))
+        self.records: list[Record] = []
+        self._end = SEGMENT_HEADER_BYTES
+
+    def refresh(self, limit: int | None) -> list[Record]:
+        """The records that were not there before, up to the file's byte ``limit``."""
+        size = self.path.stat().st_size if limit is None else limit
+        with self.path.open("rb") as file:
+            new = list(index_records(file, self._end, size))
+        self.records += new
+        self._end = new[-1].end if new else self._end
+        return new
+
+    def open(self, record: Record) -> bytes:
+        with self.path.open("rb") as file:
+            return self.opener.open(record.header, read_ciphertext(file, record))
+
+
+class RecordingReader:
+    """Of the folder ``path``, with the recording's ``key``.
+
+    OSError where files can't be read; SegmentError where they are not authentic or the key is
+    not theirs.
+    """
+
+    def __init__(self, path: Path, key: bytes, public_key: Ed25519PublicKey) -> None:
+        self._path = path
+        self._key = key
+        self._public_key = public_key
+        self._lock = threading.RLock()
+        self._segments: dict[str, _Segment] = {}
+        self._media: list[tuple[_Segment, Record]] = []
+        self._tracks: dict[int, Tracks] = {}  # by the init number of the records
+        self._cache: OrderedDict[int, Fragment] = OrderedDict()
+        self._plan = replay.Plan(())
+        self.manifest = self._refresh()
+
+    def describe(self) -> ReplayIndex:
+        """The index as of now."""
+        with self._lock:
+            self.manifest = self._refresh()
+            epoch_s = (self.manifest.epoch_us or 0) / 1e6
+            fragments = tuple(self._describe(header) for header in self.headers())
+            return ReplayIndex(
+                self.manifest.state,
+                None if self.manifest.epoch_us is None else epoch_s,
+                replay.mime(self._plan.inits[0]) if self._plan.inits else "",
+                self.duration_us / 1e6,
+                self._plan.names,
+                tuple(_describe_init(tracks) for tracks in self._plan.inits),
+                fragments,
+                tuple(
+                    ReplayGap(
+                        gap.track,
+                        round(gap.start_us / 1e6 - epoch_s, 6),
+                        round(gap.end_us / 1e6 - epoch_s, 6),
+                        gap.cause,
+                        gap.lost,
+                    )
+                    for gap in self.manifest.gaps
+                ),
+                tuple(
+                    ReplayEvent(event.event, round(event.at_us / 1e6 - epoch_s, 6))
+                    for event in self.manifest.events
+                ),
+            )
+
+    @property
+    def duration_us(self) -> int:
+        return max((record.header.end_us for _, record in self._media), default=0)
+
+    def init(self, number: int) -> bytes:
+        """An init segment for Media Source Extensions. IndexError if there is none."""
+        with self._lock:
+            if not 0 <= number < len(self._plan.inits):
+                raise IndexError(number)
+            return replay.init_segment(self._plan.inits[number])
+
+    def fragment(self, seq: int) -> bytes:
+        """A media segment that fits its init. IndexError if there is none."""
+        with self._lock:
+            if not 1 <= seq <= len(self._media):
+                self.manifest = self._refresh()
+            if not 1 <= seq <= len(self._media):
+                raise IndexError(seq)
+            return replay.media_segment(self, seq - 1)
+
+    # ---- what replay and export build on -------------------------------------------------
+
+    def headers(self) -> list[RecordHeader]:
+        """Of the media records, in order; the list's index is ``seq - 1``."""
+        return [record.header for _, record in self._media]
+
+    @property
+    def plan(self) -> "replay.Plan":
+        return self._plan
+
+    def header(self, index: int) -> RecordHeader:
+        return self._media[index][1].header
+
+    def __len__(self) -> int:
+        return len(self._media)
+
+    def tracks(self, index: int) -> Tracks:
+        """As the fragment's own segment announces them."""
+        return self._tracks[self._media[index][1].header.init]
+
+    def samples(self, index: int) -> Fragment:
+        """The fragment as it was recorded."""
+        with self._lock:
+            if index in self._cache:
+                self._cache.move_to_end(index)
+                return self._cache[index]
+            segment, record = self._media[index]
+            fragment = _parsed(segment.open(record))
+            self._cache[index] = fragment
+            if len(self._cache) > _CACHED_FRAGMENTS:
+                self._cache.popitem(last=False)
+            return fragment
+
+    def all_samples(self) -> Iterator[tuple[Tracks, Fragment]]:
+        for index in range(len(self._media)):
+            yield self.tracks(index), self.samples(index)
+
+    # ---- index --------------------------------------------------------------------------
+
+    def _refresh(self) -> Manifest:
+        manifest = decode_manifest((self._path / MANIFEST_NAME).read_bytes(), self._public_key)
+        sizes: dict[str, int | None] = {entry.name: entry.size for entry in manifest.segments}
+        if manifest.state is State.RECORDING:
+            sizes.update(dict.fromkeys(unlisted_segments(self._path, list(sizes))))
+        for name, size in sizes.items():
+            try:
+                self._refresh_segment(name, size)
+            except SegmentError as error:
+                if size is not None or error.kind is not FaultKind.TRUNCATED:
+                    raise  # only a segment being written may lack its header
+        self._plan = replay.Plan(tuple(self._tracks.values()))
+        return manifest
+
+    def _refresh_segment(self, name: str, size: int | None) -> None:
+        segment = self._segments.get(name)
+        if segment is None:
+            segment = _Segment(self._path / name, self._key)
+            self._segments[name] = segment
+        for record in segment.refresh(size):
+            header = record.header
+            if header.kind is Kind.INIT and header.init not in self._tracks:
+                self._tracks[header.init] = _parsed_init(segment.open(record))
+            elif header.kind is Kind.MEDIA:
+                self._media.append((segment, record))
+
+    def _describe(self, header: RecordHeader) -> ReplayFragment:
+        tracks = self._tracks[header.init]
+        return ReplayFragment(
+            header.seq,
+            header.start_us / 1e6,
+            header.duration_us / 1e6,
+            bool(header.flags & Flags.KEYFRAME) or self._plan.plays_from(header),
+            self._plan.number(tracks),
+        )
+
+
+def _describe_init(tracks: Tracks) -> ReplayInit:
+    video = tracks.video
+    return ReplayInit(
+        replay.mime(tracks), video.width if video else 0, video.height if video else 0
+    )
+
+
+def _parsed(data: bytes) -> Fragment:
+    try:
+        return mp4.parse_media(data)
+    except mp4.Mp4Error as error:
+        raise SegmentError(FaultKind.TAMPERED, f"not a fragment: {error}") from error
+
+
+def _parsed_init(data: bytes) -> Tracks:
+    try:
+        return mp4.parse_init(data)
+    except mp4.Mp4Error as error:
+        raise SegmentError(FaultKind.TAMPERED, f"not an init segment: {error}") from error

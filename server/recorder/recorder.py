@@ -1,0 +1,287 @@
+"""The recorder of a process: frames come in on the event loop, one thread writes them all.
+
+The thread wakes every `POLL_S`, writes what came in of every recording, then syncs every file:
+fifty interviews share its rounds instead of waking it for each frame.
+"""
+
+import asyncio
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from server.core.frames import EncodedFrame, Gap, GapCause, TrackName
+from server.recorder.catalog import (
+    RecordingSummary,
+    list_recordings,
+    lock_recordings,
+    open_for_writing,
+    open_reader,
+    recording_path,
+)
+from server.recorder.files import Folder, LocalFolder
+from server.recorder.keys import KeyRing, open_keys
+from server.recorder.manifest import to_unix_us
+from server.recorder.reader import RecordingReader
+from server.recorder.repair import repair_all
+from server.recorder.writer import Metrics, RecordingWriter
+
+log = logging.getLogger(__name__)
+
+#: How often the writer thread looks for work; part of what a crash may cost.
+POLL_S = 0.1
+#: A fragment that no further frame completes is written after this.
+IDLE_FLUSH_S = 0.8
+#: Bytes that may wait for the disk, per recording: a minute of 4 Mbit/s.
+QUEUE_BYTES = 30 << 20
+_FRAME_OVERHEAD = 256  # so that tiny frames are bounded too
+
+_Event = tuple[str, float]
+
+
+class Recording:
+    """One interview's recording, a FrameSink: calls return at once and belong to the event loop.
+
+    What finds the queue full is dropped, and becomes a gap (queue-full) and a call of ``on_fault``.
+    """
+
+    def __init__(
+        self,
+        interview_id: str,
+        title: str,
+        on_fault: Callable[[str], None],
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self.interview_id = interview_id
+        self.title = title
+        self.closing = False
+        self.refused = False  #: the writer thread told that it could not be opened
+        self._tell = on_fault
+        self._loop = loop
+        self._closed = asyncio.Event()
+        self._queue: deque[EncodedFrame | Gap | _Event] = deque()
+        self._bytes_in = 0  # written by the loop alone
+        self._bytes_out = 0  # written by the writer thread alone
+        self._dropped: dict[TrackName, Gap] = {}
+        self.frames_dropped = 0
+
+    def on_frame(self, frame: EncodedFrame) -> None:
+        if self.closing:
+            return
+        size = len(frame.payload) + _FRAME_OVERHEAD
+        if self._bytes_in - self._bytes_out + size > QUEUE_BYTES:
+            self._drop(frame)
+            return
+        if self._dropped:
+            self._declare_dropped()
+        self._bytes_in += size
+        self._queue.append(frame)
+
+    def on_gap(self, gap: Gap) -> None:
+        if not self.closing:
+            self._queue.append(gap)
+
+    def mark(self, event: str, at_s: float) -> None:
+        """Note an event at Unix time ``at_s`` in the recording's manifest."""
+        if not self.closing:
+            self._queue.append((event, at_s))
+
+    async def close(self) -> None:
+        """Flush, seal and sign; returns when that is on the disk (or has failed). Idempotent."""
+        self._declare_dropped()
+        self.closing = True
+        await self._closed.wait()
+
+    def fault(self, message: str) -> None:
+        """From the writer thread: deliver ``on_fault`` on the loop."""
+        self._call_on_loop(self._tell, message)
+
+    def closed(self) -> None:
+        """From the writer thread: everything is written."""
+        self._call_on_loop(self._closed.set)
+
+    def drain(self) -> Iterator[EncodedFrame | Gap | _Event]:
+        """From the writer thread: what came in so far."""
+        for _ in range(len(self._queue)):
+            item = self._queue.popleft()
+            if isinstance(item, EncodedFrame):
+                self._bytes_out += len(item.payload) + _FRAME_OVERHEAD
+            yield item
+
+    def _drop(self, frame: EncodedFrame) -> None:
+        if not self._dropped:
+            self._tell("the disk is too slow: frames are being dropped")
+        known = self._dropped.get(frame.track)
+        start_s = min(known.start_s, frame.capture_s) if known else frame.capture_s
+        lost = known.lost + 1 if known else 1
+        self._dropped[frame.track] = Gap(
+            frame.track, start_s, frame.capture_s, GapCause.QUEUE_FULL, lost
+        )
+        self.frames_dropped += 1
+
+    def _declare_dropped(self) -> None:
+        self._queue.extend(self._dropped.values())
+        self._dropped.clear()
+
+    def _call_on_loop(self, call: Callable[..., None], *arguments: str) -> None:
+        try:
+            self._loop.call_soon_threadsafe(call, *arguments)
+        except RuntimeError:
+            log.warning("the event loop is gone: %s", arguments)
+
+
+class Recorder:
+    """All recordings of a data directory that this process writes. Use :func:`open_recorder`."""
+
+    def __init__(
+        self, data_dir: Path, keys: KeyRing, folder_at: Callable[[Path], Folder] = LocalFolder
+    ) -> None:
+        self._data_dir = data_dir
+        self._keys = keys
+        self._folder_at = folder_at
+        self._active: list[Recording] = []
+        self._jobs: dict[Recording, _Job] = {}
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="recorder-writer")
+        self.metrics = Metrics()
+
+    @property
+    def public_key(self) -> bytes:
+        """For :func:`server.recorder.verify.verify`."""
+        return self._keys.public_key
+
+    def record(self, interview_id: str, title: str, on_fault: Callable[[str], None]) -> Recording:
+        """Start an interview's recording, or continue it in a new segment.
+
+        Call it on the event loop; it does no I/O. ValueError if that interview is being recorded.
+        """
+        recording_path(self._data_dir, interview_id)  # refuses an id that is no file name
+        if any(r.interview_id == interview_id and not r.closing for r in self._active):
+            raise ValueError(f"interview {interview_id} is being recorded already")
+        recording = Recording(interview_id, title, on_fault, asyncio.get_running_loop())
+        self._active.append(recording)
+        return recording
+
+    def list(self) -> list[RecordingSummary]:
+        """Every recording, oldest first. Reads the disk: call it in a thread."""
+        return list_recordings(self._data_dir, self._keys)
+
+    def reader(self, interview_id: str) -> RecordingReader:
+        """A reader, also while the recording runs. KeyError if there is none. Reads the disk."""
+        return open_reader(self._data_dir, interview_id, self._keys)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    async def close(self) -> None:
+        """Close every recording, then stop the thread."""
+        await asyncio.gather(*(recording.close() for recording in tuple(self._active)))
+        self._stop.set()
+        await asyncio.to_thread(self._thread.join)
+
+    # ---- writer thread ------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while not self._stop.wait(POLL_S):
+            began_s = time.monotonic()
+            fragments = self.metrics.fragments_written
+            for recording in tuple(self._active):
+                self._guarded(recording, self._work)
+            for recording in tuple(self._jobs):
+                self._guarded(recording, self._sync)
+            if self.metrics.fragments_written > fragments:
+                self.metrics.write_lag_s = time.monotonic() - began_s
+
+    def _guarded(self, recording: Recording, step: Callable[[Recording], None]) -> None:
+        try:
+            step(recording)
+        except Exception as error:  # the thread's root: one recording must not stop the others
+            log.exception("the recording of %s failed", recording.interview_id)
+            recording.fault(f"recording failed: {error}")
+            self._forget(recording)
+
+    def _work(self, recording: Recording) -> None:
+        closing = recording.closing  # read before draining: nothing follows a close
+        job = self._jobs.get(recording) or self._open(recording)
+        if job is None:
+            return
+        for item in recording.drain():
+            match item:
+                case EncodedFrame():
+                    job.writer.write(item)
+                case Gap():
+                    job.writer.note_gap(item)
+                case (event, at_s):
+                    job.writer.note_event(event, to_unix_us(at_s))
+        if job.idle(time.monotonic()):
+            job.writer.flush()
+        if closing:
+            job.writer.finish()
+            self._forget(recording)
+
+    def _sync(self, recording: Recording) -> None:
+        self._jobs[recording].writer.sync()
+
+    def _open(self, recording: Recording) -> "_Job | None":
+        """None where the disk refuses; the queue holds the frames until the next round."""
+        path = recording_path(self._data_dir, recording.interview_id)
+        try:
+            manifest, key = open_for_writing(path, recording.title, self._keys)
+        except OSError as error:
+            self.metrics.write_failures += 1
+            if recording.closing:
+                raise
+            if not recording.refused:
+                recording.refused = True
+                recording.fault(f"the recording can't be opened: {error.strerror or error}")
+            return None
+        writer = RecordingWriter(
+            self._folder_at(path), key, self._keys.signer, manifest, self.metrics, recording.fault
+        )
+        self._jobs[recording] = _Job(writer)
+        return self._jobs[recording]
+
+    def _forget(self, recording: Recording) -> None:
+        self._active.remove(recording)
+        self._jobs.pop(recording, None)
+        self.metrics.frames_dropped += recording.frames_dropped
+        recording.closing = True
+        recording.closed()
+
+
+class _Job:
+    """A recording in the writer thread, and since when its pending fragment has been the same."""
+
+    def __init__(self, writer: RecordingWriter) -> None:
+        self.writer = writer
+        self._pending_us: int | None = None
+        self._seen_s = 0.0
+
+    def idle(self, now_s: float) -> bool:
+        if self.writer.pending_since_us != self._pending_us:
+            self._pending_us, self._seen_s = self.writer.pending_since_us, now_s
+        return self._pending_us is not None and now_s - self._seen_s >= IDLE_FLUSH_S
+
+
+@asynccontextmanager
+async def open_recorder(
+    data_dir: Path,
+    master_key: bytes | None = None,
+    folder_at: Callable[[Path], Folder] = LocalFolder,
+) -> AsyncIterator[Recorder]:
+    """The recorder of ``data_dir``: repairs what a crash left, then starts the writer thread.
+
+    KeyProblem where the keys don't fit; OSError; RuntimeError while another process records there.
+    """
+    keys = await asyncio.to_thread(open_keys, data_dir / "keys", master_key)
+    with await asyncio.to_thread(lock_recordings, data_dir):
+        await asyncio.to_thread(repair_all, data_dir, keys)
+        recorder = Recorder(data_dir, keys, folder_at)
+        recorder.start()
+        try:
+            yield recorder
+        finally:
+            await recorder.close()

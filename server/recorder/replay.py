@@ -1,0 +1,179 @@
+"""Turns recorded fragments into what one Media Source Extensions SourceBuffer plays through.
+
+A SourceBuffer demands the same tracks of every init segment (W3C Media Source Extensions 3.5.7),
+and stalls where either track has nothing. So every init announces all tracks of the recording,
+a picture lasts until the next one, and missing sound is filled with Opus silence. Only where
+both tracks pause for longer than `MAX_FILL_US` a hole remains, for the player to jump over.
+The export and the recording itself stay as they were captured.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from server.core.frames import Codec, TrackName
+from server.recorder import mp4, webm
+from server.recorder.sealing import Flags, RecordHeader
+from server.recorder.tracks import (
+    OPUS_SILENCE,
+    OPUS_SILENCE_TICKS,
+    Fragment,
+    Sample,
+    Tracks,
+    opus_duration,
+    to_ticks,
+)
+
+#: The longest pause of both tracks that is filled.
+MAX_FILL_US = 10_000_000
+#: Sound is missing once two packets' time has none; less is jitter.
+_HOLE_TICKS = 2 * OPUS_SILENCE_TICKS
+_MAX_DURATION_TICKS = 0x7FFF_FFFF
+
+
+class Recorded(Protocol):
+    """What is needed of a reader: fragments by index, from 0."""
+
+    @property
+    def plan(self) -> "Plan": ...
+    def __len__(self) -> int: ...
+    def header(self, index: int) -> RecordHeader: ...
+    def tracks(self, index: int) -> Tracks: ...
+    def samples(self, index: int) -> Fragment: ...
+
+
+class Plan:
+    """Which init segments the replay has, from the recorded ones in their order."""
+
+    def __init__(self, recorded: tuple[Tracks, ...]) -> None:
+        self._audio = any(tracks.audio for tracks in recorded)
+        videos = [tracks.video for tracks in recorded if tracks.video]
+        self.first_video = videos[0] if videos else None
+        self._replayed: dict[Tracks, Tracks] = {}
+        video = self.first_video
+        for tracks in recorded:
+            video = tracks.video or video
+            self._replayed.setdefault(tracks, Tracks(video, self._audio))
+        self.inits = tuple(dict.fromkeys(self._replayed.values()))
+
+    @property
+    def names(self) -> tuple[TrackName, ...]:
+        return self.inits[0].names() if self.inits else ()
+
+    def number(self, recorded: Tracks) -> int:
+        """The index in ``inits`` for a fragment recorded under ``recorded``."""
+        return self.inits.index(self._replayed[recorded])
+
+    def plays_from(self, header: RecordHeader) -> bool:
+        """Whether playback may begin at a fragment that has no keyframe of its own."""
+        return self.first_video is None or (header.seq == 1 and not header.flags & Flags.VIDEO)
+
+
+def mime(tracks: Tracks) -> str:
+    """As MediaSource.isTypeSupported() takes it (RFC 6381; WebM's names by RFC 9559)."""
+    codecs, container = [], "mp4"
+    if tracks.video is not None and tracks.video.codec is Codec.VP8:
+        codecs, container = ["vp8"], "webm"
+    elif tracks.video is not None:
+        # RFC 6381 3.3: profile, constraint flags and level in hex.
+        codecs = [f"avc1.{tracks.video.sps[0][1:4].hex().upper()}"]
+    if tracks.audio:
+        codecs.append("opus")
+    kind = "audio" if tracks.video is None else "video"
+    return f'{kind}/{container}; codecs="{",".join(codecs)}"'
+
+
+def init_segment(tracks: Tracks) -> bytes:
+    return webm.init_segment(tracks) if _in_webm(tracks) else mp4.init_segment(tracks)
+
+
+def media_segment(source: Recorded, index: int) -> bytes:
+    """The fragment at ``index``, filled so that playback runs on into the next one."""
+    plan = source.plan
+    tracks = plan.inits[plan.number(source.tracks(index))]
+    fragment = source.samples(index)
+    if tracks.audio:
+        fragment = replace(fragment, audio=_fill_sound(source, index, fragment.audio))
+    if tracks.video is not None:
+        fragment = replace(fragment, video=_fill_pictures(source, index, fragment.video))
+    if _in_webm(tracks):
+        return webm.media_segment(fragment)
+    return mp4.media_segment(index + 1, fragment)
+
+
+def _in_webm(tracks: Tracks) -> bool:
+    return tracks.video is not None and tracks.video.codec is Codec.VP8
+
+
+# ---- sound ------------------------------------------------------------------------------
+
+
+def _fill_sound(source: Recorded, index: int, audio: tuple[Sample, ...]) -> tuple[Sample, ...]:
+    header = source.header(index)
+    position = to_ticks(TrackName.MICROPHONE, header.start_us)
+    if index:
+        before = source.samples(index - 1).audio
+        position = max(position, _sound_end(before[-1]) if before else 0)
+    filled: list[Sample] = []
+    for sample in audio:
+        filled += _silence(position, sample.time)
+        position = _sound_end(sample)
+        filled.append(replace(sample, duration=max(1, position - sample.time)))
+    filled += _silence(position, to_ticks(TrackName.MICROPHONE, _filled_until(source, index)))
+    return tuple(filled)
+
+
+def _sound_end(sample: Sample) -> int:
+    return sample.time + opus_duration(sample.data)
+
+
+def _silence(start: int, end: int) -> list[Sample]:
+    if end - start < _HOLE_TICKS:
+        return []
+    times = range(start, end - OPUS_SILENCE_TICKS + 1, OPUS_SILENCE_TICKS)
+    return [Sample(time, OPUS_SILENCE_TICKS, True, OPUS_SILENCE) for time in times]
+
+
+def _filled_until(source: Recorded, index: int) -> int:
+    """Where the fragment's sound has to reach: the next one's start, unless that is far off."""
+    end_us = source.header(index).end_us
+    if index + 1 == len(source):
+        return end_us
+    next_us = source.header(index + 1).start_us
+    return next_us if next_us - end_us <= MAX_FILL_US else end_us
+
+
+# ---- pictures ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Next:
+    """The next picture after a fragment, and whether media leads up to it without a hole."""
+
+    time: int
+    sample: Sample
+
+
+def _fill_pictures(source: Recorded, index: int, video: tuple[Sample, ...]) -> tuple[Sample, ...]:
+    following = _next_picture(source, index)
+    if not video:
+        if index or following is None:
+            return ()
+        # Sound came first: the recording's first picture stands in until it is due.
+        start = to_ticks(TrackName.CAMERA, source.header(index).start_us)
+        video = (replace(following.sample, time=start),)
+    end = following.time if following else 0
+    if following is None and index + 1 < len(source):
+        # No picture will come: the last one stays to the end of the recording.
+        end_us = max(source.header(i).end_us for i in range(index + 1, len(source)))
+        end = to_ticks(TrackName.CAMERA, end_us)
+    last = video[-1]
+    span = min(end - last.time, _MAX_DURATION_TICKS)
+    return (*video[:-1], replace(last, duration=span)) if span > 0 else video
+
+
+def _next_picture(source: Recorded, index: int) -> _Next | None:
+    for later in range(index + 1, len(source)):
+        if source.header(later).flags & Flags.VIDEO:
+            sample = source.samples(later).video[0]
+            return _Next(sample.time, sample)
+    return None

@@ -1,0 +1,92 @@
+"""What a recording holds of a track: its configuration and its samples, whatever the container."""
+
+from dataclasses import dataclass
+
+from server.core.frames import Codec, TrackName
+
+#: Ticks a second of each track; RTP's own clock rates, so that no precision is lost.
+TIMESCALE = {TrackName.CAMERA: 90_000, TrackName.MICROPHONE: 48_000}
+#: Opus is announced as stereo whatever it carries (RFC 7587 7).
+OPUS_CHANNELS = 2
+#: An Opus packet of 20 ms of silence: CELT, fullband, stereo, one frame (RFC 6716 3.1).
+OPUS_SILENCE = b"\xfc\xff\xfe"
+OPUS_SILENCE_TICKS = 960
+
+
+@dataclass(frozen=True, slots=True)
+class VideoConfig:
+    """How the samples of the camera are coded; parameter sets are H.264's, else empty."""
+
+    codec: Codec
+    width: int
+    height: int
+    sps: tuple[bytes, ...] = ()
+    pps: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Tracks:
+    """The tracks that an init segment announces. At least one is there."""
+
+    video: VideoConfig | None
+    audio: bool
+
+    def names(self) -> tuple[TrackName, ...]:
+        video = (TrackName.CAMERA,) if self.video else ()
+        return (*video, TrackName.MICROPHONE) if self.audio else video
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One coded picture or Opus packet; times in ticks of its track since the recording began."""
+
+    time: int
+    duration: int
+    keyframe: bool
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Fragment:
+    """At most a second of both tracks, in order of time; one of the two may be empty."""
+
+    video: tuple[Sample, ...]
+    audio: tuple[Sample, ...]
+
+    def by_track(self) -> tuple[tuple[TrackName, tuple[Sample, ...]], ...]:
+        return ((TrackName.CAMERA, self.video), (TrackName.MICROPHONE, self.audio))
+
+    @property
+    def start_us(self) -> int:
+        return min(to_us(track, s[0].time) for track, s in self.by_track() if s)
+
+    @property
+    def end_us(self) -> int:
+        return max(to_us(track, s[-1].time + s[-1].duration) for track, s in self.by_track() if s)
+
+
+def to_us(track: TrackName, ticks: int) -> int:
+    """Ticks of ``track`` in microseconds, rounded down."""
+    return ticks * 1_000_000 // TIMESCALE[track]
+
+
+def to_ticks(track: TrackName, us: int) -> int:
+    """Microseconds in ticks of ``track``, rounded down."""
+    return us * TIMESCALE[track] // 1_000_000
+
+
+def opus_duration(packet: bytes) -> int:
+    """Ticks (48 kHz) that an Opus packet lasts by its TOC byte (RFC 6716 3.1); 0 if empty."""
+    if not packet:
+        return 0
+    config, code = packet[0] >> 3, packet[0] & 3
+    if config < 12:  # SILK: 10, 20, 40, 60 ms
+        frame = (480, 960, 1920, 2880)[config & 3]
+    elif config < 16:  # hybrid: 10, 20 ms
+        frame = (480, 960)[config & 1]
+    else:  # CELT: 2.5, 5, 10, 20 ms
+        frame = (120, 240, 480, 960)[config & 3]
+    if code == 3:
+        # RFC 6716 3.2.5: the count's six bits; a packet lasts at most 120 ms.
+        return min(frame * (packet[1] & 0x3F), 5760) if len(packet) > 1 else 0
+    return frame if code == 0 else 2 * frame

@@ -1,0 +1,381 @@
+"""Writes one recording: fragments into sealed segments, the ledger into the manifest.
+
+Runs in the writer thread only. :meth:`RecordingWriter.write` and :meth:`~RecordingWriter.sync`
+never raise OSError: after a failed write the segment is refused (cut back to what was durable),
+the gap is declared, ``on_fault`` is told, and the next fragment opens a new segment.
+"""
+
+import hashlib
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import msgspec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from server.core.frames import EncodedFrame, Gap, GapCause, TrackName
+from server.recorder import mp4
+from server.recorder.files import Folder, SegmentFile
+from server.recorder.fragmenter import Cut, Fragmenter
+from server.recorder.manifest import (
+    MANIFEST_NAME,
+    NO_SEGMENT,
+    EventEntry,
+    GapEntry,
+    Manifest,
+    Notes,
+    SegmentEntry,
+    State,
+    encode_manifest,
+    gap_entry,
+    with_gap,
+)
+from server.recorder.sealing import NO_FLAGS, Flags, Kind, Sealer, SegmentHeader
+from server.recorder.segments import segment_name
+from server.recorder.tracks import Fragment, Tracks, VideoConfig
+
+#: A segment ends at the first keyframe after this, or with sound alone;
+SEGMENT_US = 10_000_000
+#: and here at the latest: a camera may send no keyframe for many minutes.
+MAX_SEGMENT_US = 30_000_000
+#: A pause of both tracks that is longer is a gap; Opus' DTX sends a packet every 0.4 s.
+PAUSE_US = 1_000_000
+
+
+@dataclass(slots=True)
+class Metrics:
+    """Counters of all recordings of a process since it started."""
+
+    fragments_written: int = 0
+    bytes_written: int = 0
+    fsyncs: int = 0
+    write_failures: int = 0
+    frames_dropped: int = 0  #: the queue was full
+    write_lag_s: float = 0.0  #: from a frame's arrival to its being durable, the worst of late
+
+
+@dataclass(slots=True)
+class _Segment:
+    """The segment being written. ``durable`` is its entry as of the last sync."""
+
+    name: str
+    file: SegmentFile
+    sealer: Sealer
+    tracks: Tracks
+    start_us: int
+    end_us: int
+    size: int = 0
+    fragments: int = 0
+    digest: "hashlib._Hash" = field(default_factory=hashlib.sha256)
+    durable: SegmentEntry | None = None
+    dirty: bool = False
+
+    def append(self, data: bytes) -> None:
+        self.file.write(data)
+        self.digest.update(data)
+        self.size += len(data)
+        self.dirty = True
+
+    def entry(self, *, complete: bool) -> SegmentEntry:
+        return SegmentEntry(
+            self.name,
+            self.size,
+            self.digest.copy().hexdigest(),
+            self.sealer.head.hex(),
+            self.fragments,
+            self.start_us,
+            self.end_us,
+            self.tracks.names(),
+            complete,
+        )
+
+
+class RecordingWriter:
+    """``manifest`` is the one last written, or a new one; its segments are never touched again."""
+
+    def __init__(
+        self,
+        folder: Folder,
+        key: bytes,
+        signer: Ed25519PrivateKey,
+        manifest: Manifest,
+        metrics: Metrics,
+        on_fault: Callable[[str], None],
+    ) -> None:
+        self._folder = folder
+        self._key = key
+        self._signer = signer
+        self._metrics = metrics
+        self._on_fault = on_fault
+        self._fragmenter = Fragmenter(manifest.epoch_us)
+        self._segment: _Segment | None = None
+        self._notes = Notes()
+        self._failing = False
+        self._manifest_due = True
+        self._video: VideoConfig | None = None
+        self._audio = False
+        self._init, self._init_tracks = _last_init(manifest), Tracks(None, False)
+        self._index = _next_index(manifest)
+        self._seq = sum(segment.fragments for segment in manifest.segments)
+        self._end_us = max((s.end_us for s in manifest.segments), default=0)
+        interrupted = manifest.state is State.INTERRUPTED
+        self._pause_cause = GapCause.SERVER_RESTART if interrupted else GapCause.DISCONNECTED
+        self._pause_us = 0 if manifest.segments else PAUSE_US
+        self.manifest = msgspec.structs.replace(manifest, state=State.RECORDING)
+
+    @property
+    def pending_since_us(self) -> int | None:
+        """Unix time of the oldest sample that is in no fragment yet."""
+        return self._fragmenter.pending_since_us
+
+    # ---- input --------------------------------------------------------------------------
+
+    def write(self, frame: EncodedFrame) -> None:
+        self._write_cuts(self._fragmenter.add(frame))
+
+    def flush(self) -> None:
+        """Write what is pending: the input pauses."""
+        self._write_cuts(self._fragmenter.flush())
+
+    def note_gap(self, gap: Gap) -> None:
+        self._note(gap_entry(gap))
+
+    def note_event(self, event: str, at_us: int) -> None:
+        self._note(EventEntry(event, at_us))
+
+    def sync(self) -> None:
+        """Make everything written so far durable."""
+        if self._manifest_due:
+            self._write_manifest()  # first: media without the manifest's epoch has no place
+        segment = self._segment
+        if segment is not None and segment.dirty:
+            try:
+                self._sync_segment(segment, complete=False)
+            except OSError as error:
+                self._refuse(error)
+                self._write_manifest()
+
+    def finish(self) -> None:
+        """Write and close everything; the manifest then says so. Nothing may follow."""
+        self._write_cuts(self._fragmenter.finish())
+        self._close_segment()
+        self.manifest = msgspec.structs.replace(self.manifest, state=State.FINISHED)
+        self._write_manifest()
+
+    # ---- fragments ----------------------------------------------------------------------
+
+    def _write_cuts(self, cuts: list[Cut]) -> None:
+        for gap in self._fragmenter.take_gaps():
+            self.note_gap(gap)
+        for cut in cuts:
+            self._audio = self._audio or bool(cut.fragment.audio)
+            self._video = cut.video
+            if self.manifest.epoch_us is None:
+                epoch_us = self._fragmenter.epoch_us
+                self.manifest = msgspec.structs.replace(self.manifest, epoch_us=epoch_us)
+                self._manifest_due = True
+            try:
+                self._write_cut(cut)
+            except OSError as error:
+                self._refuse(error, cut.fragment)
+
+    def _write_cut(self, cut: Cut) -> None:
+        fragment = cut.fragment
+        self._declare_pause(fragment)
+        if self._segment is not None and self._must_change(self._segment, cut):
+            self._close_segment()
+        segment = self._segment or self._open_segment(fragment)
+        self._write_notes(segment)
+        start_us, end_us = fragment.start_us, fragment.end_us
+        segment.append(
+            segment.sealer.seal(
+                Kind.MEDIA,
+                mp4.media_segment(self._seq + 1, fragment),
+                start_us,
+                end_us - start_us,
+                flags=_flags(cut),
+                init=self._init,
+                seq=self._seq + 1,
+            )
+        )
+        self._seq += 1
+        segment.fragments += 1
+        segment.end_us = max(segment.end_us, end_us)
+        self._end_us = max(self._end_us, end_us)
+        self._metrics.fragments_written += 1
+
+    def _must_change(self, segment: _Segment, cut: Cut) -> bool:
+        wanted = self._tracks_of(cut.fragment)
+        other_video = wanted.video is not None and wanted.video != segment.tracks.video
+        if other_video or (wanted.audio and not segment.tracks.audio):
+            return True
+        length_us = cut.fragment.start_us - segment.start_us
+        at_keyframe = cut.keyframe or not cut.fragment.video
+        return length_us >= MAX_SEGMENT_US or (length_us >= SEGMENT_US and at_keyframe)
+
+    def _tracks_of(self, fragment: Fragment) -> Tracks:
+        return Tracks(self._video if fragment.video else None, bool(fragment.audio))
+
+    def _declare_pause(self, fragment: Fragment) -> None:
+        """A hole in the timeline that nobody declared becomes a gap of both tracks."""
+        pause_us = fragment.start_us - self._end_us
+        if self._seq and pause_us > self._pause_us:
+            epoch_us = self.manifest.epoch_us or 0
+            start_us, end_us = epoch_us + self._end_us, epoch_us + fragment.start_us
+            for track in TrackName:
+                gap = GapEntry(track, start_us, end_us, self._pause_cause, 0)
+                if not any(_covers(known, gap) for known in self.manifest.gaps):
+                    self._note(gap)
+        self._pause_cause, self._pause_us = GapCause.DISCONNECTED, PAUSE_US
+
+    # ---- segments -----------------------------------------------------------------------
+
+    def _open_segment(self, fragment: Fragment) -> _Segment:
+        """Create the next segment file with its header and init. OSError if it can't."""
+        entries = self.manifest.segments
+        index, self._index = self._index, self._index + 1
+        previous = bytes.fromhex(entries[-1].head) if entries else NO_SEGMENT
+        tracks = Tracks(self._video, self._audio)
+        if tracks != self._init_tracks:
+            self._init, self._init_tracks = self._init + 1, tracks
+        header = SegmentHeader(
+            index,
+            bytes.fromhex(self.manifest.recording),
+            secrets.token_bytes(32),
+            secrets.token_bytes(7),
+            previous,
+        )
+        name, start_us = segment_name(index), fragment.start_us
+        file = self._folder.create(name)
+        sealer = Sealer(self._key, self._signer, header)
+        segment = _Segment(name, file, sealer, tracks, start_us, start_us)
+        self._segment = segment
+        segment.append(header.encode())
+        init = mp4.init_segment(tracks)
+        segment.append(sealer.seal(Kind.INIT, init, start_us, init=self._init))
+        return segment
+
+    def _close_segment(self) -> None:
+        segment = self._segment
+        if segment is None:
+            return
+        try:
+            self._write_notes(segment)
+            segment.append(segment.sealer.seal(Kind.END, b"", segment.end_us))
+            self._sync_segment(segment, complete=True)
+        except OSError as error:
+            self._refuse(error)
+        else:
+            self._leave_segment(segment)
+
+    def _sync_segment(self, segment: _Segment, *, complete: bool) -> None:
+        segment.file.sync()
+        self._metrics.fsyncs += 1
+        self._metrics.bytes_written += segment.size - (
+            segment.durable.size if segment.durable else 0
+        )
+        segment.durable = segment.entry(complete=complete)
+        segment.dirty = False
+        self._failing = False
+
+    def _leave_segment(self, segment: _Segment) -> None:
+        segment.file.close()
+        self._segment = None
+        if segment.durable is not None:
+            entries = (*self.manifest.segments, segment.durable)
+            self.manifest = msgspec.structs.replace(self.manifest, segments=entries)
+        self._manifest_due = True
+
+    def _refuse(self, error: OSError, fragment: Fragment | None = None) -> None:
+        """Give the segment up at its last durable byte, and say what is lost by it."""
+        self._metrics.write_failures += 1
+        lost_from_us, lost_to_us = self._end_us, self._end_us
+        if fragment is not None:
+            lost_from_us, lost_to_us = fragment.start_us, fragment.end_us
+        if self._segment is not None:
+            durable = self._segment.durable
+            lost_from_us = durable.end_us if durable else self._segment.start_us
+            self._seq -= self._segment.fragments - (durable.fragments if durable else 0)
+            self._cut_back(self._segment)
+            self._leave_segment(self._segment)
+        if lost_to_us > lost_from_us:
+            self._declare_failed(lost_from_us, lost_to_us)
+        self._end_us = max(lost_from_us, lost_to_us)
+        if not self._failing:
+            self._on_fault(f"writing the recording failed: {error.strerror or error}")
+        self._failing = True
+
+    def _cut_back(self, segment: _Segment) -> None:
+        try:
+            if segment.durable is None:
+                self._folder.remove(segment.name)
+            else:
+                segment.file.truncate(segment.durable.size)
+        except OSError:
+            # The manifest says how far the segment counts; the next start cuts it there.
+            self._metrics.write_failures += 1
+
+    def _declare_failed(self, start_us: int, end_us: int) -> None:
+        epoch_us = self.manifest.epoch_us or 0
+        for track in TrackName:
+            gap = GapEntry(track, epoch_us + start_us, epoch_us + end_us, GapCause.WRITE_FAILED, 0)
+            self._note(gap)
+
+    # ---- ledger -------------------------------------------------------------------------
+
+    def _note(self, entry: GapEntry | EventEntry) -> None:
+        if isinstance(entry, GapEntry):
+            gaps = with_gap(self.manifest.gaps, entry)
+            self.manifest = msgspec.structs.replace(self.manifest, gaps=gaps)
+            self._notes = msgspec.structs.replace(
+                self._notes, gaps=with_gap(self._notes.gaps, entry)
+            )
+        else:
+            events = (*self.manifest.events, entry)
+            self.manifest = msgspec.structs.replace(self.manifest, events=events)
+            self._notes = msgspec.structs.replace(self._notes, events=(*self._notes.events, entry))
+        if self._segment is None:
+            self._manifest_due = True
+
+    def _write_notes(self, segment: _Segment) -> None:
+        if self._notes != Notes():
+            plaintext = msgspec.json.encode(self._notes)
+            segment.append(segment.sealer.seal(Kind.NOTE, plaintext, segment.end_us))
+            self._notes = Notes()
+
+    def _write_manifest(self) -> None:
+        revision = self.manifest.revision + 1
+        manifest = msgspec.structs.replace(self.manifest, revision=revision)
+        try:
+            self._folder.replace(MANIFEST_NAME, encode_manifest(manifest, self._signer))
+        except OSError as error:
+            self._metrics.write_failures += 1
+            if not self._failing:
+                self._on_fault(f"writing the manifest failed: {error.strerror or error}")
+            self._failing = True
+            return
+        self._metrics.fsyncs += 1
+        self.manifest, self._manifest_due = manifest, False
+        if self._segment is None:
+            self._notes = Notes()
+
+
+def _flags(cut: Cut) -> Flags:
+    flags = Flags.KEYFRAME if cut.keyframe else NO_FLAGS
+    flags |= Flags.VIDEO if cut.fragment.video else NO_FLAGS
+    return flags | (Flags.AUDIO if cut.fragment.audio else NO_FLAGS)
+
+
+def _covers(known: GapEntry, gap: GapEntry) -> bool:
+    """Whether ``known`` already tells of at least half of ``gap``."""
+    overlap = min(known.end_us, gap.end_us) - max(known.start_us, gap.start_us)
+    return known.track is gap.track and 2 * overlap >= gap.end_us - gap.start_us
+
+
+def _next_index(manifest: Manifest) -> int:
+    return int(manifest.segments[-1].name.split(".")[0]) + 1 if manifest.segments else 0
+
+
+def _last_init(manifest: Manifest) -> int:
+    """Inits are numbered over the whole recording; each segment can have begun one at most."""
+    return len(manifest.segments)

@@ -1,0 +1,106 @@
+"""Real encoded media for the recorder's tests, made with PyAV's encoders as a browser would."""
+
+import functools
+from fractions import Fraction
+
+import av
+import numpy as np
+
+from server.core.frames import Codec, EncodedFrame, TrackName
+
+#: Unix time at which all of these recordings begin.
+START_S = 1_760_000_000.0
+FPS = 30
+
+
+def picture(index: int, width: int, height: int) -> np.ndarray:
+    """A moving gradient with a white square that flashes in the first tenth of each second."""
+    x, y = np.meshgrid(np.arange(width), np.arange(height))
+    plane = ((x + 3 * index) % 256 // 2 + y % 128).astype(np.uint8)
+    image = np.stack([plane, plane[::-1], 255 - plane], axis=-1)
+    if index % FPS < FPS // 10:
+        image[: height // 2, : width // 2] = 255
+    return image
+
+
+def annexb_to_lengths(data: bytes) -> bytes:
+    """Start codes (H.264 annex B) to four-byte lengths, as the media plane delivers."""
+    nals = [nal.rstrip(b"\0") for nal in data.replace(b"\0\0\0\1", b"\0\0\1").split(b"\0\0\1")]
+    return b"".join(len(nal).to_bytes(4, "big") + nal for nal in nals if nal)
+
+
+@functools.cache
+def video(
+    codec: Codec, seconds: float = 2.0, width: int = 160, height: int = 120, keyframe_s: float = 1.0
+) -> tuple[tuple[bytes, bool], ...]:
+    """(payload, keyframe) of each picture at `FPS`."""
+    name = "libvpx" if codec is Codec.VP8 else "libx264"
+    encoder = av.CodecContext.create(name, "w")
+    encoder.width, encoder.height, encoder.pix_fmt = width, height, "yuv420p"
+    encoder.time_base, encoder.framerate = Fraction(1, FPS), Fraction(FPS)
+    encoder.gop_size = round(keyframe_s * FPS)
+    encoder.bit_rate = 200_000
+    if codec is Codec.VP8:
+        encoder.options = {"deadline": "realtime", "lag-in-frames": "0", "cpu-used": "8"}
+    else:
+        encoder.profile = "Baseline"
+        encoder.options = {"preset": "ultrafast", "tune": "zerolatency"}
+    packets = []
+    for index in range(round(seconds * FPS)):
+        frame = av.VideoFrame.from_ndarray(picture(index, width, height), format="rgb24")
+        frame.pts = index
+        packets += encoder.encode(frame)
+    packets += encoder.encode(None)
+    convert = bytes if codec is Codec.VP8 else (lambda packet: annexb_to_lengths(bytes(packet)))
+    return tuple((convert(packet), packet.is_keyframe) for packet in packets)
+
+
+@functools.cache
+def opus(seconds: float = 2.0) -> tuple[bytes, ...]:
+    """Opus packets of 20 ms: a beep of 440 Hz in the first tenth of each second."""
+    encoder = av.CodecContext.create("libopus", "w")
+    encoder.sample_rate, encoder.layout, encoder.format = 48_000, "stereo", "s16"
+    encoder.options = {"frame_duration": "20", "application": "lowdelay"}
+    encoder.time_base = Fraction(1, 48_000)
+    packets = []
+    for index in range(round(seconds * 50)):
+        at_s = (np.arange(960) + index * 960) / 48_000
+        tone = np.sin(2 * np.pi * 440 * at_s) * 12_000 * (at_s % 1 < 0.1)
+        samples = np.repeat(tone.astype(np.int16), 2).reshape(1, -1)
+        frame = av.AudioFrame.from_ndarray(samples, format="s16", layout="stereo")
+        frame.sample_rate, frame.pts = 48_000, index * 960
+        packets += encoder.encode(frame)
+    return tuple(bytes(packet) for packet in packets)
+
+
+def camera(
+    codec: Codec = Codec.H264, seconds: float = 2.0, start_s: float = START_S, **options: float
+) -> list[EncodedFrame]:
+    return [
+        EncodedFrame(
+            TrackName.CAMERA, codec, payload, start_s + index / FPS, keyframe, start_s + index / FPS
+        )
+        for index, (payload, keyframe) in enumerate(video(codec, seconds, **options))
+    ]
+
+
+def microphone(seconds: float = 2.0, start_s: float = START_S) -> list[EncodedFrame]:
+    return [
+        EncodedFrame(
+            TrackName.MICROPHONE,
+            Codec.OPUS,
+            payload,
+            start_s + index / 50,
+            True,
+            start_s + index / 50,
+        )
+        for index, payload in enumerate(opus(seconds))
+    ]
+
+
+def interview(
+    codec: Codec = Codec.H264, seconds: float = 2.0, start_s: float = START_S
+) -> list[EncodedFrame]:
+    """Camera and microphone in order of arrival."""
+    frames = camera(codec, seconds, start_s) + microphone(seconds, start_s)
+    return sorted(frames, key=lambda frame: frame.capture_s)
