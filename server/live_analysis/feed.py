@@ -24,10 +24,16 @@ RequestKeyframe = Callable[[], None]
 KEYFRAME_RETRY_S = 2.0
 
 
-class Pipe(Protocol):
-    """Where a feed's messages go: never blocks; False when there is no room."""
+#: A feed over which so many workers ended in so long is not analysed for as long again: bytes
+#: that crash a decoder must not cost the other interviews their indicators again and again.
+MOST_BLAMES = 2
+BLAME_S = 60.0
 
-    def send(self, message: wire.ToWorker, urgent: bool) -> bool: ...
+
+class Pipe(Protocol):
+    """Where a feed's messages go: never blocks; False when a frame found no room."""
+
+    def send(self, message: wire.ToWorker) -> bool: ...
 
 
 @dataclass(slots=True)
@@ -68,10 +74,15 @@ class Feed:
         self._video_open = False
         self._asked_s = 0.0
         self._closed = False
-        self._pipe.send(wire.Open(id_), urgent=True)
+        self._kept: dict[str, bytes] = {}
+        self._now_s = 0.0
+        self._blamed_s: list[float] = []
+        self._banned_until_s = 0.0
+        self._pipe.send(wire.Open(id_, {}))
 
     def on_frame(self, frame: EncodedFrame) -> None:
-        if self._closed or (frame.track is TrackName.CAMERA and not self._admit(frame)):
+        self._now_s = frame.arrived_s
+        if self._closed or not self._admit(frame):
             return
         message = wire.Frame(
             self.id,
@@ -82,12 +93,11 @@ class Feed:
             frame.arrived_s,
             frame.keyframe,
         )
-        audio = frame.track is TrackName.MICROPHONE
-        if self._pipe.send(message, urgent=audio):
+        if self._pipe.send(message):
             self._counters.sent += 1
             return
         self._counters.dropped += 1
-        if not audio:
+        if frame.track is TrackName.CAMERA:
             self._video_open = False
 
     def on_gap(self, gap: Gap) -> None:
@@ -102,7 +112,7 @@ class Feed:
     def close(self) -> None:
         if not self._closed:
             self._closed = True
-            self._pipe.send(wire.Close(self.id), urgent=True)
+            self._pipe.send(wire.Close(self.id))
             self._on_close(self)
 
     def deliver(self, indicators: tuple[Indicator, ...]) -> None:
@@ -122,14 +132,33 @@ class Feed:
         self._counters.dropped += dropped
         self._video_open = False
 
+    def keep(self, kept: dict[str, bytes]) -> None:
+        """What the next worker is to know, should this one end."""
+        self._kept = kept
+
+    def blame(self) -> None:
+        """A worker ended or hung over this feed: with the second time, it is left out a while."""
+        self._blamed_s = [at for at in self._blamed_s if self._now_s - at < BLAME_S]
+        self._blamed_s.append(self._now_s)
+        if len(self._blamed_s) >= MOST_BLAMES:
+            self._banned_until_s = self._now_s + BLAME_S
+            logger.error("a feed is not analysed for %d s: workers end over it", BLAME_S)
+
     def reopen(self) -> None:
         """A new worker knows nothing of this feed."""
         self._video_open = False
         self._asked_s = 0.0
-        self._pipe.send(wire.Open(self.id), urgent=True)
+        self._pipe.send(wire.Open(self.id, self._kept))
 
     def _admit(self, frame: EncodedFrame) -> bool:
-        """Whether a video frame is worth sending."""
+        """Whether a frame is worth sending."""
+        if frame.arrived_s < self._banned_until_s:
+            self._counters.dropped += 1
+            self._video_open = False
+            return False
+        return frame.track is TrackName.MICROPHONE or self._admit_video(frame)
+
+    def _admit_video(self, frame: EncodedFrame) -> bool:
         if not frame.reference and not frame.keyframe:
             self._counters.skipped += 1
             return False

@@ -51,7 +51,7 @@ class _Place:
     process: WorkerProcess = field(init=False)
 
     def __post_init__(self) -> None:
-        self.process = WorkerProcess(self._on_message, self._on_start)
+        self.process = WorkerProcess(self._on_message, self._on_start, self._on_end)
 
     @property
     def total(self) -> wire.Report:
@@ -65,6 +65,10 @@ class _Place:
         for feed in self.feeds.values():
             feed.reopen()
 
+    def _on_end(self, id_: int) -> None:
+        if (feed := self.feeds.get(id_)) is not None:
+            feed.blame()
+
     def _on_message(self, message: wire.FromWorker) -> None:
         match message:
             case wire.Report():
@@ -73,6 +77,9 @@ class _Place:
             case wire.Measured(id_, indicators):
                 if (feed := self.feeds.get(id_)) is not None:
                     feed.deliver(indicators)
+            case wire.Keep(id_, kept):
+                if (feed := self.feeds.get(id_)) is not None:
+                    feed.keep(kept)
             case wire.NeedKeyframe(id_, dropped):
                 if (feed := self.feeds.get(id_)) is not None:
                     feed.resume_at_keyframe(dropped)

@@ -8,7 +8,7 @@ own state between windows and reads no clock.
 import enum
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -127,6 +127,17 @@ class AudioAnalyser(Protocol):
 
     def gap(self) -> None:
         """Sound is missing before the next window."""
+        ...
+
+
+@runtime_checkable
+class Resumable(Protocol):
+    """An analyser whose values reach back further than a second: it survives its process."""
+
+    def save(self) -> bytes: ...
+
+    def restore(self, saved: bytes) -> None:
+        """Called before anything else, with what ``save`` answered in another process."""
         ...
 
 

@@ -2,18 +2,21 @@
 
 import asyncio
 import logging
+import math
+import mmap
 import os
 import socket
 import sys
 from collections.abc import Callable
 
+from server.core.frames import TrackName
 from server.live_analysis import wire
 
 logger = logging.getLogger(__name__)
 
 #: Bytes waiting for a worker that does not read: then video is dropped, later sound as well.
 VIDEO_ROOM = 1 << 20
-MOST_PENDING = 2 << 20
+SOUND_ROOM = 2 << 20
 #: Messages are collected this long, so that a frame is not a system call of its own.
 FLUSH_S = 0.03
 #: A worker that has said nothing for so long hangs in a decoder.
@@ -53,12 +56,11 @@ class _Link(asyncio.Protocol):
         for body in self._deframer.feed(data):
             self._on_message(wire.from_worker.decode(body))
 
-    def send(self, message: wire.ToWorker, urgent: bool) -> bool:
+    def send(self, message: wire.ToWorker) -> bool:
         transport = self.transport
         if transport is None or transport.is_closing():
             return False
-        pending = self._batch_bytes + transport.get_write_buffer_size()
-        if pending > (MOST_PENDING if urgent else VIDEO_ROOM):
+        if self._batch_bytes + transport.get_write_buffer_size() > _room(message):
             return False
         data = wire.encode(message)
         if len(data) > wire.MAX_MESSAGE:
@@ -75,24 +77,36 @@ class _Link(asyncio.Protocol):
         self._batch, self._batch_bytes = [], 0
 
 
+def _room(message: wire.ToWorker) -> float:
+    """How much may wait before this message; what opens and closes feeds always goes."""
+    if not isinstance(message, wire.Frame):
+        return math.inf
+    return VIDEO_ROOM if message.track is TrackName.CAMERA else SOUND_ROOM
+
+
 class WorkerProcess:
     """One place in the pool: ``run`` keeps a process in it and replaces the ones that end.
 
     ``on_message`` gets what the processes say, ``on_start`` is called when a new one is there,
-    which has been told nothing. ``send`` is the feeds' pipe.
+    which has been told nothing, ``on_end`` with the feed over which one ended (0: none).
+    ``send`` is the feeds' pipe.
     """
 
     def __init__(
-        self, on_message: Callable[[wire.FromWorker], None], on_start: Callable[[], None]
+        self,
+        on_message: Callable[[wire.FromWorker], None],
+        on_start: Callable[[], None],
+        on_end: Callable[[int], None],
     ) -> None:
         self._on_message = on_message
         self._on_start = on_start
+        self._on_end = on_end
         self._link: _Link | None = None
         self.pid: int | None = None
         self.restarts = 0
 
-    def send(self, message: wire.ToWorker, urgent: bool) -> bool:
-        return self._link is not None and self._link.send(message, urgent)
+    def send(self, message: wire.ToWorker) -> bool:
+        return self._link is not None and self._link.send(message)
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -113,8 +127,15 @@ class WorkerProcess:
         """One process from its start to its end."""
         ours, theirs = socket.socketpair()
         link = _Link(self._on_message)
-        with theirs:
-            process = await _start(theirs.fileno())
+        with _Desk() as desk:
+            with theirs:
+                process = await _start(theirs.fileno(), desk.descriptor)
+            await self._serve(process, link, ours)
+            self._on_end(desk.feed)
+
+    async def _serve(
+        self, process: asyncio.subprocess.Process, link: _Link, ours: socket.socket
+    ) -> None:
         try:
             loop = asyncio.get_running_loop()
             await loop.create_unix_connection(lambda: link, sock=ours)
@@ -127,12 +148,32 @@ class WorkerProcess:
         logger.warning("analysis worker %d ended (%s)", process.pid, process.returncode)
 
 
-async def _start(descriptor: int) -> asyncio.subprocess.Process:
+class _Desk:
+    """Eight bytes shared with a process, where it writes which feed it is working on."""
+
+    def __init__(self) -> None:
+        self.descriptor = os.memfd_create("analysis-desk")
+        os.truncate(self.descriptor, wire.DESK_BYTES)
+        self._memory = mmap.mmap(self.descriptor, wire.DESK_BYTES)
+
+    @property
+    def feed(self) -> int:
+        return int.from_bytes(self._memory[:], "big")
+
+    def __enter__(self) -> "_Desk":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._memory.close()
+        os.close(self.descriptor)
+
+
+async def _start(pipe: int, desk: int) -> asyncio.subprocess.Process:
     environment = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
     return await asyncio.create_subprocess_exec(
         sys.executable,
-        *("-m", "server.live_analysis.worker", str(descriptor)),
-        pass_fds=(descriptor,),
+        *("-m", "server.live_analysis.worker", str(pipe), str(desk)),
+        pass_fds=(pipe, desk),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.DEVNULL,
         env=environment | ONE_THREAD,

@@ -1,13 +1,13 @@
 """One interview in a worker: its sound and sight, its analysers, a batch of values at a time."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from server.core.frames import TrackName
 from server.core.indicators import Indicator
 from server.live_analysis.analysers import AUDIO, VIDEO
-from server.live_analysis.port import AudioWindow, Card, Measurement, Picture
+from server.live_analysis.port import AudioWindow, Card, Measurement, Picture, Resumable
 from server.live_analysis.sight import Sight
 from server.live_analysis.sound import Sound
 from server.live_analysis.wire import Frame
@@ -43,12 +43,15 @@ class Costs:
 class Session:
     """Add frames as they arrive; ``measure`` answers with the newest values."""
 
-    def __init__(self, costs: Costs) -> None:
+    def __init__(self, costs: Costs, kept: Mapping[str, bytes]) -> None:
         self._costs = costs
         self._sound = Sound()
         self.sight = Sight()
         self._audio = [(card, analyser()) for card, analyser in AUDIO]
         self._video = [(card, analyser()) for card, analyser in VIDEO]
+        for name, analyser in self._resumable():
+            if name in kept:
+                analyser.restore(kept[name])
         self._newest: Frame | None = None
         self._first_s = 0.0
         self._heard_s: float | None = None
@@ -58,6 +61,15 @@ class Session:
     @property
     def undecodable(self) -> int:
         return self._sound.undecodable + self.sight.undecodable
+
+    def keep(self) -> dict[str, bytes]:
+        """What a session in another process needs to go on from here."""
+        return {name: analyser.save() for name, analyser in self._resumable()}
+
+    def _resumable(self) -> Iterator[tuple[str, Resumable]]:
+        for card, analyser in (*self._audio, *self._video):
+            if isinstance(analyser, Resumable):
+                yield card.analyser, analyser
 
     def add(self, frame: Frame) -> None:
         if self._newest is None:

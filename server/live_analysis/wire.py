@@ -13,6 +13,8 @@ from server.core.indicators import Indicator
 
 #: The largest message taken: far above any frame, far below what hurts.
 MAX_MESSAGE = 4 << 20
+#: Size of the memory in which a worker notes the feed it works on; 0 between feeds.
+DESK_BYTES = 8
 _HEADER = 4
 
 
@@ -21,9 +23,10 @@ class _Message(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Open(_Message, frozen=True, tag=1):
-    """To a worker: frames of this feed follow."""
+    """To a worker: frames of this feed follow; ``kept`` is what `Keep` last said of it."""
 
     feed: int
+    kept: dict[str, bytes]
 
 
 class Frame(_Message, frozen=True, tag=2):
@@ -58,6 +61,13 @@ class NeedKeyframe(_Message, frozen=True, tag=5):
     dropped: int
 
 
+class Keep(_Message, frozen=True, tag=7):
+    """From a worker, once a second: what a successor needs to go on, by analyser."""
+
+    feed: int
+    kept: dict[str, bytes]
+
+
 class Report(_Message, frozen=True, tag=6):
     """From a worker, once a second: that it lives, and what it has used since its start."""
 
@@ -71,7 +81,7 @@ class Report(_Message, frozen=True, tag=6):
 
 
 ToWorker = Open | Frame | Close
-FromWorker = Measured | NeedKeyframe | Report
+FromWorker = Measured | NeedKeyframe | Keep | Report
 
 _encoder = msgspec.msgpack.Encoder()
 to_worker = msgspec.msgpack.Decoder(ToWorker)

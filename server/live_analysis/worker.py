@@ -1,17 +1,18 @@
 """A worker process: reads frames from its socket, writes indicators to it, ends when it closes.
 
-Started by the pool as ``python -m server.live_analysis.worker FD``. It decodes what candidates
-send, so it is made poor: no core dumps, no files to write, bounded memory, low priority, and
-none of the server's environment.
+Started by the pool as ``python -m server.live_analysis.worker PIPE DESK``. It decodes what
+candidates send, so it is made poor: no core dumps, no files to write, bounded memory, low
+priority, and none of the server's environment.
 """
 
+import mmap
 import os
 import resource
 import select
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import assert_never
 
@@ -43,8 +44,8 @@ class Worker:
 
     def receive(self, message: wire.ToWorker, now_s: float) -> None:
         match message:
-            case wire.Open(feed):
-                self._sessions[feed] = Session(self._costs)
+            case wire.Open(feed, kept):
+                self._sessions[feed] = Session(self._costs, kept)
                 # Spread, so that interviews that began together don't wait for each other.
                 self._due_s[feed] = now_s + PERIOD_S * (feed * 0.618 % 1)
             case wire.Frame(feed):
@@ -55,15 +56,14 @@ class Worker:
             case _:
                 assert_never(message)
 
-    def next_due_s(self) -> float | None:
-        return min(self._due_s.values(), default=None)
+    def next_due(self) -> tuple[float, int] | None:
+        """When which feed is due: the one that has waited longest."""
+        return min(((due_s, feed) for feed, due_s in self._due_s.items()), default=None)
 
-    def measure_next(self, now_s: float) -> Iterator[wire.FromWorker]:
-        """Measure the interview that has waited longest, if it is due."""
-        feed, due_s = min(self._due_s.items(), key=lambda item: item[1], default=(0, now_s + 1))
-        if due_s > now_s:
-            return
+    def measure(self, feed: int, now_s: float) -> Iterator[wire.FromWorker]:
+        """Measure an interview that is due."""
         session = self._sessions[feed]
+        due_s = self._due_s[feed]
         self._delay_s = now_s - due_s
         self._due_s[feed] = max(due_s + PERIOD_S, now_s)
         if indicators := session.measure(now_s):
@@ -71,9 +71,12 @@ class Worker:
         if (lost := session.sight.take_losses()) is not None:
             yield wire.NeedKeyframe(feed, lost)
 
-    def report(self) -> wire.Report:
+    def reports(self) -> Iterator[wire.FromWorker]:
+        """What the server is to know once a second."""
+        for feed, session in self._sessions.items():
+            yield wire.Keep(feed, session.keep())
         undecodable = sum(session.undecodable for session in self._sessions.values())
-        return wire.Report(
+        yield wire.Report(
             time.process_time(),
             self._costs.decode_s,
             self._costs.audio_s,
@@ -83,7 +86,7 @@ class Worker:
         )
 
 
-def run(pipe: socket.socket) -> None:
+def run(pipe: socket.socket, desk: mmap.mmap) -> None:
     """Serve until the pipe closes."""
     worker = Worker()
     deframer = wire.Deframer()
@@ -91,21 +94,28 @@ def run(pipe: socket.socket) -> None:
     poll.register(pipe, select.POLLIN)
     report_s = time.time()
     while True:
-        due_s = min(worker.next_due_s() or report_s, report_s)
-        readable = poll.poll(max(0.0, due_s - time.time()) * 1000)
-        if readable:
+        due_s, feed = worker.next_due() or (report_s, 0)
+        wait_s = max(0.0, min(due_s, report_s) - time.time())
+        if poll.poll(wait_s * 1000):
             data = pipe.recv(_CHUNK)
             if not data:
                 return
             for body in deframer.feed(data):
                 worker.receive(wire.to_worker.decode(body), time.time())
-            if len(data) == _CHUNK:
-                continue  # Read all there is first: the newest frames matter most.
-        for message in worker.measure_next(time.time()):
-            pipe.sendall(wire.encode(message))
+            # Read all there is before measuring: the newest frames matter most.
+            continue
+        if feed and time.time() >= due_s:
+            desk[:] = feed.to_bytes(wire.DESK_BYTES, "big")
+            _say(pipe, worker.measure(feed, time.time()))
+            desk[:] = bytes(wire.DESK_BYTES)
         if time.time() >= report_s:
             report_s = time.time() + REPORT_S
-            pipe.sendall(wire.encode(worker.report()))
+            _say(pipe, worker.reports())
+
+
+def _say(pipe: socket.socket, messages: Iterable[wire.FromWorker]) -> None:
+    for message in messages:
+        pipe.sendall(wire.encode(message))
 
 
 def _become_poor() -> None:
@@ -136,8 +146,9 @@ def main() -> None:
         speech_model()
         for detector in (SHORT_RANGE, FULL_RANGE):
             face_model(detector.model)
-    with socket.socket(fileno=int(sys.argv[1])) as pipe:
-        run(pipe)
+    pipe, desk = (int(argument) for argument in sys.argv[1:])
+    with socket.socket(fileno=pipe) as ours, mmap.mmap(desk, wire.DESK_BYTES) as memory:
+        run(ours, memory)
 
 
 if __name__ == "__main__":

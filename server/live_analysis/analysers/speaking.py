@@ -7,6 +7,9 @@ usual threshold below which closures of stops are taken for pauses (Goldman-Eisl
 from collections import deque
 from collections.abc import Iterable
 
+import msgspec
+import numpy as np
+
 from server.live_analysis.port import (
     BLOCK_S,
     PROSODY,
@@ -42,6 +45,11 @@ SPAN_S = 60.0
 SPAN_BLOCKS = round(SPAN_S / BLOCK_S)
 
 
+_encode = msgspec.msgpack.encode
+#: Blocks heard, blocks spoken, recent blocks and their bits, pauses.
+_Saved = msgspec.msgpack.Decoder(tuple[int, int, int, bytes, list[tuple[int, float]]])
+
+
 class Speaking:
     def __init__(self) -> None:
         self._talking = False
@@ -62,6 +70,17 @@ class Speaking:
         while self._pauses and self._pauses[0][0] <= self._heard - SPAN_BLOCKS:
             self._pauses.popleft()
         return self._report()
+
+    def save(self) -> bytes:
+        recent = np.packbits(np.fromiter(self._recent, bool)).tobytes()
+        return _encode((self._heard, self._spoken, len(self._recent), recent, [*self._pauses]))
+
+    def restore(self, saved: bytes) -> None:
+        self._heard, self._spoken, count, packed, pauses = _Saved.decode(saved)
+        recent = np.unpackbits(np.frombuffer(packed, np.uint8), count=count).astype(bool)
+        self._recent.extend(recent.tolist())
+        self._recently_spoken = int(recent.sum())
+        self._pauses.extend(pauses)
 
     def gap(self) -> None:
         """What was not heard is neither speech nor pause."""
