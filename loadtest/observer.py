@@ -68,8 +68,14 @@ class Observer:
             session, self._session = self._session, None
             await whip.end(self._crowd.http, session)
 
-    def video(self) -> list[TrackReceiver]:
-        return [each for each in self.tracks.values() if each.clock_rate == VIDEO_CLOCK_HZ]
+    def first_frame(self, video: bool) -> int | None:
+        """The number of the first whole frame that came."""
+        firsts = [
+            each.frames.first
+            for each in self.tracks.values()
+            if each.is_video is video and each.frames.first is not None
+        ]
+        return min(firsts, default=None)
 
     def latency_s(self) -> Histogram:
         """Of every stamped packet of all tracks, from its sending to its arrival here."""

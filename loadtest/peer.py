@@ -76,7 +76,7 @@ class Candidate:
         self.audio: TrackSender | None = None
         self.video: TrackSender | None = None
         self._crowd, self._url, self._clip = crowd, whip_url, clip
-        self._audio_ssrc, self._video_ssrc = random.getrandbits(32), random.getrandbits(32)
+        self.audio_ssrc, self.video_ssrc = random.getrandbits(32), random.getrandbits(32)
         self._transport = ClientTransport(
             crowd.certificate, lambda packet: None, self._receive_rtcp, self._lose
         )
@@ -92,8 +92,8 @@ class Candidate:
         except BaseException:
             await self._transport.close()
             raise
-        self.audio = self._track(remote.audio, self._audio_ssrc, AUDIO_CLOCK_HZ, sdp.AUDIO_MID)
-        self.video = self._track(remote.video, self._video_ssrc, VIDEO_CLOCK_HZ, sdp.VIDEO_MID)
+        self.audio = self._track(remote.audio, self.audio_ssrc, AUDIO_CLOCK_HZ, sdp.AUDIO_MID)
+        self.video = self._track(remote.video, self.video_ssrc, VIDEO_CLOCK_HZ, sdp.VIDEO_MID)
         self._start()
 
     async def leave(self) -> None:
@@ -115,7 +115,7 @@ class Candidate:
     def _offer(self, fingerprint: str) -> str:
         transport = self._transport
         local = sdp.LocalSide(
-            transport.ufrag, transport.password, fingerprint, self._audio_ssrc, self._video_ssrc
+            transport.ufrag, transport.password, fingerprint, self.audio_ssrc, self.video_ssrc
         )
         return sdp.write_offer(local, [self._clip.clip.codec], "sendonly")
 
@@ -164,7 +164,8 @@ class Candidate:
         packets = sending.burst(limit, time.time())
         for packet in packets:
             self._transport.send_rtp(packet)
-        if len(packets) == limit and self._sending:
+        # A frame that was begun is sent to its end, also when `pause` came in between.
+        if len(packets) == limit and self._session is not None and not self.lost.is_set():
             self._crowd.pacer.at(
                 due + BURST_INTERVAL_S, lambda due, now: self._send_burst(sending, limit, due)
             )

@@ -1,4 +1,4 @@
-"""What an observer counts on one stream it receives: losses, duplicates, whole frames, delays. Pure."""
+"""What an observer counts on a stream: losses, duplicates, whole frames, delays. Pure."""
 
 from dataclasses import dataclass, field
 
@@ -148,6 +148,10 @@ class TrackReceiver:
         if len(self._open) > MAX_OPEN_FRAMES:
             del self._open[next(iter(self._open))]
         return False
+
+    @property
+    def is_video(self) -> bool:
+        return self.clock_rate == 90_000
 
     # ---- feedback -----------------------------------------------------------------------
 

@@ -1,0 +1,110 @@
+"""One interview of a run: a candidate, its observer and the observer's socket."""
+
+import asyncio
+import time
+from asyncio import FIRST_COMPLETED
+from contextlib import suppress
+
+import aiohttp
+
+from loadtest.invites import Invite
+from loadtest.observer import Observer
+from loadtest.packets import PacketisedClip
+from loadtest.peer import Candidate, Crowd
+from loadtest.report import InterviewResult
+from loadtest.sdp import AnswerError
+from loadtest.transport import ConnectError
+from loadtest.watch import Watcher, WatchError
+from loadtest.whip import Refused
+
+JOIN_ERRORS = (Refused, ConnectError, AnswerError, WatchError, aiohttp.ClientError, TimeoutError)
+WELCOME_TIMEOUT_S = 10
+
+
+class Interview:
+    """`join`, then `collect` at any time, then `leave`; a failed join is in the result."""
+
+    def __init__(self, crowd: Crowd, url: str, invite: Invite, clip: PacketisedClip) -> None:
+        self.result = InterviewResult(error="interrupted before it began")
+        self.candidate = Candidate(crowd, f"{url}/whip/{invite.candidate}", clip)
+        ssrcs = {self.candidate.audio_ssrc, self.candidate.video_ssrc}
+        self.observer = Observer(crowd, f"{url}/whep/{invite.observer}", ssrcs)
+        self.watcher = Watcher(crowd.http, url, invite.observer)
+        self._watching: asyncio.Task[None] | None = None
+        self._sent_before = (0, 0)
+
+    async def join(self) -> None:
+        began = time.monotonic()
+        try:
+            await self.candidate.join()
+            self.result.join_s = time.monotonic() - began
+            await self.observer.join()
+            self._sent_before = self._frames_begun()
+            await self._watch()
+        except JOIN_ERRORS as error:
+            self.result.error = str(error) or type(error).__name__
+        else:
+            self.result.error = None
+
+    async def leave(self) -> None:
+        if self._watching is not None:
+            self._watching.cancel()
+            with suppress(asyncio.CancelledError, *JOIN_ERRORS):
+                await self._watching
+        with suppress(*JOIN_ERRORS):
+            await self.observer.leave()
+        with suppress(*JOIN_ERRORS):
+            await self.candidate.leave()
+
+    async def _watch(self) -> None:
+        self._watching = asyncio.create_task(self.watcher.run(), name="observer's socket")
+        welcomed = asyncio.create_task(self.watcher.joined.wait(), name="welcome")
+        either = {self._watching, welcomed}
+        done, _ = await asyncio.wait(either, timeout=WELCOME_TIMEOUT_S, return_when=FIRST_COMPLETED)
+        welcomed.cancel()
+        if self._watching in done:
+            await self._watching  # raises what went wrong
+        if not self.watcher.joined.is_set():
+            raise WatchError("the server closed the observer's socket, or said no welcome")
+
+    def _frames_begun(self) -> tuple[int, int]:
+        video, audio = self.candidate.video, self.candidate.audio
+        return (video.frames if video else 0, audio.frames if audio else 0)
+
+    def collect(self) -> InterviewResult:
+        """The result so far."""
+        result = self.result
+        if result.error is None:
+            watching = self._watching is not None and not self._watching.done()
+            lost = self.candidate.lost.is_set() or self.observer.lost.is_set()
+            result.connection_lost = lost or not watching
+            self._collect_sent()
+            self._collect_received()
+        return result
+
+    def _collect_sent(self) -> None:
+        result = self.result
+        tracks = [each for each in (self.candidate.audio, self.candidate.video) if each]
+        result.packets_sent = sum(track.packets for track in tracks)
+        result.packets_retransmitted = sum(track.retransmitted for track in tracks)
+        result.datagrams_refused = self.candidate.datagrams_refused
+        begun = self._frames_begun()
+        starts = (self.observer.first_frame(video=True), self.observer.first_frame(video=False))
+        result.frames_sent, result.audio_frames_sent = (
+            sent - (before if first is None else first)
+            for sent, before, first in zip(begun, self._sent_before, starts, strict=True)
+        )
+
+    def _collect_received(self) -> None:
+        result, tracks = self.result, self.observer.tracks.values()
+        result.first_picture_s = self.observer.first_picture_s
+        result.packets_received = sum(track.packets.received for track in tracks)
+        result.packets_lost = sum(track.packets.lost for track in tracks)
+        result.packets_duplicated = sum(track.packets.duplicates for track in tracks)
+        result.frames_received = sum(track.frames.received for track in tracks if track.is_video)
+        result.audio_frames_received = sum(
+            track.frames.received for track in tracks if not track.is_video
+        )
+        result.frames_misrouted = sum(track.misrouted for track in tracks)
+        result.forward_latency_s = self.observer.latency_s()
+        result.indicator_latency_s = self.watcher.latency_s

@@ -1,0 +1,223 @@
+"""The result of a run, computed from what its peers have measured. Pure."""
+
+from dataclasses import dataclass, field
+
+import msgspec
+
+from loadtest.histogram import Histogram
+
+#: Later than this in one of a hundred sends, the generator itself distorts what it measures.
+MAX_LATENESS_P99_S = 0.020
+#: Of one core: beyond it the generator's queue, not the server's, is what grows.
+MAX_CPU_SHARE = 0.85
+
+
+@dataclass(slots=True)
+class InterviewResult:
+    """What was measured of one interview."""
+
+    error: str | None = None  #: why it did not take place
+    connection_lost: bool = False  #: while it was measured
+    join_s: float | None = None  #: from the candidate's request to its encrypted connection
+    first_picture_s: float | None = None  #: from the observer's request
+    packets_sent: int = 0
+    packets_retransmitted: int = 0
+    packets_received: int = 0
+    packets_lost: int = 0  #: never came, not even as a repair
+    packets_duplicated: int = 0
+    frames_sent: int = 0  #: of video, since the observer was there
+    frames_received: int = 0  #: whole
+    audio_frames_sent: int = 0
+    audio_frames_received: int = 0
+    frames_misrouted: int = 0  #: of other candidates
+    datagrams_refused: int = 0  #: by the generator's own kernel
+    forward_latency_s: Histogram = field(default_factory=Histogram)
+    indicator_latency_s: Histogram = field(default_factory=Histogram)
+
+
+@dataclass(frozen=True, slots=True)
+class GeneratorCost:
+    cpu_s: float
+    lateness_s: Histogram
+
+
+class Percentiles(msgspec.Struct, frozen=True):
+    """Milliseconds; None where nothing was measured."""
+
+    p50: float | None
+    p95: float | None
+    p99: float | None
+    max: float | None
+    samples: int
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    interviews: int
+    joined: int
+    duration_s: float
+    interrupted: bool
+    valid: bool
+    invalid_because: list[str]
+    errors: list[str]  #: each text once
+    connections_lost: int
+    join_ms: Percentiles
+    first_picture_ms: Percentiles
+    forward_latency_ms: Percentiles
+    indicator_latency_ms: Percentiles
+    packets_sent: int
+    packets_retransmitted: int
+    packets_received: int
+    packets_lost: int
+    packets_duplicated: int
+    frames_sent: int
+    frames_received: int
+    frame_completeness: float | None
+    audio_completeness: float | None
+    frames_misrouted: int
+    #: CPU of the server: "total" and by process; None where its process is not known.
+    server_cpu_ms_per_interview_second: dict[str, float] | None
+    server_event_loop_lag_max_ms: float | None
+    #: CPU of this tool for a candidate together with its observer.
+    generator_cpu_ms_per_candidate_second: float | None
+    generator_cpu_share: float
+    generator_lateness_ms: Percentiles
+
+
+def make_report(
+    results: list[InterviewResult],
+    duration_s: float,
+    generator: GeneratorCost,
+    server_cpu_s: dict[str, float] | None,
+    loop_lag_s: float | None,
+    interrupted: bool = False,
+) -> Report:
+    """`duration_s`: of the time in which CPU was measured, with all interviews joined."""
+    joined = [each for each in results if each.error is None]
+    seconds = len(joined) * duration_s
+    faults = _faults(results, duration_s, generator)
+    return Report(
+        interviews=len(results),
+        joined=len(joined),
+        duration_s=round(duration_s, 3),
+        interrupted=interrupted,
+        valid=not faults,
+        invalid_because=faults,
+        errors=sorted({each.error for each in results if each.error is not None}),
+        connections_lost=sum(each.connection_lost for each in results),
+        join_ms=percentiles(Histogram(e.join_s for e in joined if e.join_s is not None)),
+        first_picture_ms=percentiles(
+            Histogram(e.first_picture_s for e in joined if e.first_picture_s is not None)
+        ),
+        forward_latency_ms=percentiles(_merged([e.forward_latency_s for e in joined])),
+        indicator_latency_ms=percentiles(_merged([e.indicator_latency_s for e in joined])),
+        packets_sent=sum(each.packets_sent for each in joined),
+        packets_retransmitted=sum(each.packets_retransmitted for each in joined),
+        packets_received=sum(each.packets_received for each in joined),
+        packets_lost=sum(each.packets_lost for each in joined),
+        packets_duplicated=sum(each.packets_duplicated for each in joined),
+        frames_sent=(frames_sent := sum(each.frames_sent for each in joined)),
+        frames_received=(frames_received := sum(each.frames_received for each in joined)),
+        frame_completeness=_share(frames_received, frames_sent),
+        audio_completeness=_share(
+            sum(each.audio_frames_received for each in joined),
+            sum(each.audio_frames_sent for each in joined),
+        ),
+        frames_misrouted=sum(each.frames_misrouted for each in joined),
+        server_cpu_ms_per_interview_second=_per_second(server_cpu_s, seconds),
+        server_event_loop_lag_max_ms=None if loop_lag_s is None else round(loop_lag_s * 1000, 3),
+        generator_cpu_ms_per_candidate_second=_ms_per(generator.cpu_s, seconds),
+        generator_cpu_share=round(_cpu_share(generator, duration_s), 4),
+        generator_lateness_ms=percentiles(generator.lateness_s),
+    )
+
+
+def percentiles(histogram: Histogram) -> Percentiles:
+    p50, p95, p99 = (
+        None if value is None else round(value * 1000, 3)
+        for value in map(histogram.percentile, (50, 95, 99))
+    )
+    largest = round(histogram.max * 1000, 3) if histogram.count else None
+    return Percentiles(p50, p95, p99, largest, histogram.count)
+
+
+def _faults(
+    results: list[InterviewResult], duration_s: float, generator: GeneratorCost
+) -> list[str]:
+    """Why the figures of this run must not be used."""
+    faults = []
+    missing = sum(each.error is not None for each in results)
+    if missing:
+        faults.append(f"{missing} of {len(results)} interviews did not take place")
+    lost = sum(each.connection_lost for each in results)
+    if lost:
+        faults.append(f"{lost} interviews lost a connection")
+    lateness = generator.lateness_s.percentile(99)
+    if lateness is not None and lateness > MAX_LATENESS_P99_S:
+        faults.append(f"the generator sent late: p99 {lateness * 1000:.0f} ms")
+    share = _cpu_share(generator, duration_s)
+    if share > MAX_CPU_SHARE:
+        faults.append(f"the generator used {share:.0%} of a core")
+    refused = sum(each.datagrams_refused for each in results)
+    if refused:
+        faults.append(f"the generator's kernel refused {refused} datagrams")
+    if not any(each.frames_received for each in results):
+        faults.append("no observer received a whole frame")
+    return faults
+
+
+def _merged(histograms: list[Histogram]) -> Histogram:
+    together = Histogram()
+    for each in histograms:
+        together.merge(each)
+    return together
+
+
+def _share(part: int, whole: int) -> float | None:
+    return round(part / whole, 6) if whole else None
+
+
+def _cpu_share(generator: GeneratorCost, duration_s: float) -> float:
+    return generator.cpu_s / duration_s if duration_s > 0 else 0.0
+
+
+def _ms_per(cpu_s: float, seconds: float) -> float | None:
+    return round(cpu_s * 1000 / seconds, 3) if seconds > 0 else None
+
+
+def _per_second(server_cpu_s: dict[str, float] | None, seconds: float) -> dict[str, float] | None:
+    if server_cpu_s is None or seconds <= 0:
+        return None
+    split = {name: round(cpu_s * 1000 / seconds, 3) for name, cpu_s in server_cpu_s.items()}
+    return {"total": round(sum(server_cpu_s.values()) * 1000 / seconds, 3)} | split
+
+
+def as_text(report: Report) -> str:
+    """For people: one figure a line, what it is first."""
+    cpu = report.server_cpu_ms_per_interview_second
+    lines = {
+        "interviews joined": f"{report.joined} of {report.interviews}, {report.duration_s:g} s",
+        "join": _text(report.join_ms),
+        "first picture": _text(report.first_picture_ms),
+        "forward latency": _text(report.forward_latency_ms),
+        "indicator latency": _text(report.indicator_latency_ms),
+        "packets": f"{report.packets_sent} sent, {report.packets_received} received, "
+        f"{report.packets_lost} lost, {report.packets_retransmitted} sent again",
+        "frames complete": f"{report.frames_received} of {report.frames_sent}",
+        "server CPU": "unknown"
+        if cpu is None
+        else ", ".join(f"{name} {ms:g}" for name, ms in cpu.items()) + " ms per interview-second",
+        "server event loop lag": "unknown"
+        if report.server_event_loop_lag_max_ms is None
+        else f"max {report.server_event_loop_lag_max_ms:g} ms",
+        "generator": f"{report.generator_cpu_ms_per_candidate_second} ms of CPU per candidate-second,"
+        f" late by {_text(report.generator_lateness_ms)}",
+        "valid": "yes" if report.valid else "NO: " + "; ".join(report.invalid_because),
+    }
+    lines |= {f"error {number}": text for number, text in enumerate(report.errors, 1)}
+    return "\n".join(f"{name:>22}  {value}" for name, value in lines.items())
+
+
+def _text(value: Percentiles) -> str:
+    if value.p50 is None:
+        return "not measured"
+    return f"p50 {value.p50:g}, p95 {value.p95:g}, p99 {value.p99:g}, max {value.max:g} ms"

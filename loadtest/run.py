@@ -1,0 +1,183 @@
+"""One run: N interviews, each a candidate and an observer, joined, measured, left."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import aiohttp
+
+from loadtest import server_cost
+from loadtest.histogram import Histogram
+from loadtest.interview import Interview
+from loadtest.invites import ByCommand, Invite, InviteError, by_owner
+from loadtest.packets import PacketisedClip
+from loadtest.peer import Crowd, open_crowd
+from loadtest.report import GeneratorCost, InterviewResult, Report, make_report
+from loadtest.whip import REQUEST_TIMEOUT
+
+#: Joins at a time: more handshakes at once only wait for each other on the server's core.
+JOINS_AT_ONCE = 8
+#: What is still on its way, repairs included, after the candidates have stopped.
+DRAIN_S = 0.5
+PROGRESS_INTERVAL_S = 1.0
+
+T = TypeVar("T")
+
+
+class NoServer(Exception):
+    """Nothing answers at the URL."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    url: str
+    clips: tuple[PacketisedClip, ...]  #: used in turn
+    interviews: int
+    duration_s: float
+    data_dir: Path
+    owner_token: str | None = None
+    server_pid: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    joined: int
+    left_s: float
+    forward_latency_s: Histogram
+    indicator_latency_s: Histogram
+    packets_lost: int
+
+
+async def run(
+    plan: Plan, stop: asyncio.Event, progress: Callable[[Progress], None] = lambda _: None
+) -> Report:
+    """Until `plan.duration_s` is over or `stop` is set; then says what was measured until then.
+
+    Raises NoServer, Refused or InviteError when no interview could even be made.
+    """
+    async with open_crowd() as crowd:
+        await _find_server(crowd.http, plan.url)
+        invites = await _until(stop, _make_invites(crowd.http, plan)) or []
+        async with _joined(crowd, plan, invites, stop) as interviews:
+            return await _measure(crowd, plan, interviews, stop, progress)
+
+
+async def _find_server(http: aiohttp.ClientSession, url: str) -> None:
+    try:
+        async with http.get(f"{url}/healthz", timeout=REQUEST_TIMEOUT):
+            pass
+    except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+        raise NoServer(f"no server answers at {url}: {error}") from error
+
+
+async def _make_invites(http: aiohttp.ClientSession, plan: Plan) -> list[Invite]:
+    titles = [f"Load test {number}" for number in range(1, plan.interviews + 1)]
+    if plan.owner_token is not None:
+        return [await by_owner(http, plan.url, plan.owner_token, title) for title in titles]
+    command = ByCommand(plan.url, plan.data_dir)
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            made = [tasks.create_task(command.invite(title)) for title in titles]
+    except* InviteError as errors:
+        raise errors.exceptions[0] from None
+    return [task.result() for task in made]
+
+
+@asynccontextmanager
+async def _joined(
+    crowd: Crowd, plan: Plan, invites: list[Invite], stop: asyncio.Event
+) -> AsyncIterator[list[Interview]]:
+    interviews = [
+        Interview(crowd, plan.url, invite, plan.clips[number % len(plan.clips)])
+        for number, invite in enumerate(invites)
+    ]
+    turn = asyncio.Semaphore(JOINS_AT_ONCE)
+
+    async def join(interview: Interview) -> None:
+        async with turn:
+            await interview.join()
+
+    async def join_all() -> None:
+        async with asyncio.TaskGroup() as tasks:
+            for interview in interviews:
+                tasks.create_task(join(interview), name="join")
+
+    try:
+        await _until(stop, join_all())
+        yield interviews
+    finally:
+        await asyncio.gather(*(interview.leave() for interview in interviews))
+
+
+async def _measure(
+    crowd: Crowd,
+    plan: Plan,
+    interviews: list[Interview],
+    stop: asyncio.Event,
+    progress: Callable[[Progress], None],
+) -> Report:
+    pid = plan.server_pid or server_cost.find_server_pid(plan.data_dir)
+    crowd.pacer.lateness_s = Histogram()  # joining is allowed to be late
+    before = server_cost.process_times(pid) if pid else {}
+    own_before, began = time.process_time(), time.monotonic()
+    await _watch_progress(plan, interviews, began, stop, progress)
+    duration_s = time.monotonic() - began
+    generator = GeneratorCost(time.process_time() - own_before, crowd.pacer.lateness_s)
+    after = server_cost.process_times(pid) if pid else {}
+    lag_s = await _loop_lag_s(crowd.http, plan.url)
+    for interview in interviews:
+        interview.candidate.pause()
+    await asyncio.sleep(DRAIN_S)
+    results = [interview.collect() for interview in interviews]
+    results += [InterviewResult(error="interrupted before it began")] * (
+        plan.interviews - len(results)
+    )
+    server_cpu_s = server_cost.cpu_by_name(before, after) if after else None
+    return make_report(results, duration_s, generator, server_cpu_s, lag_s, stop.is_set())
+
+
+async def _watch_progress(
+    plan: Plan,
+    interviews: list[Interview],
+    began: float,
+    stop: asyncio.Event,
+    progress: Callable[[Progress], None],
+) -> None:
+    while not stop.is_set() and (left_s := began + plan.duration_s - time.monotonic()) > 0:
+        progress(_progress(interviews, left_s))
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), min(left_s, PROGRESS_INTERVAL_S))
+
+
+def _progress(interviews: list[Interview], left_s: float) -> Progress:
+    forward, indicators, lost = Histogram(), Histogram(), 0
+    joined = [each for each in interviews if each.result.error is None]
+    for each in joined:
+        forward.merge(each.observer.latency_s())
+        indicators.merge(each.watcher.latency_s)
+        lost += sum(track.packets.lost for track in each.observer.tracks.values())
+    return Progress(len(joined), left_s, forward, indicators, lost)
+
+
+async def _loop_lag_s(http: aiohttp.ClientSession, url: str) -> float | None:
+    with suppress(aiohttp.ClientError, TimeoutError):
+        async with http.get(f"{url}/metrics", timeout=REQUEST_TIMEOUT) as response:
+            return server_cost.loop_lag_s(await response.text())
+    return None
+
+
+async def _until(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
+    """The work's result; None, and the work cancelled, when `stop` is set first."""
+    working = asyncio.create_task(work, name="work")
+    stopping = asyncio.create_task(stop.wait(), name="stop")
+    try:
+        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        return working.result() if working.done() else None
+    finally:
+        stopping.cancel()
+        working.cancel()
+        await asyncio.wait({working})

@@ -1,0 +1,81 @@
+"""What the server spends: CPU time of its processes from /proc, event-loop lag from /metrics."""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessTime:
+    """CPU seconds so far of a process and of its children that have ended."""
+
+    name: str
+    cpu_s: float
+
+
+def find_server_pid(data_dir: Path) -> int | None:
+    """From `server.json`, which the running server keeps in its data directory."""
+    try:
+        return int(json.loads((data_dir / "server.json").read_text())["pid"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def process_times(root: int, proc: Path = Path("/proc")) -> dict[int, ProcessTime]:
+    """The times of process `root`, named "media", and all below it, named "analysis"."""
+    times: dict[int, ProcessTime] = {}
+    parents: dict[int, int] = {}
+    for directory in proc.iterdir():
+        if directory.name.isdigit():
+            stat = _read_stat(directory)
+            if stat is not None:
+                pid = int(directory.name)
+                parents[pid], cpu_s = stat
+                times[pid] = ProcessTime("media" if pid == root else "analysis", cpu_s)
+    return {pid: time for pid, time in times.items() if _is_below(pid, root, parents)}
+
+
+def cpu_by_name(before: dict[int, ProcessTime], after: dict[int, ProcessTime]) -> dict[str, float]:
+    """CPU seconds spent between two readings, summed by process name.
+
+    A child that ended in between is counted with the parent that waited for it.
+    """
+    spent: dict[str, float] = {}
+    for pid, time in after.items():
+        started = before[pid].cpu_s if pid in before else 0.0
+        spent[time.name] = spent.get(time.name, 0.0) + time.cpu_s - started
+    return spent
+
+
+def loop_lag_s(metrics: str) -> float | None:
+    """The largest `vivavoce_event_loop_lag_max_seconds`, or lag sample, in a metrics page."""
+    samples = [
+        float(line.rsplit(" ", 1)[1])
+        for line in metrics.splitlines()
+        if line.startswith("vivavoce_event_loop_lag") and " " in line
+    ]
+    return max(samples, default=None)
+
+
+def _read_stat(directory: Path) -> tuple[int, float] | None:
+    """Parent and CPU seconds; None for a process that has just ended (proc(5), stat)."""
+    try:
+        text = (directory / "stat").read_text()
+    except OSError:
+        return None
+    # The second field, the name in parentheses, may contain spaces.
+    fields = text[text.rindex(")") + 2 :].split()
+    user, system, children_user, children_system = map(int, fields[11:15])
+    ticks = user + system + children_user + children_system
+    return int(fields[1]), ticks / _TICKS_PER_S
+
+
+def _is_below(pid: int, root: int, parents: dict[int, int]) -> bool:
+    while pid != root:
+        if pid not in parents:
+            return False
+        pid = parents[pid]
+    return True

@@ -1,0 +1,96 @@
+"""A server of known behaviour: the real media plane behind the least signalling.
+
+It makes interviews for a fixed owner token, says no indicator but the ones planted, and can put
+a bad network between itself and its observers.
+"""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from server.media.server import MediaServer, Peer, Source, open_media
+
+OWNER_TOKEN = "owner"
+INDICATOR_INTERVAL_S = 0.1
+
+
+@dataclass
+class MiniServer:
+    media: MediaServer
+    indicator_age_s: float = 0.2
+    metrics: str = "vivavoce_event_loop_lag_seconds_max 0.004\n"
+    url: str = ""
+    sources: dict[str, Source] = field(default_factory=dict)
+    peers: dict[str, Peer] = field(default_factory=dict)
+
+    def app(self) -> web.Application:
+        app = web.Application()
+        app.router.add_get("/healthz", self.healthz)
+        app.router.add_get("/metrics", self.get_metrics)
+        app.router.add_post("/api/interviews", self.create)
+        app.router.add_post("/{kind:whip|whep}/{token}", self.open)
+        app.router.add_delete("/{kind:whip|whep}/{token}/{session}", self.end)
+        app.router.add_get("/ws", self.watch)
+        return app
+
+    async def healthz(self, request: web.Request) -> web.Response:
+        return web.Response()
+
+    async def get_metrics(self, request: web.Request) -> web.Response:
+        return web.Response(text=self.metrics)
+
+    async def create(self, request: web.Request) -> web.Response:
+        if request.headers.get("Authorization") != f"Bearer {OWNER_TOKEN}":
+            return web.Response(status=401, text="wrong token")
+        token = str(len(self.sources))
+        self.sources[token] = Source(token)
+        links = {name: f"{self.url}/x#{token}" for name in ("candidate_url", "observer_url")}
+        return web.json_response(links, status=201)
+
+    async def open(self, request: web.Request) -> web.Response:
+        source = self.sources[request.match_info["token"]]
+        whip = request.match_info["kind"] == "whip"
+        negotiate = self.media.publish if whip else self.media.observe
+        peer, answer = await negotiate(source, await request.text(), lambda state: None)
+        self.peers[peer.id] = peer
+        headers = {"Location": f"{request.path}/{peer.id}"}
+        return web.Response(
+            status=201, text=answer, content_type="application/sdp", headers=headers
+        )
+
+    async def end(self, request: web.Request) -> web.Response:
+        await self.peers.pop(request.match_info["session"]).close()
+        return web.Response()
+
+    async def watch(self, request: web.Request) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        hello = await socket.receive_json()
+        assert hello["type"] == "hello" and hello["version"] == 1, hello
+        await socket.send_json({"type": "welcome", "version": 1})
+        sending = asyncio.create_task(self._send_indicators(socket))
+        async for _ in socket:
+            pass
+        sending.cancel()
+        return socket
+
+    async def _send_indicators(self, socket: web.WebSocketResponse) -> None:
+        while True:
+            value = {"name": "voice.loudness", "end_s": time.time() - self.indicator_age_s}
+            await socket.send_str(json.dumps({"type": "indicators", "values": [value]}))
+            await asyncio.sleep(INDICATOR_INTERVAL_S)
+
+
+@asynccontextmanager
+async def mini_server() -> AsyncIterator[MiniServer]:
+    async with open_media("127.0.0.1", 0, ["127.0.0.1"]) as media:
+        server = MiniServer(media)
+        async with TestServer(server.app()) as http:
+            server.url = str(http.make_url("")).rstrip("/")
+            yield server
