@@ -105,7 +105,9 @@ class ServerProcess:
 
     async def invite(self, title: str) -> dict[str, Any]:
         """A new interview with its links, as `vivavoce invite --json` prints them."""
-        invited: dict[str, Any] = json.loads(await self.command("invite", title, "--json"))
+        invited: dict[str, Any] = json.loads(
+            await self.command("invite", "--title", title, "--json")
+        )
         return invited
 
     def _running(self) -> Process:

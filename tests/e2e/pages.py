@@ -1,0 +1,104 @@
+"""The pages as a person uses them."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+from aiohttp import ClientSession
+from playwright.async_api import Page
+
+from server.core.indicators import Indicator
+from server.signaling.protocol import PROTOCOL_VERSION, Indicators, ServerMessage
+
+#: Chromium starts, decodes and encodes on a machine that others load.
+PATIENCE_MS = 30_000
+
+
+async def join(page: Page, candidate_url: str) -> None:
+    """Reads the notice, consents, checks the devices, joins; returns when it is recorded."""
+    page.set_default_timeout(PATIENCE_MS)
+    await page.goto(candidate_url)
+    await page.locator("#consent").check()
+    await page.locator("#consent-go").click()
+    await page.locator("#join:enabled").click()
+    await recorded(page)
+
+
+async def recorded(page: Page) -> None:
+    """Returns once the page shows the recording sign."""
+    await page.locator('#recording[data-active="true"]').wait_for(timeout=PATIENCE_MS)
+
+
+async def leave(page: Page) -> None:
+    await page.locator("#leave").click()
+    await page.locator('#leave-dialog button[value="leave"]').click()
+    await page.locator('section[data-stage="over"]').wait_for()
+
+
+async def frames_shown(page: Page) -> int:
+    """How many pictures the page's video has presented so far."""
+    return int(
+        await page.evaluate(
+            "document.getElementById('video').getVideoPlaybackQuality().totalVideoFrames"
+        )
+    )
+
+
+async def picture_moves(page: Page) -> None:
+    """Returns once the observed picture has advanced by ten frames. Raises TimeoutError."""
+    await page.wait_for_function(
+        "(first) => document.getElementById('video').getVideoPlaybackQuality()"
+        ".totalVideoFrames > first + 10",
+        arg=await frames_shown(page),
+        timeout=PATIENCE_MS,
+    )
+
+
+async def loudest(page: Page, seconds: float) -> float:
+    """The greatest sample heard from the page's video within that time, 0..1."""
+    return float(
+        await page.evaluate(
+            """async (seconds) => {
+              const stream = document.getElementById('video').srcObject;
+              const context = new AudioContext();
+              const analyser = context.createAnalyser();
+              context.createMediaStreamSource(stream).connect(analyser);
+              const samples = new Float32Array(analyser.fftSize);
+              let loudest = 0;
+              const end = performance.now() + 1000 * seconds;
+              while (performance.now() < end) {
+                await new Promise((resolve) => setTimeout(resolve, 50));
+                analyser.getFloatTimeDomainData(samples);
+                for (const sample of samples) loudest = Math.max(loudest, Math.abs(sample));
+              }
+              await context.close();
+              return loudest;
+            }""",
+            seconds,
+        )
+    )
+
+
+@asynccontextmanager
+async def indicator_stream(
+    base_url: str, observer_url: str
+) -> AsyncIterator[AsyncIterator[Indicator]]:
+    """The live indicators as an observer's page receives them."""
+    decoder = msgspec.json.Decoder(ServerMessage)
+    hello: dict[str, Any] = {
+        "type": "hello",
+        "version": PROTOCOL_VERSION,
+        "token": observer_url.partition("#")[2],
+    }
+    async with ClientSession() as http, http.ws_connect(f"{base_url}/ws") as socket:
+        await socket.send_json(hello)
+
+        async def values() -> AsyncIterator[Indicator]:
+            async for message in socket:
+                decoded = decoder.decode(message.data)
+                if isinstance(decoded, Indicators):
+                    for value in decoded.values:
+                        yield value
+
+        yield values()

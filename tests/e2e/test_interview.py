@@ -1,0 +1,134 @@
+"""The main job in real browsers: join, be watched, be measured, be recorded, be replayed."""
+
+import asyncio
+import json
+import time
+from collections import defaultdict
+from pathlib import Path
+
+import av
+import pytest
+
+from tests.e2e.chromium import ChromiumLauncher
+from tests.e2e.pages import (
+    PATIENCE_MS,
+    indicator_stream,
+    join,
+    leave,
+    loudest,
+    picture_moves,
+)
+from tests.e2e.server_process import ServerProcess
+
+WATCHED_S = 12.0
+
+
+@pytest.mark.timeout(240)
+async def test_an_interview_from_link_to_replay(
+    server: ServerProcess, chromium: ChromiumLauncher, tmp_path: Path
+) -> None:
+    invited = await server.invite("Backend engineer")
+    candidate = await (await chromium.launch()).new_page()
+    observer = await (await chromium.launch()).new_page()
+    await join(candidate, invited["candidate_url"])
+    joined_s = time.monotonic()
+
+    # Seen and heard by an observer who comes late.
+    await observer.goto(invited["observer_url"])
+    await picture_moves(observer)
+    assert await loudest(observer, seconds=6) > 0.01
+
+    await _indicators_follow_the_media(server, invited["observer_url"])
+    await picture_moves(observer)
+    await leave(candidate)
+    lasted_s = time.monotonic() - joined_s
+
+    await _replays_in_the_page(chromium, invited["recruiter_url"])
+    await _exports(server, invited["interview_id"], tmp_path / "out.mp4", lasted_s)
+
+
+async def _indicators_follow_the_media(server: ServerProcess, observer_url: str) -> None:
+    values: dict[str, list[float]] = defaultdict(list)
+    loudness_s: dict[float, float] = {}
+    speaking_s: dict[float, float] = {}
+    delays = []
+    async with indicator_stream(server.base_url, observer_url) as stream:
+        end = time.monotonic() + WATCHED_S
+        async for indicator in stream:
+            if time.monotonic() > end:
+                break
+            delays.append(time.time() - indicator.end_s)
+            if indicator.value is None:
+                continue
+            values[indicator.name].append(indicator.value)
+            if indicator.name == "voice.loudness":
+                loudness_s[round(indicator.end_s, 1)] = indicator.value
+            if indicator.name == "voice.speaking":
+                speaking_s[round(indicator.end_s, 1)] = indicator.value
+    present = values["face.present"]
+    assert len(present) > 10
+    assert sum(present) / len(present) > 0.8, "the face is found"
+    assert sorted(delays)[len(delays) // 2] < 0.5, "indicators come within half a second"
+    # Speech activity follows the speech: louder where it says that somebody speaks.
+    spoken = [
+        loudness_s[at] for at, value in speaking_s.items() if value > 0.5 and at in loudness_s
+    ]
+    silent = [
+        loudness_s[at] for at, value in speaking_s.items() if value < 0.5 and at in loudness_s
+    ]
+    assert len(spoken) > 3
+    assert len(silent) > 3
+    assert sum(spoken) / len(spoken) > sum(silent) / len(silent) + 6
+    assert values["network.bitrate"][-1] > 50_000
+
+
+async def _replays_in_the_page(chromium: ChromiumLauncher, recruiter_url: str) -> None:
+    page = await (await chromium.launch()).new_page()
+    page.set_default_timeout(PATIENCE_MS)
+    token = recruiter_url.partition("#")[2]
+    base = recruiter_url.split("/observe")[0]
+    await page.goto(f"{base}/recordings#{token}")
+    await page.locator("[data-recording]").first.click()
+    video = page.locator("video")
+    await video.evaluate("v => { v.muted = true; return v.play(); }")
+    await page.wait_for_function("document.querySelector('video').currentTime > 1.5")
+    # Seek to the middle: pictures go on from there.
+    await video.evaluate("v => { v.currentTime = 8; }")
+    await page.wait_for_function(
+        "(v => v.currentTime > 9 && !v.seeking)(document.querySelector('video'))"
+    )
+    shown = await video.evaluate("v => v.getVideoPlaybackQuality().totalVideoFrames")
+    assert shown > 20
+
+
+async def _exports(server: ServerProcess, interview_id: str, out: Path, lasted_s: float) -> None:
+    await server.command("export", interview_id, "-o", str(out))
+    recordings = json.loads(await server.command("recordings", "--json"))
+    recording = next(each for each in recordings if each["interview_id"] == interview_id)
+    assert recording["state"] == "finished"
+    assert abs(recording["duration_s"] - lasted_s) < 3
+    await server.command("verify", recording["path"])
+    with av.open(str(out)) as container:
+        assert container.duration is not None
+        assert abs(container.duration / av.time_base - recording["duration_s"]) < 0.5
+        assert {stream.type for stream in container.streams} == {"audio", "video"}
+        for stream in container.streams:
+            assert stream.duration is not None
+            assert stream.time_base is not None
+            seconds = float(stream.duration * stream.time_base)
+            assert abs(seconds - recording["duration_s"]) < 0.5
+    probe = await asyncio.create_subprocess_exec(
+        *(
+            "ffprobe",
+            "-v",
+            "error",
+            "-show_entries",
+            "stream=codec_name",
+            "-of",
+            "csv=p=0",
+            str(out),
+        ),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    output, _ = await probe.communicate()
+    assert set(output.decode().split()) == {"h264", "aac"}
