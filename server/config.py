@@ -9,7 +9,6 @@ from pathlib import Path
 
 DEFAULT_PORT = 8080
 DEFAULT_DATA_DIR = "data"
-MASTER_KEY_BYTES = 32
 
 
 class ConfigError(Exception):
@@ -36,7 +35,8 @@ class Config:
     tls: bool = False
     tls_files: TlsFiles | None = None
     workers: int = 1
-    master_key: bytes | None = None
+    #: 64 hex digits; None: the file in the data directory.
+    master_key: str | None = None
 
 
 def add_data_dir_flag(parser: argparse.ArgumentParser) -> None:
@@ -95,18 +95,9 @@ def default_url(env: Mapping[str, str]) -> str:
     return f"http://localhost:{_env_port(env)}"
 
 
-def master_key(env: Mapping[str, str]) -> bytes | None:
-    """The recordings' master key from VIVAVOCE_MASTER_KEY; None: a file in the data directory."""
-    text = env.get("VIVAVOCE_MASTER_KEY")
-    if not text:
-        return None
-    try:
-        key = bytes.fromhex(text)
-    except ValueError:
-        key = b""
-    if len(key) != MASTER_KEY_BYTES:
-        raise ConfigError("VIVAVOCE_MASTER_KEY must be 64 hexadecimal digits.")
-    return key
+def master_key(env: Mapping[str, str]) -> str | None:
+    """The recordings' master key as text; None: it is in the data directory."""
+    return env.get("VIVAVOCE_MASTER_KEY") or None
 
 
 def _tls_files(certificate: str | None, key: str | None) -> TlsFiles | None:

@@ -1,11 +1,13 @@
 """Refusals: one table from error id to HTTP status, one middleware that answers with them."""
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 
 import msgspec
 from aiohttp import web
 
+from server.media.errors import NoCommonCodec, SdpError
 from server.signaling.protocol import ErrorId
 
 log = logging.getLogger(__name__)
@@ -53,6 +55,17 @@ class Refusal(Exception):
         self.id = id
         self.message = message or TOKEN_MESSAGES.get(id, "This is not allowed.")
         super().__init__(self.message)
+
+
+@contextmanager
+def refusing_bad_sdp() -> Iterator[None]:
+    """Media's complaints about an offer are refusals: they speak to whoever sent it."""
+    try:
+        yield
+    except NoCommonCodec as error:
+        raise Refusal(ErrorId.NO_COMMON_CODEC, str(error)) from error
+    except SdpError as error:
+        raise Refusal(ErrorId.BAD_SDP, str(error)) from error
 
 
 class ErrorInfo(msgspec.Struct, frozen=True):

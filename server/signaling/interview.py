@@ -15,12 +15,20 @@ from functools import partial
 
 from server.core.indicators import Alert, Indicator
 from server.core.interviews import InterviewState, Role
-from server.live_analysis.pool import Analysis, Feed
+from server.live_analysis.feed import Feed
+from server.live_analysis.pool import Analysis
 from server.media.server import MediaServer, Peer, PeerState, Source
-from server.recorder import Recorder, Recording
-from server.signaling.errors import TOKEN_MESSAGES
+from server.recorder.recorder import Recorder, Recording
+from server.signaling.errors import TOKEN_MESSAGES, Refusal
+from server.signaling.limits import MAX_OPENINGS_PER_LINK
 from server.signaling.network import NetworkMeter
-from server.signaling.outbox import CLOSE_GOING_AWAY, CLOSE_REPLACED, Outbox, encode
+from server.signaling.outbox import (
+    CLOSE_GOING_AWAY,
+    CLOSE_REPLACED,
+    CLOSE_SLOW_READER,
+    Outbox,
+    encode,
+)
 from server.signaling.protocol import (
     PROTOCOL_VERSION,
     AlertChanged,
@@ -34,7 +42,7 @@ from server.signaling.protocol import (
     Welcome,
 )
 from server.signaling.states import TRANSITIONS, Happening
-from server.store import AsyncStore, Event, Interview, Store
+from server.store import AsyncStore, Event, Interview, Store, new_id
 
 log = logging.getLogger(__name__)
 
@@ -46,15 +54,24 @@ MAX_PENDING_EVENTS = 100
 RECORDING_FAILED = "recording-failed"
 
 
+@dataclass(slots=True)
+class Counters:
+    """Of all interviews since the start, for metrics."""
+
+    dropped: int = 0  #: messages that a slow observer never got
+    slow_readers: int = 0  #: sockets closed because they took nothing
+
+
 @dataclass(frozen=True, slots=True)
 class Plant:
     """The parts that every interview works with."""
 
     media: MediaServer
     recorder: Recorder
-    analysis: Analysis
+    analysis: Analysis | None  #: None: switched off
     db: AsyncStore
     clock: Callable[[], float]
+    counters: Counters = field(default_factory=Counters)
 
 
 @dataclass(eq=False, slots=True)
@@ -64,6 +81,7 @@ class Participant:
     link_id: str
     role: Role
     outbox: Outbox | None = None
+    id: str = field(default_factory=new_id)
     peer: Peer | None = None  #: an observer's; the candidate's is in the interview's seat
 
     async def close_peer(self) -> None:
@@ -87,7 +105,7 @@ class _Session:
     """One recording and one analysis, from the first offer until the candidate is gone."""
 
     recording: Recording
-    feed: Feed
+    feed: Feed | None
     meter: NetworkMeter = field(default_factory=NetworkMeter)
 
 
@@ -113,7 +131,13 @@ class LiveInterview:
     # ---- participants ----
 
     def enter(self, participant: Participant) -> None:
-        """Somebody opened a link; a candidate's older socket is told that it was replaced."""
+        """Somebody opened a link; a candidate's older socket is told that it was replaced.
+
+        Raises Refusal when one link has too many openings.
+        """
+        openings = sum(p.link_id == participant.link_id for p in self._participants)
+        if openings >= MAX_OPENINGS_PER_LINK:
+            raise Refusal(ErrorId.TOO_MANY_REQUESTS, "This link is open too many times.")
         if participant.role is Role.CANDIDATE and participant.outbox is not None:
             self._replace_sockets()
         self._participants.add(participant)
@@ -123,6 +147,10 @@ class LiveInterview:
     async def exit(self, participant: Participant) -> None:
         """A socket or a session is gone. The candidate's media goes on without its socket."""
         self._participants.discard(participant)
+        if participant.outbox is not None:
+            self._plant.counters.dropped += participant.outbox.dropped
+            slow = participant.outbox.close_code == CLOSE_SLOW_READER
+            self._plant.counters.slow_readers += slow
         await participant.close_peer()
         self._wake.set()
 
@@ -139,8 +167,8 @@ class LiveInterview:
                 await seat.peer.close()
                 raise
             older, self._seat = self._seat, seat
-            if older is not None and older.peer is not None:
-                await older.peer.close()
+            if older is not None:
+                await self._unseat(older)
             return answer
 
     async def watch(self, participant: Participant, sdp: str) -> str:
@@ -153,6 +181,13 @@ class LiveInterview:
         if participant not in self._participants:  # went away while this was negotiated
             await participant.close_peer()
         return answer
+
+    def session(self, session_id: str, link_id: str) -> Participant | None:
+        """The WHIP or WHEP session of that id, if it was opened with that link."""
+        for participant in self._participants:
+            if (participant.id, participant.link_id) == (session_id, link_id):
+                return participant
+        return None
 
     async def leave(self, participant: Participant) -> None:
         """A goodbye: the candidate's closes the recording, an observer's only its own peer."""
@@ -210,7 +245,7 @@ class LiveInterview:
         """Measure the network, end a lost candidate's recording, write down what happened."""
         if self.started_s is None and self._source.first_media_s is not None:
             self._set_state(self.state, self._source.first_media_s)
-        if self._session is not None:
+        if self._session is not None and self._session.feed is not None:
             sample = self._session.meter.sample(self._source.stats(now), now)
             if sample is not None:
                 self._session.feed.on_network(sample)
@@ -234,7 +269,7 @@ class LiveInterview:
     # ---- what media, recorder and analysis tell ----
 
     def _candidate_changed(self, seat: _Seat, state: PeerState) -> None:
-        if self._seat is not None and self._seat is not seat:
+        if self._seat is not seat:
             return  # an older peer, on its way out
         link_id, now = seat.participant.link_id, self._plant.clock()
         match state:
@@ -243,7 +278,7 @@ class LiveInterview:
             case PeerState.CONNECTED:
                 seat.lost_s = None
                 if not seat.connected:
-                    self._note("connected", link_id, now)
+                    self._note("joined", link_id, now)
                     self._happen(Happening.CONNECTED)
                 seat.connected = True
             case PeerState.DISCONNECTED | PeerState.CLOSED:
@@ -280,12 +315,18 @@ class LiveInterview:
     def _open_session(self) -> None:
         if self._session is not None:
             return
-        plant = self._plant
-        recording = plant.recorder.record(self.id, self.info.title, self._recording_failed)
-        feed = plant.analysis.feed(self.id, self._indicators, self._alert_changed)
-        self._session = _Session(recording, feed)
+        recording = self._plant.recorder.record(self.id, self.info.title, self._recording_failed)
+        self._session = _Session(recording, self._open_feed())
         self._source.add_sink(recording)
-        self._source.add_sink(feed)
+        if self._session.feed is not None:
+            self._source.add_sink(self._session.feed)
+
+    def _open_feed(self) -> Feed | None:
+        if self._plant.analysis is None:
+            return None
+        return self._plant.analysis.feed(
+            self.id, self._indicators, self._alert_changed, self._source.request_keyframe
+        )
 
     async def _end(self, happening: Happening, event: str, link_id: str | None) -> None:
         """Close the candidate's peer, then its analysis and recording. The lock is held."""
@@ -297,15 +338,22 @@ class LiveInterview:
         if session is not None:
             session.recording.mark(event, self._plant.clock())
         self._note(event, link_id, self._plant.clock())
-        if seat is not None and seat.peer is not None:
-            await seat.peer.close()
+        if seat is not None:
+            await self._unseat(seat)
         if session is not None:
             await self._close_session(session)
 
+    async def _unseat(self, older: _Seat) -> None:
+        if older.participant.outbox is None:  # a WHIP session ends with its peer
+            self._participants.discard(older.participant)
+        if older.peer is not None:
+            await older.peer.close()
+
     async def _close_session(self, session: _Session) -> None:
-        self._source.remove_sink(session.feed)
         self._source.remove_sink(session.recording)
-        session.feed.close()
+        if session.feed is not None:
+            self._source.remove_sink(session.feed)
+            session.feed.close()
         for alert in list(self._alerts.values()):
             self._alert_changed(Alert(alert.id, False, self._plant.clock()))
         await session.recording.close()

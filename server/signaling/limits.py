@@ -12,8 +12,8 @@ MAX_MESSAGE_BYTES = 64 * 1024
 MAX_TITLE_CHARS = 200
 #: Addresses or links remembered at once; the least recently seen is forgotten first.
 MAX_KEYS = 10_000
-#: Sockets that one link may hold open: some tabs of one person, not a crowd.
-MAX_SOCKETS_PER_LINK = 50
+#: Sockets and sessions that one link may have: tabs and devices of some people, not a crowd.
+MAX_OPENINGS_PER_LINK = 50
 
 
 @dataclass(frozen=True, slots=True)

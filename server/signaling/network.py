@@ -1,7 +1,7 @@
 """The network samples of one interview: differences of the media's running counters."""
 
 from server.live_analysis.network import NetworkSample
-from server.media.server import SourceStats
+from server.media.source import SourceStats, TrackStats
 
 #: Ticks that come sooner (something happened in between) make no sample.
 MIN_INTERVAL_S = 0.9
@@ -34,7 +34,15 @@ class NetworkMeter:
 
 
 def _grown(before: SourceStats, after: SourceStats, counter: str) -> int:
-    def total(stats: SourceStats) -> int:
-        return sum(getattr(track, counter) for track in stats.tracks.values())
+    return sum(
+        getattr(track, counter) - _base(before.tracks.get(name), track, counter)
+        for name, track in after.tracks.items()
+    )
 
-    return total(after) - total(before)
+
+def _base(before: TrackStats | None, after: TrackStats, counter: str) -> int:
+    """Where the counter stood; a reconnected candidate's counters begin at 0 again."""
+    if before is None or after.packets < before.packets:
+        return 0
+    base: int = getattr(before, counter)
+    return base

@@ -1,0 +1,269 @@
+"""The composition root: opens every part in order, and closes them in the opposite one."""
+
+import asyncio
+import contextlib
+import datetime
+import errno
+import json
+import os
+import secrets
+import socket
+import ssl
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from aiohttp import web
+
+from server.config import Config, ConfigError
+from server.live_analysis.pool import Analysis, open_analysis
+from server.media.server import MediaServer, open_media
+from server.recorder.keys import KeyProblem, parse_master_key
+from server.recorder.recorder import Recorder, open_recorder
+from server.signaling.access import Access
+from server.signaling.addresses import LOOPBACK, base_url, local_addresses, media_addresses
+from server.signaling.api import Api
+from server.signaling.hub import Hub, open_hub
+from server.signaling.interview import Plant
+from server.signaling.invitations import Links, owner_link
+from server.signaling.metrics import LoopLag, Metrics
+from server.signaling.replay import open_replay
+from server.signaling.routes import Handlers, make_app
+from server.signaling.socket import Sockets
+from server.signaling.tls import own_certificate, server_context
+from server.signaling.tokens import KEY_BYTES
+from server.signaling.whip import Whip
+from server.store import AsyncStore, Store, StoreError, open_store
+
+DATABASE = "vivavoce.sqlite"
+SERVER_FILE = "server.json"
+LINKS_KEY = Path("keys") / "links.key"
+BACKLOG = 512
+#: Requests that are being answered when the server stops may finish in this time.
+HTTP_GRACE_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A running server, for whoever started it."""
+
+    base_url: str
+    owner_url: str
+    links: Links
+    db: AsyncStore
+    hub: Hub
+    certificate: Path | None  #: what `--tls` serves with
+
+
+@asynccontextmanager
+async def open_server(config: Config) -> AsyncIterator[Server]:
+    """Serve until the block ends; then every recording is sealed. Raises ConfigError."""
+    await asyncio.to_thread(prepare_data_dir, config.data_dir)
+    tls_files = await asyncio.to_thread(_tls_files, config)
+    context = await asyncio.to_thread(_tls_context, tls_files)
+    async with AsyncExitStack() as stack:
+        listener = stack.enter_context(_listen(config.host, config.port))
+        port = listener.getsockname()[1]
+        url = base_url(config.host, port, config.tls, config.advertise)
+        links = Links(await asyncio.to_thread(links_key, config.data_dir), url)
+        db = await stack.enter_async_context(_store(config.data_dir))
+        recorder = await stack.enter_async_context(_recorder(config))
+        media = await stack.enter_async_context(_media(config, port))
+        analysis = await stack.enter_async_context(_analysis(config.workers))
+        plant = Plant(media, recorder, analysis, db, media.clock)
+        hub = await stack.enter_async_context(open_hub(plant))
+        await stack.enter_async_context(_http(config, plant, hub, links, listener, context))
+        await stack.enter_async_context(_announced(config.data_dir, url))
+        owner = await db.run(owner_link, time.time())
+        certificate = tls_files[0] if tls_files else None
+        yield Server(url, links.url(owner), links, db, hub, certificate)
+
+
+@asynccontextmanager
+async def _http(
+    config: Config,
+    plant: Plant,
+    hub: Hub,
+    links: Links,
+    listener: socket.socket,
+    context: ssl.SSLContext | None,
+) -> AsyncIterator[None]:
+    lag = LoopLag()
+    metrics = Metrics(hub, plant, lag)
+    access = Access(links.key, plant.db, time.time)
+    async with open_replay(plant, config.data_dir) as replay:
+        api = Api(hub, plant.db, links)
+        handlers = Handlers(api, replay, Whip(hub), Sockets(hub, access), metrics)
+        app = await asyncio.to_thread(make_app, hub, access, handlers)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=HTTP_GRACE_S)
+        await runner.setup()
+        try:
+            await web.SockSite(runner, listener, ssl_context=context, backlog=BACKLOG).start()
+            async with asyncio.TaskGroup() as tasks:
+                probe = tasks.create_task(lag.measure(), name="event loop lag")
+                metrics.ready = True
+                try:
+                    yield
+                finally:
+                    metrics.ready = False
+                    probe.cancel()
+        finally:
+            await runner.cleanup()
+
+
+# ---- the parts, with errors that say what to do ----------------------------------------
+
+
+def prepare_data_dir(path: Path) -> None:
+    """Make the data directory if there is none. Raises ConfigError unless it can be written."""
+    try:
+        (path / "keys").mkdir(mode=0o700, parents=True, exist_ok=True)
+        probe = path / f".probe-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise ConfigError(
+            f"The data directory {path} can't be written ({error.strerror}): "
+            "give another one with --data-dir, or change its owner."
+        ) from error
+
+
+def links_key(data_dir: Path) -> bytes:
+    """The key of all links, made at first use. Raises ConfigError."""
+    path = data_dir / LINKS_KEY
+    if not path.exists():
+        part = path.with_name(f"links.{secrets.token_hex(8)}.part")
+        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(secrets.token_bytes(KEY_BYTES))
+        with contextlib.suppress(FileExistsError):  # another process was faster: use its key
+            os.link(part, path)
+        part.unlink()
+    key = path.read_bytes()
+    if len(key) != KEY_BYTES:
+        raise ConfigError(f"{path} is damaged: restore it, or remove it and invite again.")
+    return key
+
+
+def open_database(data_dir: Path) -> Store:
+    """For one thread; raises ConfigError."""
+    try:
+        return Store(data_dir / DATABASE)
+    except StoreError as error:
+        raise ConfigError(str(error)) from error
+
+
+def announced_url(data_dir: Path) -> str | None:
+    """Where the server that runs on this data directory is; None if none has said so."""
+    try:
+        url = json.loads((data_dir / SERVER_FILE).read_bytes())["url"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return str(url)
+
+
+@asynccontextmanager
+async def _announced(data_dir: Path, url: str) -> AsyncIterator[None]:
+    path = data_dir / SERVER_FILE
+    part = path.with_suffix(".part")
+    text = json.dumps({"url": url, "pid": os.getpid()})
+    await asyncio.to_thread(part.write_text, text)
+    await asyncio.to_thread(part.replace, path)
+    try:
+        yield
+    finally:
+        await asyncio.to_thread(path.unlink, missing_ok=True)
+
+
+@contextmanager
+def _listen(host: str, port: int) -> Iterator[socket.socket]:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, port))
+            listener.listen(BACKLOG)
+        except OSError as error:
+            raise _bind_error(error, host, f"port {port}", "--port") from error
+        yield listener
+
+
+def _bind_error(error: OSError, host: str, port: str, flag: str) -> ConfigError:
+    match error.errno:
+        case errno.EADDRINUSE:
+            return ConfigError(f"{port.capitalize()} is in use: choose another with {flag}.")
+        case errno.EACCES:
+            return ConfigError(
+                f"{port.capitalize()} needs more rights: choose one above 1023 with {flag}."
+            )
+        case errno.EADDRNOTAVAIL:
+            return ConfigError(f"{host} is no address of this machine: see --host.")
+        case _:
+            return ConfigError(f"{host} {port} can't be opened: {error.strerror}.")
+
+
+@asynccontextmanager
+async def _store(data_dir: Path) -> AsyncIterator[AsyncStore]:
+    async with AsyncExitStack() as stack:
+        try:
+            db = await stack.enter_async_context(open_store(data_dir / DATABASE))
+        except StoreError as error:
+            raise ConfigError(str(error)) from error
+        yield db
+
+
+@asynccontextmanager
+async def _recorder(config: Config) -> AsyncIterator[Recorder]:
+    async with AsyncExitStack() as stack:
+        try:
+            key = parse_master_key(config.master_key) if config.master_key else None
+            recorder = await stack.enter_async_context(open_recorder(config.data_dir, key))
+        except KeyProblem as error:
+            raise ConfigError(f"The recordings' keys can't be used: {error}.") from error
+        except RuntimeError as error:
+            raise ConfigError(
+                f"Another server is using {config.data_dir}: stop it, or use another --data-dir."
+            ) from error
+        yield recorder
+
+
+@asynccontextmanager
+async def _media(config: Config, tcp_port: int) -> AsyncIterator[MediaServer]:
+    port = tcp_port if config.udp_port is None else config.udp_port
+    addresses = media_addresses(config.host, config.advertise)
+    async with AsyncExitStack() as stack:
+        try:
+            media = await stack.enter_async_context(open_media(config.host, port, addresses))
+        except OSError as error:
+            raise _bind_error(error, config.host, f"UDP port {port}", "--udp-port") from error
+        yield media
+
+
+@asynccontextmanager
+async def _analysis(workers: int) -> AsyncIterator[Analysis | None]:
+    if workers == 0:
+        yield None
+        return
+    async with open_analysis(workers) as analysis:
+        yield analysis
+
+
+def _tls_files(config: Config) -> tuple[Path, Path] | None:
+    if config.tls_files is not None:
+        return config.tls_files.certificate, config.tls_files.key
+    if not config.tls:
+        return None
+    names = ("localhost", socket.gethostname())
+    addresses = {LOOPBACK, *local_addresses(), *config.advertise}
+    now = datetime.datetime.now(datetime.UTC)
+    return own_certificate(config.data_dir / "tls", names, sorted(addresses), now)
+
+
+def _tls_context(files: tuple[Path, Path] | None) -> ssl.SSLContext | None:
+    if files is None:
+        return None
+    try:
+        return server_context(*files)
+    except (ssl.SSLError, OSError) as error:
+        raise ConfigError(f"{files[0]} and {files[1]} are no usable pair: {error}.") from error

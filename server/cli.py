@@ -1,0 +1,363 @@
+"""The command `vivavoce`: serve, demo, invite, revoke, recordings, verify, export."""
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import uvloop
+
+from server import __version__
+from server.app import (
+    Server,
+    announced_url,
+    links_key,
+    open_database,
+    open_server,
+    prepare_data_dir,
+)
+from server.config import (
+    Config,
+    ConfigError,
+    add_data_dir_flag,
+    add_server_flags,
+    data_dir,
+    default_url,
+    load,
+    master_key,
+)
+from server.core.interviews import InterviewState
+from server.recorder.catalog import list_recordings, open_reader, recording_path
+from server.recorder.export import ExportError, export
+from server.recorder.keys import KeyProblem, KeyRing, load_public_key, open_keys, parse_master_key
+from server.recorder.sealing import SegmentError
+from server.recorder.verify import verify
+from server.signaling.invitations import Invitation, Links, invite, link_id_of
+from server.signaling.limits import MAX_TITLE_CHARS
+from server.signaling.log import log_to_stderr
+from server.signaling.tokens import TokenError
+
+EXIT_FAULT = 1
+EXIT_USAGE = 2
+#: After SIGTERM or SIGINT: sealing, signing, ending the workers.
+STOP_TIMEOUT_S = 20.0
+#: The simulated candidate makes its clip at first start.
+CANDIDATE_START_TIMEOUT_S = 60.0
+CANDIDATE_STOP_TIMEOUT_S = 5.0
+DEMO_POLL_S = 0.2
+
+CANDIDATE_DIED = (
+    "The simulated candidate ended with status {status}; the server goes on. "
+    "Stop it and start the demo again to see a candidate."
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; the result is the process's exit status."""
+    flags = _parser().parse_args(argv)
+    try:
+        status: int = flags.run(flags)
+        return status
+    except ConfigError as error:
+        print(f"vivavoce: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    except BrokenPipeError:  # the reader of our output has seen enough
+        return EXIT_FAULT
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="vivavoce", description=__doc__)
+    parser.add_argument("--version", action="version", version=f"vivavoce {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(
+        name: str, run: Callable[[argparse.Namespace], int], help: str
+    ) -> argparse.ArgumentParser:
+        made = commands.add_parser(name, help=help, description=help)
+        made.set_defaults(run=run)
+        return made
+
+    add_server_flags(command("serve", _serve, "Start the server."))
+    add_server_flags(command("demo", _demo, "Start it with one simulated candidate."))
+    new = command("invite", _invite, "Make an interview and its links.")
+    new.add_argument("--title", required=True, help="what the candidate sees as its name")
+    new.add_argument("--url", help="the server's address in the links (the running server's)")
+    revoke = command("revoke", _revoke, "Withdraw a link; what is open with it is closed.")
+    revoke.add_argument("link", metavar="LINK", help="its URL or its id")
+    recordings = command("recordings", _recordings, "List the recordings.")
+    check = command("verify", _verify, "Check a recording; 0: intact, 1: not.")
+    check.add_argument("path", type=Path, metavar="PATH", help="the recording's folder")
+    check.add_argument(
+        "--public-key", type=Path, metavar="FILE", help="(keys/signing.pub of its data directory)"
+    )
+    copy = command("export", _export, "Write a recording as one MP4 file.")
+    copy.add_argument("interview_id", metavar="INTERVIEW_ID")
+    copy.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
+    for parser_ in (new, recordings):
+        parser_.add_argument("--json", action="store_true", help="for programs")
+    for parser_ in (new, revoke, recordings, copy):
+        add_data_dir_flag(parser_)
+    return parser
+
+
+# ---- serve and demo ---------------------------------------------------------------------
+
+
+def _serve(flags: argparse.Namespace) -> int:
+    return _run(load(flags, os.environ), _wait_serving)
+
+
+def _demo(flags: argparse.Namespace) -> int:
+    return _run(load(flags, os.environ), _wait_demo)
+
+
+_Wait = Callable[[Server, asyncio.Event], Awaitable[None]]
+
+
+def _run(config: Config, wait: _Wait) -> int:
+    log_to_stderr()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_serve_until_stopped(config, wait))
+
+
+async def _serve_until_stopped(config: Config, wait: _Wait) -> int:
+    """0 after a clean stop by SIGTERM or SIGINT, which may come at any time."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    try:
+        async with asyncio.timeout(None) as deadline:
+            async with open_server(config) as server:
+                _say_started(server)
+                await wait(server, stop)
+                deadline.reschedule(loop.time() + STOP_TIMEOUT_S)
+    except TimeoutError:
+        _say("Stopped, but not everything could be closed in time.")
+        return EXIT_FAULT
+    _say("Stopped. All recordings are sealed.")
+    return 0
+
+
+def _say_started(server: Server) -> None:
+    _say(f"Vivavoce is at {server.base_url}")
+    _say(f"  Owner (keep this link to yourself): {server.owner_url}")
+    if server.certificate is not None:
+        _say(f"  Its certificate: {server.certificate}")
+
+
+def _say_how_to_stop() -> None:
+    _say("Stop with Ctrl-C.")
+
+
+async def _wait_serving(_: Server, stop: asyncio.Event) -> None:
+    _say_how_to_stop()
+    await stop.wait()
+
+
+async def _wait_demo(server: Server, stop: asyncio.Event) -> None:
+    now = time.time()
+    demo = await server.db.run(invite, server.links, "Demo interview", now)
+    yours = await server.db.run(invite, server.links, "Try it yourself", now)
+    async with _simulated_candidate(server, demo) as candidate:
+        _say("Starting the simulated candidate...")
+        live = await _until_live(server, demo.interview_id, candidate, stop)
+        if live:
+            _say(f"  Watch it live:            {demo.observer_url}")
+        _say(f"  Join one yourself:        {yours.candidate_url}")
+        _say(f"  and watch that one live:  {yours.observer_url}")
+        _say_how_to_stop()
+        await _first(stop.wait(), candidate.wait())
+        if not stop.is_set():
+            _say(CANDIDATE_DIED.format(status=candidate.returncode))
+            await stop.wait()
+
+
+@asynccontextmanager
+async def _simulated_candidate(
+    server: Server, invitation: Invitation
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A process that publishes until its input closes, which also our own death does."""
+    trust = {} if server.certificate is None else {"SSL_CERT_FILE": str(server.certificate)}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "loadtest.candidate", "--until-stdin-closes"),
+        *("--whip-url", invitation.whip_url),
+        stdin=asyncio.subprocess.PIPE,
+        env=os.environ | trust,
+        start_new_session=True,  # Ctrl-C is ours to handle: the candidate leaves in order
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        try:
+            await asyncio.wait_for(process.wait(), CANDIDATE_STOP_TIMEOUT_S)
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+
+
+async def _until_live(
+    server: Server, interview_id: str, candidate: asyncio.subprocess.Process, stop: asyncio.Event
+) -> bool:
+    """True once the interview is live; False when it was stopped, ended or took too long."""
+    deadline = time.monotonic() + CANDIDATE_START_TIMEOUT_S
+    while not stop.is_set() and candidate.returncode is None and time.monotonic() < deadline:
+        interview = server.hub.find(interview_id)
+        if interview is not None and interview.state is InterviewState.LIVE:
+            return True
+        await asyncio.sleep(DEMO_POLL_S)
+    return False
+
+
+async def _first(*waits: Any) -> None:
+    """Until one of them is done; the others are cancelled."""
+    tasks = [asyncio.create_task(each, name="demo wait") for each in waits]
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
+        task.cancel()
+
+
+# ---- the store --------------------------------------------------------------------------
+
+
+def _invite(flags: argparse.Namespace) -> int:
+    title = flags.title.strip()
+    if not 0 < len(title) <= MAX_TITLE_CHARS:
+        raise ConfigError(f"A title has 1 to {MAX_TITLE_CHARS} characters.")
+    folder = data_dir(flags, os.environ)
+    prepare_data_dir(folder)
+    url = flags.url or announced_url(folder) or default_url(os.environ)
+    links = Links(links_key(folder), url.rstrip("/"))
+    with open_database(folder) as store:
+        made = invite(store, links, title, time.time())
+    if flags.json:
+        _print_json(made)
+        return 0
+    print(f"{made.title}  ({made.interview_id})")
+    print(f"  Candidate:  {made.candidate_url}")
+    print(f"  Observer:   {made.observer_url}")
+    print(f"  Recruiter:  {made.recruiter_url}")
+    print(f"The links work until {_date(made.expires_s)}.")
+    return 0
+
+
+def _revoke(flags: argparse.Namespace) -> int:
+    folder = _existing(data_dir(flags, os.environ))
+    try:
+        link_id = link_id_of(links_key(folder), flags.link)
+    except TokenError as error:
+        raise ConfigError("This is no link of this server.") from error
+    with open_database(folder) as store:
+        if not store.revoke(link_id, time.time()):
+            raise ConfigError("There is no such link.")
+    print("The link is withdrawn; a running server closes what is open with it within a second.")
+    return 0
+
+
+# ---- recordings -------------------------------------------------------------------------
+
+
+class RecordingLine(msgspec.Struct, frozen=True):
+    """What `recordings --json` says of each."""
+
+    interview_id: str
+    path: str
+    duration_s: float
+    state: str
+
+
+def _recordings(flags: argparse.Namespace) -> int:
+    folder = _existing(data_dir(flags, os.environ))
+    lines = [
+        RecordingLine(
+            each.interview_id,
+            str(recording_path(folder, each.interview_id)),
+            each.duration_s,
+            each.state,
+        )
+        for each in list_recordings(folder, _keys(folder))
+    ]
+    if flags.json:
+        _print_json(lines)
+        return 0
+    for line in lines:
+        print(f"{line.interview_id}  {line.duration_s:9.1f} s  {line.state:11}  {line.path}")
+    if not lines:
+        print("There are no recordings yet.")
+    return 0
+
+
+def _verify(flags: argparse.Namespace) -> int:
+    path: Path = flags.path.resolve()
+    if not path.is_dir():
+        raise ConfigError(f"There is no folder {flags.path}.")
+    key_file = flags.public_key or path.parent.parent / "keys" / "signing.pub"
+    try:
+        report = verify(path, load_public_key(key_file))
+    except (OSError, KeyProblem) as error:
+        raise ConfigError(f"The recording or the key {key_file} can't be read: {error}.") from error
+    if report.intact:
+        print(f"Intact: {report.fragments} fragments, {report.duration_s:.1f} s, {report.state}.")
+        return 0
+    for fault in report.faults:
+        print(f"NOT INTACT: {fault}")
+    return EXIT_FAULT
+
+
+def _export(flags: argparse.Namespace) -> int:
+    folder = _existing(data_dir(flags, os.environ))
+    try:
+        reader = open_reader(folder, flags.interview_id, _keys(folder))
+        export(reader, flags.output, _progress)
+    except (KeyError, ValueError) as error:
+        raise ConfigError(f"There is no recording of {flags.interview_id}.") from error
+    except (SegmentError, KeyProblem, ExportError, OSError) as error:
+        print(f"vivavoce: not exported: {error}", file=sys.stderr)
+        return EXIT_FAULT
+    print(f"Written: {flags.output}")
+    return 0
+
+
+def _progress(done: float) -> None:
+    if sys.stderr.isatty():
+        print(f"\r{done:4.0%}", end="" if done < 1 else "\n", file=sys.stderr, flush=True)
+
+
+def _keys(folder: Path) -> KeyRing:
+    text = master_key(os.environ)
+    try:
+        return open_keys(folder / "keys", parse_master_key(text) if text else None)
+    except (KeyProblem, OSError) as error:
+        raise ConfigError(f"The recordings' keys can't be used: {error}.") from error
+
+
+def _existing(folder: Path) -> Path:
+    if not folder.is_dir():
+        raise ConfigError(f"There is no data directory {folder}: give it with --data-dir.")
+    return folder
+
+
+def _date(at_s: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(at_s))
+
+
+def _print_json(value: Any) -> None:
+    print(msgspec.json.encode(value).decode())
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

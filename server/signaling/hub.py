@@ -1,0 +1,117 @@
+"""The live interviews of this process: each has a task; revocations reach them all."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from server.signaling.errors import Refusal
+from server.signaling.interview import LiveInterview, Participant, Plant
+from server.signaling.protocol import ErrorId
+from server.store import Store
+
+log = logging.getLogger(__name__)
+
+#: How often the store is asked whether a link in use was revoked, also by another process.
+REVOCATION_POLL_S = 1.0
+#: Sealing and signing what is open when the server stops.
+SHUT_DOWN_TIMEOUT_S = 10.0
+
+
+class Hub:
+    """Interviews come to life at the first visitor and go when they are idle."""
+
+    def __init__(self, plant: Plant, tasks: asyncio.TaskGroup) -> None:
+        self._plant = plant
+        self._tasks = tasks
+        self._live: dict[str, LiveInterview] = {}
+        self._runs: dict[str, asyncio.Task[None]] = {}
+        self._stopping = False
+
+    @property
+    def live(self) -> tuple[LiveInterview, ...]:
+        return tuple(self._live.values())
+
+    def clock(self) -> float:
+        return self._plant.clock()
+
+    async def enter(self, interview_id: str, participant: Participant) -> LiveInterview:
+        """Let somebody into an interview. Raises Refusal: none such, too many, stopping."""
+        row = await self._plant.db.run(Store.interview, interview_id)
+        if row is None:
+            raise Refusal(ErrorId.NOT_FOUND, "There is no such interview.")
+        if self._stopping:
+            raise Refusal(ErrorId.SERVER_BUSY, "The server is stopping.")
+        interview = self._live.get(interview_id) or LiveInterview(row, self._plant)
+        interview.enter(participant)
+        if interview_id not in self._live:
+            self._live[interview_id] = interview
+            name = f"interview {interview_id}"
+            self._runs[interview_id] = self._tasks.create_task(self._run(interview), name=name)
+        return interview
+
+    def find(self, interview_id: str) -> LiveInterview | None:
+        return self._live.get(interview_id)
+
+    async def revoke(self, link_id: str, now: float) -> bool:
+        """Revoke a link and close what is open with it; False if there is none."""
+        found = await self._plant.db.run(Store.revoke, link_id, now)
+        for interview in self.live:
+            await interview.close_links({link_id})
+        return found
+
+    async def watch_revocations(self) -> None:
+        """Close what was revoked by the command line; runs until cancelled."""
+        while True:
+            await asyncio.sleep(REVOCATION_POLL_S)
+            await self.close_revoked()
+
+    async def close_revoked(self) -> None:
+        in_use = {link for interview in self.live for link in interview.open_links}
+        if not in_use:
+            return
+        revoked = await self._plant.db.run(Store.revoked, in_use)
+        for interview in self.live:
+            if interview.open_links.intersection(revoked):
+                await interview.close_links(revoked)
+
+    async def shut_down(self) -> None:
+        """Seal every recording and say goodbye to every socket, in bounded time."""
+        self._stopping = True
+        try:
+            async with asyncio.timeout(SHUT_DOWN_TIMEOUT_S), asyncio.TaskGroup() as closing:
+                for interview in self.live:
+                    closing.create_task(self._shut_down(interview), name=f"stop {interview.id}")
+        except TimeoutError:
+            log.error("interviews not closed in time count=%d", len(self._live))
+        for run in self._runs.values():
+            run.cancel()
+
+    async def _run(self, interview: LiveInterview) -> None:
+        try:
+            await interview.run()
+        except Exception:  # the task's root: one interview's fault must not end the others
+            log.exception("interview failed interview=%s", interview.id)
+            await self._shut_down(interview)
+        finally:
+            del self._live[interview.id], self._runs[interview.id]
+
+    async def _shut_down(self, interview: LiveInterview) -> None:
+        try:
+            await interview.shut_down()
+        except Exception:  # likewise: the other recordings are still to be sealed
+            log.exception("interview not closed interview=%s", interview.id)
+
+
+@asynccontextmanager
+async def open_hub(plant: Plant) -> AsyncIterator[Hub]:
+    """The hub and its tasks; at the end every recording is sealed, then the tasks end."""
+    await plant.db.run(Store.interrupt_live)
+    async with asyncio.TaskGroup() as tasks:
+        hub = Hub(plant, tasks)
+        poll = tasks.create_task(hub.watch_revocations(), name="revocations")
+        try:
+            yield hub
+        finally:
+            poll.cancel()
+            await hub.shut_down()

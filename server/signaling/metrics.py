@@ -1,0 +1,147 @@
+"""`/metrics`, `/healthz` and `/readyz`: what an operator's monitoring asks."""
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable
+
+from aiohttp import web
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.registry import Collector
+
+from server.core.interviews import InterviewState
+from server.signaling.hub import Hub
+from server.signaling.interview import Plant
+
+#: The loop's lag is how much later than asked a sleep of this length ends.
+PROBE_S = 0.05
+#: Samples of the last minute.
+WINDOW = round(60 / PROBE_S)
+
+
+class LoopLag:
+    """How late the event loop is: one sample each PROBE_S, the last minute kept."""
+
+    def __init__(self) -> None:
+        self._samples_s: deque[float] = deque(maxlen=WINDOW)
+
+    async def measure(self) -> None:
+        """Runs until cancelled."""
+        clock = asyncio.get_running_loop().time
+        while True:
+            before = clock()
+            await asyncio.sleep(PROBE_S)
+            self.add(clock() - before - PROBE_S)
+
+    def add(self, lag_s: float) -> None:
+        self._samples_s.append(max(0.0, lag_s))
+
+    def quantile(self, q: float) -> float:
+        """The nearest-rank quantile; 1 is the maximum. 0 before the first sample."""
+        ordered = sorted(self._samples_s)
+        return ordered[min(len(ordered) - 1, int(q * len(ordered)))] if ordered else 0.0
+
+
+class _Collector(Collector):
+    """Reads the parts' own counters at each scrape; nothing is counted twice."""
+
+    def __init__(self, hub: Hub, plant: Plant, lag: LoopLag) -> None:
+        self._hub = hub
+        self._plant = plant
+        self._lag = lag
+
+    def collect(self) -> Iterable[Metric]:
+        yield self._loop_lag()
+        yield from self._interviews()
+        yield from self._media()
+        yield from self._recorder()
+        yield from self._analysis()
+
+    def _loop_lag(self) -> Metric:
+        gauge = GaugeMetricFamily(
+            "vivavoce_event_loop_lag_seconds",
+            "How late the event loop was in the last minute, by quantile",
+            labels=["quantile"],
+        )
+        for q in (0.5, 0.95, 0.99, 1.0):
+            gauge.add_metric([f"{q:g}"], self._lag.quantile(q))
+        return gauge
+
+    def _interviews(self) -> Iterable[Metric]:
+        live = self._hub.live
+        states = GaugeMetricFamily(
+            "vivavoce_interviews", "Interviews with somebody in them", labels=["state"]
+        )
+        for state in InterviewState:
+            states.add_metric([state], sum(each.state is state for each in live))
+        yield states
+        yield _gauge("observers", "Open observers", sum(each.observers for each in live))
+        told = self._plant.counters
+        yield _counter("messages_dropped", "Indicators too old for an observer", told.dropped)
+        yield _counter("slow_observers", "Sockets closed as too slow", told.slow_readers)
+
+    def _media(self) -> Iterable[Metric]:
+        stats = self._plant.media.stats()
+        yield _gauge("peers", "WebRTC peers", stats.peers)
+        yield _counter("datagrams_in", "UDP datagrams received", stats.datagrams_in)
+        yield _counter("datagrams_out", "UDP datagrams sent", stats.datagrams_out)
+        yield _counter("datagrams_refused", "UDP datagrams refused", stats.datagrams_refused)
+        yield _counter("datagrams_dropped", "UDP datagrams not sent", stats.datagrams_dropped)
+
+    def _recorder(self) -> Iterable[Metric]:
+        now = self._plant.recorder.metrics
+        yield _counter("recorder_fragments", "Fragments written", now.fragments_written)
+        yield _counter("recorder_bytes", "Bytes written", now.bytes_written)
+        yield _counter("recorder_fsyncs", "Files synced", now.fsyncs)
+        yield _counter("recorder_write_failures", "Writes failed", now.write_failures)
+        yield _counter("recorder_frames_dropped", "Frames the disk missed", now.frames_dropped)
+        yield _gauge("recorder_write_lag_seconds", "From arrival to durable", now.write_lag_s)
+
+    def _analysis(self) -> Iterable[Metric]:
+        if self._plant.analysis is None:
+            return
+        now = self._plant.analysis.counters()
+        yield _gauge("analysis_feeds", "Interviews being analysed", now.feeds)
+        yield _counter("analysis_frames_sent", "Frames sent to workers", now.frames_sent)
+        yield _counter("analysis_frames_dropped", "Frames shed", now.frames_dropped)
+        yield _counter("analysis_frames_skipped", "Frames not sampled", now.frames_skipped)
+        yield _counter(
+            "analysis_frames_undecodable", "Frames not decodable", now.frames_undecodable
+        )
+        yield _counter("analysis_worker_restarts", "Workers restarted", now.worker_restarts)
+        yield _counter("analysis_cpu_seconds", "CPU of the workers", now.worker_cpu_s)
+        yield _gauge("analysis_queue_delay_seconds", "Wait before analysis", now.queue_delay_s)
+
+
+class Metrics:
+    """The three handlers; ``ready`` is false until all is open and again while stopping."""
+
+    def __init__(self, hub: Hub, plant: Plant, lag: LoopLag) -> None:
+        self._registry = CollectorRegistry()
+        self._registry.register(_Collector(hub, plant, lag))
+        self._process = CollectorRegistry()
+        ProcessCollector(registry=self._process)
+        self.ready = False
+
+    async def metrics(self, _: web.Request) -> web.Response:
+        # /proc is read in a thread; our own counters belong to the loop.
+        process = await asyncio.to_thread(generate_latest, self._process)
+        body = generate_latest(self._registry) + process
+        return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    async def healthz(self, _: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def readyz(self, _: web.Request) -> web.Response:
+        if not self.ready:
+            return web.Response(status=503, text="not ready\n")
+        return web.Response(text="ready\n")
+
+
+def _gauge(name: str, help: str, value: float) -> Metric:
+    return GaugeMetricFamily(f"vivavoce_{name}", help, value=value)
+
+
+def _counter(name: str, help: str, value: float) -> Metric:
+    return CounterMetricFamily(f"vivavoce_{name}", help, value=value)

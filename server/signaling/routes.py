@@ -1,0 +1,227 @@
+"""The one table of routes: who may call what. The router and `/openapi.json` are made from it."""
+
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import web
+
+from server.core.interviews import Role
+from server.recorder.catalog import RecordingSummary
+from server.recorder.reader import ReplayIndex
+from server.signaling import api, pages, replay, whip
+from server.signaling.access import (
+    ANY_ROLE,
+    CANDIDATE,
+    MANAGERS,
+    OBSERVERS,
+    OWNER,
+    Access,
+    Grant,
+    token_of,
+)
+from server.signaling.errors import Refusal, error_middleware
+from server.signaling.hub import Hub
+from server.signaling.invitations import Invitation
+from server.signaling.limits import MAX_SDP_BYTES, PER_ADDRESS, KeyedLimit
+from server.signaling.metrics import Metrics
+from server.signaling.openapi import document
+from server.signaling.protocol import ErrorId
+from server.signaling.socket import Sockets
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+GrantedHandler = Callable[[web.Request, Grant], Awaitable[web.StreamResponse]]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """``roles`` None: no token needed. Types are those of the JSON bodies, or a media type."""
+
+    method: str
+    path: str
+    handler: Handler | GrantedHandler
+    summary: str
+    roles: frozenset[Role] | None = None
+    status: int = 200
+    takes: Any = None
+    gives: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Handlers:
+    """What the routes lead to."""
+
+    api: api.Api
+    replay: replay.Replay
+    whip: whip.Whip
+    sockets: Sockets
+    metrics: Metrics
+
+
+def table(to: Handlers) -> tuple[Route, ...]:
+    """Every route but the static assets."""
+    return (*_public(to), *_sessions(to), *_api(to), *_recordings(to))
+
+
+def _public(to: Handlers) -> tuple[Route, ...]:
+    html = tuple(
+        Route("GET", path, pages.page, "A page of the web client", gives="text/html")
+        for path in pages.PAGES
+    )
+    return (
+        *html,
+        Route("GET", "/ws", to.sockets.connect, "Signalling (WebSocket)", status=101),
+        Route("GET", "/healthz", to.metrics.healthz, "The process answers", gives="text/plain"),
+        Route("GET", "/readyz", to.metrics.readyz, "It takes interviews", gives="text/plain"),
+        Route("GET", "/metrics", to.metrics.metrics, "For Prometheus", gives="text/plain"),
+        Route("GET", "/openapi.json", _openapi, "This description", gives=dict[str, Any]),
+    )
+
+
+def _sessions(to: Handlers) -> tuple[Route, ...]:
+    sdp = whip.SDP_TYPE
+    publish, observe = "Publish (WHIP, RFC 9725)", "Observe (WHEP)"
+    routes: list[Route] = []
+    for protocol, handler, roles, summary in (
+        ("whip", to.whip.publish, CANDIDATE, publish),
+        ("whep", to.whip.observe, OBSERVERS, observe),
+    ):
+        for path in (f"/{protocol}", f"/{protocol}/{{token}}"):
+            routes += (
+                Route("POST", path, handler, summary, roles, 201, takes=sdp, gives=sdp),
+                Route("OPTIONS", path, whip.options, "CORS preflight", status=204),
+            )
+        path = f"/{protocol}/{{token}}/{{session}}"
+        routes += (
+            Route("DELETE", path, to.whip.end, f"End: {summary}", roles),
+            Route("OPTIONS", path, whip.options, "CORS preflight", status=204),
+        )
+    return tuple(routes)
+
+
+def _api(to: Handlers) -> tuple[Route, ...]:
+    one = "/api/interviews/{interview}/links"
+    return (
+        Route("GET", "/api/me", to.api.me, "What this link is for", ANY_ROLE, gives=api.Me),
+        Route(
+            "GET",
+            "/api/interviews",
+            to.api.interviews,
+            "All interviews, the newest first",
+            OWNER,
+            gives=list[api.InterviewItem],
+        ),
+        Route(
+            "POST",
+            "/api/interviews",
+            to.api.create_interview,
+            "A new interview with its links",
+            OWNER,
+            201,
+            takes=api.NewInterview,
+            gives=Invitation,
+        ),
+        Route("GET", one, to.api.links, "An interview's links", MANAGERS, gives=list[api.LinkItem]),
+        Route(
+            "POST",
+            one,
+            to.api.create_link,
+            "A new link",
+            MANAGERS,
+            201,
+            takes=api.NewLink,
+            gives=api.MadeLink,
+        ),
+        Route("DELETE", f"{one}/{{link}}", to.api.revoke_link, "Revoke a link", MANAGERS, 204),
+    )
+
+
+def _recordings(to: Handlers) -> tuple[Route, ...]:
+    one = "/api/recordings/{interview}"
+    media = "application/octet-stream"
+    return (
+        Route(
+            "GET",
+            "/api/recordings",
+            to.replay.recordings,
+            "The recordings this link may see",
+            MANAGERS,
+            gives=list[RecordingSummary],
+        ),
+        Route("GET", one, to.replay.index, "What a player needs", MANAGERS, gives=ReplayIndex),
+        Route(
+            "GET",
+            f"{one}/init/{{number:\\d{{1,9}}}}",
+            to.replay.init,
+            "An init segment for Media Source Extensions",
+            MANAGERS,
+            gives=media,
+        ),
+        Route(
+            "GET",
+            f"{one}/fragment/{{seq:\\d{{1,9}}}}",
+            to.replay.fragment,
+            "A fragment, decrypted on the fly; the view is logged",
+            MANAGERS,
+            gives=media,
+        ),
+        Route(
+            "GET",
+            f"{one}/verify",
+            to.replay.verify,
+            "Whether the recording is as it was written",
+            MANAGERS,
+            gives=replay.VerifyResult,
+        ),
+    )
+
+
+async def _openapi(request: web.Request) -> web.Response:
+    return api.json_response(request.app[OPENAPI])
+
+
+OPENAPI: web.AppKey[dict[str, Any]] = web.AppKey("openapi", dict)
+
+
+def make_app(hub: Hub, access: Access, to: Handlers) -> web.Application:
+    """The application with every route, limit and header."""
+    app = web.Application(
+        middlewares=[error_middleware, _address_limit()], client_max_size=MAX_SDP_BYTES
+    )
+    routes = table(to)
+    for route in routes:
+        app.router.add_route(route.method, route.path, _guarded(route, access))
+    pages.add_assets(app.router)
+    app[OPENAPI] = document(routes)
+    app.on_response_prepare.append(pages.add_headers)
+    app.on_shutdown.append(lambda _: hub.shut_down())
+    return app
+
+
+def _guarded(route: Route, access: Access) -> Handler:
+    """The handler behind its check: a valid token, of one of the roles, for that interview."""
+    handler: Any = route.handler
+    if route.roles is None:
+        return handler  # type: ignore[no-any-return]
+    roles = route.roles
+
+    async def guarded(request: web.Request) -> web.StreamResponse:
+        grant = await access.admit(token_of(request))
+        grant.allow(roles, request.match_info.get("interview"))
+        response: web.StreamResponse = await handler(request, grant)
+        return response
+
+    return guarded
+
+
+def _address_limit() -> Any:
+    limit = KeyedLimit(PER_ADDRESS)
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if not limit.take(request.remote or "", time.monotonic()):
+            raise Refusal(ErrorId.TOO_MANY_REQUESTS, "Too many requests from this address.")
+        return await handler(request)
+
+    return middleware

@@ -1,0 +1,189 @@
+"""`/ws`: the handshake, then one reader and one writer for each socket."""
+
+import asyncio
+import logging
+
+import msgspec
+from aiohttp import WSCloseCode, WSMessage, WSMsgType, web
+
+from server.signaling.access import ANY_ROLE, CANDIDATE, OBSERVERS, Access, Grant
+from server.signaling.errors import Refusal, refusing_bad_sdp
+from server.signaling.hub import Hub
+from server.signaling.interview import LiveInterview, Participant
+from server.signaling.limits import MAX_MESSAGE_BYTES, PER_SOCKET, TokenBucket
+from server.signaling.outbox import CLOSE_NORMAL, Outbox, close_code, encode
+from server.signaling.protocol import (
+    PROTOCOL_VERSION,
+    Answer,
+    ClientMessage,
+    Error,
+    ErrorId,
+    Hello,
+    Leave,
+    Ping,
+    Pong,
+    Publish,
+    Watch,
+)
+
+log = logging.getLogger(__name__)
+
+#: A page says hello at once; a socket without a hello is only a held resource.
+HELLO_TIMEOUT_S = 10.0
+#: A message that the reader's buffers don't take in this time: the reader is gone or stuck.
+SEND_TIMEOUT_S = 10.0
+CLOSE_TIMEOUT_S = 2.0
+#: Protocol-level pings find dead connections that TCP has not noticed yet.
+HEARTBEAT_S = 20.0
+
+#: Who may send what after the handshake.
+SENDERS = {
+    Publish: CANDIDATE,
+    Watch: OBSERVERS,
+    Leave: ANY_ROLE,
+    Ping: ANY_ROLE,
+}
+
+_decoder: msgspec.json.Decoder[ClientMessage] = msgspec.json.Decoder(ClientMessage)
+
+
+def decode(text: str) -> ClientMessage:
+    """One message of a client. Raises Refusal with BAD_MESSAGE."""
+    try:
+        return _decoder.decode(text)
+    except (msgspec.DecodeError, UnicodeEncodeError) as error:  # the latter: a lone surrogate
+        raise Refusal(ErrorId.BAD_MESSAGE, f"Not a message of this protocol: {error}") from error
+
+
+class Sockets:
+    """The handler of `/ws`."""
+
+    def __init__(self, hub: Hub, access: Access) -> None:
+        self._hub = hub
+        self._access = access
+
+    async def connect(self, request: web.Request) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse(
+            timeout=CLOSE_TIMEOUT_S,
+            heartbeat=HEARTBEAT_S,
+            max_msg_size=MAX_MESSAGE_BYTES,
+            compress=False,  # SDP and secrets don't mix with compression, and CPU is for media
+        )
+        await socket.prepare(request)
+        try:
+            hello = await _hello(socket)
+            grant = await self._access.admit(hello.token)
+            grant.allow(ANY_ROLE, hello.interview)
+            await self._converse(socket, grant, grant.interview(hello.interview))
+        except Refusal as refusal:
+            await _refuse(socket, refusal)
+        return socket
+
+    async def _converse(
+        self, socket: web.WebSocketResponse, grant: Grant, interview_id: str
+    ) -> None:
+        outbox = Outbox()
+        participant = Participant(grant.link_id, grant.role, outbox)
+        interview = await self._hub.enter(interview_id, participant)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(_write(socket, outbox), name="socket writer")
+                await self._read(socket, interview, participant, outbox)
+                outbox.close(CLOSE_NORMAL)
+        finally:
+            await interview.exit(participant)
+
+    async def _read(
+        self,
+        socket: web.WebSocketResponse,
+        interview: LiveInterview,
+        participant: Participant,
+        outbox: Outbox,
+    ) -> None:
+        bucket = TokenBucket(PER_SOCKET)
+        async for frame in socket:
+            if not bucket.take(self._hub.clock()):
+                outbox.refuse(ErrorId.TOO_MANY_REQUESTS, "Too many messages.")
+                return
+            try:
+                with refusing_bad_sdp():
+                    await self._act(_message(frame), interview, participant, outbox)
+            except Refusal as refusal:
+                outbox.send(Error(refusal.id, refusal.message))
+            except Exception:  # the root of one message: the others must still be served
+                log.exception("message failed interview=%s", interview.id)
+                outbox.refuse(ErrorId.INTERNAL, "The server failed to do this; see its log.")
+                return
+
+    async def _act(
+        self,
+        message: ClientMessage,
+        interview: LiveInterview,
+        participant: Participant,
+        outbox: Outbox,
+    ) -> None:
+        if isinstance(message, Hello):
+            raise Refusal(ErrorId.BAD_MESSAGE, "There was a hello already.")
+        if participant.role not in SENDERS[type(message)]:
+            raise Refusal(ErrorId.FORBIDDEN)
+        match message:
+            case Publish(sdp=sdp, consent=consent):
+                if not consent:
+                    raise Refusal(ErrorId.CONSENT_MISSING, "Recording needs your consent first.")
+                outbox.send(Answer(await interview.publish(participant, sdp)))
+            case Watch(sdp=sdp):
+                outbox.send(Answer(await interview.watch(participant, sdp)))
+            case Leave():
+                await interview.leave(participant)
+            case Ping(id=id):
+                outbox.send(Pong(id, self._hub.clock()))
+
+
+async def _hello(socket: web.WebSocketResponse) -> Hello:
+    try:
+        async with asyncio.timeout(HELLO_TIMEOUT_S):
+            message = _message(await socket.receive())
+    except TimeoutError as error:
+        raise Refusal(ErrorId.BAD_MESSAGE, "The first message must be a hello.") from error
+    if not isinstance(message, Hello):
+        raise Refusal(ErrorId.BAD_MESSAGE, "The first message must be a hello.")
+    if message.version != PROTOCOL_VERSION:
+        raise Refusal(
+            ErrorId.UNSUPPORTED_VERSION, f"This server speaks version {PROTOCOL_VERSION}."
+        )
+    return message
+
+
+def _message(frame: WSMessage) -> ClientMessage:
+    if frame.type is not WSMsgType.TEXT:
+        raise Refusal(ErrorId.BAD_MESSAGE, "Messages are JSON in text frames.")
+    return decode(frame.data)
+
+
+async def _write(socket: web.WebSocketResponse, outbox: Outbox) -> None:
+    """Write until the outbox ends; a reader that takes nothing is cut off."""
+    try:
+        while (text := await outbox.next()) is not None:
+            async with asyncio.timeout(SEND_TIMEOUT_S):
+                await socket.send_str(text)
+        await socket.close(code=outbox.close_code or WSCloseCode.OK)
+    except (TimeoutError, ConnectionError):
+        outbox.close(CLOSE_NORMAL)
+        _abort(socket)
+
+
+async def _refuse(socket: web.WebSocketResponse, refusal: Refusal) -> None:
+    try:
+        async with asyncio.timeout(SEND_TIMEOUT_S):
+            error = Error(refusal.id, refusal.message, fatal=True)
+            await socket.send_str(encode(error).text)
+            await socket.close(code=close_code(refusal.id))
+    except (TimeoutError, ConnectionError):
+        _abort(socket)
+
+
+def _abort(socket: web.WebSocketResponse) -> None:
+    """Close the TCP connection without waiting for what is buffered; the reader then ends."""
+    transport = socket.get_extra_info("transport")
+    if transport is not None:
+        transport.abort()
