@@ -22,7 +22,13 @@ from server.recorder.files import sync_directory
 from server.recorder.keys import INTERVIEW_ID, KeyProblem, KeyRing, open_keys
 from server.recorder.manifest import MANIFEST_NAME, Manifest, State, decode_manifest
 from server.recorder.reader import RecordingReader
-from server.recorder.sealing import FORMAT_VERSION, KEY_BYTES, SegmentError
+from server.recorder.sealing import (
+    FORMAT_VERSION,
+    KEY_BYTES,
+    SEGMENT_HEADER_BYTES,
+    SegmentError,
+)
+from server.recorder.segments import index_records, unlisted_segments
 
 FOLDER = "recordings"
 TITLE_INFO = b"vivavoce/title/v1"
@@ -120,11 +126,24 @@ def _summarise(path: Path, keys: KeyRing, running: bool) -> RecordingSummary:
         _title(manifest, keys),
         state,
         None if manifest.epoch_us is None else manifest.epoch_us / 1e6,
-        max((segment.end_us for segment in manifest.segments), default=0) / 1e6,
+        max(_ends_us(path, manifest), default=0) / 1e6,
         tuple(track for track in TrackName if track in tracks),
         len(manifest.gaps),
         sum(file.stat().st_size for file in path.iterdir()),
     )
+
+
+def _ends_us(path: Path, manifest: Manifest) -> Iterator[int]:
+    """Where the segments end, those still being written included, in us since the epoch."""
+    for segment in manifest.segments:
+        yield segment.end_us
+    if manifest.state is not State.RECORDING:
+        return
+    for name in unlisted_segments(path, [segment.name for segment in manifest.segments]):
+        size = (path / name).stat().st_size
+        with (path / name).open("rb") as file:
+            for record in index_records(file, SEGMENT_HEADER_BYTES, size):
+                yield record.header.end_us
 
 
 # ---- titles -----------------------------------------------------------------------------

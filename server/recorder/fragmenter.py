@@ -25,7 +25,7 @@ KEYFRAME_CUT_US = 250_000
 MAX_SKEW_S = 10.0
 #: Least time from sample to sample: more than one tick of either track.
 MIN_STEP_US = 25
-#: Longest duration that a picture is given before the next one is known.
+#: A picture that the next one follows later than this did not last until then.
 MAX_PICTURE_US = 1_000_000
 FIRST_PICTURE_US = 33_333
 
@@ -158,8 +158,9 @@ class Fragmenter:
         return samples
 
     def _picture_duration(self, picture: _Pending, following_us: int | None) -> int:
-        if following_us is not None and following_us > picture.time_us:
-            self._picture_us = min(following_us - picture.time_us, MAX_PICTURE_US)
+        """Until the following one; as long as the one before where that is unknown or far off."""
+        if following_us is not None and 0 < following_us - picture.time_us <= MAX_PICTURE_US:
+            self._picture_us = following_us - picture.time_us
         return self._picture_us
 
     # ---- pictures -----------------------------------------------------------------------

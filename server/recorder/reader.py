@@ -89,16 +89,14 @@ class _Segment:
         self.path = path
         with path.open("rb") as file:
             self.opener = Opener(key, read_segment_header(file))
-        self.records: list[Record] = []
-        self._end = SEGMENT_HEADER_BYTES
+        self.end = SEGMENT_HEADER_BYTES
 
     def refresh(self, limit: int | None) -> list[Record]:
         """The records that were not there before, up to the file's byte ``limit``."""
         size = self.path.stat().st_size if limit is None else limit
         with self.path.open("rb") as file:
-            new = list(index_records(file, self._end, size))
-        self.records += new
-        self._end = new[-1].end if new else self._end
+            new = list(index_records(file, self.end, size))
+        self.end = new[-1].end if new else self.end
         return new
 
     def open(self, record: Record) -> bytes:
@@ -114,7 +112,7 @@ class RecordingReader:
     """
 
     def __init__(self, path: Path, key: bytes, public_key: Ed25519PublicKey) -> None:
-        self._path = path
+        self.path = path
         self._key = key
         self._public_key = public_key
         self._lock = threading.RLock()
@@ -208,6 +206,11 @@ class RecordingReader:
                 self._cache.popitem(last=False)
             return fragment
 
+    @property
+    def recorded_tracks(self) -> tuple[Tracks, ...]:
+        """What the recording's segments announce, each once, in order."""
+        return tuple(self._tracks.values())
+
     def all_samples(self) -> Iterator[tuple[Tracks, Fragment]]:
         for index in range(len(self._media)):
             yield self.tracks(index), self.samples(index)
@@ -215,10 +218,12 @@ class RecordingReader:
     # ---- index --------------------------------------------------------------------------
 
     def _refresh(self) -> Manifest:
-        manifest = decode_manifest((self._path / MANIFEST_NAME).read_bytes(), self._public_key)
+        manifest = decode_manifest((self.path / MANIFEST_NAME).read_bytes(), self._public_key)
         sizes: dict[str, int | None] = {entry.name: entry.size for entry in manifest.segments}
         if manifest.state is State.RECORDING:
-            sizes.update(dict.fromkeys(unlisted_segments(self._path, list(sizes))))
+            sizes.update(dict.fromkeys(unlisted_segments(self.path, list(sizes))))
+        if self._has_shrunk(sizes):
+            self._forget()
         for name, size in sizes.items():
             try:
                 self._refresh_segment(name, size)
@@ -228,10 +233,23 @@ class RecordingReader:
         self._plan = replay.Plan(tuple(self._tracks.values()))
         return manifest
 
+    def _has_shrunk(self, sizes: dict[str, int | None]) -> bool:
+        """Whether a failed write was cut back since: then what is known no longer holds."""
+        return any(
+            name not in sizes or segment.end > (sizes[name] or segment.end)
+            for name, segment in self._segments.items()
+        )
+
+    def _forget(self) -> None:
+        self._segments.clear()
+        self._media.clear()
+        self._tracks.clear()
+        self._cache.clear()
+
     def _refresh_segment(self, name: str, size: int | None) -> None:
         segment = self._segments.get(name)
         if segment is None:
-            segment = _Segment(self._path / name, self._key)
+            segment = _Segment(self.path / name, self._key)
             self._segments[name] = segment
         for record in segment.refresh(size):
             header = record.header

@@ -139,7 +139,7 @@ class Recorder:
     def __init__(
         self, data_dir: Path, keys: KeyRing, folder_at: Callable[[Path], Folder] = LocalFolder
     ) -> None:
-        self._data_dir = data_dir
+        self.data_dir = data_dir
         self._keys = keys
         self._folder_at = folder_at
         self._active: list[Recording] = []
@@ -158,7 +158,7 @@ class Recorder:
 
         Call it on the event loop; it does no I/O. ValueError if that interview is being recorded.
         """
-        recording_path(self._data_dir, interview_id)  # refuses an id that is no file name
+        recording_path(self.data_dir, interview_id)  # refuses an id that is no file name
         if any(r.interview_id == interview_id and not r.closing for r in self._active):
             raise ValueError(f"interview {interview_id} is being recorded already")
         recording = Recording(interview_id, title, on_fault, asyncio.get_running_loop())
@@ -167,11 +167,11 @@ class Recorder:
 
     def list(self) -> list[RecordingSummary]:
         """Every recording, oldest first. Reads the disk: call it in a thread."""
-        return list_recordings(self._data_dir, self._keys)
+        return list_recordings(self.data_dir, self._keys)
 
     def reader(self, interview_id: str) -> RecordingReader:
         """A reader, also while the recording runs. KeyError if there is none. Reads the disk."""
-        return open_reader(self._data_dir, interview_id, self._keys)
+        return open_reader(self.data_dir, interview_id, self._keys)
 
     def start(self) -> None:
         self._thread.start()
@@ -227,7 +227,7 @@ class Recorder:
 
     def _open(self, recording: Recording) -> "_Job | None":
         """None where the disk refuses; the queue holds the frames until the next round."""
-        path = recording_path(self._data_dir, recording.interview_id)
+        path = recording_path(self.data_dir, recording.interview_id)
         try:
             manifest, key = open_for_writing(path, recording.title, self._keys)
         except OSError as error:

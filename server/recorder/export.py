@@ -1,0 +1,306 @@
+"""Exports a recording to one MP4 that plays everywhere: H.264 pictures and AAC sound.
+
+Runs in a program of its own, never in the media process: it decodes. H.264 of one coding is
+copied; VP8, and H.264 that changes in the middle, is decoded and encoded by libx264 at the
+size of the largest picture. Opus becomes AAC. Gaps keep their length: the last picture stays,
+and silence fills.
+"""
+
+import io
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Protocol
+
+import av
+import numpy as np
+import numpy.typing as npt
+from av.audio.stream import AudioStream
+from av.container import OutputContainer
+from av.video.stream import VideoStream
+
+from server.core.frames import Codec, TrackName
+from server.recorder import mp4
+from server.recorder.reader import RecordingReader
+from server.recorder.tracks import (
+    TIMESCALE,
+    Fragment,
+    Sample,
+    Tracks,
+    VideoConfig,
+    opus_duration,
+    to_ticks,
+)
+
+_VIDEO_TIME_BASE = Fraction(1, TIMESCALE[TrackName.CAMERA])
+_SOUND_RATE = TIMESCALE[TrackName.MICROPHONE]
+_AAC_FRAME = 1024  # samples of an AAC-LC frame
+_AAC_BIT_RATE = 128_000
+#: Constant rate factor of libx264: visually close to the source, which is itself lossy.
+_X264_OPTIONS = {"crf": "20", "preset": "veryfast"}
+#: A jitter of the capture times below this is not silence to be filled.
+_SOUND_SLACK = _SOUND_RATE // 25  # 40 ms
+
+
+class ExportError(Exception):
+    """There is nothing to export, or it must not go there."""
+
+
+def export(reader: RecordingReader, out: Path, progress: Callable[[float], None]) -> None:
+    """Write the recording to ``out``, which appears when it is whole.
+
+    ``progress`` is called with the share done, 0..1. ExportError if there is no media; OSError;
+    SegmentError if the recording is damaged.
+    """
+    if not len(reader):
+        raise ExportError("the recording has no media")
+    if out.resolve().is_relative_to(reader.path.parent.resolve()):
+        raise ExportError("no media in the clear may lie among the recordings")
+    fd, name = tempfile.mkstemp(prefix=f".{out.name}.", suffix=".tmp", dir=out.parent)
+    os.close(fd)
+    try:
+        with av.open(name, "w", format="mp4", options={"movflags": "+faststart"}) as container:
+            _write(reader, container, progress)
+        os.replace(name, out)
+    except BaseException:
+        os.unlink(name)
+        raise
+
+
+def _write(
+    reader: RecordingReader, container: OutputContainer, progress: Callable[[float], None]
+) -> None:
+    videos = list(dict.fromkeys(tracks.video for tracks in reader.recorded_tracks if tracks.video))
+    has_sound = any(tracks.audio for tracks in reader.recorded_tracks)
+    pictures = _pictures(videos, container, reader)
+    sound = _Sound(container) if has_sound else None
+    for index, (tracks, fragment) in enumerate(reader.all_samples()):
+        if pictures is not None:
+            pictures.add(tracks, fragment.video)
+        if sound is not None:
+            sound.add(fragment.audio)
+        progress((index + 1) / len(reader))
+    if pictures is not None:
+        pictures.finish(to_ticks(TrackName.CAMERA, reader.duration_us))
+    if sound is not None:
+        sound.finish(to_ticks(TrackName.MICROPHONE, reader.duration_us))
+
+
+class _Pictures(Protocol):
+    """Writes the pictures; every call in order of time."""
+
+    def add(self, tracks: Tracks, samples: tuple[Sample, ...]) -> None: ...
+    def finish(self, end: int) -> None: ...
+
+
+def _pictures(
+    videos: list[VideoConfig], container: OutputContainer, reader: RecordingReader
+) -> _Pictures | None:
+    if not videos:
+        return None
+    if len(videos) == 1 and videos[0].codec is Codec.H264:
+        return _Copied(container, videos[0], reader)
+    return _Encoded(container, videos)
+
+
+class _Copied:
+    """H.264 as it was captured; each picture lasts until the next."""
+
+    def __init__(
+        self, container: OutputContainer, video: VideoConfig, reader: RecordingReader
+    ) -> None:
+        self._container = container
+        first = next(fragment for _, fragment in reader.all_samples() if fragment.video)
+        only_video = mp4.init_segment(Tracks(video, False))
+        sample = mp4.media_segment(1, Fragment(first.video[:1], ()))
+        with av.open(io.BytesIO(only_video + sample), format="mp4") as template:
+            self._stream = container.add_stream_from_template(template.streams.video[0])
+        self._held: Sample | None = None
+
+    def add(self, tracks: Tracks, samples: tuple[Sample, ...]) -> None:
+        for sample in samples:
+            self._write(sample.time)
+            self._held = sample
+
+    def finish(self, end: int) -> None:
+        self._write(end)
+
+    def _write(self, until: int) -> None:
+        held = self._held
+        if held is None:
+            return
+        packet = av.Packet(held.data)
+        packet.stream = self._stream
+        packet.time_base = _VIDEO_TIME_BASE
+        packet.pts = packet.dts = held.time
+        packet.duration = max(1, until - held.time)
+        packet.is_keyframe = held.keyframe
+        self._container.mux(packet)
+
+
+class _Encoded:
+    """Pictures decoded, fitted into the largest size, and encoded at their own times."""
+
+    def __init__(self, container: OutputContainer, videos: list[VideoConfig]) -> None:
+        self._container = container
+        # Encoders of 4:2:0 take even sizes.
+        self._width = max(video.width for video in videos) // 2 * 2
+        self._height = max(video.height for video in videos) // 2 * 2
+        self._stream: VideoStream = container.add_stream("libx264", options=_X264_OPTIONS)
+        self._stream.width, self._stream.height = self._width, self._height
+        self._stream.pix_fmt = "yuv420p"
+        self._stream.time_base = self._stream.codec_context.time_base = _VIDEO_TIME_BASE
+        self._video: VideoConfig | None = None
+        self._decoder: av.VideoCodecContext | None = None
+        self._held: av.VideoFrame | None = None
+        self._last = -1
+
+    def add(self, tracks: Tracks, samples: tuple[Sample, ...]) -> None:
+        if samples and tracks.video != self._video:
+            assert tracks.video is not None
+            self._video, self._decoder = tracks.video, _decoder_of(tracks.video)
+        for sample in samples:
+            frame = self._decode(sample)
+            if frame is not None:
+                self._held = self._fit(frame)
+                self._encode(sample.time)
+
+    def finish(self, end: int) -> None:
+        # The last picture once more, so that the track lasts as long as the recording.
+        self._encode(end - TIMESCALE[TrackName.CAMERA] // 30)
+        self._container.mux(self._stream.encode(None))
+
+    def _decode(self, sample: Sample) -> av.VideoFrame | None:
+        assert self._decoder is not None
+        try:
+            frames = self._decoder.decode(av.Packet(sample.data))
+        except av.error.InvalidDataError:
+            return None  # the picture before it stays
+        return frames[-1] if frames else None
+
+    def _fit(self, frame: av.VideoFrame) -> av.VideoFrame:
+        """Scaled into the output with its shape kept, black around it."""
+        scale = min(self._width / frame.width, self._height / frame.height)
+        width, height = (
+            max(2, round(side * scale) // 2 * 2) for side in (frame.width, frame.height)
+        )
+        fitted = frame.reformat(width, height, "yuv420p")
+        if (width, height) == (self._width, self._height):
+            return fitted
+        return _on_black(fitted, self._width, self._height)
+
+    def _encode(self, time: int) -> None:
+        if self._held is None or time <= self._last:
+            return
+        self._last = time
+        self._held.pts, self._held.time_base = time, _VIDEO_TIME_BASE
+        self._held.pict_type = av.video.frame.PictureType.NONE
+        self._container.mux(self._stream.encode(self._held))
+
+
+def _decoder_of(video: VideoConfig) -> av.VideoCodecContext:
+    decoder = av.CodecContext.create("vp8" if video.codec is Codec.VP8 else "h264", "r")
+    assert isinstance(decoder, av.VideoCodecContext)
+    decoder.thread_type = "SLICE"  # frame threads would hold pictures back
+    if video.codec is Codec.H264:
+        decoder.extradata = mp4.avc_configuration(video)
+    return decoder
+
+
+def _on_black(frame: av.VideoFrame, width: int, height: int) -> av.VideoFrame:
+    planes = frame.to_ndarray().astype(np.uint8, copy=False)
+    canvas = np.full((height * 3 // 2, width), 128, np.uint8)
+    canvas[:height] = 16  # black in limited range (ITU-R BT.601)
+    top, left = (height - frame.height) // 4 * 2, (width - frame.width) // 4 * 2
+    _paste(canvas[:height], planes[: frame.height], top, left)
+    # yuv420p as one array: the luma, then each chroma plane in rows of half the width.
+    for plane in (0, 1):
+        target = _chroma(canvas, height, width, plane)
+        source = _chroma(planes, frame.height, frame.width, plane)
+        _paste(target, source, top // 2, left // 2)
+    return av.VideoFrame.from_ndarray(canvas, format="yuv420p")
+
+
+def _chroma(
+    planes: npt.NDArray[np.uint8], height: int, width: int, plane: int
+) -> npt.NDArray[np.uint8]:
+    size = height * width // 4
+    flat = planes.reshape(-1)[height * width + plane * size :][:size]
+    return flat.reshape(height // 2, width // 2)
+
+
+def _paste(
+    target: npt.NDArray[np.uint8], source: npt.NDArray[np.uint8], top: int, left: int
+) -> None:
+    target[top : top + source.shape[0], left : left + source.shape[1]] = source
+
+
+class _Sound:
+    """Opus decoded to a continuous track and encoded as AAC; what is missing is silence."""
+
+    def __init__(self, container: OutputContainer) -> None:
+        self._container = container
+        self._stream: AudioStream = container.add_stream("aac", rate=_SOUND_RATE, layout="stereo")
+        self._stream.bit_rate = _AAC_BIT_RATE
+        self._decoder = av.AudioCodecContext.create("libopus", "r")
+        self._decoder.sample_rate, self._decoder.layout = _SOUND_RATE, "stereo"
+        self._resampler = av.AudioResampler("fltp", "stereo", _SOUND_RATE)
+        self._waiting = np.zeros((2, 0), np.float32)
+        self._end = 0  # samples given so far
+
+    def add(self, samples: tuple[Sample, ...]) -> None:
+        for sample in samples:
+            if sample.time - self._end > _SOUND_SLACK:
+                self._give_silence(sample.time - self._end)
+            decoded = self._decode(sample)
+            # Capture times that run slower than the samples: drop what is too much.
+            surplus = self._end - sample.time
+            if surplus > _SOUND_SLACK:
+                decoded = decoded[:, min(surplus, decoded.shape[1]) :]
+            self._give(decoded)
+
+    def finish(self, end: int) -> None:
+        if end > self._end:
+            self._give_silence(end - self._end)
+        if self._waiting.shape[1]:
+            self._encode(self._waiting)
+        self._container.mux(self._stream.encode(None))
+
+    def _decode(self, sample: Sample) -> npt.NDArray[np.float32]:
+        try:
+            frames = self._decoder.decode(av.Packet(sample.data))
+        except av.error.InvalidDataError:
+            return np.zeros((2, opus_duration(sample.data)), np.float32)
+        parts = [np.zeros((2, 0), np.float32)]
+        for frame in frames:
+            frame.pts = None
+            for one in self._resampler.resample(frame):
+                parts.append(one.to_ndarray().astype(np.float32, copy=False))
+        return np.concatenate(parts, axis=1)
+
+    def _give_silence(self, count: int) -> None:
+        for length in _chunks(count, _SOUND_RATE):
+            self._give(np.zeros((2, length), np.float32))
+
+    def _give(self, sound: npt.NDArray[np.float32]) -> None:
+        self._end += sound.shape[1]
+        self._waiting = np.concatenate((self._waiting, sound), axis=1)
+        whole = self._waiting.shape[1] // _AAC_FRAME * _AAC_FRAME
+        for start in range(0, whole, _AAC_FRAME):
+            self._encode(self._waiting[:, start : start + _AAC_FRAME])
+        self._waiting = self._waiting[:, whole:]
+
+    def _encode(self, sound: npt.NDArray[np.float32]) -> None:
+        frame = av.AudioFrame.from_ndarray(
+            np.ascontiguousarray(sound), format="fltp", layout="stereo"
+        )
+        frame.sample_rate, frame.pts = _SOUND_RATE, None
+        self._container.mux(self._stream.encode(frame))
+
+
+def _chunks(count: int, most: int) -> Iterator[int]:
+    while count > 0:
+        yield min(count, most)
+        count -= most

@@ -1,0 +1,66 @@
+"""Recordings on disk, written by the real writer without its thread."""
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import pytest
+
+from server.core.frames import EncodedFrame
+from server.recorder.catalog import open_for_writing, open_reader, recording_path
+from server.recorder.files import LocalFolder
+from server.recorder.keys import KeyRing, open_keys
+from server.recorder.reader import RecordingReader
+from server.recorder.writer import Metrics, RecordingWriter
+
+
+class Desk:
+    """A data directory and everything that reads or writes its recordings."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self.data_dir = data_dir
+        self.keys: KeyRing = open_keys(data_dir / "keys")
+        self.metrics = Metrics()
+        self.faults: list[str] = []
+
+    def path(self, interview_id: str = "iv") -> Path:
+        return recording_path(self.data_dir, interview_id)
+
+    def writer(
+        self,
+        interview_id: str = "iv",
+        folder_at: Callable[[Path], LocalFolder] = LocalFolder,
+        title: str = "A title",
+    ) -> RecordingWriter:
+        path = self.path(interview_id)
+        manifest, key = open_for_writing(path, title, self.keys)
+        return RecordingWriter(
+            folder_at(path), key, self.keys.signer, manifest, self.metrics, self.faults.append
+        )
+
+    def write(
+        self, frames: Sequence[EncodedFrame], interview_id: str = "iv", *, finish: bool = True
+    ) -> RecordingWriter:
+        """Write ``frames`` as the writer thread does: in rounds, each synced."""
+        writer = self.writer(interview_id)
+        writer.sync()
+        feed(writer, frames)
+        if finish:
+            writer.finish()
+        return writer
+
+    def reader(self, interview_id: str = "iv") -> RecordingReader:
+        return open_reader(self.data_dir, interview_id, self.keys)
+
+
+def feed(writer: RecordingWriter, frames: Iterable[EncodedFrame]) -> None:
+    """Rounds of ten frames, each synced."""
+    for index, frame in enumerate(frames):
+        writer.write(frame)
+        if index % 10 == 9:
+            writer.sync()
+    writer.sync()
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    return Desk(tmp_path / "data")

@@ -1,0 +1,138 @@
+"""`kill -9`, torn files and power cuts: what the next start makes of them."""
+
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from server.core.frames import Codec, Gap, GapCause, TrackName
+from server.recorder.catalog import list_recordings, open_reader
+from server.recorder.keys import open_keys
+from server.recorder.manifest import State
+from server.recorder.repair import repair, repair_all
+from server.recorder.sealing import FaultKind, SegmentError
+from server.recorder.verify import verify
+from tests.recorder.conftest import Desk, feed
+from tests.recorder.encoded import START_S, interview
+
+ROOT = Path(__file__).parents[2]
+#: What a kill may cost, by PRODUCT's R1.
+LOST_S = 1.0
+
+
+def _killed_after(lines: int, data_dir: Path, codec: Codec) -> float:
+    """Record in a process, kill it after that many frames; capture time of the last one."""
+    command = [sys.executable, "-m", "tests.recorder.kill_target", str(data_dir), codec.value]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        fed = [process.stdout.readline() for _ in range(lines)]
+        process.kill()
+        fed += process.stdout.read().splitlines()
+    return float(fed[-1])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_kill_9_loses_at_most_a_second(seed: int, tmp_path: Path) -> None:
+    chance = random.Random(seed)
+    codec = chance.choice([Codec.H264, Codec.VP8])
+    last_s = _killed_after(chance.randrange(100, 250), tmp_path, codec)
+    keys = open_keys(tmp_path / "keys")
+    path = tmp_path / "recordings" / "iv"
+    before = verify(path, keys.public_key)
+    assert (before.intact, before.state) == (True, State.RECORDING)
+    assert list_recordings(tmp_path, keys)[0].state is State.INTERRUPTED
+    assert repair_all(tmp_path, keys) == ["iv"]
+    after = verify(path, keys.public_key)
+    assert (after.intact, after.state) == (True, State.INTERRUPTED), after.faults
+    assert after.started_s is not None
+    assert last_s - (after.started_s + after.duration_s) < LOST_S
+    reader = open_reader(tmp_path, "iv", keys)
+    assert all(fragment.video or fragment.audio for _, fragment in reader.all_samples())
+
+
+def test_repair_is_idempotent(desk: Desk) -> None:
+    desk.write(interview(seconds=2), finish=False)
+    assert repair(desk.path(), desk.keys)
+    once = {file.name: file.read_bytes() for file in desk.path().iterdir()}
+    assert not repair(desk.path(), desk.keys)
+    assert {file.name: file.read_bytes() for file in desk.path().iterdir()} == once
+
+
+def test_a_tail_torn_anywhere_is_cut_to_the_last_whole_fragment(desk: Desk, tmp_path: Path) -> None:
+    desk.write(interview(seconds=2), finish=False)
+    segment, manifest = desk.path() / "00000.seg", desk.path() / "manifest.json"
+    whole, unrepaired = segment.read_bytes(), manifest.read_bytes()
+    chance = random.Random(3)
+    for size in [0, 1, 103, 104, 105, *(chance.randrange(len(whole)) for _ in range(40))]:
+        segment.write_bytes(whole[:size])
+        manifest.write_bytes(unrepaired)
+        before = verify(desk.path(), desk.keys.public_key)
+        assert before.intact, (size, before.faults)
+        assert repair(desk.path(), desk.keys)
+        after = verify(desk.path(), desk.keys.public_key)
+        assert after.intact, (size, after.faults)
+        assert after.fragments == before.fragments
+
+
+def test_a_tail_of_zeros_after_a_power_cut_is_cut_off(desk: Desk) -> None:
+    desk.write(interview(seconds=2), finish=False)
+    segment = desk.path() / "00000.seg"
+    whole = segment.read_bytes()
+    segment.write_bytes(whole[:-1000] + bytes(1000))
+    assert repair(desk.path(), desk.keys)
+    assert verify(desk.path(), desk.keys.public_key).intact
+
+
+def test_a_change_in_the_middle_is_kept_as_evidence_instead_of_cut_off(desk: Desk) -> None:
+    desk.write(interview(seconds=3), finish=False)
+    segment = desk.path() / "00000.seg"
+    data = bytearray(segment.read_bytes())
+    data[2000] ^= 1
+    segment.write_bytes(data)
+    with pytest.raises(SegmentError) as caught:
+        repair(desk.path(), desk.keys)
+    assert caught.value.kind is FaultKind.TAMPERED
+    assert segment.read_bytes() == data
+    assert repair_all(desk.data_dir, desk.keys) == []
+
+
+def test_gaps_and_events_written_before_the_crash_survive_it(desk: Desk) -> None:
+    writer = desk.writer()
+    writer.note_event("joined", 1_760_000_000_000_000)
+    writer.sync()
+    feed(writer, interview(seconds=1))
+    gap = Gap(TrackName.CAMERA, START_S + 1.0, START_S + 1.2, GapCause.PACKETS_LOST, 7)
+    writer.note_gap(gap)
+    writer.note_event("disconnected", 1_760_000_001_200_000)
+    feed(writer, interview(seconds=2, start_s=START_S + 1.2))
+    assert repair(desk.path(), desk.keys)
+    index = desk.reader().describe()
+    assert [event.event for event in index.events] == ["joined", "disconnected"]
+    assert [(gap.track, gap.cause, gap.lost) for gap in index.gaps] == [
+        (TrackName.CAMERA, GapCause.PACKETS_LOST, 7)
+    ]
+
+
+def test_the_interview_goes_on_in_the_same_recording_with_the_gap_declared(desk: Desk) -> None:
+    desk.write(interview(seconds=2), finish=False)
+    repair(desk.path(), desk.keys)
+    kept_s = desk.reader().describe().duration_s
+    desk.write(interview(seconds=2, start_s=START_S + 9))
+    index = desk.reader().describe()
+    assert index.state is State.FINISHED
+    assert index.duration_s == pytest.approx(11.0, abs=0.001)
+    assert [(gap.track, gap.start_s, gap.end_s, gap.cause) for gap in index.gaps] == [
+        (track, pytest.approx(kept_s), pytest.approx(9.0), GapCause.SERVER_RESTART)
+        for track in TrackName
+    ]
+    assert verify(desk.path(), desk.keys.public_key).intact
+
+
+def test_leftovers_of_a_manifest_half_written_are_removed(desk: Desk) -> None:
+    desk.write(interview(seconds=1))
+    leftover = desk.data_dir / "recordings" / ".iv.manifest.json.tmp"
+    leftover.write_bytes(b"half")
+    repair_all(desk.data_dir, desk.keys)
+    assert not leftover.exists()
