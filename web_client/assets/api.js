@@ -8,8 +8,12 @@
  * @typedef {{id: string, title: string, state: InterviewState, created_s: number,
  *   started_s: number | null}} Interview
  * @typedef {{id: string, role: Role, created_s: number, expires_s: number, revoked: boolean}} Link
- * @typedef {{interview_id: string, title: string, state: string, started_s: number | null,
- *   duration_s: number, tracks: unknown[], gaps: number | unknown[], bytes: number}} RecordingSummary
+ * @typedef {{interview_id: string, title: string, state: "recording" | "finished" | "interrupted",
+ *   started_s: number | null, duration_s: number, tracks: string[], gaps: number, bytes: number}} RecordingSummary
+ * @typedef {{file: string, message: string, start_s?: number | null, end_s?: number | null}} Fault
+ * @typedef {{intact: boolean, faults: Fault[], fragments?: number}} Verification
+ * @typedef {{interview_id: string, title: string, candidate_url: string, observer_url: string,
+ *   recruiter_url: string, expires_s: number}} Invitation
  */
 
 /** The server's refusal, or `unreachable` when there was no answer at all. */
@@ -42,8 +46,7 @@ export class Api {
 
   /**
    * @param {string} title
-   * @returns {Promise<{id: string, candidate_url: string, observer_url: string,
-   *   recruiter_url: string, expires_s?: number}>}
+   * @returns {Promise<Invitation>}
    */
   createInterview(title) {
     return this.json("POST", "/api/interviews", { title });
@@ -100,7 +103,7 @@ export class Api {
 
   /**
    * @param {string} interview
-   * @returns {Promise<{intact: boolean, faults: unknown[]}>}
+   * @returns {Promise<Verification>}
    */
   verify(interview) {
     return this.json("GET", `/api/recordings/${interview}/verify`);

@@ -3,7 +3,7 @@
 
 /**
  * The element with this id, of this class: a page without it is broken, so it throws.
- * @template {HTMLElement} T
+ * @template {Element} T
  * @param {string} id
  * @param {new () => T} type
  * @returns {T}

@@ -71,14 +71,16 @@ class Tile {
 
 export class IndicatorPanel {
   /**
-   * @param {HTMLElement} root
+   * @param {{main: HTMLElement, side: HTMLElement}} places the connection stands at the side
    * @param {() => number} now the server's clock in Unix seconds
    */
-  constructor(root, now) {
+  constructor(places, now) {
     this.now = now;
     /** @type {Map<IndicatorName, Tile>} */
     this.tiles = new Map(INDICATOR_NAMES.map((name) => [name, new Tile(name)]));
-    root.append(...GROUPS.map((group) => this.group(group)));
+    for (const group of GROUPS) {
+      (group === "connection" ? places.side : places.main).append(this.group(group));
+    }
     onLanguage(() => this.tiles.forEach((tile) => tile.sayUnit()));
     animate(() => this.charts(), now);
     window.setInterval(() => this.tiles.forEach((tile) => tile.summarise(now())), SUMMARY_INTERVAL_MS);

@@ -17,6 +17,8 @@ import { Watcher } from "./watcher.js";
 const STATE_TONE = { waiting: "wait", live: "good", interrupted: "bad", ended: "wait" };
 
 const token = linkToken();
+/** An owner's link is for all interviews: the address says which. */
+const ofOwner = new URLSearchParams(location.search).get("interview");
 const video = element("video", HTMLVideoElement);
 const alertLog = new AlertLog();
 const faceFrame = new FaceFrame(byId("face-frame"), video);
@@ -41,9 +43,12 @@ const signaling = new Signaling(token, {
     watcher.stop();
     showRefused(error.id);
   },
-});
+}, ofOwner);
 const watcher = new Watcher(signaling, video, showState);
-const panel = new IndicatorPanel(byId("panel"), () => signaling.serverNowS());
+const panel = new IndicatorPanel(
+  { main: byId("panel"), side: byId("panel-side") },
+  () => signaling.serverNowS(),
+);
 
 /** @param {ServerMessage} message */
 function receive(message) {
@@ -79,7 +84,8 @@ function welcome(message) {
   title = message.interview.title;
   byId("interview-title").textContent = title;
   mayReplay = message.role === "recruiter" || message.role === "owner";
-  element("to-recording", HTMLAnchorElement).href = `/recordings#${token}`;
+  element("to-recording", HTMLAnchorElement).href =
+    `/recordings?interview=${encodeURIComponent(message.interview.id)}#${token}`;
   alertLog.forgetActive();
   if (document.body.dataset.at !== "watch") showStage("watch");
   watcher.stop();
@@ -114,7 +120,7 @@ function showState() {
   byId("to-recording").hidden = !(state === "ended" && mayReplay);
   byId("sound-on").hidden = !(picture && watcher.soundRefused);
   setText(byId("mute-text"), video.muted ? "watch.unmute" : "watch.mute");
-  byId("mute-icon").setAttribute("href", `/assets/icons.svg#${video.muted ? "muted" : "speaker"}`);
+  element("mute-icon", SVGUseElement).setAttribute("href", `/assets/icons.svg#${video.muted ? "muted" : "speaker"}`);
 }
 
 /** @param {boolean} active */

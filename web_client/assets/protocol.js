@@ -22,7 +22,8 @@
  * @typedef {Welcome | Answer | StateChanged | RecordingState | Indicators | AlertChanged |
  *   Replaced | Pong | ErrorMessage} ServerMessage
  *
- * @typedef {{type: "hello", version: number, token: string} | {type: "publish", sdp: string, consent: boolean} |
+ * @typedef {{type: "hello", version: number, token: string,
+ *   interview: string | null} | {type: "publish", sdp: string, consent: boolean} |
  *   {type: "watch", sdp: string} | {type: "leave"} | {type: "ping", id: number}} ClientMessage
  */
 

@@ -23,9 +23,11 @@ export class Signaling {
   /**
    * @param {string} token
    * @param {Handlers} handlers
+   * @param {string | null} [interview] which one, for an owner's link
    */
-  constructor(token, handlers) {
+  constructor(token, handlers, interview = null) {
     this.token = token;
+    this.interview = interview;
     this.handlers = handlers;
     this.connection = new Connection();
     /** Server clock minus ours, in seconds. */
@@ -86,7 +88,7 @@ export class Signaling {
         this.open();
         break;
       case "greeting":
-        this.send({ type: "hello", version: PROTOCOL_VERSION, token: this.token });
+        this.send({ type: "hello", version: PROTOCOL_VERSION, token: this.token, interview: this.interview });
         break;
       case "online":
         this.keepAlive();

@@ -1,0 +1,233 @@
+// @ts-check
+/**
+ * Replaying by Media Source Extensions, the doing half: fetches fragments in order from where
+ * one seeked to, appends them, forgets what was played, and jumps over holes.
+ */
+
+import { entryPlace, forgettable, holeAt, holes, isBuffered, isComing, isWanted, nudge } from "./replay.js";
+
+/** @typedef {import("./replay.js").ReplayIndex} ReplayIndex */
+/** @typedef {import("./replay.js").Span} Span */
+
+/** Safari on phones has only the managed kind (Media Source Extensions 2). */
+const Source = /** @type {typeof MediaSource | undefined} */ (
+  /** @type {any} */ (globalThis).ManagedMediaSource ?? globalThis.MediaSource
+);
+
+/** What one frame lasts until it was measured. */
+const USUAL_FRAME_S = 1 / 30;
+const RETRY_MS = 2000;
+
+/**
+ * @typedef {object} PlayerOptions
+ * @property {HTMLVideoElement} video
+ * @property {ReplayIndex} index
+ * @property {(part: "init" | "fragment", number: number, signal: AbortSignal) => Promise<ArrayBuffer>} load
+ * @property {(error: unknown) => void} onError loading failed; it is tried again
+ */
+
+export class Player {
+  /** @param {PlayerOptions} options */
+  constructor({ video, index, load, onError }) {
+    this.video = video;
+    this.index = index;
+    this.load = load;
+    this.onError = onError;
+    this.holes = holes(index.fragments);
+    /** @type {SourceBuffer | null} */
+    this.buffer = null;
+    /** @type {MediaSource | null} */
+    this.source = null;
+    this.place = 0;
+    /** @type {number | null} */
+    this.init = null;
+    this.busy = false;
+    /** A seek that the buffer must be emptied for. */
+    this.restart = false;
+    this.abort = new AbortController();
+    this.closing = new AbortController();
+    this.frameAt = 0;
+    this.frameS = USUAL_FRAME_S;
+  }
+
+  /** @returns {boolean} whether this browser can play the recording */
+  open() {
+    const { mime } = this.index;
+    if (!Source?.isTypeSupported(mime)) return false;
+    const source = new Source();
+    this.source = source;
+    const { signal } = this.closing;
+    source.addEventListener("sourceopen", () => this.opened(source, mime), { once: true });
+    for (const event of ["timeupdate", "waiting", "seeking", "playing"]) {
+      this.video.addEventListener(event, () => this.moved(), { signal });
+    }
+    this.video.disableRemotePlayback = true;
+    this.video.src = URL.createObjectURL(source);
+    this.watchFrames();
+    return true;
+  }
+
+  close() {
+    this.closing.abort();
+    this.abort.abort();
+    this.video.pause();
+    URL.revokeObjectURL(this.video.src);
+    this.video.removeAttribute("src");
+    this.video.load();
+  }
+
+  /** @param {number} time */
+  seek(time) {
+    const hole = holeAt(this.holes, time);
+    const target = hole ? hole.end_s : time;
+    this.video.currentTime = Math.min(Math.max(target, 0), this.index.duration_s - 0.01);
+  }
+
+  /**
+   * Show the next or the previous picture.
+   * @param {1 | -1} direction
+   */
+  step(direction) {
+    this.video.pause();
+    // To the middle of the neighbouring picture: frames rarely lie exactly where computed.
+    this.seek(this.frameAt + this.frameS / 2 + direction * this.frameS);
+  }
+
+  /** @returns {Span[]} */
+  buffered() {
+    const ranges = this.buffer?.buffered;
+    return Array.from({ length: ranges?.length ?? 0 }, (_, n) => ({
+      start_s: /** @type {TimeRanges} */ (ranges).start(n),
+      end_s: /** @type {TimeRanges} */ (ranges).end(n),
+    }));
+  }
+
+  /**
+   * @param {MediaSource} source
+   * @param {string} mime
+   */
+  opened(source, mime) {
+    URL.revokeObjectURL(this.video.src);
+    source.duration = this.index.duration_s;
+    this.buffer = source.addSourceBuffer(mime);
+    const first = this.index.fragments[0];
+    if (first !== undefined && first.start_s > 0) this.seek(first.start_s);
+    void this.fill();
+  }
+
+  /** The position has moved, by playing or by a seek, or playing has stalled. */
+  moved() {
+    const time = this.video.currentTime;
+    const buffered = this.buffered();
+    const onward = holeAt(this.holes, time)?.end_s ?? nudge(buffered, time);
+    const loading = isBuffered(buffered, time) || isComing(this.index.fragments, this.place, time);
+    if (onward !== null && !this.video.ended) {
+      this.video.currentTime = onward;
+    } else if (this.video.seeking && !loading) {
+      this.restart = true;
+      this.abort.abort();
+    }
+    void this.fill();
+  }
+
+  /** Load and append until enough is buffered; one at a time. */
+  async fill() {
+    if (this.busy || this.buffer === null) return;
+    this.busy = true;
+    try {
+      while (!this.closing.signal.aborted && (this.restart || this.wantsMore())) await this.append();
+      if (!this.closing.signal.aborted) this.endIfComplete();
+    } catch (error) {
+      if (this.closing.signal.aborted) return;
+      this.onError(error);
+      window.setTimeout(() => void this.fill(), RETRY_MS);
+    } finally {
+      this.busy = false;
+    }
+  }
+
+  wantsMore() {
+    return isWanted(this.index.fragments, this.place, this.video.currentTime);
+  }
+
+  async append() {
+    if (this.restart) await this.startOver();
+    const fragment = this.index.fragments[this.place];
+    if (fragment === undefined) return;
+    try {
+      const { signal } = this.abort;
+      if (fragment.init !== this.init) await this.announce(fragment.init, signal);
+      const bytes = await this.load("fragment", fragment.seq, signal);
+      for (const span of forgettable(this.buffered(), this.video.currentTime)) await this.forget(span);
+      await this.feed(bytes);
+      this.place += 1;
+    } catch (error) {
+      if (!this.restart) throw error; // a seek has aborted the loading
+    }
+  }
+
+  async startOver() {
+    this.restart = false;
+    this.abort = new AbortController();
+    this.place = entryPlace(this.index.fragments, this.video.currentTime);
+    if (this.buffered().length > 0) await this.forget({ start_s: 0, end_s: Infinity });
+  }
+
+  /**
+   * @param {number} init
+   * @param {AbortSignal} signal
+   */
+  async announce(init, signal) {
+    const bytes = await this.load("init", init, signal);
+    const mime = this.index.inits[init]?.mime ?? this.index.mime;
+    if (this.init !== null && mime !== this.index.inits[this.init]?.mime) this.buffer?.changeType(mime);
+    await this.feed(bytes);
+    this.init = init;
+  }
+
+  /** @param {ArrayBuffer} bytes */
+  async feed(bytes) {
+    try {
+      await this.update((buffer) => buffer.appendBuffer(bytes));
+    } catch (error) {
+      if (/** @type {DOMException} */ (error).name !== "QuotaExceededError") throw error;
+      for (const span of forgettable(this.buffered(), this.video.currentTime, 2)) await this.forget(span);
+      await this.update((buffer) => buffer.appendBuffer(bytes));
+    }
+  }
+
+  /** @param {Span} span */
+  forget(span) {
+    return this.update((buffer) => buffer.remove(span.start_s, span.end_s));
+  }
+
+  /** @param {(buffer: SourceBuffer) => void} change */
+  async update(change) {
+    const buffer = this.buffer;
+    if (buffer === null) return;
+    await new Promise((resolve, reject) => {
+      buffer.onupdateend = resolve;
+      buffer.onerror = () => reject(new Error("the media was not accepted"));
+      try {
+        change(buffer);
+      } catch (error) {
+        reject(error);
+      }
+    });
+  }
+
+  endIfComplete() {
+    const complete = this.place >= this.index.fragments.length;
+    if (complete && this.source?.readyState === "open") this.source.endOfStream();
+  }
+
+  /** Follow which picture is shown and how long one lasts, where the browser tells. */
+  watchFrames() {
+    this.video.requestVideoFrameCallback?.((_, { mediaTime }) => {
+      const since = mediaTime - this.frameAt;
+      if (!this.video.seeking && since > 0.005 && since < 0.2) this.frameS = since;
+      this.frameAt = mediaTime;
+      if (!this.closing.signal.aborted) this.watchFrames();
+    });
+  }
+}

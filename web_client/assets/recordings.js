@@ -1,0 +1,134 @@
+// @ts-check
+/** The recordings' page: the list, and replay of one. */
+
+import { Api, ApiError } from "./api.js";
+import { byId, create, element, icon, linkToken, reloadOnNewLink, showStage } from "./dom.js";
+import { clock, dateTime, size } from "./format.js";
+import { initLanguage, locale, onLanguage, setText, t } from "./i18n.js";
+import { refusalOf } from "./refusal.js";
+import { ReplayView } from "./replay_view.js";
+
+/** @typedef {import("./api.js").RecordingSummary} RecordingSummary */
+
+const token = linkToken();
+const api = new Api(token);
+/** @type {RecordingSummary[]} */
+let recordings = [];
+/** @type {ReplayView | null} */
+let view = null;
+/** The recording that is being shown, to be said again in another language. */
+/** @type {RecordingSummary | null} */
+let shown = null;
+
+/** @param {RecordingSummary} recording */
+function title(recording) {
+  return recording.title || t("recordings.untitled");
+}
+
+/** @param {RecordingSummary} recording */
+function facts(recording) {
+  const parts = [
+    recording.started_s === null ? "" : dateTime(recording.started_s, locale()),
+    clock(recording.duration_s),
+    size(recording.bytes, locale()),
+    recording.gaps > 0 ? t("recordings.gaps", { n: recording.gaps }) : t("recordings.no-gaps"),
+  ];
+  return parts.filter(Boolean).join(" · ");
+}
+
+/** @param {RecordingSummary} recording */
+function item(recording) {
+  const state = create("span", "pill");
+  state.dataset.tone = { recording: "bad", finished: "good", interrupted: "wait" }[recording.state];
+  setText(state, `recordings.${recording.state}`);
+  const link = create("a", "button primary", icon("play"), create("span", "", t("recordings.play")));
+  link.href = address(recording.interview_id);
+  link.addEventListener("click", (event) => {
+    if (event.ctrlKey || event.metaKey || event.shiftKey) return;
+    event.preventDefault();
+    history.pushState(null, "", link.href);
+    void route();
+  });
+  const text = create("div", "item-text", create("h2", "", title(recording)), create("p", "muted", facts(recording)));
+  return create("li", "card item", text, state, link);
+}
+
+/** @param {string} [interview] */
+function address(interview) {
+  return `/recordings${interview ? `?interview=${interview}` : ""}#${token}`;
+}
+
+function showList() {
+  byId("recordings").replaceChildren(...recordings.map(item));
+  byId("no-recordings").hidden = recordings.length > 0;
+  showStage("list");
+}
+
+/** @param {RecordingSummary} recording */
+async function showReplay(recording) {
+  const index = await api.replayIndex(recording.interview_id);
+  shown = recording;
+  sayShown();
+  byId("to-list").hidden = recordings.length < 2;
+  showStage("replay");
+  view = new ReplayView(api, recording.interview_id, index);
+}
+
+function sayShown() {
+  if (shown === null) return;
+  byId("replay-title").textContent = title(shown);
+  byId("replay-facts").textContent = facts(shown);
+}
+
+/** Show what the address says: one recording, or the list; the only one there is at once. */
+async function route() {
+  view?.close();
+  view = null;
+  shown = null;
+  const wanted = new URLSearchParams(location.search).get("interview");
+  const only = recordings.length === 1 ? recordings[0]?.interview_id : undefined;
+  const recording = recordings.find(({ interview_id }) => interview_id === (wanted ?? only));
+  if (recording === undefined) showList();
+  else await showReplay(recording).catch(showRefused);
+}
+
+/** @param {unknown} error */
+function showRefused(error) {
+  console.warn(error);
+  const refusal = refusalOf(error instanceof ApiError ? error.id : "internal");
+  setText(byId("over-title"), `refused.${refusal}.title`);
+  setText(byId("over-text"), `refused.${refusal}.text`);
+  const act = element("over-act", HTMLButtonElement);
+  act.hidden = refusal !== "unreachable" && refusal !== "other";
+  act.onclick = () => location.reload();
+  showStage("over");
+}
+
+async function open() {
+  if (!token) return showRefused(new ApiError("token-missing", "no token in the address"));
+  try {
+    recordings = await api.recordings();
+    recordings.sort((a, b) => (b.started_s ?? 0) - (a.started_s ?? 0));
+    await route();
+  } catch (error) {
+    showRefused(error);
+  }
+}
+
+initLanguage();
+onLanguage(() => {
+  document.title = `${t("recordings.title")} · Vivavoce`;
+  if (document.body.dataset.at === "list") showList();
+  sayShown();
+  view?.say();
+});
+reloadOnNewLink();
+window.addEventListener("popstate", () => void route());
+byId("to-list").addEventListener("click", () => {
+  history.pushState(null, "", address());
+  view?.close();
+  view = null;
+  shown = null;
+  showList();
+});
+void open();

@@ -1,0 +1,166 @@
+// @ts-check
+/**
+ * Replaying by Media Source Extensions, the planning half: which fragment comes next, where
+ * nothing was recorded, what the buffer may forget. Pure; times in seconds since the
+ * recording's start.
+ *
+ * @typedef {{seq: number, start_s: number, duration_s: number, keyframe: boolean, init: number}} Fragment
+ * @typedef {{track: string, start_s: number, end_s: number, cause: string, lost: number}} Gap
+ * @typedef {{event: string, at_s: number}} ReplayEvent
+ * @typedef {{state: "recording" | "finished" | "interrupted", started_s: number | null, mime: string,
+ *   duration_s: number, tracks: string[], inits: {mime: string, width: number, height: number}[],
+ *   fragments: Fragment[], gaps: Gap[], events: ReplayEvent[]}} ReplayIndex
+ * @typedef {{start_s: number, end_s: number}} Span
+ */
+
+/** How much is loaded ahead of the playing position, and kept behind it. */
+export const AHEAD_S = 20;
+export const BEHIND_S = 20;
+/** Pauses between fragments shorter than this play through. */
+export const HOLE_S = 0.3;
+/** A seek lands at least this far before a buffered range's end, or it would stall there. */
+const EDGE_S = 0.1;
+/** The furthest that `nudge` moves. */
+const NUDGE_S = 1;
+
+/** @param {Fragment} fragment */
+function endOf(fragment) {
+  return fragment.start_s + fragment.duration_s;
+}
+
+/**
+ * The place in the list of the last fragment that starts at or before `time`; 0 if none does.
+ * @param {readonly Fragment[]} fragments in order
+ * @param {number} time
+ */
+export function placeAt(fragments, time) {
+  let low = 0;
+  let high = fragments.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (/** @type {Fragment} */ (fragments[middle]).start_s <= time) low = middle + 1;
+    else high = middle;
+  }
+  return Math.max(0, low - 1);
+}
+
+/**
+ * Where loading begins for playing from `time`: the last keyframe at or before it, else the first.
+ * @param {readonly Fragment[]} fragments
+ * @param {number} time
+ */
+export function entryPlace(fragments, time) {
+  let place = placeAt(fragments, time);
+  while (place > 0 && !fragments[place]?.keyframe) place -= 1;
+  if (fragments[place]?.keyframe) return place;
+  const first = fragments.findIndex((fragment) => fragment.keyframe);
+  return Math.max(0, first);
+}
+
+/**
+ * Whether loading on in order from `place` soon reaches `time`.
+ * @param {readonly Fragment[]} fragments
+ * @param {number} place
+ * @param {number} time
+ */
+export function isComing(fragments, place, time) {
+  return place >= entryPlace(fragments, time) && place <= placeAt(fragments, time);
+}
+
+/**
+ * Whether the fragment at `place` should be loaded while playing at `time`.
+ * @param {readonly Fragment[]} fragments
+ * @param {number} place
+ * @param {number} time
+ */
+export function isWanted(fragments, place, time) {
+  const fragment = fragments[place];
+  return fragment !== undefined && fragment.start_s < time + AHEAD_S;
+}
+
+/**
+ * The spans in which nothing was recorded.
+ * @param {readonly Fragment[]} fragments
+ * @returns {Span[]}
+ */
+export function holes(fragments) {
+  /** @type {Span[]} */
+  const found = [];
+  let end = 0;
+  for (const fragment of fragments) {
+    if (fragment.start_s - end > HOLE_S) found.push({ start_s: end, end_s: fragment.start_s });
+    end = Math.max(end, endOf(fragment));
+  }
+  return found;
+}
+
+/**
+ * Where playback goes on when `time` lies in a hole, or so near before it that it stalls.
+ * @param {readonly Span[]} spans of `holes`
+ * @param {number} time
+ * @returns {Span | null}
+ */
+export function holeAt(spans, time) {
+  return spans.find((span) => time >= span.start_s - EDGE_S && time < span.end_s) ?? null;
+}
+
+/**
+ * Whether a seek to `time` needs no loading.
+ * @param {readonly Span[]} buffered
+ * @param {number} time
+ */
+export function isBuffered(buffered, time) {
+  return buffered.some((span) => time >= span.start_s && time < span.end_s - EDGE_S);
+}
+
+/**
+ * Where playback goes on when it stalls just before a buffered range: tracks rarely begin at
+ * the very same instant, and a range begins where all of them have something.
+ * @param {readonly Span[]} buffered
+ * @param {number} time
+ * @returns {number | null}
+ */
+export function nudge(buffered, time) {
+  const next = buffered.find((span) => span.start_s > time && span.start_s - time < NUDGE_S);
+  return next && !isBuffered(buffered, time) ? next.start_s + 0.001 : null;
+}
+
+/**
+ * What the buffer forgets, to stay bounded however long the recording is.
+ * @param {readonly Span[]} buffered
+ * @param {number} time the playing position
+ * @param {number} [behind] seconds to keep behind it
+ * @returns {Span[]}
+ */
+export function forgettable(buffered, time, behind = BEHIND_S) {
+  const limit = time - behind;
+  return buffered
+    .filter((span) => span.start_s < limit)
+    .map((span) => ({ start_s: span.start_s, end_s: Math.min(span.end_s, limit) }));
+}
+
+/** @typedef {Span & {causes: string[], lost: number}} Interruption */
+
+/** Shorter gaps of single packets are on the timeline, but not worth a line of their own. */
+export const LISTED_GAP_S = 0.5;
+
+/**
+ * Gaps of all tracks, those that overlap joined: what a person would call one interruption.
+ * @param {readonly Gap[]} gaps
+ * @returns {Interruption[]}
+ */
+export function interruptions(gaps) {
+  /** @type {Interruption[]} */
+  const joined = [];
+  for (const gap of [...gaps].sort((a, b) => a.start_s - b.start_s)) {
+    const last = joined.at(-1);
+    if (last === undefined || gap.start_s > last.end_s) {
+      joined.push({ start_s: gap.start_s, end_s: gap.end_s, causes: [gap.cause], lost: gap.lost });
+      continue;
+    }
+    last.end_s = Math.max(last.end_s, gap.end_s);
+    last.lost += gap.lost;
+    if (!last.causes.includes(gap.cause)) last.causes.push(gap.cause);
+  }
+  return joined;
+}
