@@ -5,7 +5,7 @@ whole. A hole is waited for until its deadline, then given up; after a loss, a v
 delivers nothing until the next keyframe and says so by `wants_keyframe`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -35,13 +35,13 @@ class FrameReady:
 
 
 class Reorderer:
-    """In-order packets out of out-of-order ones; `None` in the output: packets given up."""
+    """In-order packets out of out-of-order ones; an int in the output: that many given up."""
 
     def __init__(self, deadline_s: float) -> None:
         self._deadline_s = deadline_s
         self._next: int | None = None
-        self._held: dict[int, Packet] = {}
-        self._hole_since = 0.0
+        #: Behind a hole, with the time of arrival; the oldest first.
+        self._held: dict[int, tuple[Packet, float]] = {}
         self.late = 0
 
     @property
@@ -52,52 +52,51 @@ class Reorderer:
     def next_seqno(self) -> int:
         return self._next or 0
 
-    def push(self, packet: Packet, now: float) -> Iterator[Packet | int]:
-        """Packets that are next in order; an int: that many were lost before the next."""
+    def push(self, packet: Packet, now: float) -> Sequence[Packet | int]:
+        """What is next in order now that `packet` is here."""
         seqno = packet[0]
-        if self._next is None:
-            self._next = seqno
-        if seqno < self._next:
-            self.late += 1
-            return
-        if seqno == self._next:
+        expected = self._next
+        if expected is None or (seqno == expected and not self._held):
             self._next = seqno + 1
-            yield packet
-            if self._held:
-                yield from self._release(now)
-            return
-        if not self._held:
-            self._hole_since = now
-        self._held[seqno] = packet
-        if len(self._held) > MAX_HELD:
-            yield from self._skip(now)
+            return (packet,)
+        if seqno < expected:
+            self.late += 1
+            return ()
+        self._held[seqno] = (packet, now)
+        if seqno == expected:
+            return self._release()
+        return self._skip() if len(self._held) > MAX_HELD else ()
 
-    def expire(self, now: float) -> Iterator[Packet | int]:
-        if self._held and now - self._hole_since >= self._deadline_s:
-            yield from self._skip(now)
+    def expire(self, now: float) -> list[Packet | int]:
+        """What is next once the holes that are past their deadline are given up."""
+        out: list[Packet | int] = []
+        # Every packet held is behind the first hole: the oldest tells since when it is one.
+        while self._held and now - next(iter(self._held.values()))[1] >= self._deadline_s:
+            out += self._skip()
+        return out
 
-    def _skip(self, now: float) -> Iterator[Packet | int]:
+    def _skip(self) -> list[Packet | int]:
         assert self._next is not None
         first = min(self._held)
-        yield first - self._next
-        self._next = first
-        yield from self._release(now)
+        lost, self._next = first - self._next, first
+        return [lost, *self._release()]
 
-    def _release(self, now: float) -> Iterator[Packet]:
+    def _release(self) -> list[Packet]:
         assert self._next is not None
-        while (packet := self._held.pop(self._next, None)) is not None:
+        released = []
+        while (held := self._held.pop(self._next, None)) is not None:
             self._next += 1
-            yield packet
-        self._hole_since = now
+            released.append(held[0])
+        return released
 
 
 class Assembler(Protocol):
     wants_keyframe: bool
     reorderer: Reorderer
 
-    def push(self, packet: Packet, now: float) -> Iterator[FrameReady]: ...
+    def push(self, packet: Packet, now: float) -> list[FrameReady]: ...
 
-    def expire(self, now: float) -> Iterator[FrameReady]: ...
+    def expire(self, now: float) -> list[FrameReady]: ...
 
     def starts_keyframe(self, data: bytes) -> bool: ...
 
@@ -111,16 +110,17 @@ class AudioAssembler:
         self.reorderer = Reorderer(AUDIO_DEADLINE_S)
         self._lost = 0
 
-    def push(self, packet: Packet, now: float) -> Iterator[FrameReady]:
+    def push(self, packet: Packet, now: float) -> list[FrameReady]:
         return self._join(self.reorderer.push(packet, now))
 
-    def expire(self, now: float) -> Iterator[FrameReady]:
+    def expire(self, now: float) -> list[FrameReady]:
         return self._join(self.reorderer.expire(now))
 
     def starts_keyframe(self, data: bytes) -> bool:
         return True
 
-    def _join(self, packets: Iterator[Packet | int]) -> Iterator[FrameReady]:
+    def _join(self, packets: Iterable[Packet | int]) -> list[FrameReady]:
+        ready = []
         for packet in packets:
             if isinstance(packet, int):
                 self._lost += packet
@@ -133,8 +133,9 @@ class AudioAssembler:
             if start == end:
                 continue  # padding only: keep-alive, no sound is missing
             frame = Assembled(packet[3][start:end], keyframe=True, reference=True)
-            yield FrameReady(packet[1], frame, self._lost, self._lost > 0)
+            ready.append(FrameReady(packet[1], frame, self._lost, self._lost > 0))
             self._lost = 0
+        return ready
 
 
 class VideoAssembler:
@@ -145,15 +146,15 @@ class VideoAssembler:
         self.wants_keyframe = True
         self._new_depacketiser = DEPACKETISERS[codec]
         self._depacketiser = self._new_depacketiser()
-        self._timestamp: int | None = None
-        self._broken = False
+        self._timestamp: int | None = None  # of the frame in the making
+        self._broken = False  # it, or after a loss the next one, is not whole
         self._lost = 0
         self._gap = False
 
-    def push(self, packet: Packet, now: float) -> Iterator[FrameReady]:
+    def push(self, packet: Packet, now: float) -> list[FrameReady]:
         return self._join(self.reorderer.push(packet, now))
 
-    def expire(self, now: float) -> Iterator[FrameReady]:
+    def expire(self, now: float) -> list[FrameReady]:
         return self._join(self.reorderer.expire(now))
 
     def starts_keyframe(self, data: bytes) -> bool:
@@ -163,19 +164,21 @@ class VideoAssembler:
             return False
         return self._depacketiser.starts_keyframe(data[start:end])
 
-    def _join(self, packets: Iterator[Packet | int]) -> Iterator[FrameReady]:
+    def _join(self, packets: Iterable[Packet | int]) -> list[FrameReady]:
+        ready: list[FrameReady] = []
         for packet in packets:
             if isinstance(packet, int):
                 self._lost += packet
-                self._broken = True
-                self._drop_frame()
+                self._timestamp = None
+                self._break()
                 continue
             _, timestamp, marker, data = packet
             if timestamp != self._timestamp:
-                yield from self._finish()
+                self._finish(ready)
             self._add(timestamp, data)
             if marker:
-                yield from self._finish()
+                self._finish(ready)
+        return ready
 
     def _add(self, timestamp: int, data: bytes) -> None:
         try:
@@ -187,18 +190,19 @@ class VideoAssembler:
                 self._timestamp = timestamp
                 # After a loss it is unknown whether this frame's first packets were in it,
                 # unless this is where a keyframe begins.
-                self._broken &= not self._depacketiser.starts_keyframe(payload)
-            self._depacketiser.add(payload)
+                if self._broken:
+                    self._broken = not self._depacketiser.starts_keyframe(payload)
+            if not self._broken:
+                self._depacketiser.add(payload)
         except ValueError:
             self._timestamp = timestamp
-            self._broken = True
+            self._break()
 
-    def _finish(self) -> Iterator[FrameReady]:
+    def _finish(self, ready: list[FrameReady]) -> None:
         timestamp, self._timestamp = self._timestamp, None
         if timestamp is None:
             return
         if self._broken:
-            self._drop_frame()
             self._broken = False
             return
         try:
@@ -209,9 +213,13 @@ class VideoAssembler:
         if self.wants_keyframe and not frame.keyframe:
             self._gap = True
             return
-        yield FrameReady(timestamp, frame, self._lost, self._gap)
+        ready.append(FrameReady(timestamp, frame, self._lost, self._gap))
         self.wants_keyframe = self._gap = False
         self._lost = 0
+
+    def _break(self) -> None:
+        self._broken = True
+        self._drop_frame()
 
     def _drop_frame(self) -> None:
         self._depacketiser = self._new_depacketiser()

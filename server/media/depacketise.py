@@ -35,23 +35,21 @@ class Depacketiser(Protocol):
 
 class Vp8Depacketiser:
     def __init__(self) -> None:
-        self._parts: list[bytes] = []
-        self._length = 0
+        self._frame = bytearray()
         self._reference = True
 
     def add(self, payload: bytes) -> None:
         start, begins, non_reference = _vp8_descriptor(payload)
-        if begins != (not self._parts):
+        if begins != (not self._frame):
             raise ValueError("VP8 frame does not begin with its first partition")
         if begins:
             self._reference = not non_reference
-        self._parts.append(payload[start:])
-        self._length += len(payload) - start
-        if self._length > MAX_FRAME_LENGTH:
+        if len(self._frame) + len(payload) > MAX_FRAME_LENGTH:
             raise ValueError("VP8 frame is too long")
+        self._frame += payload[start:]
 
     def finish(self) -> Assembled:
-        payload, self._parts, self._length = b"".join(self._parts), [], 0
+        payload, self._frame = bytes(self._frame), bytearray()
         if not payload:
             raise ValueError("VP8 frame is empty")
         # RFC 7741 4.3: the P bit is zero in a key frame.
@@ -98,9 +96,8 @@ class H264Depacketiser:
         self._reset()
 
     def _reset(self) -> None:
-        self._parts: list[bytes] = []
-        self._fragments: list[bytes] | None = None
-        self._length = 0
+        self._units = bytearray()  # each behind its length
+        self._fragments: bytearray | None = None
         self._keyframe = False
         self._reference = False
 
@@ -126,48 +123,48 @@ class H264Depacketiser:
         if header & 0x80:
             if self._fragments is not None:
                 raise ValueError("H.264 fragmentation unit begins twice")
-            self._fragments = [bytes((payload[0] & 0xE0 | header & 0x1F,))]
+            self._fragments = bytearray((payload[0] & 0xE0 | header & 0x1F,))
         if self._fragments is None:
             raise ValueError("H.264 fragmentation unit has no beginning")
-        self._fragments.append(payload[2:])
-        self._grow(len(payload))
+        self._check_length(len(self._fragments) + len(payload))
+        self._fragments += payload[2:]
         if header & 0x40:
-            unit = b"".join(self._fragments)
-            self._fragments = None
+            unit, self._fragments = self._fragments, None
             self._unit(unit)
 
-    def _unit(self, unit: bytes) -> None:
+    def _unit(self, unit: bytes | bytearray) -> None:
+        self._check_length(len(unit))
         self._keyframe |= unit[0] & 0x1F == _IDR
         self._reference |= bool(unit[0] & 0x60)  # nal_ref_idc
-        self._parts += (_LENGTH.pack(len(unit)), unit)
-        self._grow(len(unit))
+        self._units += _LENGTH.pack(len(unit))
+        self._units += unit
 
-    def _grow(self, length: int) -> None:
-        self._length += length
-        if self._length > 2 * MAX_FRAME_LENGTH:
+    def _check_length(self, more: int) -> None:
+        if len(self._units) + more > MAX_FRAME_LENGTH:
             raise ValueError("H.264 access unit is too long")
 
     def finish(self) -> Assembled:
-        whole = bool(self._parts) and self._fragments is None
-        frame = Assembled(b"".join(self._parts), self._keyframe, self._reference)
+        whole = bool(self._units) and self._fragments is None
+        frame = Assembled(bytes(self._units), self._keyframe, self._reference)
         self._reset()
         if not whole:
             raise ValueError("H.264 access unit is incomplete")
         return frame
 
     def starts_keyframe(self, payload: bytes) -> bool:
-        """Senders put parameter sets before each IDR picture, in the same access unit."""
+        """Senders put a parameter set before each IDR picture, in the same access unit.
+
+        An IDR slice does not count: the parameter sets or slices before it may be lost.
+        """
         if len(payload) < 2:
             return False
         unit_type = payload[0] & 0x1F
-        if unit_type == _STAP_A:
-            try:
-                return any(unit[0] & 0x1F in (_SPS, _IDR) for unit in _aggregated(payload))
-            except ValueError:
-                return False
-        if unit_type == _FU_A:
-            return bool(payload[1] & 0x80) and payload[1] & 0x1F == _IDR
-        return unit_type in (_SPS, _IDR)
+        if unit_type != _STAP_A:
+            return unit_type == _SPS
+        try:
+            return any(unit[0] & 0x1F == _SPS for unit in _aggregated(payload))
+        except ValueError:
+            return False
 
 
 def _aggregated(payload: bytes) -> list[bytes]:

@@ -111,7 +111,7 @@ class UpTrack:
 
     def _deliver(self, ready: Iterable[FrameReady], now: float) -> None:
         for each in ready:
-            capture_s = self.clock.capture_s(each.timestamp)
+            capture_s = self.clock.capture_s(each.timestamp, now)
             if each.after_gap and self.last_capture_s is not None:
                 lost = each.lost_packets
                 start = self.last_capture_s
