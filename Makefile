@@ -86,7 +86,7 @@ pytest: deps
 # New pins: edit requirements/*.in, `make lock`, commit both. No registry is named in the result.
 COMPILE := --quiet --strip-extras --allow-unsafe --generate-hashes --no-emit-index-url --no-emit-find-links
 lock: .venv/.installed-dev
-	$(PIP) install pip-tools
+	$(PIP) install pip-tools==7.6.2
 	for name in base build dev; do \
 	    $(PYTHON) -m piptools compile $(COMPILE) --output-file requirements/$$name.txt requirements/$$name.in; \
 	done
