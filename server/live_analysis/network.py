@@ -3,8 +3,23 @@
 from dataclasses import dataclass
 
 from server.core.indicators import Indicator
+from server.live_analysis.card import EVERYWHERE, Card, Measure, Modality
 
-VERSION = 1
+CARD = Card(
+    analyser="network",
+    modality=Modality.NETWORK,
+    measures=(
+        Measure("network.bitrate", "bit/s", 0, None),
+        Measure("network.loss", "ratio", 0, 1),
+        Measure("network.jitter", "ms", 0, None),
+        Measure("network.round_trip", "ms", 0, None),
+    ),
+    rate_hz=1,
+    cost_ms_per_s=0.02,
+    biometric=False,
+    policies=EVERYWHERE,
+    validated="counters of known traffic",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +43,7 @@ def measure(sample: NetworkSample) -> tuple[Indicator, ...]:
     loss = max(0, sample.packets_lost) / sent if sent else None
     jitter = 1000 * sample.jitter_s if sample.packets_received else None
     round_trip = None if sample.round_trip_s is None else 1000 * sample.round_trip_s
-    values = (
-        ("network.bitrate", bitrate, "bit/s"),
-        ("network.loss", loss, "ratio"),
-        ("network.jitter", jitter, "ms"),
-        ("network.round_trip", round_trip, "ms"),
-    )
     return tuple(
-        Indicator(name, value, unit, sample.start_s, sample.end_s, version=VERSION)
-        for name, value, unit in values
+        Indicator(it.name, value, it.unit, sample.start_s, sample.end_s, version=CARD.version)
+        for it, value in zip(CARD.measures, (bitrate, loss, jitter, round_trip), strict=True)
     )

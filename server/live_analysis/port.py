@@ -5,7 +5,6 @@ An analyser is one file under ``analysers/`` with a ``CARD`` and one class, name
 own state between windows and reads no clock.
 """
 
-import enum
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
@@ -21,55 +20,6 @@ BLOCK_S = BLOCK / SAMPLE_RATE
 
 Samples = NDArray[np.float32]
 Image = NDArray[np.uint8]
-
-
-class Modality(enum.StrEnum):
-    AUDIO = "audio"
-    VIDEO = "video"
-    NETWORK = "network"
-
-
-class Policy(enum.StrEnum):
-    """Law profiles under which an indicator may be computed by default or with consent."""
-
-    CN = "cn"
-    EU = "eu"
-    US = "us"
-    STRICT = "strict"
-
-
-#: Quality of sound, picture and network, and what is in the picture.
-EVERYWHERE = frozenset(Policy)
-#: Raw prosody: in the EU off by default (AI Act Art. 5(1)(f) stands near), so off in strict.
-PROSODY = frozenset({Policy.CN, Policy.US})
-
-
-@dataclass(frozen=True, slots=True)
-class Measure:
-    """One indicator of an analyser: its stable name, unit, and bounds (None: open)."""
-
-    name: str
-    unit: str
-    low: float | None
-    high: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Card:
-    """All that an analyser says about itself; `docs/indicators.md` is held against it."""
-
-    analyser: str
-    modality: Modality
-    measures: tuple[Measure, ...]
-    rate_hz: float
-    #: CPU milliseconds per second of one interview, measured (docs/decisions).
-    cost_ms_per_s: float
-    #: True when what it computes could identify a person. None does today.
-    biometric: bool
-    policies: frozenset[Policy]
-    #: How it was validated, in a sentence.
-    validated: str
-    version: int = 1
 
 
 @dataclass(frozen=True, slots=True)

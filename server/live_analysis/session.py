@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from server.core.frames import TrackName
 from server.core.indicators import Indicator
 from server.live_analysis.analysers import AUDIO, VIDEO
-from server.live_analysis.port import AudioWindow, Card, Measurement, Picture, Resumable
+from server.live_analysis.card import Card
+from server.live_analysis.port import AudioWindow, Measurement, Picture, Resumable
 from server.live_analysis.sight import Sight
 from server.live_analysis.sound import Sound
 from server.live_analysis.wire import Frame

@@ -16,7 +16,8 @@ from server.live_analysis.analysers import (
     speaking,
     speech_activity,
 )
-from server.live_analysis.port import AudioAnalyser, Card, VideoAnalyser
+from server.live_analysis.card import Card
+from server.live_analysis.port import AudioAnalyser, VideoAnalyser
 
 AUDIO: tuple[tuple[Card, Callable[[], AudioAnalyser]], ...] = (
     (speech_activity.CARD, speech_activity.SpeechActivity),

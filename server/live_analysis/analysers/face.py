@@ -6,18 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from server.live_analysis.blazeface import FULL_RANGE, SHORT_RANGE, Detector, overlap
+from server.live_analysis.card import EVERYWHERE, Card, Measure, Modality
 from server.live_analysis.models import face_model
-from server.live_analysis.port import (
-    EVERYWHERE,
-    Card,
-    Face,
-    Image,
-    Measure,
-    Measurement,
-    Modality,
-    Picture,
-    Samples,
-)
+from server.live_analysis.port import Face, Image, Measurement, Picture, Samples
 
 CARD = Card(
     analyser="face",
@@ -107,23 +98,31 @@ class Faces:
     def __init__(self) -> None:
         self._aim = (0.5, 0.5)
         self._looked_wide_s = -np.inf
-        #: What only the full-range model saw when it last looked, and whether the other saw any.
+        #: What only the full-range model saw when it last looked.
         self._far: list[Face] = []
-        self._was_near = False
 
     def see(self, picture: Picture) -> Iterable[Measurement]:
-        near, best = look(SHORT_RANGE, cut(picture, SHORT_RANGE.side, self._aim))
-        steady = near and self._was_near
+        near, best = self._look_near(picture)
         age_s = picture.capture_s - self._looked_wide_s
-        if not 0 <= age_s < (WIDE_LOOK_S if steady else WIDE_LOOK_S / 2):
-            self._looked_wide_s, self._was_near = picture.capture_s, bool(near)
+        if not 0 <= age_s < (WIDE_LOOK_S if near else WIDE_LOOK_S / 2):
+            self._looked_wide_s = picture.capture_s
             self._far, _ = look(FULL_RANGE, whole(picture, FULL_RANGE.side))
+            if self._far and not near:
+                self._follow(self._far)
+                near, best = self._look_near(picture)
             self._far = _others(self._far, near)
         picture.faces = (*near, *_others(self._far, near))
-        if picture.faces:
-            largest = max(picture.faces, key=area)
-            self._aim = largest.left + largest.width / 2, largest.top + largest.height / 2
         return _measurements(picture.faces, best)
+
+    def _look_near(self, picture: Picture) -> tuple[list[Face], float]:
+        near, best = look(SHORT_RANGE, cut(picture, SHORT_RANGE.side, self._aim))
+        self._follow(near)
+        return near, best
+
+    def _follow(self, faces: list[Face]) -> None:
+        if faces:
+            largest = max(faces, key=area)
+            self._aim = largest.left + largest.width / 2, largest.top + largest.height / 2
 
     def miss(self, now_s: float) -> Iterable[Measurement]:
         return [Measurement(measure.name, None) for measure in CARD.measures]

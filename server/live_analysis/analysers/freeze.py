@@ -4,15 +4,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from server.live_analysis.port import (
-    EVERYWHERE,
-    Card,
-    Image,
-    Measure,
-    Measurement,
-    Modality,
-    Picture,
-)
+from server.live_analysis.card import EVERYWHERE, Card, Measure, Modality
+from server.live_analysis.port import Image, Measurement, Picture
 
 CARD = Card(
     analyser="freeze",

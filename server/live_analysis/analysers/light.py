@@ -4,16 +4,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from server.live_analysis.port import (
-    EVERYWHERE,
-    Card,
-    Face,
-    Image,
-    Measure,
-    Measurement,
-    Modality,
-    Picture,
-)
+from server.live_analysis.card import EVERYWHERE, Card, Measure, Modality
+from server.live_analysis.port import Face, Image, Measurement, Picture
 
 CARD = Card(
     analyser="light",

@@ -9,16 +9,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from server.live_analysis.port import (
-    BLOCK,
-    BLOCK_S,
-    EVERYWHERE,
-    AudioWindow,
-    Card,
-    Measure,
-    Measurement,
-    Modality,
-)
+from server.live_analysis.card import EVERYWHERE, Card, Measure, Modality
+from server.live_analysis.port import BLOCK, BLOCK_S, AudioWindow, Measurement
 
 CARD = Card(
     analyser="loudness",

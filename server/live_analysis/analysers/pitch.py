@@ -10,17 +10,8 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from server.live_analysis.port import (
-    BLOCK,
-    PROSODY,
-    SAMPLE_RATE,
-    AudioWindow,
-    Card,
-    Measure,
-    Measurement,
-    Modality,
-    Samples,
-)
+from server.live_analysis.card import PROSODY, Card, Measure, Modality
+from server.live_analysis.port import BLOCK, SAMPLE_RATE, AudioWindow, Measurement, Samples
 
 LOW_HZ = 60.0
 HIGH_HZ = 500.0

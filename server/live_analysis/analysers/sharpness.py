@@ -6,14 +6,8 @@ from collections.abc import Iterable
 import numpy as np
 
 from server.live_analysis.analysers.light import inside
-from server.live_analysis.port import (
-    EVERYWHERE,
-    Card,
-    Measure,
-    Measurement,
-    Modality,
-    Picture,
-)
+from server.live_analysis.card import EVERYWHERE, Card, Measure, Modality
+from server.live_analysis.port import Measurement, Picture
 
 CARD = Card(
     analyser="sharpness",

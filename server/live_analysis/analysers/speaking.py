@@ -10,15 +10,8 @@ from collections.abc import Iterable
 import msgspec
 import numpy as np
 
-from server.live_analysis.port import (
-    BLOCK_S,
-    PROSODY,
-    AudioWindow,
-    Card,
-    Measure,
-    Measurement,
-    Modality,
-)
+from server.live_analysis.card import PROSODY, Card, Measure, Modality
+from server.live_analysis.port import BLOCK_S, AudioWindow, Measurement
 
 CARD = Card(
     analyser="speaking",

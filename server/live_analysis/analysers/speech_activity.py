@@ -5,17 +5,9 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from server.live_analysis.card import EVERYWHERE, Card, Measure, Modality
 from server.live_analysis.models import speech_model
-from server.live_analysis.port import (
-    BLOCK,
-    EVERYWHERE,
-    AudioWindow,
-    Card,
-    Measure,
-    Measurement,
-    Modality,
-    Samples,
-)
+from server.live_analysis.port import BLOCK, AudioWindow, Measurement, Samples
 
 CARD = Card(
     analyser="speech_activity",

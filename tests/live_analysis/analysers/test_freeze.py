@@ -1,0 +1,56 @@
+import numpy as np
+import pytest
+
+from server.live_analysis.analysers.freeze import Freeze
+from server.live_analysis.port import Image
+from tests.live_analysis.planted import noise, picture, scene
+
+
+def see(freeze: Freeze, rgb: Image, at_s: float) -> float | None:
+    (found,) = freeze.see(picture(rgb, at_s))
+    return found.value
+
+
+def test_a_moving_picture_is_not_frozen() -> None:
+    freeze = Freeze()
+    for step in range(10):
+        assert see(freeze, scene((0.4 + 0.005 * step, 0.5)), step * 0.2) == 0
+
+
+def test_an_equal_picture_is_frozen_since_it_came() -> None:
+    freeze, still = Freeze(), scene((0.5, 0.5))
+    for step in range(10):
+        assert see(freeze, still, step * 0.2) == pytest.approx(step * 0.2)
+    assert see(freeze, scene((0.51, 0.5)), 3.0) == 0
+
+
+def test_what_encoders_change_in_a_still_picture_is_not_motion() -> None:
+    freeze, still = Freeze(), scene((0.5, 0.5))
+    see(freeze, still, 0.0)
+    shimmer = np.clip(still + np.round(0.6 * noise(still.shape, 8)), 0, 255).astype(np.uint8)
+    assert see(freeze, shimmer, 1.0) == 1.0
+
+
+def test_slow_motion_is_motion() -> None:
+    freeze = Freeze()
+    values = [see(freeze, scene((0.5 + 0.0004 * step, 0.5)), step * 0.2) for step in range(20)]
+    assert max(value or 0 for value in values) < 1.0
+
+
+def test_without_new_pictures_it_grows() -> None:
+    freeze = Freeze()
+    see(freeze, scene((0.5, 0.5)), 1.0)
+    (found,) = freeze.miss(4.5)
+    assert found.value == 3.5
+
+
+def test_without_any_picture_it_counts_from_when_one_was_missed() -> None:
+    freeze = Freeze()
+    values = [next(iter(freeze.miss(at_s))).value for at_s in (10.0, 12.0)]
+    assert values == [0, 2]
+
+
+def test_a_change_of_size_is_motion() -> None:
+    freeze = Freeze()
+    see(freeze, scene((0.5, 0.5)), 0.0)
+    assert see(freeze, scene((0.5, 0.5), size=(480, 640)), 1.0) == 0
