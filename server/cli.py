@@ -191,6 +191,7 @@ async def _simulated_candidate(
         *("-m", "loadtest.candidate", "--until-stdin-closes"),
         *("--whip-url", invitation.whip_url),
         stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.DEVNULL,  # it names its URL, which holds a token
         env=os.environ | trust,
         start_new_session=True,  # Ctrl-C is ours to handle: the candidate leaves in order
     )

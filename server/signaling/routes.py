@@ -192,6 +192,8 @@ def make_app(hub: Hub, access: Access, to: Handlers) -> web.Application:
     routes = table(to)
     for route in routes:
         app.router.add_route(route.method, route.path, _guarded(route, access))
+        if route.roles is None and route.method == "GET" and route.status == 200:
+            app.router.add_route("HEAD", route.path, _guarded(route, access))
     pages.add_assets(app.router)
     app[OPENAPI] = document(routes)
     app.on_response_prepare.append(pages.add_headers)
