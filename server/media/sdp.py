@@ -54,6 +54,7 @@ class MediaSection:
     mid: str | None = None
     direction: str = "sendrecv"
     rtcp_mux: bool = False
+    bundle_only: bool = False
     ice_ufrag: str | None = None
     ice_pwd: str | None = None
     fingerprints: list[tuple[str, str]] = field(default_factory=list)
@@ -69,6 +70,12 @@ class Offer:
     def transport(self) -> MediaSection:
         """The section whose transport carries the whole bundle (RFC 9143 7.3)."""
         return next(section for section in self.sections if section.mid == self.bundle[0])
+
+    def usable(self, section: MediaSection) -> bool:
+        """Whether the section is open, and on the bundle's transport with RTCP multiplexed."""
+        # RFC 9143 6: port zero with a=bundle-only does not mean refused.
+        is_open = section.port != 0 or section.bundle_only
+        return is_open and section.rtcp_mux and section.mid in self.bundle
 
 
 def parse_offer(text: str) -> Offer:
@@ -121,12 +128,16 @@ def _read_attribute(section: MediaSection, name: str, value: str) -> None:
             section.direction = name
         case "rtcp-mux":
             section.rtcp_mux = True
+        case "bundle-only":
+            section.bundle_only = True
         case "ice-ufrag":
             section.ice_ufrag = value
         case "ice-pwd":
             section.ice_pwd = value
         case "fingerprint":
-            algorithm, digest = value.split()
+            algorithm, _, digest = value.partition(" ")
+            if not re.fullmatch(r"[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2})+", digest):
+                raise ValueError("fingerprint is not a hash and its bytes in hexadecimal")
             section.fingerprints.append((algorithm.lower(), digest))
         case "setup":
             section.setup = value
@@ -154,6 +165,10 @@ def _read_format(section: MediaSection, name: str, value: str) -> None:
             target.fmtp[key.lower()] = setting
 
 
+#: Hashes of certificates that we check (RFC 8122 5, without those that are broken).
+_DIGESTS = ("sha-256", "sha-384", "sha-512")
+
+
 def _inherit(session: MediaSection, sections: list[MediaSection]) -> None:
     """Session-level ICE and DTLS attributes hold for sections without their own."""
     for section in sections:
@@ -174,10 +189,13 @@ def _check(sections: list[MediaSection], bundle: tuple[str, ...]) -> None:
     carrier = sections[mids.index(bundle[0])]
     if not carrier.ice_ufrag or not carrier.ice_pwd:
         raise SdpError("a=ice-ufrag or a=ice-pwd is missing")
-    if not any(algorithm.startswith("sha-") for algorithm, _ in carrier.fingerprints):
-        raise SdpError("a=fingerprint is missing")
+    if not any(algorithm in _DIGESTS for algorithm, _ in carrier.fingerprints):
+        raise SdpError(f"a=fingerprint with one of {', '.join(_DIGESTS)} is missing")
     if carrier.setup not in ("actpass", "active"):
         raise SdpError("a=setup must be actpass or active: this server is the DTLS server")
+    for section in sections:
+        # RFC 9143 7.1.3: what holds for the whole bundle may stand in one section only.
+        section.rtcp_mux |= carrier.rtcp_mux and section.mid in bundle
 
 
 # ---- negotiation ------------------------------------------------------------------------

@@ -12,6 +12,7 @@ Used by the signalling layer like this::
 
 import asyncio
 import contextlib
+import logging
 import secrets
 import socket
 import time
@@ -24,7 +25,6 @@ from server.media.errors import NoCommonCodec, SdpError
 from server.media.peer import Observer, Peer, PeerState, Publisher
 from server.media.sdp import (
     AnswerSection,
-    MediaSection,
     Offer,
     RtpFormat,
     Transport,
@@ -45,6 +45,8 @@ __all__ = [
     "Source",
     "open_media",
 ]
+
+log = logging.getLogger(__name__)
 
 #: Fine enough that a NACK is not late, coarse enough to cost nothing.
 TICK_S = 0.02
@@ -83,6 +85,7 @@ class MediaServer:
         self.addresses = tuple(addresses)
         self._certificate = Certificate()
         self._peers: dict[str, Peer] = {}
+        self._refused_before = 0  # by peers that are gone
         self._tasks: asyncio.TaskGroup | None = None
         self.clock = _monotonic_unix_clock()
 
@@ -94,7 +97,7 @@ class MediaServer:
         Returns the peer and the SDP answer. Raises `SdpError` or `NoCommonCodec`.
         """
         offer = parse_offer(offer_sdp)
-        sections = _negotiate(offer.sections, _SENDS, every=False)
+        sections = _negotiate(offer, _SENDS, every=False)
         publisher = Publisher(
             self._port,
             self._certificate,
@@ -119,7 +122,7 @@ class MediaServer:
         """
         offer = parse_offer(offer_sdp)
         # The candidate's codec may not be known yet, and may change: take all we forward.
-        sections = _negotiate(offer.sections, _RECEIVES, every=True)
+        sections = _negotiate(offer, _RECEIVES, every=True)
         observer = Observer(
             self._port,
             self._certificate,
@@ -169,7 +172,7 @@ class MediaServer:
             len(self._peers),
             port.datagrams_in,
             port.datagrams_out,
-            port.refused + sum(peer.refused for peer in self._peers.values()),
+            port.refused + self._refused_before + sum(p.refused for p in self._peers.values()),
             port.dropped_out,
         )
 
@@ -193,18 +196,30 @@ class MediaServer:
             now = self.clock()
             gone = []
             for peer in list(self._peers.values()):
-                if peer.state is PeerState.CLOSED or not peer.tick(now):
+                if peer.state is PeerState.CLOSED or not self._tick_peer(peer, now):
                     gone.append(peer)
             await self._close_peers(gone)
+
+    def _tick_peer(self, peer: Peer, now: float) -> bool:
+        try:
+            return peer.tick(now)
+        except Exception:
+            # The root of the timers: one peer's fault must not end everyone's.
+            log.exception("peer %s failed", peer.id)
+            return False
 
     async def _close_peers(self, peers: list[Peer]) -> None:
         for peer in peers:
             self._peers.pop(peer.id, None)
-            await peer.close()
+            self._refused_before += peer.refused
+            try:
+                await peer.close()
+            except Exception:
+                log.exception("peer %s could not be closed in order", peer.id)
 
 
 def _negotiate(
-    offered: Sequence[MediaSection], directions: Sequence[str], *, every: bool
+    offer: Offer, directions: Sequence[str], *, every: bool
 ) -> dict[int, tuple[TrackName, list[RtpFormat]]]:
     """Section index -> track and formats: the first usable audio and the first video section.
 
@@ -212,9 +227,9 @@ def _negotiate(
     """
     chosen: dict[int, tuple[TrackName, list[RtpFormat]]] = {}
     taken: set[TrackName] = set()
-    for index, section in enumerate(offered):
+    for index, section in enumerate(offer.sections):
         name = _TRACK_OF_KIND.get(section.kind)
-        usable = section.rtcp_mux and section.port != 0 and section.direction in directions
+        usable = offer.usable(section) and section.direction in directions
         if name is None or name in taken or not usable:
             continue
         formats = choose_formats(section, CODEC_PREFERENCE[name], every=every)
