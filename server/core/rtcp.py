@@ -112,7 +112,7 @@ def parse(data: bytes) -> list[Item]:
     items: list[Item] = []
     pos = 0
     while pos < len(data):
-        if len(data) < pos + 8:
+        if len(data) < pos + 4:
             raise ValueError("RTCP packet is truncated")
         first, packet_type, words = _HEADER.unpack_from(data, pos)
         if first >> 6 != 2:
@@ -181,6 +181,8 @@ def _parse_extended(body: bytes) -> Iterator[DelaySinceLastRr]:
     while pos + 4 <= len(body):
         block_type, _, words = _HEADER.unpack_from(body, pos)
         block = body[pos + 4 : pos + 4 + 4 * words]
+        if len(block) < 4 * words:
+            raise ValueError("RTCP report block is truncated")
         if block_type == 5:
             for entry in struct.iter_unpack("!III", block):
                 yield DelaySinceLastRr(*entry)

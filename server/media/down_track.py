@@ -23,12 +23,10 @@ class DownTrack:
         ssrc: int,
         payload_types: Mapping[Codec, int],
         send: Callable[[bytes], None],
-        request_keyframe: Callable[[], None],
     ) -> None:
         self.ssrc = ssrc
         self._payload_types = payload_types
         self._send = send
-        self._request_keyframe = request_keyframe
         self._up: UpTrack | None = None
         self._payload_type = 0
         self._waiting = True
@@ -48,8 +46,11 @@ class DownTrack:
         self._up = up if payload_type is not None else None
         self._payload_type = payload_type or 0
         self._waiting = True
-        if self._up is not None:
-            self._request_keyframe()
+
+    @property
+    def waiting(self) -> bool:
+        """Whether it needs a keyframe to begin with; the up track asks for one as long as so."""
+        return self._waiting and self._up is not None
 
     def forward(self, seqno: int, timestamp: int, second: int, data: bytes, now: float) -> None:
         up = self._up
@@ -76,7 +77,7 @@ class DownTrack:
         self._seqno_offset = self._last_seqno + 1 - seqno
         resumed = self._last_timestamp
         if self.packets:
-            resumed += round((now - self._last_sent_s) * CLOCK_RATE[up.codec])
+            resumed += max(1, round((now - self._last_sent_s) * CLOCK_RATE[up.codec]))
         self._timestamp_offset = resumed - timestamp
 
     def _rewrite(self, second: int, seqno: int, timestamp: int, data: bytes) -> bytes:

@@ -1,6 +1,7 @@
 """Which packets to ask for again, and when (RFC 4585 6.2.1). Pure: time is an argument."""
 
 from collections.abc import Iterator
+from itertools import islice
 
 #: A reordered packet usually comes within this; asking sooner wastes the peer's bandwidth.
 REORDER_WAIT_S = 0.005
@@ -11,6 +12,8 @@ DEFAULT_ROUND_TRIP_S = 0.1
 MAX_TRIES = 10
 #: A gap wider than this is a restart or an outage: a keyframe mends it, not repair.
 MAX_MISSING = 512
+#: Asked for at a time: each may take four bytes of a packet that has room for 330.
+MAX_PER_REQUEST = 128
 
 
 class NackTracker:
@@ -46,9 +49,9 @@ class NackTracker:
             del self._missing[missing]
 
     def due(self, now: float, round_trip_s: float | None) -> list[int]:
-        """The sequence numbers to ask for now, ascending."""
+        """The sequence numbers to ask for now, ascending; what is over waits for the next call."""
         retry = max(MIN_RETRY_S, 1.2 * (round_trip_s or DEFAULT_ROUND_TRIP_S))
-        due = list(self._take_due(now, retry))
+        due = list(islice(self._take_due(now, retry), MAX_PER_REQUEST))
         self.requested += len(due)
         return sorted(due)
 

@@ -73,6 +73,7 @@ class Peer(abc.ABC):
         self._keyed = False
         self._early: list[bytes] = []
         self._seen_s = clock()
+        self._left = False
         self._report_s = 0.0
         self._task: asyncio.Task[None] | None = None
         self.refused = 0
@@ -87,11 +88,16 @@ class Peer(abc.ABC):
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 await self._dtls.handshake(self._fingerprints)
+            self._connected()
         except (DtlsError, TimeoutError) as error:
             log.info("peer %s did not connect: %s", self.id, error or "no handshake in time")
-            self._task = None
             await self.close()
-            return
+        except Exception:
+            # The root of this task: one peer's fault must not end everyone's.
+            log.exception("peer %s failed", self.id)
+            await self.close()
+
+    def _connected(self) -> None:
         self._keyed = True
         self._set_state(PeerState.CONNECTED)
         early, self._early = self._early, []
@@ -113,11 +119,15 @@ class Peer(abc.ABC):
     def _set_state(self, state: PeerState) -> None:
         if state is not self.state and self.state is not PeerState.CLOSED:
             self.state = state
-            self._on_state(state)
+            try:
+                self._on_state(state)
+            except Exception:
+                # Foreign code: whatever it does, a peer that closes must free its route.
+                log.exception("peer %s could not tell that it is %s", self.id, state)
 
     def _closed_by_peer(self) -> None:
         # close_notify: the page was left or the connection closed on purpose.
-        self._seen_s = float("-inf")
+        self._left = True
 
     # ---- packets in
 
@@ -141,17 +151,21 @@ class Peer(abc.ABC):
                 self._early.append(data)
             return
         now = self._clock()
+        items: Sequence[rtcp.Item] | None = None
         try:
             if is_rtcp(data):
                 items = rtcp.parse(self._dtls.unprotect_rtcp(data))
-                self._alive()
-                self._rtcp(items, now)
             else:
                 packet = self._dtls.unprotect(data)
-                self._seen_s = now
-                self._rtp(packet, now)
         except SrtpError:
             self.refused += 1
+            return
+        if items is not None:
+            self._alive()
+            self._rtcp(items, now)
+        else:
+            self._seen_s = now
+            self._rtp(packet, now)
 
     def _alive(self) -> None:
         self._seen_s = self._clock()
@@ -175,7 +189,12 @@ class Peer(abc.ABC):
 
     def _send_rtp(self, packet: bytes) -> None:
         if self._keyed and self._address is not None:
-            self._port.send(self._dtls.protect(packet), self._address)
+            try:
+                protected = self._dtls.protect(packet)
+            except SrtpError:  # longer than libsrtp's buffer: nothing a browser sends
+                self.refused += 1
+                return
+            self._port.send(protected, self._address)
 
     def _send_rtcp(self, packet: bytes) -> None:
         if self._keyed and self._address is not None:
@@ -184,9 +203,9 @@ class Peer(abc.ABC):
     # ---- time
 
     def tick(self, now: float) -> bool:
-        """Timers; False once the peer has been silent for too long and should be closed."""
+        """Timers; False once the peer has left or been silent for too long: close it."""
         silent = now - self._seen_s
-        if silent > CONSENT_TIMEOUT_S:
+        if self._left or silent > CONSENT_TIMEOUT_S:
             return False
         if silent > SILENCE_S and self.state is PeerState.CONNECTED:
             self._set_state(PeerState.DISCONNECTED)
@@ -233,7 +252,7 @@ class Publisher(Peer):
             if up is None:
                 self.refused += 1
                 return
-        elif second & 0x7F not in self._formats:
+        elif second & 0x7F != up.payload_type:
             self.refused += 1
             return
         up.receive(second, seqno, timestamp, packet, now)
@@ -249,6 +268,7 @@ class Publisher(Peer):
         up = UpTrack(
             name,
             rtp_format.codec,
+            payload_type,
             ssrc,
             self._peer_clock,
             self._source.downs(name),
@@ -318,7 +338,7 @@ class Observer(Peer):
         super().__init__(port, certificate, remote, on_state, clock)
         self._source = source
         self.downs = {
-            name: DownTrack(secrets.randbits(32), each, self._send_rtp, source.request_keyframe)
+            name: DownTrack(secrets.randbits(32), each, self._send_rtp)
             for name, each in payload_types.items()
         }
         self._by_ssrc = {down.ssrc: down for down in self.downs.values()}

@@ -4,12 +4,15 @@ A source outlives the candidate's connections: down tracks and sinks stay and fo
 newest publisher's tracks.
 """
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from server.core.frames import Codec, EncodedFrame, FrameSink, Gap, GapCause, TrackName
 from server.media.down_track import DownTrack
 from server.media.up_track import UpTrack
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +103,18 @@ class Source:
         if missed_since is not None and frame.capture_s > missed_since:
             self.on_gap(Gap(frame.track, missed_since, frame.capture_s, GapCause.DISCONNECTED))
         for sink in self._sinks:
-            sink.on_frame(frame)
+            try:
+                sink.on_frame(frame)
+            except Exception:
+                # Subscribers are foreign code: one that fails must not cost the others a frame.
+                log.exception("a subscriber failed on a frame")
 
     def on_gap(self, gap: Gap) -> None:
         for sink in self._sinks:
-            sink.on_gap(gap)
+            try:
+                sink.on_gap(gap)
+            except Exception:
+                log.exception("a subscriber failed on a gap")
 
     # ---- counters
 

@@ -117,11 +117,13 @@ class UdpPort(asyncio.DatagramProtocol):
         if request is None or session is None or not session.check_received(request, address):
             self.refused += 1
             return
+        # Most recently checked last: a browser checks the pair in use the most often.
         known = self._addresses[session.ufrag]
-        if self._by_address.get(address) is not session:
-            self._by_address[address] = session
-            known.append(address)
-            if len(known) > MAX_ADDRESSES:
-                stale = known.pop(0)
-                if self._by_address.get(stale) is session:
-                    del self._by_address[stale]
+        if address in known:
+            known.remove(address)
+        known.append(address)
+        self._by_address[address] = session
+        if len(known) > MAX_ADDRESSES:
+            stale = known.pop(0)
+            if self._by_address.get(stale) is session:
+                del self._by_address[stale]

@@ -25,6 +25,11 @@ KEYFRAME_INTERVAL_S = 4.0
 class PacketSink(Protocol):
     """A down track, as the up track sees it."""
 
+    @property
+    def waiting(self) -> bool:
+        """For a keyframe to begin with."""
+        ...
+
     def forward(self, seqno: int, timestamp: int, second: int, data: bytes, now: float) -> None: ...
 
 
@@ -35,6 +40,7 @@ class UpTrack:
         self,
         name: TrackName,
         codec: Codec,
+        payload_type: int,
         ssrc: int,
         peer_clock: PeerClock,
         downs: Sequence[PacketSink],
@@ -45,6 +51,7 @@ class UpTrack:
     ) -> None:
         self.name = name
         self.codec = codec
+        self.payload_type = payload_type
         self.ssrc = ssrc
         self.clock = TrackClock(CLOCK_RATE[codec], peer_clock)
         self._downs = downs
@@ -160,7 +167,8 @@ class UpTrack:
         if not self._is_video or now - self._keyframe_asked_s < KEYFRAME_REQUEST_INTERVAL_S:
             return False
         overdue = self._keyframe_s is None or now - self._keyframe_s >= KEYFRAME_INTERVAL_S
-        if not (self._keyframe_wanted or overdue or self.assembler.wants_keyframe):
+        wanted = self._keyframe_wanted or overdue or self.assembler.wants_keyframe
+        if not wanted and not any(down.waiting for down in self._downs):
             return False
         self._keyframe_asked_s = now
         self.keyframe_requests += 1
@@ -199,7 +207,7 @@ class UpTrack:
             fraction,
             min(self.packets_lost, 0x7F_FFFF),
             self._highest_seqno & 0xFFFF_FFFF,
-            round(self._jitter),
+            min(round(self._jitter), 0xFFFF_FFFF),
             last_sr,
             delay & 0xFFFF_FFFF,
         )
