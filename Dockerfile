@@ -1,7 +1,8 @@
-# The steps are those of make. ADDRESS is where browsers reach this machine's UDP port:
+# The steps are those of make. ADDRESS is where browsers reach this machine:
 #   docker build -t vivavoce .
 #   docker run -p 8080:8080/tcp -p 8080:8080/udp -v vivavoce:/data vivavoce \
-#       serve --host 0.0.0.0 --tls --advertise ADDRESS
+#       serve --tls --advertise ADDRESS
+# Behind a reverse proxy that ends TLS: serve --host 0.0.0.0 --advertise ADDRESS
 FROM python:3.13-slim-bookworm
 
 RUN apt-get update --quiet=2 \
@@ -28,4 +29,4 @@ VOLUME /data
 EXPOSE 8080/tcp 8080/udp
 HEALTHCHECK --interval=10s --timeout=5s --start-period=10s CMD [".venv/bin/python", ".ci/healthcheck.py"]
 ENTRYPOINT ["/app/.venv/bin/vivavoce"]
-CMD ["serve", "--host", "0.0.0.0"]
+CMD ["serve", "--tls"]

@@ -4,8 +4,8 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-#: What git ignores, and git itself.
-_MADE = {".venv", ".git", "node_modules", "data", "build", "__pycache__"}
+#: What git ignores; so are hidden folders (caches, `.venv`, git's own) but for `.ci`.
+_MADE = {"node_modules", "data", "build", "__pycache__"}
 _TEXT = {".py", ".md", ".toml", ".txt", ".in", ".json", ".js", ".html", ".css", ".svg", ""}
 
 
@@ -26,5 +26,6 @@ def make_targets() -> set[str]:
 
 
 def _is_made(path: Path) -> bool:
-    parts = path.relative_to(ROOT).parts
-    return any(part in _MADE or part.endswith((".egg-info", "_cache")) for part in parts)
+    folders = path.relative_to(ROOT).parts[:-1]
+    hidden = any(name.startswith(".") and name != ".ci" for name in folders)
+    return hidden or any(name in _MADE or name.endswith(".egg-info") for name in folders)

@@ -86,7 +86,8 @@ def test_its_command_is_understood_by_the_server() -> None:
     add_server_flags(parser)
     config = load(parser.parse_args(command[1:]), {"VIVAVOCE_DATA_DIR": "/data"})
     assert command[0] == "serve"
-    assert (config.host, config.port, str(config.data_dir)) == ("0.0.0.0", 8080, "/data")
+    assert (config.host, config.port, config.tls) == ("0.0.0.0", 8080, True)
+    assert str(config.data_dir) == "/data"
 
 
 class _Health(BaseHTTPRequestHandler):
