@@ -62,13 +62,6 @@ def join_nal_units(nals: Iterator[bytes] | tuple[bytes, ...] | list[bytes]) -> b
     return b"".join(struct.pack(">I", len(nal)) + nal for nal in nals)
 
 
-def parse_pps_id(nal: bytes) -> int:
-    """pic_parameter_set_id of a PPS (H.264 7.3.2.2); H264Error if it is none."""
-    if len(nal) < 2 or nal_type(nal) != NAL_TYPE_PPS:
-        raise H264Error("not a picture parameter set")
-    return _at_most(_Bits(_unescape(nal[1:9])).ue(), 255, "pic_parameter_set_id")
-
-
 def parse_sps(nal: bytes) -> SequenceParameters:
     """Parse a sequence parameter set (H.264 7.3.2.1.1); H264Error if it is none."""
     if len(nal) < 5 or nal_type(nal) != NAL_TYPE_SPS:

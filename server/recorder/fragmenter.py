@@ -4,7 +4,7 @@ Contract: call :meth:`Fragmenter.add` for each frame and :meth:`Fragmenter.flush
 pauses; write what they return; drain :meth:`Fragmenter.take_gaps`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from server.core import h264, vp8
 from server.core.frames import Codec, EncodedFrame, Gap, GapCause, TrackName
@@ -20,7 +20,7 @@ from server.recorder.tracks import (
 #: of media that a crash may cost.
 FRAGMENT_US = 750_000
 #: A keyframe begins a new fragment once the pending one is this long.
-KEYFRAME_CUT_US = 250_000
+KEYFRAME_CUT_US = 100_000
 #: How far a capture time may lie from the arrival: a sender's clock is not to be trusted further.
 MAX_SKEW_S = 10.0
 #: Least time from sample to sample: more than one tick of either track.
@@ -93,7 +93,9 @@ class Fragmenter:
             )
             self._video = config
             sample = _Pending(time_us, 0, keyframe, data)
-        self._last_us[frame.track] = time_us
+        if self.epoch_us is not None and sample.time_us < self.epoch_us:
+            sample = replace(sample, time_us=self.epoch_us)  # the cut has just set the epoch
+        self._last_us[frame.track] = sample.time_us
         self._pending[frame.track].append(sample)
         return cuts
 

@@ -1,0 +1,221 @@
+"""Whatever is done to a recording, `verify` says so; and it says nothing of intact ones."""
+
+import json
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from server.core.frames import Codec
+from server.recorder.keys import open_keys
+from server.recorder.manifest import State
+from server.recorder.sealing import FaultKind
+from server.recorder.verify import VerifyReport, verify
+from tests.recorder.conftest import Desk
+from tests.recorder.encoded import START_S, interview
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Desk:
+    """Two finished recordings, each of two or three segments, and one that a crash cut."""
+    desk = Desk(tmp_path_factory.mktemp("verify"))
+    desk.write(interview(Codec.H264, 12.0), "iv")
+    desk.write(interview(Codec.VP8, 2.0, START_S + 20), "iv")
+    desk.write(interview(Codec.VP8, 12.0), "other")
+    desk.write(interview(Codec.H264, 12.0), "cut", finish=False)
+    return desk
+
+
+@pytest.fixture
+def copy(original: Desk, tmp_path: Path) -> Callable[[str], Path]:
+    def copied(interview_id: str) -> Path:
+        target = tmp_path / interview_id
+        shutil.rmtree(target, ignore_errors=True)
+        return Path(shutil.copytree(original.path(interview_id), target))
+
+    return copied
+
+
+def _report(desk: Desk, path: Path) -> VerifyReport:
+    return verify(path, desk.keys.public_key)
+
+
+def test_intact_recordings_raise_no_alarm(original: Desk) -> None:
+    for interview_id, state in [
+        ("iv", State.FINISHED),
+        ("other", State.FINISHED),
+        ("cut", State.RECORDING),
+    ]:
+        report = _report(original, original.path(interview_id))
+        assert (report.intact, report.state, report.faults) == (True, state, ())
+        assert report.segments >= 2
+
+
+def test_the_report_tells_what_was_verified(original: Desk) -> None:
+    report = _report(original, original.path("iv"))
+    assert report.interview_id == "iv"
+    assert report.segments == 3
+    assert report.duration_s == pytest.approx(22.0, abs=0.05)
+    assert report.started_s == START_S
+    assert report.gaps == 2
+
+
+@pytest.mark.parametrize("interview_id", ["iv", "cut"])
+def test_every_random_bit_flip_is_found_in_the_file_where_it_is(
+    original: Desk, copy: Callable[[str], Path], interview_id: str
+) -> None:
+    path, chance = copy(interview_id), random.Random(interview_id)
+    for file in sorted(path.iterdir()):
+        data = file.read_bytes()
+        for _ in range(60):
+            at = chance.randrange(len(data))
+            changed = bytearray(data)
+            changed[at] ^= 1 << chance.randrange(8)
+            file.write_bytes(changed)
+            report = _report(original, path)
+            torn = interview_id == "cut" and file.name == "00001.seg" and report.intact
+            if torn:  # a changed length may look like a record that a crash cut off
+                assert report.fragments < _report(original, original.path("cut")).fragments
+                continue
+            assert [fault.file for fault in report.faults][:1] == [file.name], at
+        file.write_bytes(data)
+
+
+def test_every_flip_of_a_header_byte_is_found(original: Desk, copy: Callable[[str], Path]) -> None:
+    path = copy("iv")
+    file = path / "00001.seg"
+    data = file.read_bytes()
+    for at in range(104 + 60):
+        file.write_bytes(data[:at] + bytes([data[at] ^ 0x80]) + data[at + 1 :])
+        assert not _report(original, path).intact, at
+
+
+def test_every_truncation_and_every_growth_is_found(
+    original: Desk, copy: Callable[[str], Path]
+) -> None:
+    path, chance = copy("iv"), random.Random(5)
+    for file in sorted(path.iterdir()):
+        data = file.read_bytes()
+        sizes = [0, 1, len(data) - 1, *(chance.randrange(len(data)) for _ in range(30))]
+        for changed in [*(data[:size] for size in sizes), data + b"\0", data + data[-500:]]:
+            file.write_bytes(changed)
+            report = _report(original, path)
+            assert [fault.file for fault in report.faults] == [file.name], len(changed)
+        file.write_bytes(data)
+
+
+def test_a_cut_segment_is_called_truncated_with_the_time_that_is_lost(
+    original: Desk, copy: Callable[[str], Path]
+) -> None:
+    path = copy("iv")
+    file = path / "00000.seg"
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    (fault,) = _report(original, path).faults
+    assert fault.kind is FaultKind.TRUNCATED
+    assert fault.start_s is not None
+    assert fault.end_s is not None
+    assert 2.0 < fault.start_s < 8.0
+    assert fault.end_s == pytest.approx(10.0, abs=1.0)
+    assert "00000.seg" in str(fault)
+
+
+def test_the_time_range_of_a_flipped_byte_is_its_fragments(
+    original: Desk, copy: Callable[[str], Path]
+) -> None:
+    path = copy("iv")
+    file = path / "00000.seg"
+    data = bytearray(file.read_bytes())
+    data[3 * len(data) // 4] ^= 1
+    file.write_bytes(data)
+    (fault,) = _report(original, path).faults
+    assert fault.kind is FaultKind.TAMPERED
+    assert fault.start_s is not None
+    assert 5.0 < fault.start_s < 9.0
+
+
+def test_a_dropped_segment_is_missing(original: Desk, copy: Callable[[str], Path]) -> None:
+    for name in ("00000.seg", "00001.seg", "00002.seg"):
+        path = copy("iv")
+        (path / name).unlink()
+        (fault,) = _report(original, path).faults
+        assert (fault.kind, fault.file) == (FaultKind.MISSING, name)
+
+
+def test_a_dropped_manifest_is_missing(original: Desk, copy: Callable[[str], Path]) -> None:
+    path = copy("iv")
+    (path / "manifest.json").unlink()
+    (fault,) = _report(original, path).faults
+    assert (fault.kind, fault.file) == (FaultKind.MISSING, "manifest.json")
+
+
+def test_swapped_segments_are_out_of_order(original: Desk, copy: Callable[[str], Path]) -> None:
+    path = copy("iv")
+    one, other = path / "00000.seg", path / "00001.seg"
+    data = one.read_bytes()
+    one.write_bytes(other.read_bytes())
+    other.write_bytes(data)
+    faults = _report(original, path).faults
+    assert {fault.kind for fault in faults} == {FaultKind.REORDERED}
+    assert [fault.file for fault in faults] == ["00000.seg", "00001.seg"]
+
+
+def test_a_segment_of_another_recording_is_foreign(
+    original: Desk, copy: Callable[[str], Path]
+) -> None:
+    for interview_id in ("iv", "cut"):
+        path = copy(interview_id)
+        shutil.copy(original.path("other") / "00001.seg", path / "00001.seg")
+        (fault,) = _report(original, path).faults
+        assert (fault.kind, fault.file) == (FaultKind.FOREIGN, "00001.seg")
+
+
+def test_swapped_records_within_a_segment_are_out_of_order(
+    original: Desk, copy: Callable[[str], Path]
+) -> None:
+    path = copy("cut")
+    file = path / "00000.seg"
+    with file.open("rb") as opened:
+        from server.recorder.segments import index_records
+
+        records = list(index_records(opened, 104, file.stat().st_size))
+    data = file.read_bytes()
+    first, second = records[2], records[3]
+    swapped = data[second.offset : second.end] + data[first.offset : first.end]
+    file.write_bytes(data[: first.offset] + swapped + data[second.end :])
+    (fault,) = _report(original, path).faults
+    assert (fault.kind, fault.file) == (FaultKind.REORDERED, "00000.seg")
+
+
+def test_a_file_that_nobody_listed_is_named(original: Desk, copy: Callable[[str], Path]) -> None:
+    for name in ("00003.seg", "note.txt"):
+        path = copy("iv")
+        shutil.copy(path / "00000.seg", path / name)
+        (fault,) = _report(original, path).faults
+        assert (fault.kind, fault.file) == (FaultKind.UNEXPECTED, name)
+
+
+def test_a_manifest_of_another_recording_fits_nothing(
+    original: Desk, copy: Callable[[str], Path]
+) -> None:
+    path = copy("iv")
+    shutil.copy(original.path("other") / "manifest.json", path / "manifest.json")
+    assert not _report(original, path).intact
+
+
+def test_a_manifest_of_another_version_is_not_guessed_at(
+    original: Desk, copy: Callable[[str], Path]
+) -> None:
+    path = copy("iv")
+    file = path / "manifest.json"
+    content = json.loads(file.read_bytes())
+    content["manifest"]["version"] = 2
+    file.write_text(json.dumps(content))
+    (fault,) = _report(original, path).faults
+    assert fault.kind is FaultKind.UNKNOWN_VERSION
+
+
+def test_another_servers_key_verifies_nothing(original: Desk, tmp_path: Path) -> None:
+    stranger = open_keys(tmp_path / "stranger")
+    assert not verify(original.path("iv"), stranger.public_key).intact
