@@ -1,0 +1,75 @@
+import argparse
+from pathlib import Path
+
+import pytest
+
+from server.config import Config, ConfigError, add_server_flags, default_url, load
+
+
+def config(*flags: str, **env: str) -> Config:
+    parser = argparse.ArgumentParser()
+    add_server_flags(parser)
+    return load(parser.parse_args(flags), env)
+
+
+def refusal(*flags: str, **env: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        config(*flags, **env)
+    return str(caught.value)
+
+
+def test_defaults_serve_this_machine_only() -> None:
+    assert config() == Config(data_dir=Path("data"), host="127.0.0.1", port=8080, workers=1)
+
+
+def test_flags_win_over_the_environment() -> None:
+    env = {"VIVAVOCE_PORT": "9000", "VIVAVOCE_DATA_DIR": "/from/env"}
+    assert (config(**env).port, config(**env).data_dir) == (9000, Path("/from/env"))
+    chosen = config("--port", "0", "--data-dir", "here", **env)
+    assert (chosen.port, chosen.data_dir) == (0, Path("here"))
+
+
+def test_tls_serves_other_machines_by_default() -> None:
+    assert config("--tls").host == "0.0.0.0"
+    assert config("--tls", "--host", "127.0.0.1").host == "127.0.0.1"
+
+
+def test_certificate_files_imply_tls(tmp_path: Path) -> None:
+    cert, key = tmp_path / "c.pem", tmp_path / "k.pem"
+    cert.touch()
+    key.touch()
+    chosen = config("--tls-cert", str(cert), "--tls-key", str(key))
+    assert chosen.tls
+    assert chosen.tls_files is not None
+    assert (chosen.tls_files.certificate, chosen.tls_files.key) == (cert, key)
+
+
+def test_half_a_certificate_is_refused(tmp_path: Path) -> None:
+    assert "both" in refusal("--tls-cert", str(tmp_path))
+    absent = str(tmp_path / "none")
+    assert "no file" in refusal("--tls-cert", absent, "--tls-key", absent)
+
+
+@pytest.mark.parametrize(
+    ("flags", "env", "named"),
+    [
+        (["--port", "70000"], {}, "--port"),
+        (["--udp-port", "-1"], {}, "--udp-port"),
+        ([], {"VIVAVOCE_PORT": "http"}, "VIVAVOCE_PORT"),
+        (["--workers", "-1"], {}, "--workers"),
+        (["--host", "no such host"], {}, "--host"),
+        (["--advertise", "no such host"], {}, "--advertise"),
+    ],
+)
+def test_a_bad_value_is_named(flags: list[str], env: dict[str, str], named: str) -> None:
+    assert named in refusal(*flags, **env)
+
+
+def test_advertised_addresses_are_kept_in_order() -> None:
+    chosen = config("--advertise", "192.0.2.7", "--advertise", "2001:DB8::1")
+    assert chosen.advertise == ("192.0.2.7", "2001:db8::1")
+
+
+def test_the_url_of_a_stopped_server_is_a_guess_from_the_port() -> None:
+    assert default_url({}) == "http://localhost:8080"
+    assert default_url({"VIVAVOCE_PORT": "9000"}) == "http://localhost:9000"

@@ -1,0 +1,129 @@
+import asyncio
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from server.core.interviews import InterviewState, Role
+from server.store import SCHEMA_VERSION, Event, Store, StoreError, View, open_store
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with Store(tmp_path / "db") as opened:
+        yield opened
+
+
+def test_an_interview_is_found_as_it_was_made(store: Store) -> None:
+    made = store.create_interview("Backend engineer", 5.0)
+    assert store.interview(made.id) == made
+    assert store.interview("nothing") is None
+
+
+def test_interviews_are_listed_newest_first(store: Store) -> None:
+    older = store.create_interview("one", 1.0)
+    newer = store.create_interview("two", 2.0)
+    assert store.interviews() == [newer, older]
+
+
+def test_the_state_is_kept(store: Store) -> None:
+    made = store.create_interview("one", 1.0)
+    store.set_state(made.id, InterviewState.LIVE, 3.5)
+    found = store.interview(made.id)
+    assert found is not None
+    assert (found.state, found.started_s) == (InterviewState.LIVE, 3.5)
+
+
+def test_only_what_was_live_is_interrupted_at_start(store: Store) -> None:
+    live, ended = store.create_interview("a", 1.0), store.create_interview("b", 1.0)
+    store.set_state(live.id, InterviewState.LIVE, 1.0)
+    store.set_state(ended.id, InterviewState.ENDED, 1.0)
+    store.interrupt_live()
+    states = {each.id: each.state for each in store.interviews()}
+    assert states == {live.id: InterviewState.INTERRUPTED, ended.id: InterviewState.ENDED}
+
+
+def test_links_belong_to_their_interview_or_to_the_owner(store: Store) -> None:
+    interview = store.create_interview("a", 1.0)
+    link = store.create_link(interview.id, Role.CANDIDATE, 1.0, 100)
+    owner = store.create_link(None, Role.OWNER, 1.0, 100)
+    assert store.links(interview.id) == [link]
+    assert store.links(None) == [owner]
+    assert store.link(link.id) == link
+
+
+def test_a_link_needs_an_interview_that_exists(store: Store) -> None:
+    with pytest.raises(sa.exc.IntegrityError):
+        store.create_link("nothing", Role.CANDIDATE, 1.0, 100)
+
+
+def test_a_revoked_link_stays_revoked_since_the_first_time(store: Store) -> None:
+    link = store.create_link(None, Role.OWNER, 1.0, 100)
+    other = store.create_link(None, Role.OWNER, 1.0, 100)
+    assert store.revoke(link.id, 7.0)
+    assert store.revoke(link.id, 9.0)
+    assert not store.revoke("nothing", 9.0)
+    found = store.link(link.id)
+    assert found is not None
+    assert found.revoked_s == 7.0
+    assert store.revoked({link.id, other.id}) == [link.id]
+
+
+def test_events_and_views_come_back_in_order(store: Store) -> None:
+    interview = store.create_interview("a", 1.0)
+    link = store.create_link(interview.id, Role.RECRUITER, 1.0, 100)
+    events = [Event(interview.id, name, link.id, 1.0) for name in ("joined", "left")]
+    views = [View(interview.id, link.id, 2.0, start, 1.0) for start in (0.0, 1.0)]
+    for event in events:
+        store.add_event(event)
+    for view in views:
+        store.add_view(view)
+    assert store.events(interview.id) == events
+    assert store.views(interview.id) == views
+
+
+@pytest.mark.parametrize("statement", ["UPDATE {} SET at_s = 0", "DELETE FROM {}"])
+@pytest.mark.parametrize("table", ["events", "views"])
+def test_logs_can_only_be_added_to(tmp_path: Path, table: str, statement: str) -> None:
+    with Store(tmp_path / "db") as store:
+        interview = store.create_interview("a", 1.0)
+        link = store.create_link(interview.id, Role.RECRUITER, 1.0, 100)
+        store.add_event(Event(interview.id, "joined", link.id, 1.0))
+        store.add_view(View(interview.id, link.id, 2.0, 0.0, 1.0))
+    other_program = sqlite3.connect(tmp_path / "db")
+    with pytest.raises(sqlite3.IntegrityError, match="append-only"):
+        other_program.execute(statement.format(table))
+    other_program.close()
+
+
+def test_two_processes_see_each_other_at_once(tmp_path: Path) -> None:
+    with Store(tmp_path / "db") as server, Store(tmp_path / "db") as command:
+        link = command.create_link(None, Role.OWNER, 1.0, 100)
+        assert server.link(link.id) == link
+        command.revoke(link.id, 2.0)
+        assert server.revoked({link.id}) == [link.id]
+
+
+def test_a_newer_database_is_refused(tmp_path: Path) -> None:
+    Store(tmp_path / "db").close()
+    db = sqlite3.connect(tmp_path / "db")
+    db.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
+    db.close()
+    with pytest.raises(StoreError, match="newer program"):
+        Store(tmp_path / "db")
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "db").write_bytes(b"not a database at all" * 100)
+    with pytest.raises(StoreError, match="can't be used"):
+        Store(tmp_path / "db")
+
+
+async def test_async_calls_run_in_the_order_they_were_made(tmp_path: Path) -> None:
+    async with open_store(tmp_path / "db") as db:
+        made = await asyncio.gather(
+            *(db.run(Store.create_interview, f"{n}", float(n)) for n in range(20))
+        )
+        assert await db.run(Store.interviews) == list(reversed(made))
