@@ -8,34 +8,45 @@ import asyncio
 import heapq
 import itertools
 from collections.abc import Callable
+from functools import partial
+from math import ceil
 
 from loadtest.histogram import Histogram
 
 #: An action is called with the time it was due at and the time it is now.
 Action = Callable[[float, float], None]
 
-#: A sleep that nobody interrupts is no longer than this, so that new, earlier events are seen.
-MAX_SLEEP_S = 0.005
+#: The grid on which the process wakes: what many candidates have to send within it goes out
+#: together, as waking costs more than sending (docs/decisions/loadtest-pacing.md).
+TICK_S = 0.004
+_IDLE_S = 3600.0
 
 
 class Pacer:
-    """Actions by due time (seconds of any steady clock), and how late they were run."""
+    """Actions by due time (seconds of any steady clock), and how late they were run.
+
+    `on_earlier` is called when an action becomes the next one due.
+    """
 
     def __init__(self) -> None:
+        self.on_earlier: Callable[[], None] = lambda: None
+        self.lateness_s = Histogram()
         self._due: list[tuple[float, int, Action]] = []
         self._order = itertools.count()  # equal times: first come, first run
-        self.lateness_s = Histogram()
 
     def at(self, due: float, action: Action) -> None:
-        heapq.heappush(self._due, (due, next(self._order), action))
+        entry = (due, next(self._order), action)
+        heapq.heappush(self._due, entry)
+        if self._due[0] is entry:
+            self.on_earlier()
 
-    def run_due(self, now: float) -> float:
-        """Runs what is due at `now`; returns when the next action is due (inf: none)."""
+    def run_due(self, now: float) -> float | None:
+        """Runs what is due at `now`; returns when the next action is due."""
         while self._due and self._due[0][0] <= now:
             due, _, action = heapq.heappop(self._due)
             self.lateness_s.add(now - due)
             action(due, now)
-        return self._due[0][0] if self._due else float("inf")
+        return self._due[0][0] if self._due else None
 
 
 async def drive(pacer: Pacer) -> None:
@@ -43,5 +54,20 @@ async def drive(pacer: Pacer) -> None:
     loop = asyncio.get_running_loop()
     while True:
         now = loop.time()
-        wait = pacer.run_due(now) - now
-        await asyncio.sleep(min(max(wait, 0), MAX_SLEEP_S))
+        due = pacer.run_due(now)
+        wake = loop.create_future()
+        timer = loop.call_at(now + _IDLE_S if due is None else _tick_after(due), _finish, wake)
+        pacer.on_earlier = partial(_finish, wake)
+        try:
+            await wake
+        finally:
+            timer.cancel()
+
+
+def _tick_after(due: float) -> float:
+    return ceil(due / TICK_S) * TICK_S
+
+
+def _finish(wake: "asyncio.Future[None]") -> None:
+    if not wake.done():
+        wake.set_result(None)

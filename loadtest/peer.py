@@ -154,7 +154,7 @@ class Candidate:
         if not self._sending or self.video is None:
             return
         timestamp = self._base_timestamp + self._next_video * (VIDEO_CLOCK_HZ // FPS)
-        frame = self._playback.next_video(now)
+        frame = self._playback.next_video()
         sending = self.video.begin_frame(frame, timestamp)
         self._send_burst(sending, max(BURST_PACKETS, -(-len(frame) // BURSTS)), due)
         self._next_video += 1

@@ -12,7 +12,7 @@ from server.core import rtcp
 
 #: Packets kept to answer NACKs: two seconds of video at 130 packets a second, five of audio.
 HISTORY = 256
-#: A keyframe younger than this answers a request: it is still on its way (libwebrtc: 300 ms).
+#: Requests sooner than this after one that was granted are not (as in libwebrtc).
 KEYFRAME_SPACING_S = 0.3
 
 _HEADER = struct.Struct("!BBHII")
@@ -126,21 +126,21 @@ class Playback:
 
     def __init__(self, clip: PacketisedClip) -> None:
         self._clip = clip
-        self._keyframes = clip.clip.keyframes
+        self._keyframes = frozenset(clip.clip.keyframes)
         self._video = self._audio = 0
-        self._keyframe_at = float("-inf")
+        self._granted_at = float("-inf")
         self._keyframe_wanted = False
 
     def request_keyframe(self, now: float) -> None:
-        if now - self._keyframe_at >= KEYFRAME_SPACING_S:
-            self._keyframe_wanted = True
+        if now - self._granted_at >= KEYFRAME_SPACING_S:
+            self._granted_at, self._keyframe_wanted = now, True
 
-    def next_video(self, now: float) -> Frame:
-        if self._keyframe_wanted:
+    def next_video(self) -> Frame:
+        # Never two IDR pictures in a row with one idr_pic_id (ITU-T H.264 7.4.3).
+        if self._keyframe_wanted and self._video - 1 not in self._keyframes:
             self._jump()
+            self._keyframe_wanted = False
         index = self._video % len(self._clip.video)
-        if index in self._keyframes:
-            self._keyframe_at, self._keyframe_wanted = now, False
         self._video = index + 1
         return self._clip.video[index]
 
