@@ -45,6 +45,7 @@ from server.signaling.log import log_to_stderr
 from server.signaling.tokens import TokenError
 
 EXIT_FAULT = 1
+SIGNING_PUB = Path("keys") / "signing.pub"
 EXIT_USAGE = 2
 #: After SIGTERM or SIGINT: sealing, signing, ending the workers.
 STOP_TIMEOUT_S = 20.0
@@ -102,7 +103,7 @@ def _parser() -> argparse.ArgumentParser:
     copy.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
     for parser_ in (new, recordings):
         parser_.add_argument("--json", action="store_true", help="for programs")
-    for parser_ in (new, revoke, recordings, copy):
+    for parser_ in (new, revoke, recordings, check, copy):
         add_data_dir_flag(parser_)
     return parser
 
@@ -302,17 +303,24 @@ def _verify(flags: argparse.Namespace) -> int:
     path: Path = flags.path.resolve()
     if not path.is_dir():
         raise ConfigError(f"There is no folder {flags.path}.")
-    key_file = flags.public_key or path.parent.parent / "keys" / "signing.pub"
+    key_file = flags.public_key or _public_key_of(path, data_dir(flags, os.environ))
     try:
         report = verify(path, load_public_key(key_file))
     except (OSError, KeyProblem) as error:
         raise ConfigError(f"The recording or the key {key_file} can't be read: {error}.") from error
     if report.intact:
         print(f"Intact: {report.fragments} fragments, {report.duration_s:.1f} s, {report.state}.")
+        print(f"Signed with the key of {key_file}.")
         return 0
     for fault in report.faults:
         print(f"NOT INTACT: {fault}")
     return EXIT_FAULT
+
+
+def _public_key_of(recording: Path, data_dir: Path) -> Path:
+    """The key beside the recording where it lies in a data directory; a copy's is in ours."""
+    beside = recording.parent.parent / SIGNING_PUB
+    return beside if beside.is_file() else data_dir / SIGNING_PUB
 
 
 def _export(flags: argparse.Namespace) -> int:
