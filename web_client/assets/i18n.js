@@ -44,9 +44,15 @@ export function t(key, params = {}, language = current) {
   return text.replace(/\{(\w+)\}/g, (place, name) => String(params[name] ?? place));
 }
 
-/** @returns {string} a BCP 47 tag for `Intl` and `lang` */
+/** @returns {string} the browser's own variety of the current language, for `Intl` and `lang` */
 export function locale() {
-  return current === "zh" ? "zh-CN" : "en";
+  const own = navigator.languages.find((tag) => chooseLanguage([tag, other(current)]) === current);
+  return own ?? (current === "zh" ? "zh-CN" : "en");
+}
+
+/** @param {Language} language */
+function other(language) {
+  return language === "en" ? "zh" : "en";
 }
 
 /**
@@ -102,13 +108,13 @@ export function initLanguage() {
   const stored = readStored();
   say(stored ?? chooseLanguage(navigator.languages));
   document.getElementById("language")?.addEventListener("click", () => {
-    const other = current === "en" ? "zh" : "en";
+    const chosen = other(current);
     try {
-      localStorage.setItem(STORAGE_KEY, other);
+      localStorage.setItem(STORAGE_KEY, chosen);
     } catch {
       // Storage is forbidden in this browser: the choice lasts as long as the page.
     }
-    say(other);
+    say(chosen);
   });
 }
 

@@ -1,7 +1,7 @@
 // @ts-check
 /**
  * Everything the pages say: `key: [English, Chinese]`. Plain words and measured quantities
- * only; a test refuses words that name a feeling or a trait.
+ * only: a test holds it to that.
  */
 
 export const STRINGS = {

@@ -1,0 +1,87 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import {
+  AHEAD_S, BEHIND_S, entryPlace, forgettable, holeAt, holes, interruptions, isBuffered, isComing, isWanted,
+  nudge, placeAt,
+} from "../../web_client/assets/replay.js";
+
+/** One-second fragments at these times; those in `keys` begin with a keyframe. */
+const at = (times, keys = times) =>
+  times.map((start_s, n) => ({ seq: n + 1, start_s, duration_s: 1, keyframe: keys.includes(start_s), init: 0 }));
+const span = (start_s, end_s) => ({ start_s, end_s });
+
+test("the fragment of a time is the last that starts at or before it", () => {
+  const fragments = at([0, 1, 2, 3]);
+  assert.deepEqual([-1, 0, 0.99, 1, 2.5, 99].map((time) => placeAt(fragments, time)), [0, 0, 0, 1, 2, 3]);
+  assert.equal(placeAt([], 5), 0);
+});
+
+test("loading begins at the last keyframe before the time", () => {
+  const fragments = at([0, 1, 2, 3, 4], [0, 3]);
+  assert.deepEqual([0.5, 2.9, 3, 4.5].map((time) => entryPlace(fragments, time)), [0, 0, 3, 3]);
+});
+
+test("where the recording does not begin with a keyframe, loading begins at the first one", () => {
+  assert.equal(entryPlace(at([0, 1, 2, 3], [2]), 0.5), 2);
+  assert.equal(entryPlace(at([0, 1], []), 1.5), 0);
+});
+
+test("loading stays ahead of the playing position, and no further", () => {
+  const fragments = at([0, AHEAD_S - 1, AHEAD_S, AHEAD_S + 1]);
+  assert.ok(isWanted(fragments, 1, 0));
+  assert.equal(isWanted(fragments, 2, 0), false);
+  assert.ok(isWanted(fragments, 2, 1));
+  assert.equal(isWanted(fragments, 4, 99), false, "there is none after the last");
+});
+
+test("a seek that loading reaches in order does not start over", () => {
+  const fragments = at([0, 1, 2, 3, 4, 5], [0, 3]);
+  assert.ok(isComing(fragments, 1, 2.5));
+  assert.equal(isComing(fragments, 1, 3.5), false, "a later keyframe is nearer");
+  assert.equal(isComing(fragments, 5, 2.5), false, "it is past");
+});
+
+test("holes are where no fragment is, the beginning included", () => {
+  assert.deepEqual(holes(at([2, 3, 8])), [span(0, 2), span(4, 8)]);
+  assert.deepEqual(holes(at([0, 1, 2.2])), [], "a short pause plays through");
+});
+
+test("in a hole, or just before it, playing goes on after it", () => {
+  const spans = holes(at([0, 1, 7]));
+  assert.deepEqual(holeAt(spans, 4), span(2, 7));
+  assert.deepEqual(holeAt(spans, 1.95), span(2, 7));
+  assert.equal(holeAt(spans, 1.5), null);
+  assert.equal(holeAt(spans, 7), null);
+});
+
+test("a time is buffered when it is not at the very edge", () => {
+  const buffered = [span(0, 5), span(8, 9)];
+  assert.deepEqual([0, 4.8, 4.99, 6, 8.5].map((time) => isBuffered(buffered, time)), [true, true, false, false, true]);
+});
+
+test("a stall just before a buffered range is overcome, a far one is loaded", () => {
+  assert.equal(nudge([span(0.02, 5)], 0), 0.021);
+  assert.equal(nudge([span(3, 5)], 0), null);
+  assert.equal(nudge([span(0, 5)], 2), null);
+});
+
+test("what was played long ago is forgotten, what is near is kept", () => {
+  const time = 100;
+  const limit = time - BEHIND_S;
+  assert.deepEqual(forgettable([span(0, 10), span(50, 110)], time), [span(0, 10), span(50, limit)]);
+  assert.deepEqual(forgettable([span(limit, 120)], time), []);
+});
+
+test("gaps of both tracks at the same time are one interruption with all its causes", () => {
+  const gap = (track, start_s, end_s, cause, lost = 0) => ({ track, start_s, end_s, cause, lost });
+  const joined = interruptions([
+    gap("microphone", 5.2, 9, "disconnected"),
+    gap("camera", 5, 8.5, "disconnected", 3),
+    gap("camera", 8.6, 8.8, "packets-lost", 2),
+    gap("camera", 20, 20.1, "packets-lost", 1),
+  ]);
+  assert.deepEqual(joined, [
+    { start_s: 5, end_s: 9, causes: ["disconnected", "packets-lost"], lost: 5 },
+    { start_s: 20, end_s: 20.1, causes: ["packets-lost"], lost: 1 },
+  ]);
+});
