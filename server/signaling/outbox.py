@@ -52,6 +52,11 @@ class Outbox:
         self.close_code: int | None = None  #: set once no more messages are accepted
         self.dropped = 0
 
+    @property
+    def waiting(self) -> int:
+        """Messages not yet taken by `next`."""
+        return len(self._queue)
+
     def put(self, message: Encoded) -> None:
         if self.close_code is not None:
             return

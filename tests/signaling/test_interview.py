@@ -1,0 +1,342 @@
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from server.core.frames import Codec, TrackName
+from server.core.indicators import Alert, Indicator
+from server.core.interviews import InterviewState, Role
+from server.media.errors import SdpError
+from server.media.server import PeerState
+from server.media.source import SourceStats, TrackStats
+from server.signaling.errors import Refusal
+from server.signaling.interview import GRACE_S, Participant
+from server.signaling.limits import MAX_OPENINGS_PER_LINK
+from server.signaling.outbox import CLOSE_GOING_AWAY, CLOSE_REPLACED, CLOSE_SLOW_READER
+from server.signaling.protocol import ErrorId
+from server.store import Store
+from tests.signaling.plant import Rig, open_rig, told
+
+LOUDNESS = Indicator("voice.loudness", -20.0, "dBFS", 1.0, 2.0)
+
+
+@pytest.fixture
+async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
+    async with open_rig(tmp_path) as opened:
+        yield opened
+
+
+def close_code(participant: Participant) -> int | None:
+    assert participant.outbox is not None
+    return participant.outbox.close_code
+
+
+async def test_a_visitor_is_told_where_the_interview_stands(rig: Rig) -> None:
+    observer = rig.enter(Role.OBSERVER)
+    welcome, state, recording = await told(observer)
+    assert (welcome["type"], welcome["role"]) == ("welcome", "observer")
+    assert welcome["interview"] == {"id": rig.interview.id, "title": "Backend engineer"}
+    assert state == {"type": "state", "state": "waiting", "started_s": None}
+    assert recording == {"type": "recording", "active": False}
+
+
+async def test_everybody_learns_that_the_candidate_is_live_and_recorded(rig: Rig) -> None:
+    observer = rig.enter(Role.OBSERVER)
+    await told(observer)
+    candidate, _ = await rig.join()
+    live = {"type": "state", "state": "live", "started_s": None}
+    for one in (observer, candidate):
+        messages = await told(one)
+        assert live in messages
+        assert messages[-1] == {"type": "recording", "active": True}
+    assert rig.recorder.recordings[0].events == ["joined"]
+
+
+async def test_the_start_is_told_when_media_has_come(rig: Rig) -> None:
+    candidate, _ = await rig.join()
+    await told(candidate)
+    rig.interview._source.first_media_s = 1_000.25
+    await rig.interview.tick(rig.now)
+    assert await told(candidate) == [{"type": "state", "state": "live", "started_s": 1_000.25}]
+    row = await rig.db.run(Store.interview, rig.interview.id)
+    assert row is not None
+    assert (row.state, row.started_s) == (InterviewState.LIVE, 1_000.25)
+
+
+async def test_a_bad_offer_leaves_everything_as_it_was(rig: Rig) -> None:
+    candidate, peer = await rig.join()
+    with pytest.raises(SdpError):
+        await rig.interview.publish(candidate, "bad")
+    assert not peer.closed
+    assert rig.interview.state is InterviewState.LIVE
+    assert len(rig.recorder.recordings) == 1
+
+
+async def test_a_bad_first_offer_starts_no_recording(rig: Rig) -> None:
+    candidate = rig.enter(Role.CANDIDATE)
+    with pytest.raises(SdpError):
+        await rig.interview.publish(candidate, "bad")
+    assert rig.recorder.recordings == []
+
+
+async def test_leaving_closes_the_recording_and_ends_the_interview(rig: Rig) -> None:
+    candidate, peer = await rig.join()
+    observer = rig.enter(Role.OBSERVER)
+    await told(observer)
+    await rig.interview.leave(candidate)
+    (recording,) = rig.recorder.recordings
+    assert recording.closed
+    assert recording.events == ["joined", "left"]
+    assert peer.closed
+    assert rig.analysis.feeds[0].closed
+    assert {"type": "state", "state": "ended", "started_s": None} in await told(observer)
+    assert await rig.events() == ["joined", "left"]
+
+
+async def test_an_observer_that_leaves_ends_nothing(rig: Rig) -> None:
+    await rig.join()
+    observer = rig.enter(Role.OBSERVER)
+    await rig.interview.watch(observer, "offer")
+    await rig.interview.leave(observer)
+    assert rig.media.peers[-1].closed
+    assert rig.interview.state is InterviewState.LIVE
+    assert not rig.recorder.recordings[0].closed
+
+
+async def test_a_lost_candidate_may_come_back_into_the_same_recording(rig: Rig) -> None:
+    candidate, peer = await rig.join()
+    peer.on_state(PeerState.DISCONNECTED)
+    assert rig.interview.state is InterviewState.INTERRUPTED
+    await rig.interview.tick(rig.now + GRACE_S - 0.1)
+    assert not rig.recorder.recordings[0].closed
+    await rig.interview.publish(candidate, "again")
+    rig.media.peers[-1].on_state(PeerState.CONNECTED)
+    await rig.interview.tick(rig.now + GRACE_S + 1)
+    assert rig.interview.state is InterviewState.LIVE
+    (recording,) = rig.recorder.recordings
+    assert not recording.closed
+    assert recording.events == ["joined", "disconnected", "joined"]
+
+
+async def test_a_peer_that_recovers_by_itself_is_live_again(rig: Rig) -> None:
+    _, peer = await rig.join()
+    peer.on_state(PeerState.DISCONNECTED)
+    peer.on_state(PeerState.CONNECTED)
+    await rig.interview.tick(rig.now + GRACE_S + 1)
+    assert rig.interview.state is InterviewState.LIVE
+    assert not rig.recorder.recordings[0].closed
+
+
+async def test_the_recording_closes_when_the_candidate_stays_away(rig: Rig) -> None:
+    candidate, peer = await rig.join()
+    peer.on_state(PeerState.CLOSED)
+    await told(candidate)
+    await rig.interview.tick(rig.now + GRACE_S)
+    assert rig.recorder.recordings[0].closed
+    assert rig.interview.state is InterviewState.INTERRUPTED
+    await rig.interview.publish(candidate, "much later")
+    rig.media.peers[-1].on_state(PeerState.CONNECTED)
+    assert rig.interview.state is InterviewState.LIVE
+    assert len(rig.recorder.recordings) == 2
+
+
+async def test_the_recording_sign_goes_out_with_the_connection(rig: Rig) -> None:
+    candidate, peer = await rig.join()
+    await told(candidate)
+    peer.on_state(PeerState.DISCONNECTED)
+    assert {"type": "recording", "active": False} in await told(candidate)
+
+
+async def test_a_second_opening_replaces_the_first(rig: Rig) -> None:
+    older, peer = await rig.join()
+    await told(older)
+    newer = rig.enter(Role.CANDIDATE)
+    assert await told(older) == [{"type": "replaced"}]
+    assert close_code(older) == CLOSE_REPLACED
+    assert not peer.closed  # until the newer one sends
+    await rig.interview.publish(newer, "offer")
+    assert peer.closed
+    rig.media.peers[-1].on_state(PeerState.CONNECTED)
+    assert rig.interview.state is InterviewState.LIVE
+    assert "disconnected" not in rig.recorder.recordings[0].events
+
+
+async def test_the_candidates_media_survives_the_end_of_its_socket(rig: Rig) -> None:
+    candidate, peer = await rig.join()
+    await rig.interview.exit(candidate)
+    assert not peer.closed
+    assert rig.interview.state is InterviewState.LIVE
+
+
+async def test_observers_get_indicators_and_alerts_and_the_candidate_nothing(rig: Rig) -> None:
+    candidate, _ = await rig.join()
+    observers = [rig.enter(Role.OBSERVER), rig.enter(Role.RECRUITER)]
+    for each in (candidate, *observers):
+        await told(each)
+    feed = rig.analysis.feeds[0]
+    feed.on_indicators((LOUDNESS,))
+    feed.on_alert(Alert("no-face", True, 3.0))
+    for observer in observers:
+        assert [m["type"] for m in await told(observer)] == ["indicators", "alert"]
+    assert await told(candidate) == []
+
+
+async def test_the_candidate_learns_nothing_of_observers(rig: Rig) -> None:
+    candidate, _ = await rig.join()
+    await told(candidate)
+    observer = rig.enter(Role.OBSERVER)
+    await rig.interview.watch(observer, "offer")
+    await rig.interview.exit(observer)
+    await rig.interview.tick(rig.now)
+    assert await told(candidate) == []
+
+
+async def test_a_late_observer_hears_of_what_is_wrong_already(rig: Rig) -> None:
+    await rig.join()
+    feed = rig.analysis.feeds[0]
+    feed.on_alert(Alert("no-face", True, 3.0))
+    feed.on_alert(Alert("audio-lost", True, 3.0))
+    feed.on_alert(Alert("audio-lost", False, 4.0))
+    *_, alert = await told(rig.enter(Role.OBSERVER))
+    assert alert == {"type": "alert", "alert": {"id": "no-face", "active": True, "since_s": 3.0}}
+
+
+async def test_a_recording_that_fails_is_an_alert_and_turns_the_sign_off(rig: Rig) -> None:
+    candidate, _ = await rig.join()
+    observer = rig.enter(Role.OBSERVER)
+    await told(candidate)
+    await told(observer)
+    rig.recorder.recordings[0].on_fault("disk full")
+    alert, sign = await told(observer)
+    assert (alert["alert"]["id"], alert["alert"]["active"]) == ("recording-failed", True)
+    assert sign == {"type": "recording", "active": False}
+    assert await told(candidate) == [{"type": "recording", "active": False}]
+
+
+async def test_alerts_end_with_the_session(rig: Rig) -> None:
+    candidate, _ = await rig.join()
+    rig.analysis.feeds[0].on_alert(Alert("no-face", True, 3.0))
+    observer = rig.enter(Role.OBSERVER)
+    await told(observer)
+    await rig.interview.leave(candidate)
+    alerts = [m["alert"] for m in await told(observer) if m["type"] == "alert"]
+    assert [(a["id"], a["active"]) for a in alerts] == [("no-face", False)]
+
+
+async def test_a_slow_observer_is_closed_and_hurts_nobody(rig: Rig) -> None:
+    slow, quick = rig.enter(Role.OBSERVER), rig.enter(Role.OBSERVER)
+    for number in range(200):
+        rig.interview._alert_changed(Alert(f"alert-{number}", True, 1.0))
+        await told(quick)
+    assert close_code(slow) == CLOSE_SLOW_READER
+    assert close_code(quick) is None
+    await rig.interview.exit(slow)
+    assert rig.plant.counters.slow_readers == 1
+
+
+async def test_a_revoked_observer_is_closed_at_once(rig: Rig) -> None:
+    observer, other = rig.enter(Role.OBSERVER), rig.enter(Role.RECRUITER)
+    await rig.interview.watch(observer, "offer")
+    await told(observer)
+    await rig.interview.close_links({observer.link_id})
+    (error,) = await told(observer)
+    assert (error["id"], error["fatal"]) == ("token-revoked", True)
+    assert close_code(observer) == 4401
+    assert rig.media.peers[-1].closed
+    assert close_code(other) is None
+
+
+@pytest.mark.parametrize("socket", [True, False])
+async def test_a_revoked_candidate_is_off_the_air_and_the_recording_is_closed(
+    rig: Rig, socket: bool
+) -> None:
+    candidate, peer = await rig.join(socket)
+    await rig.interview.close_links({candidate.link_id})
+    assert peer.closed
+    assert rig.recorder.recordings[0].closed
+    assert rig.interview.state is InterviewState.ENDED
+    assert (await rig.events())[-1] == "revoked"
+
+
+async def test_stopping_seals_the_recording_and_says_goodbye(rig: Rig) -> None:
+    candidate, peer = await rig.join()
+    await rig.interview.shut_down()
+    assert close_code(candidate) == CLOSE_GOING_AWAY
+    assert peer.closed
+    assert rig.recorder.recordings[0].closed
+    row = await rig.db.run(Store.interview, rig.interview.id)
+    assert row is not None
+    assert row.state is InterviewState.INTERRUPTED
+
+
+async def test_a_whip_session_ends_with_delete_but_not_a_newer_one(rig: Rig) -> None:
+    first, _ = await rig.join(socket=False)
+    second, peer = await rig.join(socket=False)
+    await rig.interview.hang_up(first)
+    assert rig.interview.state is InterviewState.LIVE
+    assert rig.interview.session(first.id, first.link_id) is None
+    assert rig.interview.session(second.id, second.link_id) is second
+    assert rig.interview.session(second.id, "another link") is None
+    await rig.interview.hang_up(second)
+    assert peer.closed
+    assert rig.interview.state is InterviewState.ENDED
+
+
+async def test_a_whep_viewer_that_vanishes_is_forgotten(rig: Rig) -> None:
+    viewer = rig.enter(Role.OBSERVER, socket=False)
+    await rig.interview.watch(viewer, "offer")
+    assert rig.interview.observers == 1
+    rig.media.peers[-1].on_state(PeerState.CLOSED)
+    assert rig.interview.observers == 0
+
+
+async def test_an_observer_gone_while_negotiating_keeps_no_peer(rig: Rig) -> None:
+    observer = rig.participant(Role.OBSERVER)
+    await rig.interview.watch(observer, "offer")  # never entered, or exited meanwhile
+    assert rig.media.peers[-1].closed
+
+
+async def test_one_link_can_be_open_only_so_often(rig: Rig) -> None:
+    for _ in range(MAX_OPENINGS_PER_LINK):
+        rig.enter(Role.OBSERVER)
+    with pytest.raises(Refusal) as caught:
+        rig.enter(Role.OBSERVER)
+    assert caught.value.id is ErrorId.TOO_MANY_REQUESTS
+
+
+async def test_an_interview_is_idle_once_all_is_gone_and_written(rig: Rig) -> None:
+    assert rig.interview.idle
+    candidate, _ = await rig.join()
+    await rig.interview.leave(candidate)
+    await rig.interview.exit(candidate)
+    assert not rig.interview.idle
+    await rig.interview.tick(rig.now)
+    assert rig.interview.idle
+
+
+@pytest.mark.parametrize("socket", [True, False])
+async def test_a_candidate_that_never_comes_back_is_forgotten(rig: Rig, socket: bool) -> None:
+    candidate, peer = await rig.join(socket)
+    if socket:
+        await rig.interview.exit(candidate)
+    peer.on_state(PeerState.CLOSED)
+    await rig.interview.tick(rig.now + GRACE_S)
+    assert rig.interview.idle
+
+
+async def test_the_network_is_measured_once_a_second(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await rig.join()
+
+    def stats(now: float) -> SourceStats:
+        count = int(now) - 1_000
+        track = TrackStats(Codec.OPUS, 50 * count, 4_000 * count, count, 0.01, 0, 0, 0)
+        return SourceStats({TrackName.MICROPHONE: track}, 0.02)
+
+    monkeypatch.setattr(rig.interview._source, "stats", stats)
+    for now in (1_000.0, 1_000.5, 1_001.0, 1_002.0):
+        await rig.interview.tick(now)
+    first, second = rig.analysis.feeds[0].samples
+    assert (first.start_s, first.end_s, second.end_s) == (1_000.0, 1_001.0, 1_002.0)
+    assert (first.packets_received, first.bytes_received, first.packets_lost) == (50, 4_000, 1)
