@@ -6,8 +6,7 @@ delivers nothing until the next keyframe and says so by `wants_keyframe`.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from server.core.frames import Codec
 from server.core.rtp import payload_span
@@ -24,8 +23,7 @@ AUDIO_DEADLINE_S = 0.12
 MAX_HELD = 2048
 
 
-@dataclass(frozen=True, slots=True)
-class FrameReady:
+class FrameReady(NamedTuple):
     timestamp: int
     frame: Assembled
     #: Packets given up since the frame before this one.

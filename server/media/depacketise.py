@@ -5,8 +5,7 @@ A depacketiser is fed the payloads of one frame in order and then finished. It r
 """
 
 import struct
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from server.core.frames import Codec
 
@@ -14,8 +13,7 @@ from server.core.frames import Codec
 MAX_FRAME_LENGTH = 4 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Assembled:
+class Assembled(NamedTuple):
     """A whole frame, its payload as `EncodedFrame` wants it."""
 
     payload: bytes
