@@ -4,6 +4,7 @@ Frames go to a worker, if its pipe takes them; indicators and alerts come back b
 """
 
 import logging
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -72,12 +73,12 @@ class Feed:
         self._on_close = on_close
         self._alerts = Alerts()
         self._video_open = False
-        self._asked_s = 0.0
+        self._asked_s = -math.inf
         self._closed = False
         self._kept: dict[str, bytes] = {}
         self._now_s = 0.0
         self._blamed_s: list[float] = []
-        self._banned_until_s = 0.0
+        self._banned_until_s = -math.inf
         self._pipe.send(wire.Open(id_, {}))
 
     def on_frame(self, frame: EncodedFrame) -> None:
@@ -147,7 +148,7 @@ class Feed:
     def reopen(self) -> None:
         """A new worker knows nothing of this feed."""
         self._video_open = False
-        self._asked_s = 0.0
+        self._asked_s = -math.inf
         self._pipe.send(wire.Open(self.id, self._kept))
 
     def _admit(self, frame: EncodedFrame) -> bool:
