@@ -75,12 +75,19 @@ class Interview:
         """The result so far."""
         result = self.result
         if result.error is None:
-            watching = self._watching is not None and not self._watching.done()
-            lost = self.candidate.lost.is_set() or self.observer.lost.is_set()
-            result.connection_lost = lost or not watching
+            result.connection_lost = self._what_was_lost()
             self._collect_sent()
             self._collect_received()
         return result
+
+    def _what_was_lost(self) -> str | None:
+        if self.candidate.lost.is_set():
+            return "the candidate's media connection was lost"
+        if self.observer.lost.is_set():
+            return "the observer's media connection was lost"
+        if self._watching is not None and self._watching.done():
+            return f"the observer's socket: {self._watching.exception()}"
+        return None
 
     def _collect_sent(self) -> None:
         result = self.result

@@ -65,7 +65,7 @@ class ByCommand:
 @asynccontextmanager
 async def _started(title: str, environment: dict[str, str]) -> AsyncIterator[Process]:
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "server.cli", "invite", title, "--json"),
+        *(sys.executable, "-m", "server.cli", "invite", "--title", title, "--json"),
         stdin=DEVNULL,
         stdout=PIPE,
         stderr=PIPE,

@@ -17,7 +17,7 @@ class InterviewResult:
     """What was measured of one interview."""
 
     error: str | None = None  #: why it did not take place
-    connection_lost: bool = False  #: while it was measured
+    connection_lost: str | None = None  #: which, while it was measured
     join_s: float | None = None  #: from the candidate's request to its encrypted connection
     first_picture_s: float | None = None  #: from the observer's request
     packets_sent: int = 0
@@ -102,8 +102,10 @@ def make_report(
         interrupted=interrupted,
         valid=not faults,
         invalid_because=faults,
-        errors=sorted({each.error for each in results if each.error is not None}),
-        connections_lost=sum(each.connection_lost for each in results),
+        errors=sorted(
+            {text for each in results for text in (each.error, each.connection_lost) if text}
+        ),
+        connections_lost=sum(each.connection_lost is not None for each in results),
         join_ms=percentiles(Histogram(e.join_s for e in joined if e.join_s is not None)),
         first_picture_ms=percentiles(
             Histogram(e.first_picture_s for e in joined if e.first_picture_s is not None)
@@ -148,7 +150,7 @@ def _faults(
     missing = sum(each.error is not None for each in results)
     if missing:
         faults.append(f"{missing} of {len(results)} interviews did not take place")
-    lost = sum(each.connection_lost for each in results)
+    lost = sum(each.connection_lost is not None for each in results)
     if lost:
         faults.append(f"{lost} interviews lost a connection")
     lateness = generator.lateness_s.percentile(99)

@@ -25,11 +25,11 @@ _decode = msgspec.json.Decoder(_Message | None).decode
 
 
 class WatchError(Exception):
-    """The server refused the observer's socket; the text is its reason."""
+    """The server refused or closed the observer's socket; the text is its reason."""
 
 
 class Watcher:
-    """`await run()` in a task of its own; it ends when the socket does, or when cancelled."""
+    """`await run()` in a task of its own; it goes on until it raises or is cancelled."""
 
     def __init__(self, http: aiohttp.ClientSession, url: str, token: str) -> None:
         self.latency_s = Histogram()  #: from the end of the measured window to the arrival here
@@ -38,7 +38,7 @@ class Watcher:
         self._http, self._url, self._token = http, url, token
 
     async def run(self) -> None:
-        """Raises WatchError, or aiohttp.ClientError when there is no server."""
+        """Raises WatchError when the server ends it, or aiohttp.ClientError when there is no server."""
         async with self._http.ws_connect(f"{self._url}/ws") as socket:
             await socket.send_json(
                 {"type": "hello", "version": PROTOCOL_VERSION, "token": self._token}
@@ -46,6 +46,7 @@ class Watcher:
             async for message in socket:
                 if message.type is aiohttp.WSMsgType.TEXT:
                     self.receive(message.data, time.time())
+            raise WatchError(f"closed with code {socket.close_code}")
 
     def receive(self, text: str, now: float) -> None:
         """Takes one message at `now` (Unix seconds). Raises WatchError for an `error`."""
