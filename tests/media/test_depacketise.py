@@ -1,0 +1,225 @@
+import struct
+
+import pytest
+from aiortc.codecs.h264 import H264PayloadDescriptor
+from aiortc.codecs.vpx import VpxPayloadDescriptor
+from hypothesis import given
+from hypothesis import strategies as st
+
+from server.core.frames import Codec
+from server.core.h264 import nal_units
+from server.media.depacketise import (
+    DEPACKETISERS,
+    MAX_FRAME_LENGTH,
+    Assembled,
+    H264Depacketiser,
+    Vp8Depacketiser,
+)
+from tests.media.streams import pictures
+
+KEYFRAME, DELTA = b"\x10\x02\x00\x9d\x01\x2a", b"\x11\x02\x00"  # RFC 6386 9.1: bit 0
+
+
+def vp8(*payloads: bytes) -> Assembled:
+    depacketiser = Vp8Depacketiser()
+    for payload in payloads:
+        depacketiser.add(payload)
+    return depacketiser.finish()
+
+
+def h264(*payloads: bytes) -> Assembled:
+    depacketiser = H264Depacketiser()
+    for payload in payloads:
+        depacketiser.add(payload)
+    return depacketiser.finish()
+
+
+@pytest.mark.parametrize("codec", [Codec.VP8, Codec.H264])
+def test_pictures_packetised_by_aiortc_come_back_byte_identical(codec: Codec) -> None:
+    depacketiser = DEPACKETISERS[codec]()
+    for picture in pictures(codec):
+        for payload in picture.payloads:
+            depacketiser.add(payload)
+        assert depacketiser.finish() == Assembled(picture.frame, picture.keyframe, True)
+
+
+@pytest.mark.parametrize("codec", [Codec.VP8, Codec.H264])
+def test_only_the_first_packet_of_a_keyframe_starts_one(codec: Codec) -> None:
+    depacketiser = DEPACKETISERS[codec]()
+    for picture in pictures(codec):
+        starts = [depacketiser.starts_keyframe(payload) for payload in picture.payloads]
+        assert starts == [picture.keyframe] + [False] * (len(starts) - 1)
+
+
+# ---- VP8 (RFC 7741 4.2) ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "descriptor",
+    [
+        VpxPayloadDescriptor(1, 0),
+        VpxPayloadDescriptor(1, 0, picture_id=17),
+        VpxPayloadDescriptor(1, 0, picture_id=30_000),
+        VpxPayloadDescriptor(1, 0, picture_id=1, tl0picidx=2),
+        VpxPayloadDescriptor(1, 0, picture_id=1, tl0picidx=2, tid=(2, 1)),
+        VpxPayloadDescriptor(1, 0, picture_id=1, tl0picidx=2, tid=(2, 1), keyidx=31),
+        VpxPayloadDescriptor(1, 0, keyidx=31),
+        VpxPayloadDescriptor(1, 0, tl0picidx=9),
+    ],
+    ids=repr,
+)
+def test_vp8_descriptor_is_stripped_whatever_it_carries(descriptor: VpxPayloadDescriptor) -> None:
+    assert vp8(bytes(descriptor) + KEYFRAME) == Assembled(KEYFRAME, True, True)
+
+
+def test_vp8_seven_bit_picture_id_takes_one_byte() -> None:
+    assert vp8(b"\x90\x80\x7f" + DELTA).payload == DELTA
+
+
+def test_vp8_frame_that_nothing_refers_to_is_told_by_its_n_bit() -> None:
+    assert vp8(b"\x30" + DELTA, b"\x00" + DELTA) == Assembled(DELTA + DELTA, False, False)
+
+
+def test_vp8_later_partitions_belong_to_the_same_frame() -> None:
+    # RFC 7741 4.2: S=1 with a partition index other than 0 does not begin a frame.
+    assert vp8(b"\x10" + DELTA, b"\x11second", b"\x01more").payload == DELTA + b"secondmore"
+
+
+@pytest.mark.parametrize(
+    ("payloads", "message"),
+    [
+        ([b""], "truncated"),
+        ([b"\x90"], "truncated"),
+        ([b"\x90\x80"], "truncated"),
+        ([b"\x90\x80\x80\x01"], "empty"),
+        ([b"\x10"], "empty"),
+        ([b"\x00abc"], "does not begin"),
+        ([b"\x10abc", b"\x10abc"], "does not begin"),
+        ([b"\x10" + bytes(MAX_FRAME_LENGTH)], "too long"),
+    ],
+)
+def test_vp8_refusals(payloads: list[bytes], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        vp8(*payloads)
+
+
+def test_vp8_frame_without_packets_is_refused() -> None:
+    with pytest.raises(ValueError, match="empty"):
+        vp8()
+
+
+# ---- H.264 (RFC 6184 5.6 to 5.8) ---------------------------------------------------------
+
+SPS, PPS, IDR, SLICE = b"\x67\x42\x00\x0a", b"\x68\xce\x38", b"\x65\x88\x84", b"\x41\x9a\x02"
+
+
+def lengths(*units: bytes) -> bytes:
+    return b"".join(struct.pack(">I", len(unit)) + unit for unit in units)
+
+
+def stap_a(*units: bytes) -> bytes:
+    return b"\x78" + b"".join(struct.pack(">H", len(unit)) + unit for unit in units)
+
+
+def test_h264_single_units_keep_their_order() -> None:
+    assert h264(SPS, PPS, IDR) == Assembled(lengths(SPS, PPS, IDR), True, True)
+
+
+def test_h264_aggregation_is_taken_apart() -> None:
+    assert h264(stap_a(SPS, PPS), IDR).payload == lengths(SPS, PPS, IDR)
+
+
+def test_h264_fragments_become_the_unit_they_were() -> None:
+    # FU indicator: F and NRI of 0x65 with type 28; FU header: S and E bits with type 5.
+    out = h264(b"\x7c\x85one", b"\x7c\x05two", b"\x7c\x45three")
+    assert out == Assembled(lengths(b"\x65onetwothree"), True, True)
+
+
+def test_h264_picture_that_nothing_refers_to_is_told_by_nal_ref_idc() -> None:
+    assert h264(b"\x01\x9a\x02") == Assembled(lengths(b"\x01\x9a\x02"), False, False)
+    assert h264(SLICE).reference
+
+
+def test_h264_parameter_set_starts_a_keyframe_an_idr_slice_alone_does_not() -> None:
+    starts = H264Depacketiser().starts_keyframe
+    assert starts(SPS)
+    assert starts(stap_a(SPS, PPS))
+    # Parameter sets, or an earlier slice, may be what was lost before these.
+    assert not starts(IDR)
+    assert not starts(b"\x7c\x85one")
+    assert not any(map(starts, [b"", b"\x67", PPS, SLICE, stap_a(PPS), b"\x78\x00\xff", b"\x7c"]))
+
+
+@pytest.mark.parametrize(
+    ("payloads", "message"),
+    [
+        ([b""], "truncated"),
+        ([b"\x65"], "truncated"),
+        ([b"\x78\x00"], "truncated"),
+        ([b"\x78\x00\x05ab"], "truncated"),
+        ([b"\x78\x00\x00"], "truncated"),
+        ([b"\x7c\x05two"], "no beginning"),
+        ([b"\x7c\x85one", b"\x7c\x85one"], "begins twice"),
+        ([b"\x7c\x85one", SLICE], "no end"),
+        ([b"\x7c\x85one"], "incomplete"),
+        ([b"\x78"], "truncated"),
+        ([], "incomplete"),
+        ([b"\x79\x00\x00\x00"], "type 25"),
+        ([b"\x5d\x80"], "type 29"),
+        ([b"\x40\x80"], "type 0"),
+        ([b"\x65" + bytes(MAX_FRAME_LENGTH)], "too long"),
+        ([b"\x7c\x85" + bytes(MAX_FRAME_LENGTH)], "too long"),
+    ],
+)
+def test_h264_refusals(payloads: list[bytes], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        h264(*payloads)
+
+
+def test_h264_one_byte_units_are_bounded_by_the_memory_they_take() -> None:
+    payload = stap_a(*[b"\x41"] * 400)  # each unit is kept behind four bytes of length
+    with pytest.raises(ValueError, match="too long"):
+        h264(*[payload] * (MAX_FRAME_LENGTH // (400 * 5) + 1))
+
+
+# ---- any payload -------------------------------------------------------------------------
+
+
+@given(st.binary(max_size=40))
+def test_vp8_descriptor_is_read_as_aiortc_reads_it(payload: bytes) -> None:
+    try:
+        descriptor, rest = VpxPayloadDescriptor.parse(payload)
+    except ValueError:
+        with pytest.raises(ValueError, match="VP8"):
+            vp8(payload)
+        return
+    begins = descriptor.partition_start == 1 and descriptor.partition_id & 7 == 0
+    if rest and begins:
+        assert vp8(payload).payload == rest
+    else:
+        with pytest.raises(ValueError, match="VP8"):
+            vp8(payload)
+
+
+@given(st.binary(min_size=2, max_size=60))
+def test_h264_payload_is_read_as_aiortc_reads_it(payload: bytes) -> None:
+    try:
+        out = h264(payload)
+    except ValueError:
+        return  # aiortc takes fragments and empty units alone, we take whole access units
+    _, rest = H264PayloadDescriptor.parse(payload)
+    assert b"".join(b"\0\0\0\1" + unit for unit in nal_units(out.payload)) == rest
+
+
+@given(st.sampled_from([Codec.VP8, Codec.H264]), st.lists(st.binary(max_size=60), max_size=20))
+def test_any_payloads_are_taken_or_refused_as_documented(
+    codec: Codec, payloads: list[bytes]
+) -> None:
+    depacketiser = DEPACKETISERS[codec]()
+    try:
+        for payload in payloads:
+            depacketiser.starts_keyframe(payload)
+            depacketiser.add(payload)
+        assert 0 < len(depacketiser.finish().payload) <= sum(map(len, payloads)) * 5
+    except ValueError:
+        pass
