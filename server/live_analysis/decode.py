@@ -4,6 +4,8 @@ What they are given comes from a candidate's browser: bytes that do not decode r
 ``Undecodable``, and sizes are limited before memory is taken for them.
 """
 
+from typing import Any
+
 import av
 import numpy as np
 from av.codec.context import Flags
@@ -30,7 +32,7 @@ class Undecodable(ValueError):
     """The bytes are not what their codec says: the sender's fault."""
 
 
-def _packet(data: bytes) -> av.Packet:
+def _packet(data: bytes) -> "av.Packet[Any]":
     if not data:
         # To libavcodec an empty packet is the end of the stream, after which nothing decodes.
         raise Undecodable("no bytes")

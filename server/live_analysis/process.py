@@ -8,6 +8,7 @@ import os
 import socket
 import sys
 from collections.abc import Callable
+from typing import cast
 
 from server.core.frames import TrackName
 from server.live_analysis import wire
@@ -41,18 +42,19 @@ class _Link(asyncio.Protocol):
         self._batch: list[bytes] = []
         self._batch_bytes = 0
         self.transport: asyncio.Transport | None = None
+        # As if it had spoken in the future: the models take their time.
         self.heard_s = asyncio.get_running_loop().time() + START_S - SILENT_S
         self.lost = asyncio.Event()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        # uvloop's transports are none of asyncio's classes.
+        self.transport = cast(asyncio.Transport, transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.lost.set()
 
     def data_received(self, data: bytes) -> None:
-        self.heard_s = max(self.heard_s, asyncio.get_running_loop().time())
+        self.heard_s = asyncio.get_running_loop().time()
         for body in self._deframer.feed(data):
             self._on_message(wire.from_worker.decode(body))
 

@@ -98,6 +98,13 @@ def arrived(frame: EncodedFrame, now_s: float) -> EncodedFrame:
     )
 
 
+async def ended(analysis: Analysis, pid: int) -> None:
+    """Return when the pool has noticed that a process ended or hangs."""
+    async with asyncio.timeout(15):
+        while pid in analysis.worker_pids:  # noqa: ASYNC110, the pool has no event for it
+            await asyncio.sleep(0.005)
+
+
 @pytest.fixture
 async def analysis() -> AsyncIterator[Analysis]:
     async with open_analysis(1) as opened:
@@ -123,8 +130,7 @@ async def test_killing_a_worker_costs_a_moment_of_its_indicators(analysis: Analy
     await interview.until("face.x", "speech.ratio_total")
     (pid,) = analysis.worker_pids
     os.kill(pid, signal.SIGKILL)
-    while pid in analysis.worker_pids:
-        await asyncio.sleep(0)
+    await ended(analysis, pid)
     started_s = time.monotonic()
     found = await interview.until("face.x", "speech.ratio_total")
     # About a second where nothing else runs; several, where tests of all parts share two cores.
@@ -139,11 +145,14 @@ async def test_a_worker_that_dies_is_no_matter_to_another() -> None:
     async with open_analysis(2) as analysis:
         one, other = Interview(analysis, "one"), Interview(analysis, "other")
         await asyncio.gather(one.until("face.x"), other.until("face.x"))
-        os.kill(analysis.worker_pids[0], signal.SIGKILL)
+        asked = one.asked, other.asked
+        pid = analysis.worker_pids[0]
+        os.kill(pid, signal.SIGKILL)
         await other.until("face.x", within_s=3)
+        await ended(analysis, pid)
         await one.until("face.x")
-        assert other.asked == 0
-        assert one.asked == 1
+        assert other.asked == asked[1]
+        assert one.asked > asked[0]
 
 
 async def test_totals_survive_the_worker(analysis: Analysis) -> None:
@@ -152,9 +161,9 @@ async def test_totals_survive_the_worker(analysis: Analysis) -> None:
     async with asyncio.timeout(10):
         while found["speech.ratio"].confidence * 60 < 3:
             found = await interview.until("speech.ratio_total")
-    os.kill(analysis.worker_pids[0], signal.SIGKILL)
-    while analysis.counters().worker_restarts == 0:
-        await asyncio.sleep(0)
+    (pid,) = analysis.worker_pids
+    os.kill(pid, signal.SIGKILL)
+    await ended(analysis, pid)
     found = await interview.until("speech.ratio_total")
     # What was heard in the last second before the end may be lost.
     assert found["speech.ratio"].confidence * 60 > 1.5
@@ -213,10 +222,7 @@ async def test_a_worker_that_hangs_is_bounded_and_replaced(analysis: Analysis) -
     sent = after.frames_sent - before.frames_sent
     assert sent * size <= SOUND_ROOM + VIDEO_ROOM
     assert after.frames_dropped - before.frames_dropped == 400 - sent
-    async with asyncio.timeout(20):
-        while pid in analysis.worker_pids:
-            interview.send(0.1)
-            await asyncio.sleep(0.1)
+    await ended(analysis, pid)
     await interview.until("face.x")
     assert interview.asked >= 1
 
@@ -263,7 +269,8 @@ async def test_workers_end_with_the_pool() -> None:
         assert len(pids) == 2
     assert analysis.worker_pids == []
     for pid in pids:
-        assert not Path(f"/proc/{pid}").exists()
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
 
 
 async def test_a_pool_needs_a_worker() -> None:
@@ -284,7 +291,8 @@ async def test_a_worker_is_poor(monkeypatch: pytest.MonkeyPatch) -> None:
         assert rows["Max file size"] == "0"
         assert rows["Max address space"] != "unlimited"
         assert (process / "stat").read_text().rsplit(")")[1].split()[16] == "10"
-        assert len(list((process / "task").iterdir())) == 1
+        # Its own thread, and one of a library that only waits.
+        assert len(list((process / "task").iterdir())) <= 2
 
 
 def test_the_servers_own_process_has_no_decoder() -> None:
