@@ -1,12 +1,11 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
-import { join } from "node:path";
 import { test } from "node:test";
 import { KNOWN_ALERTS } from "../../web_client/assets/alerts.js";
 import { GROUPS, INDICATORS, INDICATOR_NAMES, isKnown, shown } from "../../web_client/assets/indicators.js";
 import { STRINGS } from "../../web_client/assets/strings.js";
 
-const CATALOGUE = readFileSync(join(import.meta.dirname, "../../docs/indicators.md"), "utf8");
+const CATALOGUE = readFileSync(new URL("../../docs/indicators.md", import.meta.url), "utf8");
 const [indicatorTable, alertTable] = CATALOGUE.split("## Alerts");
 const rows = (table) => [...table.matchAll(/^\| `([a-z._-]+)` \| ([^|]*) \|/gm)].map(([, id, cell]) => [id, cell.trim()]);
 

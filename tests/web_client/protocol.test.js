@@ -1,11 +1,10 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
-import { join } from "node:path";
 import { test } from "node:test";
 import { PROTOCOL_VERSION, isFinal, parseMessage } from "../../web_client/assets/protocol.js";
 import { refusalOf } from "../../web_client/assets/refusal.js";
 
-const PROTOCOL = readFileSync(join(import.meta.dirname, "../../server/signaling/protocol.py"), "utf8");
+const PROTOCOL = readFileSync(new URL("../../server/signaling/protocol.py", import.meta.url), "utf8");
 
 test("a message is an object with a type; anything else is none", () => {
   assert.deepEqual(parseMessage('{"type":"replaced"}'), { type: "replaced" });

@@ -3,9 +3,10 @@ import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
+import { fileURLToPath } from "node:url";
 import { STRINGS } from "../../web_client/assets/strings.js";
 
-const CLIENT = join(import.meta.dirname, "../../web_client");
+const CLIENT = fileURLToPath(new URL("../../web_client", import.meta.url)); // Debian 12 has Node 18
 const KEYS = Object.keys(STRINGS);
 
 /** Words for feelings and traits, which no page may say, and no code may compute. */
