@@ -13,8 +13,6 @@ import { Signaling } from "./signaling.js";
 /** @typedef {import("./protocol.js").ServerMessage} ServerMessage */
 
 const STATS_INTERVAL_MS = 2000;
-/** How long to wait for the server's word that we have left. */
-const LEAVE_LIMIT_MS = 1500;
 
 /**
  * @typedef {object} CallHandlers
@@ -34,7 +32,6 @@ export class Call {
     this.stream = null;
     /** @type {Choice} */
     this.choice = {};
-    this.leaving = false;
     this.weak = false;
     /** @type {number | null} */
     this.startedS = null;
@@ -69,7 +66,6 @@ export class Call {
    * @param {Choice} choice
    */
   start(stream, choice) {
-    this.leaving = false;
     this.choice = choice;
     this.use(stream);
     showStage("call");
@@ -93,15 +89,13 @@ export class Call {
   }
 
   leave() {
-    this.leaving = true;
-    stopStream(this.stream);
-    if (!this.signaling.send({ type: "leave" })) this.over("left");
-    else window.setTimeout(() => this.leaving && this.over("left"), LEAVE_LIMIT_MS);
+    // A socket that is closed right after still delivers what was sent before.
+    this.signaling.send({ type: "leave" });
+    this.over("left");
   }
 
   /** @param {"left" | "replaced" | "ended"} reason */
   over(reason) {
-    this.leaving = false;
     this.stop();
     this.handlers.onOver(reason);
   }
@@ -120,8 +114,7 @@ export class Call {
         break;
       case "state":
         this.startedS = message.started_s ?? this.startedS;
-        if (message.state === "ended" && this.leaving) this.over("left");
-        else if (message.state === "ended" && this.peer.state === "connected") this.over("ended");
+        if (message.state === "ended" && this.peer.state === "connected") this.over("ended");
         break;
       case "replaced":
         this.over("replaced");

@@ -80,10 +80,8 @@ export class DeviceCheck {
   join() {
     const stream = this.stream;
     if (stream === null) return;
-    this.stopLevel();
     this.stream = null;
-    this.video.srcObject = null;
-    this.joinButton.disabled = true;
+    this.release();
     this.onJoin(stream, this.choice);
   }
 
