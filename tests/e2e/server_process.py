@@ -100,7 +100,8 @@ class ServerProcess:
         )
         output, errors = await process.communicate()
         if process.returncode != 0:
-            raise ServerError(f"vivavoce {' '.join(arguments)}: {errors.decode()}")
+            said = (output + errors).decode()
+            raise ServerError(f"vivavoce {' '.join(arguments)}: {said}")
         return output.decode()
 
     async def invite(self, title: str) -> dict[str, Any]:
