@@ -143,7 +143,9 @@ class WorkerProcess:
             await loop.create_unix_connection(lambda: link, sock=ours)
             self._link, self.pid = link, process.pid
             self._on_start()
-            await _until_lost(link)
+            if not await _until_lost(link):
+                logger.error("analysis worker %d hangs", process.pid)
+                process.kill()
         finally:
             self._link = self.pid = None
             await _end(process, link)
@@ -184,16 +186,17 @@ async def _start(pipe: int, desk: int) -> asyncio.subprocess.Process:
     )
 
 
-async def _until_lost(link: _Link) -> None:
-    """Return when the process closed its end, or has hung."""
+async def _until_lost(link: _Link) -> bool:
+    """Return when the process closed its end, or with False when it hangs."""
     loop = asyncio.get_running_loop()
     while (left_s := link.heard_s + SILENT_S - loop.time()) > 0:
         try:
-            async with asyncio.timeout(left_s):
-                await link.lost.wait()
-                return
+            # No longer than this, because its first word brings the deadline nearer.
+            async with asyncio.timeout(min(left_s, SILENT_S)):
+                return await link.lost.wait()
         except TimeoutError:
             continue
+    return False
 
 
 async def _end(process: asyncio.subprocess.Process, link: _Link) -> None:
