@@ -34,6 +34,7 @@ STATUS: dict[ErrorId, int] = {
 }
 
 _FROM_AIOHTTP = {
+    403: ErrorId.FORBIDDEN,
     404: ErrorId.NOT_FOUND,
     405: ErrorId.METHOD_NOT_ALLOWED,
     413: ErrorId.TOO_LARGE,

@@ -51,7 +51,7 @@ def decode(text: str) -> ClientMessage:
     """One message of a client. Raises Refusal with BAD_MESSAGE."""
     try:
         return _decoder.decode(text)
-    except (msgspec.DecodeError, UnicodeEncodeError) as error:  # the latter: a lone surrogate
+    except msgspec.DecodeError as error:
         raise Refusal(ErrorId.BAD_MESSAGE, f"Not a message of this protocol: {error}") from error
 
 
@@ -74,20 +74,24 @@ class Sockets:
             hello = await _hello(socket)
             grant = await self._access.admit(hello.token)
             grant.allow(ANY_ROLE, hello.interview)
-            await self._converse(socket, grant, grant.interview(hello.interview))
+            await self._converse(request, socket, grant, grant.interview(hello.interview))
         except Refusal as refusal:
-            await _refuse(socket, refusal)
+            await _refuse(request, socket, refusal)
         return socket
 
     async def _converse(
-        self, socket: web.WebSocketResponse, grant: Grant, interview_id: str
+        self,
+        request: web.Request,
+        socket: web.WebSocketResponse,
+        grant: Grant,
+        interview_id: str,
     ) -> None:
         outbox = Outbox()
         participant = Participant(grant.link_id, grant.role, outbox)
         interview = await self._hub.enter(interview_id, participant)
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(_write(socket, outbox), name="socket writer")
+                tasks.create_task(_write(request, socket, outbox), name="socket writer")
                 await self._read(socket, interview, participant, outbox)
                 outbox.close(CLOSE_NORMAL)
         finally:
@@ -160,7 +164,7 @@ def _message(frame: WSMessage) -> ClientMessage:
     return decode(frame.data)
 
 
-async def _write(socket: web.WebSocketResponse, outbox: Outbox) -> None:
+async def _write(request: web.Request, socket: web.WebSocketResponse, outbox: Outbox) -> None:
     """Write until the outbox ends; a reader that takes nothing is cut off."""
     try:
         while (text := await outbox.next()) is not None:
@@ -169,21 +173,20 @@ async def _write(socket: web.WebSocketResponse, outbox: Outbox) -> None:
         await socket.close(code=outbox.close_code or WSCloseCode.OK)
     except (TimeoutError, ConnectionError):
         outbox.close(CLOSE_NORMAL)
-        _abort(socket)
+        _abort(request)
 
 
-async def _refuse(socket: web.WebSocketResponse, refusal: Refusal) -> None:
+async def _refuse(request: web.Request, socket: web.WebSocketResponse, refusal: Refusal) -> None:
     try:
         async with asyncio.timeout(SEND_TIMEOUT_S):
             error = Error(refusal.id, refusal.message, fatal=True)
             await socket.send_str(encode(error).text)
             await socket.close(code=close_code(refusal.id))
     except (TimeoutError, ConnectionError):
-        _abort(socket)
+        _abort(request)
 
 
-def _abort(socket: web.WebSocketResponse) -> None:
+def _abort(request: web.Request) -> None:
     """Close the TCP connection without waiting for what is buffered; the reader then ends."""
-    transport = socket.get_extra_info("transport")
-    if transport is not None:
-        transport.abort()
+    if request.transport is not None:
+        request.transport.abort()

@@ -1,0 +1,56 @@
+import json
+
+import pytest
+from aiohttp import web
+
+from server.media.errors import NoCommonCodec, SdpError
+from server.signaling.errors import STATUS, Refusal, error_response, refusing_bad_sdp
+from server.signaling.protocol import ErrorId
+from tests.signaling.serving import Serving
+
+
+def test_every_error_id_has_a_status() -> None:
+    assert set(STATUS) == set(ErrorId)
+    assert all(400 <= status < 600 for status in STATUS.values())
+
+
+@pytest.mark.parametrize("id", ErrorId)
+def test_an_error_is_json_that_no_cache_keeps(id: ErrorId) -> None:
+    answer = error_response(id, "why")
+    assert answer.status == STATUS[id]
+    assert isinstance(answer.body, bytes)
+    assert json.loads(answer.body) == {"error": {"id": id, "message": "why"}}
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert ("WWW-Authenticate" in answer.headers) == (answer.status == 401)
+
+
+@pytest.mark.parametrize(
+    ("error", "id"),
+    [(SdpError("line 3"), ErrorId.BAD_SDP), (NoCommonCodec("none"), ErrorId.NO_COMMON_CODEC)],
+)
+def test_complaints_about_an_offer_are_refusals(error: SdpError, id: ErrorId) -> None:
+    with pytest.raises(Refusal) as caught, refusing_bad_sdp():
+        raise error
+    assert (caught.value.id, caught.value.message) == (id, str(error))
+
+
+async def test_unknown_paths_and_methods_are_refused_in_json(serving: Serving) -> None:
+    status, body = await serving.call("GET", "/nothing")
+    assert (status, body["error"]["id"]) == (404, "not-found")
+    async with serving.http.put("/api/me") as answer:
+        assert answer.status == 405
+        assert answer.headers["Allow"] == "GET"
+        assert (await answer.json())["error"]["id"] == "method-not-allowed"
+
+
+async def test_what_broke_inside_is_not_told(
+    serving: Serving, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def broken(*_: object) -> web.Response:
+        raise RuntimeError("secret detail")
+
+    monkeypatch.setattr("server.signaling.access.Access.admit", broken)
+    status, body = await serving.call("GET", "/api/me", serving.owner)
+    assert (status, body["error"]["id"]) == (500, "internal")
+    assert "secret detail" not in json.dumps(body)
+    assert "secret detail" in caplog.text

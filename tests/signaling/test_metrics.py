@@ -1,0 +1,56 @@
+import time
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from server.core.interviews import Role
+from server.signaling.metrics import LoopLag
+from tests.signaling.serving import Serving, receive
+
+
+def test_quantiles_are_of_the_last_minute() -> None:
+    lag = LoopLag()
+    assert lag.quantile(1) == 0
+    for sample in (0.9, *(n / 10_000 for n in range(1_200))):
+        lag.add(sample)
+    assert lag.quantile(1) == 0.1199  # the 0.9 is more than a minute old
+    assert lag.quantile(0.5) == 0.06
+    lag.add(-1)
+    assert lag.quantile(0) == 0
+
+
+async def scrape(serving: Serving) -> dict[tuple[str, str], float]:
+    async with serving.http.get("/metrics") as answer:
+        assert answer.status == 200
+        text = await answer.text()
+    return {
+        (sample.name, next(iter(sample.labels.values()), "")): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+async def test_the_page_counts_what_happens(serving: Serving) -> None:
+    before = await scrape(serving)
+    assert before["vivavoce_observers", ""] == 0
+    async with serving.socket(serving.token(Role.OBSERVER)) as socket:
+        await receive(socket, "welcome")
+        now = await scrape(serving)
+    assert now["vivavoce_observers", ""] == 1
+    assert now["vivavoce_interviews", "waiting"] == 1
+    assert now["process_cpu_seconds_total", ""] > 0
+    assert ("vivavoce_recorder_fragments_total", "") in now
+    assert ("vivavoce_peers", "") in now
+
+
+async def test_a_blocked_loop_shows_as_lag(serving: Serving) -> None:
+    time.sleep(0.2)  # noqa: ASYNC251 - this is what is measured
+    for _ in range(50):
+        now = await scrape(serving)
+        if now["vivavoce_event_loop_lag_seconds", "1"] > 0.1:
+            return
+    raise AssertionError("the lag was not seen")
+
+
+async def test_health_and_readiness_are_said(serving: Serving) -> None:
+    assert await serving.call("GET", "/healthz") == (200, b"ok\n")
+    assert await serving.call("GET", "/readyz") == (200, b"ready\n")
