@@ -244,16 +244,19 @@ class _Sound:
         self._container = container
         self._stream: AudioStream = container.add_stream("aac", rate=_SOUND_RATE, layout="stereo")
         self._stream.bit_rate = _AAC_BIT_RATE
-        self._decoder = av.AudioCodecContext.create("libopus", "r")
-        self._decoder.sample_rate, self._decoder.layout = _SOUND_RATE, "stereo"
+        self._decoder = _sound_decoder()
         self._resampler = av.AudioResampler("fltp", "stereo", _SOUND_RATE)
         self._waiting = np.zeros((2, 0), np.float32)
         self._end = 0  # samples given so far
+        self._encoded = 0  # of these, given to the encoder
 
     def add(self, samples: tuple[Sample, ...]) -> None:
         for sample in samples:
-            if sample.time - self._end > _SOUND_SLACK:
-                self._give_silence(sample.time - self._end)
+            missing = sample.time - self._end
+            if missing > _SOUND_SLACK:
+                self._give_silence(missing)
+            if missing > _SOUND_RATE:
+                self._decoder = _sound_decoder()  # a new sender: its first packet is the first
             decoded = self._decode(sample)
             # Capture times that run slower than the samples: drop what is too much.
             surplus = self._end - sample.time
@@ -296,8 +299,17 @@ class _Sound:
         frame = av.AudioFrame.from_ndarray(
             np.ascontiguousarray(sound), format="fltp", layout="stereo"
         )
-        frame.sample_rate, frame.pts = _SOUND_RATE, None
+        frame.sample_rate, frame.pts = _SOUND_RATE, self._encoded
+        frame.time_base = Fraction(1, _SOUND_RATE)
+        self._encoded += sound.shape[1]
         self._container.mux(self._stream.encode(frame))
+
+
+def _sound_decoder() -> av.AudioCodecContext:
+    decoder = av.CodecContext.create("libopus", "r")
+    assert isinstance(decoder, av.AudioCodecContext)
+    decoder.sample_rate, decoder.layout = _SOUND_RATE, "stereo"
+    return decoder
 
 
 def _chunks(count: int, most: int) -> Iterator[int]:

@@ -36,6 +36,7 @@ def video(
     """(payload, keyframe) of each picture at `FPS`."""
     name = "libvpx" if codec is Codec.VP8 else "libx264"
     encoder = av.CodecContext.create(name, "w")
+    assert isinstance(encoder, av.VideoCodecContext)
     encoder.width, encoder.height, encoder.pix_fmt = width, height, "yuv420p"
     encoder.time_base, encoder.framerate = Fraction(1, FPS), Fraction(FPS)
     encoder.gop_size = round(keyframe_s * FPS)
@@ -59,6 +60,7 @@ def video(
 def opus(seconds: float = 2.0) -> tuple[bytes, ...]:
     """Opus packets of 20 ms: a beep of 440 Hz in the first tenth of each second."""
     encoder = av.CodecContext.create("libopus", "w")
+    assert isinstance(encoder, av.AudioCodecContext)
     encoder.sample_rate, encoder.layout, encoder.format = 48_000, "stereo", "s16"
     encoder.options = {"frame_duration": "20", "application": "lowdelay"}
     encoder.time_base = Fraction(1, 48_000)

@@ -123,10 +123,10 @@ def test_the_interview_goes_on_in_the_same_recording_with_the_gap_declared(desk:
     index = desk.reader().describe()
     assert index.state is State.FINISHED
     assert index.duration_s == pytest.approx(11.0, abs=0.001)
-    assert [(gap.track, gap.start_s, gap.end_s, gap.cause) for gap in index.gaps] == [
-        (track, pytest.approx(kept_s), pytest.approx(9.0), GapCause.SERVER_RESTART)
-        for track in TrackName
-    ]
+    assert [gap.track for gap in index.gaps] == list(TrackName)
+    for gap in index.gaps:
+        assert (gap.start_s, gap.end_s) == pytest.approx((kept_s, 9.0), abs=0.001)
+        assert gap.cause is GapCause.SERVER_RESTART
     assert verify(desk.path(), desk.keys.public_key).intact
 
 

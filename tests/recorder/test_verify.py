@@ -12,6 +12,7 @@ from server.core.frames import Codec
 from server.recorder.keys import open_keys
 from server.recorder.manifest import State
 from server.recorder.sealing import FaultKind
+from server.recorder.segments import index_records
 from server.recorder.verify import VerifyReport, verify
 from tests.recorder.conftest import Desk
 from tests.recorder.encoded import START_S, interview
@@ -177,8 +178,6 @@ def test_swapped_records_within_a_segment_are_out_of_order(
     path = copy("cut")
     file = path / "00000.seg"
     with file.open("rb") as opened:
-        from server.recorder.segments import index_records
-
         records = list(index_records(opened, 104, file.stat().st_size))
     data = file.read_bytes()
     first, second = records[2], records[3]

@@ -1,0 +1,134 @@
+"""One MP4 for everyone: every picture, all sound, in step, gaps at their length."""
+
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from server.core.frames import Codec, EncodedFrame
+from server.recorder.export import ExportError, export
+from tests.recorder.conftest import Desk
+from tests.recorder.encoded import START_S, camera, interview, microphone
+
+
+def _export(desk: Desk, frames: list[EncodedFrame], out: Path) -> list[float]:
+    desk.write(frames)
+    shares: list[float] = []
+    export(desk.reader(), out, shares.append)
+    return shares
+
+
+def _pictures(path: Path) -> list[tuple[float, np.ndarray]]:
+    with av.open(str(path)) as container:
+        return [
+            (float(frame.time or 0), frame.to_ndarray(format="gray"))
+            for frame in container.decode(video=0)
+        ]
+
+
+def _sound(path: Path) -> np.ndarray:
+    """Mono at 48 kHz, from time 0 of the file."""
+    with av.open(str(path)) as container:
+        frames = list(container.decode(audio=0))
+    lead = np.zeros(max(0, round(float(frames[0].time or 0) * 48_000)), np.float32)
+    return np.concatenate([lead, *(frame.to_ndarray()[0] for frame in frames)])
+
+
+def _durations(path: Path) -> dict[str, float]:
+    with av.open(str(path)) as container:
+        return {
+            stream.codec_context.name: float(stream.duration * stream.time_base)
+            for stream in container.streams
+            if stream.duration is not None and stream.time_base is not None
+        }
+
+
+@pytest.mark.parametrize("codec", [Codec.H264, Codec.VP8])
+def test_pictures_and_sound_stay_within_40_ms_across_a_gap(
+    desk: Desk, codec: Codec, tmp_path: Path
+) -> None:
+    """The encoded media flashes and beeps together at each whole second."""
+    out = tmp_path / "out.mp4"
+    _export(desk, interview(codec, 3) + interview(codec, 3, START_S + 8), out)
+    lengths = _durations(out)
+    assert lengths == {"h264": pytest.approx(11.0, abs=0.05), "aac": pytest.approx(11.0, abs=0.05)}
+    bright = [(at_s, picture[:50, :70].mean() > 240) for at_s, picture in _pictures(out)]
+    flashes = [
+        at_s for (at_s, lit), (_, before) in zip(bright[1:], bright, strict=False) if lit > before
+    ]
+    sound = np.abs(_sound(out))
+    for at_s in flashes:
+        window = sound[round((at_s - 0.2) * 48_000) :]
+        beep_s = at_s - 0.2 + int(np.argmax(window > 0.1)) / 48_000
+        assert abs(beep_s - at_s) < 0.01
+    assert [round(at_s) for at_s in flashes] == [1, 2, 8, 9, 10]
+    assert sound[round(3.2 * 48_000) : round(7.9 * 48_000)].max() < 0.01, "silence in the gap"
+
+
+def test_h264_is_copied_bit_by_bit(desk: Desk, tmp_path: Path) -> None:
+    out = tmp_path / "out.mp4"
+    _export(desk, interview(Codec.H264, 2), out)
+    recorded = [sample.data for _, f in desk.reader().all_samples() for sample in f.video]
+    with av.open(str(out)) as container:
+        exported = [bytes(packet) for packet in container.demux(video=0) if packet.size]
+    assert exported == recorded
+
+
+def test_a_rotated_phone_is_fitted_into_one_size(desk: Desk, tmp_path: Path) -> None:
+    upright = camera(Codec.VP8, 1, START_S + 1, width=120, height=160)
+    out = tmp_path / "out.mp4"
+    _export(desk, camera(Codec.VP8, 1) + upright, out)
+    pictures = _pictures(out)
+    assert {picture.shape for _, picture in pictures} == {(160, 160)}
+    before, after = pictures[15][1], pictures[45][1]
+    assert before[:15].mean() < 25, "black above the wide picture"
+    assert after[:, :15].mean() < 25, "black beside the tall one"
+    assert after[:, 40:120].mean() > 60
+
+
+def test_sound_alone_and_pictures_alone_are_exported(desk: Desk, tmp_path: Path) -> None:
+    sound, pictures = tmp_path / "sound.mp4", tmp_path / "pictures.mp4"
+    desk.write(microphone(2), "sound")
+    desk.write(camera(Codec.VP8, 2), "pictures")
+    export(desk.reader("sound"), sound, lambda share: None)
+    export(desk.reader("pictures"), pictures, lambda share: None)
+    assert _durations(sound) == {"aac": pytest.approx(2.0, abs=0.05)}
+    assert _durations(pictures) == {"h264": pytest.approx(2.0, abs=0.05)}
+
+
+def test_sound_that_ends_early_is_filled_to_the_end(desk: Desk, tmp_path: Path) -> None:
+    out = tmp_path / "out.mp4"
+    frames = sorted(camera(seconds=4) + microphone(1), key=lambda frame: frame.capture_s)
+    _export(desk, frames, out)
+    assert _durations(out)["aac"] == pytest.approx(4.0, abs=0.05)
+
+
+def test_progress_grows_to_one(desk: Desk, tmp_path: Path) -> None:
+    shares = _export(desk, interview(seconds=3), tmp_path / "out.mp4")
+    assert shares == sorted(shares)
+    assert shares[-1] == 1
+
+
+def test_a_failed_export_leaves_nothing_behind(desk: Desk, tmp_path: Path) -> None:
+    desk.write(interview(seconds=2))
+
+    def give_up(share: float) -> None:
+        raise KeyboardInterrupt
+
+    target = tmp_path / "target"
+    target.mkdir()
+    with pytest.raises(KeyboardInterrupt):
+        export(desk.reader(), target / "out.mp4", give_up)
+    assert list(target.iterdir()) == []
+
+
+def test_an_empty_recording_and_a_place_among_the_recordings_are_refused(
+    desk: Desk, tmp_path: Path
+) -> None:
+    desk.write([])
+    with pytest.raises(ExportError):
+        export(desk.reader(), tmp_path / "out.mp4", lambda share: None)
+    desk.write(interview(seconds=1), "other")
+    with pytest.raises(ExportError):
+        export(desk.reader("other"), desk.path("other") / "out.mp4", lambda share: None)

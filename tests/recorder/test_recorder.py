@@ -1,0 +1,200 @@
+"""The recorder of a process: its thread, its queue, its promises to the event loop."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from server.core.frames import Codec, Gap, GapCause, TrackName
+from server.recorder import recorder as recorder_module
+from server.recorder.files import LocalFolder
+from server.recorder.keys import KeyProblem
+from server.recorder.manifest import State
+from server.recorder.recorder import open_recorder
+from server.recorder.verify import verify
+from tests.recorder.encoded import START_S, camera, interview
+
+
+def _recording_path(data_dir: Path, interview_id: str = "iv") -> Path:
+    return data_dir / "recordings" / interview_id
+
+
+def _refuse_faults(message: str) -> None:
+    raise AssertionError(message)
+
+
+async def _until(condition: Callable[[], bool]) -> None:
+    """Let the loop run until the writer thread has made ``condition`` true."""
+    async with asyncio.timeout(20):
+        while not condition():
+            await asyncio.to_thread(lambda: None)
+
+
+async def test_what_is_recorded_is_listed_read_and_verified(tmp_path: Path) -> None:
+    async with open_recorder(tmp_path) as recorder:
+        recording = recorder.record("iv", "Ada", _refuse_faults)
+        recording.mark("joined", START_S)
+        for frame in interview(seconds=2):
+            recording.on_frame(frame)
+        recording.on_gap(Gap(TrackName.CAMERA, START_S, START_S + 1, GapCause.PACKETS_LOST, 3))
+        recording.mark("left", START_S + 2)
+        await recording.close()
+        (summary,) = await asyncio.to_thread(recorder.list)
+        assert (summary.interview_id, summary.title, summary.state) == ("iv", "Ada", "finished")
+        assert (summary.started_s, summary.gaps) == (START_S, 1)
+        assert summary.duration_s == pytest.approx(2.0, abs=0.001)
+        index = await asyncio.to_thread(lambda: recorder.reader("iv").describe())
+        assert [(event.event, event.at_s) for event in index.events] == [("joined", 0), ("left", 2)]
+        assert recorder.metrics.fragments_written == len(index.fragments)
+        assert (
+            recorder.metrics.bytes_written
+            == (_recording_path(tmp_path) / "00000.seg").stat().st_size
+        )
+        assert recorder.metrics.fsyncs >= 2
+        report = await asyncio.to_thread(verify, _recording_path(tmp_path), recorder.public_key)
+        assert report.intact
+
+
+async def test_many_recordings_share_the_thread(tmp_path: Path) -> None:
+    async with open_recorder(tmp_path) as recorder:
+        recordings = [recorder.record(f"iv{n}", "t", _refuse_faults) for n in range(10)]
+        for frame in interview(Codec.VP8, seconds=1):
+            for recording in recordings:
+                recording.on_frame(frame)
+        await asyncio.gather(*(recording.close() for recording in recordings))
+        summaries = await asyncio.to_thread(recorder.list)
+    assert [summary.duration_s for summary in summaries] == pytest.approx([1.0] * 10, abs=0.001)
+
+
+async def test_a_running_recording_reads_up_to_its_last_fragment(tmp_path: Path) -> None:
+    async with open_recorder(tmp_path) as recorder:
+        recording = recorder.record("iv", "t", _refuse_faults)
+        for frame in interview(seconds=2):
+            recording.on_frame(frame)
+        await _until(lambda: recorder.metrics.fsyncs >= 2)  # the manifest, the first fragments
+        reader = await asyncio.to_thread(recorder.reader, "iv")
+        index = await asyncio.to_thread(reader.describe)
+        assert index.state is State.RECORDING
+        assert index.duration_s >= 1.5
+        assert len(await asyncio.to_thread(reader.fragment, 1)) > 1000
+        (summary,) = await asyncio.to_thread(recorder.list)
+        assert summary.state is State.RECORDING
+        await recording.close()
+        after = await asyncio.to_thread(reader.describe)
+        assert after.state is State.FINISHED
+        assert after.duration_s == pytest.approx(2.0, abs=0.001)
+
+
+async def test_leaving_the_context_closes_what_is_open(tmp_path: Path) -> None:
+    async with open_recorder(tmp_path) as recorder:
+        recording = recorder.record("iv", "t", _refuse_faults)
+        for frame in interview(seconds=1):
+            recording.on_frame(frame)
+    async with open_recorder(tmp_path) as recorder:
+        (summary,) = await asyncio.to_thread(recorder.list)
+    assert summary.state is State.FINISHED
+    await recording.close()  # idempotent
+
+
+async def test_a_second_recording_of_a_running_interview_is_refused(tmp_path: Path) -> None:
+    async with open_recorder(tmp_path) as recorder:
+        first = recorder.record("iv", "t", _refuse_faults)
+        with pytest.raises(ValueError, match="already"):
+            recorder.record("iv", "t", _refuse_faults)
+        closing = asyncio.create_task(first.close())
+        await asyncio.sleep(0)
+        second = recorder.record("iv", "t", _refuse_faults)  # waits for the first one's end
+        for frame in interview(seconds=1):
+            second.on_frame(frame)
+        await asyncio.gather(closing, second.close())
+        assert (await asyncio.to_thread(recorder.list))[0].state is State.FINISHED
+
+
+@pytest.mark.parametrize("interview_id", ["", "../x", "a/b", ".hidden", "x" * 65])
+async def test_an_id_that_is_no_file_name_is_refused(tmp_path: Path, interview_id: str) -> None:
+    async with open_recorder(tmp_path) as recorder:
+        with pytest.raises(ValueError, match="interview id"):
+            recorder.record(interview_id, "t", _refuse_faults)
+
+
+async def test_a_full_queue_drops_declares_and_tells(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorder_module, "QUEUE_BYTES", 4_000)
+    faults: list[str] = []
+    async with open_recorder(tmp_path) as recorder:
+        recording = recorder.record("iv", "t", faults.append)
+        for frame in camera(Codec.VP8, 1):  # all at once: more than the queue holds
+            recording.on_frame(frame)
+        await recording.close()
+        index = await asyncio.to_thread(lambda: recorder.reader("iv").describe())
+        assert recorder.metrics.frames_dropped > 0
+    assert faults == ["the disk is too slow: frames are being dropped"]
+    (gap,) = [gap for gap in index.gaps if gap.cause is GapCause.QUEUE_FULL]
+    assert gap.lost == recorder.metrics.frames_dropped
+
+
+class _Broken(LocalFolder):
+    def replace(self, name: str, data: bytes) -> None:
+        raise RuntimeError("a bug")
+
+
+async def test_a_bug_in_one_recording_is_told_and_stops_no_other(tmp_path: Path) -> None:
+    faults: list[str] = []
+
+    def folder_at(path: Path) -> LocalFolder:
+        return _Broken(path) if path.name == "bad" else LocalFolder(path)
+
+    async with open_recorder(tmp_path, folder_at=folder_at) as recorder:
+        bad = recorder.record("bad", "t", faults.append)
+        good = recorder.record("good", "t", _refuse_faults)
+        for frame in interview(seconds=1):
+            bad.on_frame(frame)
+            good.on_frame(frame)
+        await asyncio.gather(bad.close(), good.close())
+    assert faults == ["recording failed: a bug"]
+    report = await asyncio.to_thread(verify, _recording_path(tmp_path, "good"), recorder.public_key)
+    assert report.intact
+
+
+async def test_a_folder_that_cant_be_made_is_told_once(tmp_path: Path) -> None:
+    faults: list[str] = []
+    async with open_recorder(tmp_path) as recorder:
+        _recording_path(tmp_path).write_text("in the way")
+        recording = recorder.record("iv", "t", faults.append)
+        await _until(lambda: recorder.metrics.write_failures >= 2)
+        assert len(faults) == 1
+        _recording_path(tmp_path).unlink()  # now it can
+        for frame in interview(seconds=1):
+            recording.on_frame(frame)
+        await recording.close()
+        assert (await asyncio.to_thread(recorder.list))[0].state is State.FINISHED
+
+
+async def test_two_processes_cant_record_into_one_directory(tmp_path: Path) -> None:
+    async with open_recorder(tmp_path):
+        with pytest.raises(RuntimeError, match="another process"):
+            async with open_recorder(tmp_path):
+                pass
+
+
+async def test_another_master_key_opens_no_recording(tmp_path: Path) -> None:
+    async with open_recorder(tmp_path, bytes(32)) as recorder:
+        recording = recorder.record("iv", "t", _refuse_faults)
+        for frame in interview(seconds=1):
+            recording.on_frame(frame)
+        await recording.close()
+    async with open_recorder(tmp_path, bytes([1] * 32)) as recorder:
+        with pytest.raises(KeyProblem):
+            await asyncio.to_thread(recorder.reader, "iv")
+        (summary,) = await asyncio.to_thread(recorder.list)
+        assert summary.title == ""
+        report = await asyncio.to_thread(verify, _recording_path(tmp_path), recorder.public_key)
+        assert report.intact, "no content key is needed to verify"
+
+
+async def test_a_recording_that_does_not_exist_is_a_key_error(tmp_path: Path) -> None:
+    async with open_recorder(tmp_path) as recorder:
+        with pytest.raises(KeyError):
+            await asyncio.to_thread(recorder.reader, "nobody")

@@ -1,0 +1,132 @@
+"""What one SourceBuffer gets: the same tracks throughout, and nothing to stall on."""
+
+import io
+from itertools import pairwise
+
+import av
+import pytest
+
+from server.core.frames import Codec, EncodedFrame
+from server.recorder import mp4
+from server.recorder.replay import mime
+from server.recorder.tracks import Fragment, Tracks, VideoConfig
+from tests.recorder.conftest import Desk
+from tests.recorder.encoded import START_S, camera, interview, microphone
+
+
+def _played(desk: Desk, frames: list[EncodedFrame]) -> list[Fragment]:
+    desk.write(sorted(frames, key=lambda frame: frame.capture_s))
+    reader = desk.reader()
+    index = reader.describe()
+    return [mp4.parse_media(reader.fragment(fragment.seq)) for fragment in index.fragments]
+
+
+def _holes_s(fragments: list[Fragment]) -> list[float]:
+    """Spans between samples that neither track's neighbours cover, of both tracks."""
+    holes = []
+    for rate, samples in (
+        (90_000, [s for f in fragments for s in f.video]),
+        (48_000, [s for f in fragments for s in f.audio]),
+    ):
+        for one, following in pairwise(samples):
+            holes.append((following.time - one.time - one.duration) / rate)
+    return [hole for hole in holes if hole > 0.04]
+
+
+@pytest.mark.parametrize(
+    ("tracks", "expected"),
+    [
+        (Tracks(VideoConfig(Codec.VP8, 1, 1), True), 'video/webm; codecs="vp8,opus"'),
+        (Tracks(VideoConfig(Codec.VP8, 1, 1), False), 'video/webm; codecs="vp8"'),
+        (Tracks(None, True), 'audio/mp4; codecs="opus"'),
+        (
+            Tracks(VideoConfig(Codec.H264, 1, 1, (b"\x67\x42\xe0\x1f\xff",)), True),
+            'video/mp4; codecs="avc1.42E01F,opus"',
+        ),
+    ],
+)
+def test_the_mime_type_is_exact(tracks: Tracks, expected: str) -> None:
+    assert mime(tracks) == expected
+
+
+@pytest.mark.parametrize("codec", [Codec.H264, Codec.VP8])
+def test_init_and_fragments_together_are_a_file_that_plays(desk: Desk, codec: Codec) -> None:
+    desk.write(interview(codec, 3))
+    reader = desk.reader()
+    index = reader.describe()
+    data = reader.init(0) + b"".join(reader.fragment(f.seq) for f in index.fragments)
+    with av.open(io.BytesIO(data), "r") as container:
+        assert container.format.name.startswith("matroska" if codec is Codec.VP8 else "mov")
+        assert len(list(container.decode(video=0))) == 90
+    assert ("webm" in index.mime) == (codec is Codec.VP8)
+
+
+def test_undisturbed_media_is_replayed_unchanged(desk: Desk) -> None:
+    played = _played(desk, interview(Codec.H264, 3))
+    reader = desk.reader()
+    for index, fragment in enumerate(played):
+        recorded = reader.samples(index)
+        assert [s.data for s in fragment.video] == [s.data for s in recorded.video]
+        assert [s.data for s in fragment.audio] == [s.data for s in recorded.audio]
+    assert _holes_s(played) == []
+
+
+def test_an_interview_that_begins_with_sound_announces_its_picture_too(desk: Desk) -> None:
+    played = _played(desk, microphone(5) + camera(Codec.H264, 2, START_S + 3))
+    index = desk.reader().describe()
+    assert len(index.inits) == 1
+    assert index.mime.startswith("video/mp4")
+    assert mp4.parse_init(desk.reader().init(0)).names() == index.tracks
+    assert played[0].video[0].time == 0, "the first picture stands in"
+    assert index.fragments[0].keyframe
+    assert _holes_s(played) == []
+
+
+def test_a_camera_that_pauses_leaves_its_last_picture(desk: Desk) -> None:
+    played = _played(
+        desk, microphone(6) + camera(Codec.H264, 1) + camera(Codec.H264, 1, START_S + 5)
+    )
+    assert _holes_s(played) == []
+
+
+def test_a_camera_that_stops_leaves_its_last_picture_to_the_end(desk: Desk) -> None:
+    played = _played(desk, microphone(4) + camera(Codec.H264, 1))
+    last = [sample for fragment in played for sample in fragment.video][-1]
+    assert (last.time + last.duration) / 90_000 == pytest.approx(4.0, abs=0.05)
+
+
+def test_missing_sound_is_filled_with_silence(desk: Desk) -> None:
+    played = _played(desk, camera(Codec.H264, 6) + microphone(1) + microphone(1, START_S + 4))
+    assert _holes_s(played) == []
+    sounds = [sample for fragment in played for sample in fragment.audio]
+    assert len(sounds) == pytest.approx(300, abs=4)
+
+
+def test_a_short_gap_of_both_is_filled_and_a_long_one_left_to_jump_over(desk: Desk) -> None:
+    frames = interview(Codec.H264, 1) + interview(Codec.H264, 1, START_S + 6)
+    frames += interview(Codec.H264, 1, START_S + 60)
+    played = _played(desk, frames)
+    (hole,) = _holes_s(played)
+    assert hole == pytest.approx(53.0, abs=0.1)
+    assert max(len(fragment.audio) for fragment in played) < 400
+
+
+def test_the_silence_of_discontinuous_transmission_is_filled(desk: Desk) -> None:
+    sparse = [frame for index, frame in enumerate(microphone(4)) if index % 20 == 0]
+    assert _holes_s(_played(desk, sparse + camera(Codec.H264, 4))) == []
+
+
+def test_a_change_of_codec_is_another_init_with_its_own_type(desk: Desk) -> None:
+    desk.write(interview(Codec.VP8, 2))
+    desk.write(interview(Codec.H264, 2, START_S + 4))
+    index = desk.reader().describe()
+    assert [init.mime.split(";")[0] for init in index.inits] == ["video/webm", "video/mp4"]
+    assert [fragment.init for fragment in index.fragments] == sorted(
+        fragment.init for fragment in index.fragments
+    )
+
+
+def test_a_continued_recording_of_one_kind_keeps_one_init(desk: Desk) -> None:
+    desk.write(interview(Codec.VP8, 1))
+    desk.write(interview(Codec.VP8, 1, START_S + 4))
+    assert len(desk.reader().describe().inits) == 1

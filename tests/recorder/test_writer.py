@@ -1,0 +1,290 @@
+"""One recording's writer: segments, the ledger, and a disk that refuses."""
+
+import errno
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from server.core.frames import Codec, Gap, GapCause, TrackName
+from server.recorder.files import LocalFile, LocalFolder
+from server.recorder.manifest import State
+from server.recorder.reader import ReplayIndex
+from server.recorder.repair import repair
+from server.recorder.verify import verify
+from tests.recorder.conftest import Desk, feed
+from tests.recorder.encoded import START_S, camera, interview, microphone
+
+
+class _Disk:
+    """A disk whose failing is switched on and off; and for how many bytes it still has room."""
+
+    def __init__(self) -> None:
+        self.room: int | None = None
+        self.refuses_sync = False
+        self.refuses_everything = False
+
+    def spend(self, size: int) -> int:
+        if self.refuses_everything:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+        if self.room is None:
+            return size
+        granted, self.room = min(size, self.room), max(0, self.room - size)
+        return granted
+
+    def folder(self, path: Path) -> "_Folder":
+        return _Folder(path, self)
+
+
+class _Folder(LocalFolder):
+    def __init__(self, path: Path, disk: _Disk) -> None:
+        super().__init__(path)
+        self._at, self._disk = path, disk
+
+    def create(self, name: str) -> "_File":
+        self._disk.spend(0)
+        return _File(self._at / name, self._disk)
+
+    def replace(self, name: str, data: bytes) -> None:
+        if self._disk.spend(len(data)) < len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        super().replace(name, data)
+
+
+class _File(LocalFile):
+    def __init__(self, path: Path, disk: _Disk) -> None:
+        super().__init__(path)
+        self._disk = disk
+
+    def write(self, data: bytes) -> None:
+        granted = self._disk.spend(len(data))
+        super().write(data[:granted])  # as a full disk does: some of it
+        if granted < len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def sync(self) -> None:
+        if self._disk.refuses_sync:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        super().sync()
+
+    def truncate(self, size: int) -> None:
+        self._disk.spend(0)
+        super().truncate(size)
+
+
+def _index(desk: Desk) -> ReplayIndex:
+    return desk.reader().describe()
+
+
+def _kept(desk: Desk) -> tuple[int, int]:
+    fragments = [fragment for _, fragment in desk.reader().all_samples()]
+    return sum(len(f.video) for f in fragments), sum(len(f.audio) for f in fragments)
+
+
+def _declared_s(index: ReplayIndex, cause: GapCause) -> float:
+    spans = [
+        gap.end_s - gap.start_s
+        for gap in index.gaps
+        if gap.cause is cause and gap.track is TrackName.CAMERA
+    ]
+    return sum(spans)
+
+
+def test_segments_change_at_a_keyframe_after_ten_seconds(desk: Desk) -> None:
+    desk.write(interview(seconds=12))
+    reader = desk.reader()
+    first, second = reader.manifest.segments
+    assert (first.complete, second.complete) == (True, True)
+    assert second.start_us == pytest.approx(10_000_000, abs=100)
+    assert _kept(desk) == (360, 600)
+    starts = [fragment.start_s for fragment in reader.describe().fragments if fragment.keyframe]
+    assert pytest.approx(10.0, abs=0.001) in starts
+
+
+def test_a_camera_without_keyframes_gets_a_new_segment_all_the_same(desk: Desk) -> None:
+    desk.write(camera(Codec.VP8, 32, keyframe_s=100, width=64, height=48))
+    first, second = desk.reader().manifest.segments
+    assert first.end_us == pytest.approx(30_000_000, abs=1_000_000)
+    assert second.fragments >= 1
+
+
+@pytest.mark.parametrize(
+    ("frames", "tracks"),
+    [
+        (microphone(12), (TrackName.MICROPHONE,)),
+        (camera(Codec.H264, 2), (TrackName.CAMERA,)),
+        (interview(seconds=2), tuple(TrackName)),
+    ],
+)
+def test_one_track_alone_is_recorded_too(
+    desk: Desk, frames: list[object], tracks: tuple[TrackName, ...]
+) -> None:
+    desk.write(frames)  # type: ignore[arg-type]
+    assert {segment.tracks for segment in desk.reader().manifest.segments} == {tracks}
+    assert sum(_kept(desk)) == len(frames)
+
+
+def test_a_camera_that_comes_later_begins_a_segment(desk: Desk) -> None:
+    frames = microphone(4) + camera(Codec.VP8, 2, START_S + 2)
+    desk.write(sorted(frames, key=lambda frame: frame.capture_s))
+    assert [segment.tracks for segment in desk.reader().manifest.segments] == [
+        (TrackName.MICROPHONE,),
+        tuple(TrackName),
+    ]
+    assert _kept(desk) == (60, 200)
+
+
+def test_a_rotated_phone_begins_a_segment_with_its_new_size(desk: Desk) -> None:
+    upright = camera(Codec.H264, 1, START_S + 1, width=120, height=160)
+    desk.write(camera(Codec.H264, 1) + upright)
+    assert [(init.width, init.height) for init in _index(desk).inits] == [(160, 120), (120, 160)]
+    assert verify(desk.path(), desk.keys.public_key).segments == 2
+
+
+def test_a_pause_of_both_tracks_is_declared_and_keeps_its_length(desk: Desk) -> None:
+    desk.write(interview(seconds=2) + interview(seconds=2, start_s=START_S + 5))
+    index = _index(desk)
+    assert index.duration_s == pytest.approx(7.0, abs=0.001)
+    assert [(gap.track, gap.cause) for gap in index.gaps] == [
+        (track, GapCause.DISCONNECTED) for track in TrackName
+    ]
+    assert _declared_s(index, GapCause.DISCONNECTED) == pytest.approx(3.0, abs=0.05)
+
+
+def test_a_pause_that_was_declared_already_is_not_declared_twice(desk: Desk) -> None:
+    writer = desk.writer()
+    feed(writer, interview(seconds=2))
+    for track in TrackName:
+        writer.note_gap(Gap(track, START_S + 2, START_S + 5, GapCause.PACKETS_LOST, 40))
+    feed(writer, interview(seconds=1, start_s=START_S + 5))
+    writer.finish()
+    assert [gap.cause for gap in _index(desk).gaps] == [GapCause.PACKETS_LOST] * 2
+
+
+def test_a_recording_is_continued_after_it_was_closed(desk: Desk) -> None:
+    desk.write(interview(seconds=2))
+    desk.write(interview(seconds=2, start_s=START_S + 30))
+    index = _index(desk)
+    assert index.duration_s == pytest.approx(32.0, abs=0.001)
+    assert index.state is State.FINISHED
+    assert [fragment.seq for fragment in index.fragments] == list(
+        range(1, len(index.fragments) + 1)
+    )
+    assert verify(desk.path(), desk.keys.public_key).intact
+
+
+def test_a_full_disk_costs_what_it_refused_and_nothing_else(desk: Desk) -> None:
+    disk = _Disk()
+    writer = desk.writer(folder_at=disk.folder)
+    feed(writer, interview(seconds=2))
+    disk.room = 5_000
+    feed(writer, interview(seconds=2, start_s=START_S + 2))
+    assert desk.faults == ["writing the recording failed: No space left on device"]
+    disk.room = None
+    feed(writer, interview(seconds=2, start_s=START_S + 4))
+    writer.finish()
+    report = verify(desk.path(), desk.keys.public_key)
+    assert report.intact, report.faults
+    index = _index(desk)
+    assert index.duration_s == pytest.approx(6.0, abs=0.001)
+    recorded_s = sum(fragment.duration_s for fragment in index.fragments)
+    declared_s = _declared_s(index, GapCause.WRITE_FAILED)
+    assert 0 < declared_s < 3.5
+    assert recorded_s + declared_s == pytest.approx(6.0, abs=0.3)
+
+
+@pytest.mark.parametrize("seconds", [0.1, 1.0, 3.0])
+def test_a_failing_sync_refuses_the_segment_and_goes_on_in_a_new_one(
+    desk: Desk, seconds: float
+) -> None:
+    disk = _Disk()
+    writer = desk.writer(folder_at=disk.folder)
+    feed(writer, interview(seconds=2))
+    disk.refuses_sync = True
+    feed(writer, interview(seconds=seconds, start_s=START_S + 2))
+    disk.refuses_sync = False
+    feed(writer, interview(seconds=2, start_s=START_S + 2 + seconds))
+    writer.finish()
+    report = verify(desk.path(), desk.keys.public_key)
+    assert report.intact, report.faults
+    assert report.duration_s == pytest.approx(4 + seconds, abs=0.001)
+
+
+def test_a_disk_that_was_never_writable_raises_nothing_into_the_media(desk: Desk) -> None:
+    disk = _Disk()
+    writer = desk.writer(folder_at=disk.folder)
+    disk.refuses_everything = True
+    writer.sync()
+    feed(writer, interview(seconds=3))
+    writer.finish()
+    assert len(desk.faults) == 1
+    disk.refuses_everything = False
+    writer.finish()
+    assert verify(desk.path(), desk.keys.public_key).intact
+
+
+def test_a_cut_that_failed_too_is_made_up_for_by_the_next_start(desk: Desk) -> None:
+    disk = _Disk()
+    writer = desk.writer(folder_at=disk.folder)
+    feed(writer, interview(seconds=2))
+    disk.room = 3_000
+    feed(writer, interview(seconds=1, start_s=START_S + 2))
+    segment = desk.path() / "00000.seg"
+    with segment.open("ab") as file:
+        file.write(b"what the disk would not take back")
+    disk.room = None
+    writer.sync()
+    assert not verify(desk.path(), desk.keys.public_key).intact
+    assert repair(desk.path(), desk.keys)
+    assert verify(desk.path(), desk.keys.public_key).intact
+
+
+_LIMITED = """
+import resource, signal, sys
+from pathlib import Path
+from tests.recorder.conftest import Desk, feed
+from tests.recorder.encoded import START_S, interview
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+desk = Desk(Path(sys.argv[1]))
+writer = desk.writer()
+feed(writer, interview(seconds=2))
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
+feed(writer, interview(seconds=3, start_s=START_S + 2))
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+feed(writer, interview(seconds=2, start_s=START_S + 5))
+writer.finish()
+print(desk.faults)
+"""
+
+
+def test_a_real_limit_on_file_sizes_is_survived(desk: Desk) -> None:
+    assert resource.getrlimit(resource.RLIMIT_FSIZE)[1] == resource.RLIM_INFINITY
+    done = subprocess.run(
+        [sys.executable, "-c", _LIMITED, str(desk.data_dir)],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "File too large" in done.stdout
+    report = verify(desk.path(), desk.keys.public_key)
+    assert report.intact, report.faults
+    assert report.duration_s == pytest.approx(7.0, abs=0.001)
+    assert GapCause.WRITE_FAILED in {gap.cause for gap in _index(desk).gaps}
+
+
+MARKERS = (b"avcC", b"avc1", b"vp08", b"moof", b"mdat", b"moov", b"Opus", b"A title")
+
+
+@pytest.mark.parametrize("codec", [Codec.H264, Codec.VP8])
+def test_nothing_on_the_disk_is_in_the_clear(desk: Desk, codec: Codec) -> None:
+    frames = interview(codec, 3)
+    desk.write(frames, finish=False)
+    secrets = [*MARKERS, *(frame.payload[8:40] for frame in frames[:20] if len(frame.payload) > 40)]
+    assert len(secrets) > len(MARKERS)
+    for file in desk.data_dir.rglob("*"):
+        content = file.read_bytes() if file.is_file() else b""
+        assert [secret for secret in secrets if secret in content] == [], file.name
