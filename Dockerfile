@@ -18,7 +18,7 @@ COPY Makefile ./
 COPY .ci/ .ci/
 COPY requirements/ requirements/
 RUN make packages
-COPY pyproject.toml LICENSE ./
+COPY pyproject.toml LICENSE NOTICE ./
 COPY server/ server/
 COPY loadtest/ loadtest/
 COPY web_client/ web_client/

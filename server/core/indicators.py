@@ -18,6 +18,6 @@ class Indicator(msgspec.Struct, frozen=True):
 class Alert(msgspec.Struct, frozen=True):
     """A condition an observer should act on; sent when it begins and when it ends."""
 
-    id: str  #: stable: "audio-lost", "video-frozen", "no-face", "several-faces", "recording-failed", ...
+    id: str  #: stable: "audio-lost", "video-frozen", "no-face", "recording-failed", ...
     active: bool
     since_s: float
