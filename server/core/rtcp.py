@@ -4,7 +4,7 @@ import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-SR, RR, SDES, BYE, RTPFB, PSFB, XR = 200, 201, 202, 203, 205, 206, 207
+SR, RR, SDES, RTPFB, PSFB, XR = 200, 201, 202, 205, 206, 207
 #: Seconds from 1900 (NTP) to 1970 (Unix), RFC 5905 6.
 NTP_EPOCH_OFFSET = 2_208_988_800
 
@@ -61,11 +61,6 @@ class KeyframeRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class Goodbye:
-    ssrcs: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class DelaySinceLastRr:
     """The answer to our receiver reference time (RFC 3611 4.5)."""
 
@@ -74,7 +69,7 @@ class DelaySinceLastRr:
     delay: int  #: in 1/65536 s
 
 
-Item = SenderReport | ReceiverReport | Nack | KeyframeRequest | Goodbye | DelaySinceLastRr
+Item = SenderReport | ReceiverReport | Nack | KeyframeRequest | DelaySinceLastRr
 
 
 def ntp_from_unix(unix_s: float) -> int:
@@ -142,8 +137,6 @@ def _parse_body(packet_type: int, count: int, body: bytes) -> Iterator[Item]:
         case 201:
             (ssrc,) = struct.unpack_from("!I", body)
             yield ReceiverReport(ssrc, _parse_blocks(body, 4, count))
-        case 203:
-            yield Goodbye(struct.unpack_from(f"!{count}I", body))
         case 205 if count == 1:
             sender, media = _FEEDBACK.unpack_from(body)
             yield Nack(sender, media, tuple(_parse_nack(body[8:])))
@@ -230,10 +223,6 @@ def source_description(ssrc: int, cname: str) -> bytes:
     name = cname.encode()
     item = struct.pack("!IBB", ssrc, 1, len(name)) + name
     return _packet(SDES, 1, item + bytes(4 - len(item) % 4))
-
-
-def goodbye(ssrc: int) -> bytes:
-    return _packet(BYE, 1, struct.pack("!I", ssrc))
 
 
 def nack(sender_ssrc: int, media_ssrc: int, seqnos: Iterable[int]) -> bytes:

@@ -1,0 +1,123 @@
+import pytest
+from aiortc.rtp import RtpPacket
+from aiortc.rtp import is_rtcp as aiortc_is_rtcp
+from hypothesis import given
+from hypothesis import strategies as st
+
+from server.core.rtp import (
+    HEADER_LENGTH,
+    Unwrapper,
+    is_rtcp,
+    pack_header,
+    payload_span,
+    unpack_header,
+)
+
+PLAIN = bytes.fromhex("80e0fffe00010203deadbeef")
+
+
+def payload(data: bytes) -> bytes:
+    start, end = payload_span(data)
+    return data[start:end]
+
+
+def test_header_fields_are_where_rfc_3550_puts_them() -> None:
+    assert unpack_header(PLAIN) == (0x80, 0xE0, 0xFFFE, 0x00010203, 0xDEADBEEF)
+    assert pack_header(0x80, 0xE0, 0xFFFE, 0x00010203, 0xDEADBEEF) == PLAIN
+
+
+def test_payload_follows_the_fixed_header() -> None:
+    assert payload(PLAIN + b"sound") == b"sound"
+    assert payload(PLAIN) == b""
+
+
+def test_payload_follows_contributing_sources_and_extension() -> None:
+    header = b"\x92" + PLAIN[1:] + b"csr1csr2" + b"\xbe\xde\x00\x02" + bytes(8)
+    assert payload(header + b"sound") == b"sound"
+
+
+def test_padding_is_not_payload() -> None:
+    assert payload(b"\xa0" + PLAIN[1:] + b"sound" + b"\0\0\3") == b"sound"
+    assert payload(b"\xa0" + PLAIN[1:] + b"\0\2") == b""
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "fixed header"),
+        (PLAIN[:-1], "fixed header"),
+        (b"\x40" + PLAIN[1:], "version"),
+        (b"\x81" + PLAIN[1:], "truncated"),
+        (b"\x90" + PLAIN[1:] + b"\xbe\xde\x00", "truncated"),
+        (b"\x90" + PLAIN[1:] + b"\xbe\xde\x00\x01\x00", "truncated"),
+        (b"\xa0" + PLAIN[1:] + b"\x00", "zero"),
+        (b"\xa0" + PLAIN[1:] + b"ab\x04", "truncated"),
+        (b"\xa0" + PLAIN[1:], "truncated"),
+    ],
+)
+def test_packet_shorter_than_its_header_says_is_refused(data: bytes, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        payload_span(data)
+
+
+def test_rtcp_is_told_from_rtp_as_aiortc_does() -> None:
+    # RFC 5761 4: 192 to 223; aiortc knows 192 to 208, all that are assigned.
+    for second in (*range(209), *range(224, 256)):
+        data = bytes([0x80, second]) + bytes(10)
+        assert is_rtcp(data) == aiortc_is_rtcp(data)
+
+
+@given(st.binary(max_size=80))
+def test_any_bytes_have_a_span_within_them_or_are_refused(data: bytes) -> None:
+    try:
+        start, end = payload_span(data)
+    except ValueError:
+        return
+    assert HEADER_LENGTH <= start <= end <= len(data)
+
+
+@given(
+    first=st.sampled_from([0x80, 0x90, 0xA0, 0x81, 0xB2]),
+    rest=st.binary(min_size=12, max_size=60),
+)
+def test_payload_is_what_aiortc_reads(first: int, rest: bytes) -> None:
+    data = bytes([first, 96]) + rest
+    try:
+        expected = RtpPacket.parse(data).payload
+    except ValueError:
+        return  # aiortc also checks each extension element
+    assert payload(data) == expected
+
+
+# ---- wrap-around -------------------------------------------------------------------------
+
+
+def test_counter_grows_across_its_wrap() -> None:
+    unwrapper = Unwrapper(16)
+    first = unwrapper.unwrap(65_534)
+    assert [unwrapper.unwrap(each) - first for each in (65_535, 0, 1)] == [1, 2, 3]
+
+
+def test_what_was_sent_before_the_first_packet_stays_below_it() -> None:
+    unwrapper = Unwrapper(16)
+    first = unwrapper.unwrap(1)
+    assert unwrapper.unwrap(65_535) == first - 2 > 0
+
+
+def test_late_value_does_not_move_the_counter_back() -> None:
+    unwrapper = Unwrapper(16)
+    first = unwrapper.unwrap(10)
+    assert [unwrapper.unwrap(each) - first for each in (20, 5, 21)] == [10, -5, 11]
+
+
+@given(st.integers(0, 1 << 40), st.lists(st.integers(-(1 << 30), 1 << 30), max_size=50))
+def test_steps_of_less_than_half_the_range_are_followed_exactly(
+    start: int, steps: list[int]
+) -> None:
+    unwrapper, value = Unwrapper(32), start
+    origin = unwrapper.unwrap(value % (1 << 32)) - value
+    highest = value
+    for step in steps:
+        value = highest + step
+        assert unwrapper.unwrap(value % (1 << 32)) == value + origin
+        highest = max(highest, value)
