@@ -1,7 +1,9 @@
 """An independent peer: aiortc's RTCPeerConnection behind a small WHIP endpoint."""
 
+import wave
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import aioice.ice
 import numpy as np
@@ -70,3 +72,15 @@ def short_clip(codec: VideoCodec, seconds: int = 1) -> Clip:
 
     tone = (8000 * np.sin(np.arange(48_000 * seconds) * 2 * np.pi * 440 / 48_000)).astype(np.int16)
     return Clip(codec, frames, keyframes, encode_sound(tone, len(frames)))
+
+
+def write_tone(folder: Path, seconds: float) -> Path:
+    """A WAV file of 440 Hz."""
+    path = folder / f"tone-{seconds}.wav"
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(16_000)
+        time = np.arange(int(16_000 * seconds)) / 16_000
+        file.writeframes((8000 * np.sin(time * 2 * np.pi * 440)).astype("<i2").tobytes())
+    return path

@@ -72,7 +72,7 @@ class MiniServer:
         socket = web.WebSocketResponse()
         await socket.prepare(request)
         hello = await socket.receive_json()
-        assert hello["type"] == "hello" and hello["version"] == 1, hello
+        assert (hello["type"], hello["version"]) == ("hello", 1)
         await socket.send_json({"type": "welcome", "version": 1})
         sending = asyncio.create_task(self._send_indicators(socket))
         async for _ in socket:

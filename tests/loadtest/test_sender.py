@@ -1,6 +1,6 @@
 import pytest
-from aiortc.rtp import HeaderExtensionsMap, RtpPacket
 from aiortc.rtcrtpparameters import RTCRtpHeaderExtensionParameters, RTCRtpParameters
+from aiortc.rtp import HeaderExtensionsMap, RtpPacket
 
 from loadtest.media import Clip, VideoCodec
 from loadtest.packets import PacketisedClip, packetise_opus, packetise_vp8
