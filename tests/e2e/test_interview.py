@@ -8,6 +8,7 @@ from pathlib import Path
 
 import av
 import pytest
+from playwright.async_api import Page
 
 from tests.e2e.chromium import ChromiumLauncher
 from tests.e2e.pages import (
@@ -86,19 +87,25 @@ async def _replays_in_the_page(chromium: ChromiumLauncher, recruiter_url: str) -
     page = await (await chromium.launch()).new_page()
     page.set_default_timeout(PATIENCE_MS)
     token = recruiter_url.partition("#")[2]
-    base = recruiter_url.split("/observe")[0]
+    base = recruiter_url.partition("/observe")[0]
     await page.goto(f"{base}/recordings#{token}")
-    await page.locator("[data-recording]").first.click()
-    video = page.locator("video")
-    await video.evaluate("v => { v.muted = true; return v.play(); }")
-    await page.wait_for_function("document.querySelector('video').currentTime > 1.5")
-    # Seek to the middle: pictures go on from there.
-    await video.evaluate("v => { v.currentTime = 8; }")
+    await page.locator("#play").click()
+    await page.wait_for_function("() => document.getElementById('replay-video').currentTime > 1.5")
+    # Sought into the middle, the picture goes on from there.
+    shown = await _replayed_frames(page)
+    await page.locator("#seek").fill("8")
     await page.wait_for_function(
-        "(v => v.currentTime > 9 && !v.seeking)(document.querySelector('video'))"
+        """() => {
+          const { currentTime, seeking } = document.getElementById('replay-video');
+          return currentTime > 9 && currentTime < 20 && !seeking;
+        }"""
     )
-    shown = await video.evaluate("v => v.getVideoPlaybackQuality().totalVideoFrames")
-    assert shown > 20
+    assert await _replayed_frames(page) > shown + 10
+
+
+async def _replayed_frames(page: Page) -> int:
+    quality = "document.getElementById('replay-video').getVideoPlaybackQuality()"
+    return int(await page.evaluate(f"{quality}.totalVideoFrames"))
 
 
 async def _exports(server: ServerProcess, interview_id: str, out: Path, lasted_s: float) -> None:
