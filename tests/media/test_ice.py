@@ -1,0 +1,169 @@
+import secrets
+
+import pytest
+from aioice import stun
+from hypothesis import given
+from hypothesis import strategies as st
+
+from server.media.ice import (
+    MAX_STUN_LENGTH,
+    CheckAnswered,
+    IceLite,
+    local_ufrag,
+    parse_binding_request,
+)
+
+ADDRESS = ("192.0.2.7", 54_321)
+REMOTE = "r3m0"
+
+
+def check(
+    ice: IceLite,
+    *,
+    username: str | None = None,
+    key: str | None = None,
+    nominate: bool = False,
+    message_class: stun.Class = stun.Class.REQUEST,
+    method: stun.Method = stun.Method.BINDING,
+) -> stun.Message:
+    """A connectivity check as a full agent sends it (RFC 8445 7.2.2), written by aioice."""
+    message = stun.Message(message_method=method, message_class=message_class)
+    message.attributes["USERNAME"] = username or f"{ice.ufrag}:{REMOTE}"
+    message.attributes["PRIORITY"] = 1_845_501_695
+    message.attributes["ICE-CONTROLLING"] = 1
+    if nominate:
+        message.attributes["USE-CANDIDATE"] = None
+    message.add_message_integrity((key or ice.pwd).encode())
+    return message
+
+
+def answer(ice: IceLite, data: bytes) -> CheckAnswered | None:
+    request = parse_binding_request(data)
+    return ice.answer(request, ADDRESS) if request is not None else None
+
+
+@pytest.fixture
+def ice() -> IceLite:
+    return IceLite(REMOTE)
+
+
+@pytest.mark.parametrize("address", [ADDRESS, ("2001:db8::7", 54_321, 0, 0)])
+def test_response_satisfies_the_client(ice: IceLite, address: tuple[str, int]) -> None:
+    request = check(ice)
+    parsed = parse_binding_request(bytes(request))
+    assert parsed is not None
+    answered = ice.answer(parsed, address)
+    assert answered is not None
+    response = stun.parse_message(answered.response)  # checks the fingerprint too
+    assert response.message_class is stun.Class.RESPONSE
+    assert response.transaction_id == request.transaction_id
+    assert response.attributes["XOR-MAPPED-ADDRESS"] == address[:2]
+    assert response.check_message_integrity(ice.pwd.encode())
+
+
+def test_nomination_is_told(ice: IceLite) -> None:
+    for nominate in (False, True):
+        answered = answer(ice, bytes(check(ice, nominate=nominate)))
+        assert answered is not None
+        assert answered.nominated is nominate
+
+
+def test_nomination_behind_the_integrity_does_not_count(ice: IceLite) -> None:
+    message = check(ice)
+    message.attributes.pop("FINGERPRINT")
+    message.attributes["USE-CANDIDATE"] = None  # appended by somebody on the way
+    message.add_fingerprint()
+    answered = answer(ice, bytes(message))
+    assert answered is None or not answered.nominated
+
+
+def test_response_is_no_larger_than_half_again_the_request(ice: IceLite) -> None:
+    request = bytes(check(ice))
+    parsed = parse_binding_request(request)
+    assert parsed is not None
+    answered = ice.answer(parsed, ("2001:db8:1234:5678:9abc:def0:1234:5678", 65_535))
+    assert answered is not None
+    assert len(answered.response) <= 1.5 * len(request)
+
+
+def test_credentials_are_long_enough_and_new_for_each_session() -> None:
+    # RFC 8839 5.4: 24 bits of user name and 128 bits of password, of ice-chars.
+    sessions = [IceLite(REMOTE) for _ in range(10)]
+    for session in sessions:
+        assert len(session.ufrag) * 4 >= 24
+        assert len(session.pwd) * 4 >= 128
+        assert (session.ufrag + session.pwd).isalnum()
+    assert len({each.pwd for each in sessions} | {each.ufrag for each in sessions}) == 20
+
+
+def test_our_half_of_the_user_name_routes(ice: IceLite) -> None:
+    assert local_ufrag(check(ice)) == ice.ufrag
+    assert local_ufrag(stun.Message(stun.Method.BINDING, stun.Class.REQUEST)) == ""
+
+
+def test_check_with_a_forged_key_is_not_answered(ice: IceLite) -> None:
+    assert answer(ice, bytes(check(ice, key=secrets.token_hex(16)))) is None
+
+
+@pytest.mark.parametrize("theirs", ["", "other", REMOTE + "x"])
+def test_check_for_another_user_name_is_not_answered(ice: IceLite, theirs: str) -> None:
+    assert answer(ice, bytes(check(ice, username=f"{ice.ufrag}:{theirs}"))) is None
+    assert answer(ice, bytes(check(ice, username=f"{theirs}:{ice.ufrag}"))) is None
+
+
+def test_changed_bytes_are_not_answered(ice: IceLite) -> None:
+    data = bytes(check(ice))
+    for index in range(len(data) - 8):  # what the integrity covers, and itself
+        changed = data[:index] + bytes([data[index] ^ 0x20]) + data[index + 1 :]
+        assert answer(ice, changed) is None, f"byte {index}"
+
+
+def without(message: stun.Message, name: str) -> bytes:
+    message.attributes.pop(name)
+    if name != "FINGERPRINT":
+        message.add_fingerprint()
+    return bytes(message)
+
+
+def test_only_authenticated_binding_requests_are_read(ice: IceLite) -> None:
+    refused = [
+        without(check(ice), "FINGERPRINT"),
+        without(check(ice), "MESSAGE-INTEGRITY"),
+        bytes(check(ice, message_class=stun.Class.RESPONSE)),
+        bytes(check(ice, message_class=stun.Class.INDICATION)),
+        bytes(check(ice, message_class=stun.Class.ERROR)),
+        bytes(check(ice, method=stun.Method.ALLOCATE)),
+        bytes(check(ice))[:-1],
+        bytes(check(ice)) + b"\0",
+        bytes(check(ice, username="x" * MAX_STUN_LENGTH)),
+        b"",
+    ]
+    assert [parse_binding_request(data) for data in refused] == [None] * len(refused)
+
+
+STUN_LIKE = st.builds(
+    lambda kind, attributes: (
+        kind.to_bytes(2, "big")
+        + len(attributes).to_bytes(2, "big")
+        + b"\x21\x12\xa4\x42"
+        + bytes(12)
+        + attributes
+    ),
+    st.sampled_from([0x0001, 0x0101, 0x0003, 0x3FFF]),
+    st.lists(
+        st.builds(
+            lambda kind, value: kind.to_bytes(2, "big") + len(value).to_bytes(2, "big") + value,
+            st.sampled_from([1, 6, 8, 9, 0x20, 0x24, 0x25, 0x8028, 0x802A, 0x7777]),
+            st.binary(max_size=24),
+        ),
+        max_size=6,
+    ).map(b"".join),
+)
+
+
+@given(st.one_of(st.binary(max_size=120), STUN_LIKE))
+def test_any_bytes_are_refused_without_an_error(data: bytes) -> None:
+    request = parse_binding_request(data)
+    if request is not None:
+        local_ufrag(request)
+        assert IceLite(REMOTE).answer(request, ADDRESS) is None

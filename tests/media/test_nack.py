@@ -1,0 +1,108 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from server.core import rtcp
+from server.media.nack import (
+    MAX_MISSING,
+    MAX_PER_REQUEST,
+    MAX_TRIES,
+    MIN_RETRY_S,
+    REORDER_WAIT_S,
+    NackTracker,
+)
+
+
+def received(tracker: NackTracker, loss: list[int], now: float = 0.0) -> None:
+    """Packets 1000, 1001, ... arrive but for those marked 1."""
+    for index, lost in enumerate(loss):
+        if not lost:
+            tracker.packet_received(1000 + index, now)
+
+
+def test_stream_without_holes_asks_for_nothing() -> None:
+    tracker = NackTracker()
+    received(tracker, [0] * 10)
+    assert not tracker
+    assert tracker.due(1.0, 0.05) == []
+
+
+def test_hole_is_asked_for_after_the_reordering_wait() -> None:
+    tracker = NackTracker()
+    received(tracker, [0, 0, 1, 1, 0])
+    assert tracker.due(REORDER_WAIT_S / 2, 0.05) == []
+    assert tracker.due(REORDER_WAIT_S, 0.05) == [1002, 1003]
+    assert tracker.requested == 2
+
+
+def test_packet_that_was_only_late_is_not_asked_for() -> None:
+    tracker = NackTracker()
+    received(tracker, [0, 1, 0])
+    tracker.packet_received(1001, 0.001)
+    assert not tracker
+
+
+def test_request_is_repeated_once_a_round_trip_has_passed() -> None:
+    tracker = NackTracker()
+    received(tracker, [0, 1, 0])
+    assert tracker.due(1.0, 0.2) == [1001]
+    assert tracker.due(1.0 + 0.2, 0.2) == []
+    assert tracker.due(1.0 + 0.25, 0.2) == [1001]
+
+
+def test_short_round_trip_does_not_make_a_storm() -> None:
+    tracker = NackTracker()
+    received(tracker, [0, 1, 0])
+    assert tracker.due(1.0, 0.001) == [1001]
+    assert tracker.due(1.0 + MIN_RETRY_S * 0.9, 0.001) == []
+
+
+def test_packet_is_given_up_after_ten_tries() -> None:
+    tracker = NackTracker()
+    received(tracker, [0, 1, 0])
+    asked = [tracker.due(float(second), 0.05) for second in range(1, 20)]
+    assert asked.count([1001]) == MAX_TRIES
+    assert not tracker
+
+
+def test_what_nobody_waits_for_is_forgotten() -> None:
+    tracker = NackTracker()
+    received(tracker, [0, 1, 0, 1, 0])
+    tracker.forget_before(1002)
+    assert tracker.due(1.0, 0.05) == [1003]
+
+
+def test_outage_is_left_to_a_keyframe() -> None:
+    tracker = NackTracker()
+    received(tracker, [0, 1, 0])
+    tracker.packet_received(1002 + MAX_MISSING + 1, 0.0)
+    assert not tracker
+
+
+def test_hostile_losses_stay_bounded_and_each_request_fits_a_packet() -> None:
+    """Every seventeenth packet is missing: no two share an entry of a request."""
+    tracker = NackTracker()
+    received(tracker, [int(index % 18 == 1) for index in range(18 * 3 * MAX_MISSING)])
+    assert len(tracker._missing) == MAX_MISSING
+    asked: list[int] = []
+    for tick in range(MAX_MISSING // MAX_PER_REQUEST):
+        due = tracker.due(1.0 + tick * 0.02, 1.0)
+        # pylibsrtp's buffer holds 1500 bytes, of which it keeps 148 for its trailer.
+        assert len(rtcp.nack(1, 2, [seqno & 0xFFFF for seqno in due])) < 1352
+        asked += due
+    assert sorted(asked) == sorted(tracker._missing), "none is starved"
+
+
+@given(st.lists(st.tuples(st.integers(0, 3000), st.floats(0, 0.2)), max_size=60))
+def test_any_arrival_order_asks_only_for_what_has_not_arrived(
+    arrivals: list[tuple[int, float]],
+) -> None:
+    tracker, seen, now = NackTracker(), set[int](), 0.0
+    for seqno, elapsed_s in arrivals:
+        now += elapsed_s
+        seen.add(seqno)
+        tracker.packet_received(seqno, now)
+        due = tracker.due(now, 0.05)
+        assert due == sorted(due)
+        assert not seen & set(due)
+        assert len(due) <= MAX_PER_REQUEST
+        assert len(tracker._missing) <= MAX_MISSING
