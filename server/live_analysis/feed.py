@@ -21,8 +21,11 @@ OnIndicators = Callable[[tuple[Indicator, ...]], None]
 OnAlert = Callable[[Alert], None]
 RequestKeyframe = Callable[[], None]
 
-#: Keyframes cost the candidate's picture bits: asked for again only after this long.
+#: Keyframes cost the candidate's picture bits: asked for again only after this long, and after
+#: twice as long each time video is lost once more, up to the longest, until it went well for as
+#: long as that: the recording must not suffer for an analysis that cannot keep up.
 KEYFRAME_RETRY_S = 2.0
+LONGEST_RETRY_S = 32.0
 
 
 #: A feed over which so many workers ended in so long is not analysed for as long again: bytes
@@ -73,7 +76,8 @@ class Feed:
         self._on_close = on_close
         self._alerts = Alerts()
         self._video_open = False
-        self._asked_s = -math.inf
+        self._asked_s = self._lost_s = -math.inf
+        self._retry_s = KEYFRAME_RETRY_S
         self._closed = False
         self._kept: dict[str, bytes] = {}
         self._now_s = 0.0
@@ -99,7 +103,7 @@ class Feed:
             return
         self._counters.dropped += 1
         if frame.track is TrackName.CAMERA:
-            self._video_open = False
+            self._lose_video()
 
     def on_gap(self, gap: Gap) -> None:
         """Deltas after lost frames show what was never sent; audio's holes are seen by time."""
@@ -131,7 +135,7 @@ class Feed:
     def resume_at_keyframe(self, dropped: int) -> None:
         """The worker cannot decode on from here: ``dropped`` frames are lost to it."""
         self._counters.dropped += dropped
-        self._video_open = False
+        self._lose_video()
 
     def keep(self, kept: dict[str, bytes]) -> None:
         """What the next worker is to know, should this one end."""
@@ -149,6 +153,7 @@ class Feed:
         """A new worker knows nothing of this feed."""
         self._video_open = False
         self._asked_s = -math.inf
+        self._retry_s = KEYFRAME_RETRY_S
         self._pipe.send(wire.Open(self.id, self._kept))
 
     def _admit(self, frame: EncodedFrame) -> bool:
@@ -170,8 +175,15 @@ class Feed:
             self._ask(frame.arrived_s)
         return self._video_open
 
+    def _lose_video(self) -> None:
+        """Video is lost on the way to its picture: the more often, the rarer it is resumed."""
+        calm = self._now_s - self._lost_s > LONGEST_RETRY_S
+        self._retry_s = KEYFRAME_RETRY_S if calm else min(2 * self._retry_s, LONGEST_RETRY_S)
+        self._lost_s = self._now_s
+        self._video_open = False
+
     def _ask(self, now_s: float) -> None:
-        if now_s - self._asked_s >= KEYFRAME_RETRY_S:
+        if now_s - self._asked_s >= self._retry_s:
             self._asked_s = now_s
             self._counters.keyframes_requested += 1
             self._request_keyframe()

@@ -23,6 +23,9 @@ PORTRAIT_FACE_X = 122
 PORTRAIT_FACE_Y = 118
 PORTRAIT_FACE_HEIGHT = 100
 
+#: Real recordings beside the checkout; tests use them besides where they are there.
+SHARED = Path(__file__).parents[3] / "shared" / "media"
+
 Packets = list[tuple[bytes, bool]]
 
 

@@ -1,3 +1,4 @@
+import itertools
 from collections.abc import Callable
 
 import pytest
@@ -5,7 +6,13 @@ import pytest
 from server.core.frames import Codec, EncodedFrame, Gap, GapCause, TrackName
 from server.core.indicators import Alert, Indicator
 from server.live_analysis import wire
-from server.live_analysis.feed import BLAME_S, KEYFRAME_RETRY_S, Feed, FrameCounters
+from server.live_analysis.feed import (
+    BLAME_S,
+    KEYFRAME_RETRY_S,
+    LONGEST_RETRY_S,
+    Feed,
+    FrameCounters,
+)
 from server.live_analysis.network import NetworkSample
 from tests.live_analysis.planted import camera, microphone
 
@@ -128,6 +135,25 @@ def test_the_worker_may_ask_for_a_keyframe(it: Subscriber) -> None:
     it.feed.on_frame(delta(10.1))
     assert it.asked == 1
     assert it.counters.dropped == 6
+
+
+def test_a_worker_that_cannot_keep_up_costs_ever_fewer_keyframes(it: Subscriber) -> None:
+    asked_s = []
+    for n in range(3000):
+        at_s = 100 + n / 10
+        before = it.asked
+        it.feed.on_frame(delta(at_s))
+        if it.asked > before:
+            asked_s.append(at_s)
+            it.feed.on_frame(key(at_s))
+            it.feed.resume_at_keyframe(1)
+    waits_s = [round(later - earlier) for earlier, later in itertools.pairwise(asked_s)]
+    assert waits_s[:6] == [2, 4, 8, 16, 32, 32]
+    it.feed.on_frame(key(500))
+    it.feed.resume_at_keyframe(1)
+    it.feed.on_frame(delta(500 + KEYFRAME_RETRY_S))
+    assert it.asked == len(asked_s) + 1
+    assert max(waits_s) <= LONGEST_RETRY_S
 
 
 def test_a_new_worker_is_told_what_the_last_one_kept(it: Subscriber) -> None:

@@ -82,7 +82,8 @@ class Pitch:
         frames = sliding_window_view(joined, FRAME)[::-FRAME]
         hertz, periodicity = pitches(frames[window.speech[::-2][: len(frames)] >= SPEECH])
         voiced = periodicity >= VOICED
-        if not voiced.any():
+        if 2 * np.count_nonzero(voiced) <= len(voiced):
+            # A lone periodic frame among others is a fricative more often than a voice.
             return (Measurement("voice.pitch", None),)
         confidence = float(periodicity[voiced].mean())
         return (Measurement("voice.pitch", float(np.median(hertz[voiced])), confidence),)
