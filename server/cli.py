@@ -199,8 +199,8 @@ async def _simulated_candidate(
     try:
         yield process
     finally:
-        if process.returncode is None:
-            process.terminate()
+        assert process.stdin is not None
+        process.stdin.close()
         try:
             await asyncio.wait_for(process.wait(), CANDIDATE_STOP_TIMEOUT_S)
         except TimeoutError:
@@ -274,6 +274,7 @@ class RecordingLine(msgspec.Struct, frozen=True):
 
     interview_id: str
     path: str
+    started_s: float | None  #: Unix time of the first sample
     duration_s: float
     state: str
 
@@ -284,6 +285,7 @@ def _recordings(flags: argparse.Namespace) -> int:
         RecordingLine(
             each.interview_id,
             str(recording_path(folder, each.interview_id)),
+            each.started_s,
             each.duration_s,
             each.state,
         )
