@@ -1,0 +1,192 @@
+"""`docs/recording-format.md` says what the code does; the vectors say it to other readers."""
+
+import json
+import re
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+
+import msgspec
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from server.core.frames import GapCause, TrackName
+from server.recorder import catalog, keys, manifest, sealing
+from server.recorder.sealing import (
+    FaultKind,
+    Kind,
+    Opener,
+    SegmentError,
+    parse_record_header,
+    parse_segment_header,
+    segment_key,
+)
+from server.recorder.segments import check_records, read_ciphertext, read_segment_header
+from server.recorder.verify import verify
+from tests.recorder import worked_example
+
+DOCUMENT = (Path(__file__).parents[2] / "docs" / "recording-format.md").read_text()
+
+
+def _section(title: str) -> str:
+    return DOCUMENT.split(f"# {title}", 1)[1].split("\n#", 1)[0]
+
+
+def _rows(text: str, first_heading: str) -> Iterator[list[str]]:
+    """Rows of the first table in ``text`` whose first column is called so."""
+    lines = iter(text.split(f"\n| {first_heading} |", 1)[1].splitlines()[2:])
+    for line in lines:
+        if not line.startswith("|"):
+            return
+        yield [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def _fields(section: str) -> dict[str, tuple[int, int]]:
+    """Field name to offset and size; the offsets must add up."""
+    fields, at = {}, 0
+    for offset, size, name, _ in _rows(_section(section), "offset"):
+        assert int(offset) == at, name
+        fields[name] = (at, int(size))
+        at += int(size)
+    fields["end"] = (at, 0)
+    return fields
+
+
+def _dump() -> bytes:
+    block = DOCUMENT.split("```hexdump\n")[1].split("```")[0]
+    return b"".join(bytes.fromhex(line[10:57]) for line in block.splitlines())
+
+
+def _field(data: bytes, base: int, place: tuple[int, int]) -> bytes:
+    return data[base + place[0] : base + place[0] + place[1]]
+
+
+def test_the_segment_headers_table_reads_the_dump() -> None:
+    data, fields = _dump(), _fields("Segment header: 104 bytes")
+    assert fields["end"][0] == sealing.SEGMENT_HEADER_BYTES == 104
+    header = parse_segment_header(data)
+    assert _field(data, 0, fields["magic"]) == sealing.MAGIC
+    assert _field(data, 0, fields["version"]) == sealing.FORMAT_VERSION.to_bytes(2, "big")
+    assert _field(data, 0, fields["index"]) == header.index.to_bytes(4, "big")
+    for name in ("recording_id", "salt", "nonce_prefix", "previous"):
+        assert _field(data, 0, fields[name]) == getattr(header, name), name
+
+
+@pytest.mark.parametrize("base", [0x68, 0xFE])
+def test_the_record_headers_table_reads_the_dump(base: int) -> None:
+    data, fields = _dump(), _fields("Record header: 60 bytes")
+    assert fields["end"][0] == sealing.RECORD_HEADER_BYTES == 60
+    header = parse_record_header(data[base:])
+    for name, place in fields.items():
+        if name not in ("end", "previous"):
+            value = getattr(header, name)
+            assert _field(data, base, place) == int(value).to_bytes(place[1], "big"), name
+    assert _field(data, base, fields["previous"]) == header.previous
+    assert str(sealing.MAX_CIPHERTEXT_BYTES) in DOCUMENT
+
+
+def test_the_kinds_and_fault_words_are_all_told() -> None:
+    kinds = {
+        name: int(number) for number, name, _ in _rows(_section("Record header: 60 bytes"), "kind")
+    }
+    assert kinds == {kind.name: kind.value for kind in Kind}
+    words = {word for word, _ in _rows(_section("What a verifier checks"), "word")}
+    assert words == set(FaultKind)
+    states = {state for state, _ in _rows(_section("The manifest"), "state")}
+    assert states == set(manifest.State)
+
+
+@pytest.mark.parametrize(
+    ("heading", "struct"),
+    [
+        ("field", manifest.Manifest),
+        ("segment", manifest.SegmentEntry),
+        ("gap", manifest.GapEntry),
+        ("event", manifest.EventEntry),
+    ],
+)
+def test_the_manifests_tables_name_its_fields_in_order(
+    heading: str, struct: type[msgspec.Struct]
+) -> None:
+    told = [name for name, _, _ in _rows(_section("The manifest"), heading)]
+    assert told == [field.name for field in msgspec.structs.fields(struct)]
+
+
+def test_causes_and_tracks_are_all_told() -> None:
+    section = _section("The manifest")
+    assert all(f"`{word}`" in section for word in (*GapCause, *TrackName))
+
+
+def test_the_key_schedule_names_the_codes_constants() -> None:
+    schedule = _section("The key schedule")
+    for constant in (
+        sealing.SEGMENT_INFO,
+        sealing.SIGNATURE_CONTEXT,
+        catalog.TITLE_INFO,
+        keys.WRAP_MAGIC,
+    ):
+        assert f'"{constant.decode()}"' in schedule
+    assert f'"{manifest.MANIFEST_CONTEXT.decode()}"' in _section("The manifest")
+    header = parse_segment_header(_dump())
+    assert segment_key(worked_example.RECORDING_KEY, header).hex() in DOCUMENT
+    assert worked_example.PUBLIC_KEY.hex() in DOCUMENT
+
+
+def test_the_worked_example_is_what_the_code_writes_and_verifies(tmp_path: Path) -> None:
+    assert _dump() == worked_example.segment()
+    assert worked_example.hex_dump(_dump()) in DOCUMENT
+    (tmp_path / "00000.seg").write_bytes(_dump())
+    example = DOCUMENT.split("```json\n")[1].split("\n```")[0].encode()
+    assert example == worked_example.manifest()
+    (tmp_path / "manifest.json").write_bytes(example)
+    report = verify(tmp_path, worked_example.PUBLIC_KEY)
+    assert (report.intact, report.fragments, report.duration_s) == (True, 1, 0.75)
+
+
+def _outcome(vector: dict[str, str]) -> str:
+    """What reading a vector's segment with its keys comes to."""
+    file = BytesIO(bytes.fromhex(vector["segment"]))
+    public_key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(vector["public_key"]))
+    try:
+        header = read_segment_header(file)
+        opener = Opener(bytes.fromhex(vector["recording_key"]), header)
+        for record in check_records(file, header, public_key):
+            opener.open(record.header, read_ciphertext(file, record))
+    except SegmentError as error:
+        return error.kind
+    return "success"
+
+
+@pytest.mark.parametrize(
+    "path", sorted(worked_example.VECTORS.glob("*.json")), ids=lambda p: p.stem
+)
+def test_a_vector_comes_to_what_it_expects(path: Path) -> None:
+    vector = json.loads(path.read_text())
+    assert _outcome(vector) == vector["expect"]
+
+
+def test_the_vectors_are_those_of_this_version_and_cover_every_outcome() -> None:
+    stored = {
+        path.stem: json.loads(path.read_text()) for path in worked_example.VECTORS.glob("*.json")
+    }
+    assert stored == worked_example.vectors()
+    outcomes = {vector["expect"] for vector in stored.values()}
+    assert outcomes == {
+        "success",
+        "truncated",
+        "tampered",
+        "wrong key",
+        "reordered",
+        "unknown version",
+    }
+
+
+def test_an_offset_in_the_text_points_where_it_says() -> None:
+    named = re.search(
+        r"record header at `(\w+)`, its ciphertext at `(\w+)`, its signature at `(\w+)`", DOCUMENT
+    )
+    assert named is not None
+    record_at, ciphertext_at, signature_at = (int(place, 16) for place in named.groups())
+    header = parse_record_header(_dump()[record_at:])
+    assert ciphertext_at == record_at + sealing.RECORD_HEADER_BYTES
+    assert signature_at == ciphertext_at + header.length
