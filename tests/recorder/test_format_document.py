@@ -92,7 +92,7 @@ def test_the_kinds_and_fault_words_are_all_told() -> None:
     assert kinds == {kind.name: kind.value for kind in Kind}
     words = {word for word, _ in _rows(_section("What a verifier checks"), "word")}
     assert words == set(FaultKind)
-    states = {state for state, _ in _rows(_section("The manifest"), "state")}
+    states = {state for state, _ in _rows(_section("The manifest"), "state | meaning")}
     assert states == set(manifest.State)
 
 
