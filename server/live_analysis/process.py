@@ -129,7 +129,7 @@ class WorkerProcess:
         """One process from its start to its end."""
         ours, theirs = socket.socketpair()
         link = _Link(self._on_message)
-        with _Desk() as desk:
+        with ours, _Desk() as desk:
             with theirs:
                 process = await _start(theirs.fileno(), desk.descriptor)
             await self._serve(process, link, ours)
