@@ -2,7 +2,7 @@ import struct
 
 import pytest
 from aiortc import rtp as oracle
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.core import rtcp
@@ -118,6 +118,7 @@ def test_what_is_not_whole_packets_is_refused(data: str, message: str) -> None:
 # ---- aiortc reads what we write ----------------------------------------------------------
 
 
+@settings(deadline=None)
 @given(U32, st.integers(0, (1 << 64) - 1), U32, U32, U32, BLOCKS)
 def test_sender_report_is_read_by_aiortc_and_by_us(
     ssrc: int, ntp: int, rtp: int, packets: int, octets: int, blocks: tuple[rtcp.ReportBlock, ...]
@@ -133,6 +134,7 @@ def test_sender_report_is_read_by_aiortc_and_by_us(
     assert rtcp.parse(data) == rtcp.parse(bytes(packet)) == [report]
 
 
+@settings(deadline=None)
 @given(U32, BLOCKS)
 def test_receiver_report_is_read_by_aiortc_and_by_us(
     ssrc: int, blocks: tuple[rtcp.ReportBlock, ...]
@@ -144,6 +146,7 @@ def test_receiver_report_is_read_by_aiortc_and_by_us(
     assert rtcp.parse(bytes(packet)) == [report]
 
 
+@settings(deadline=None)
 @given(U32, U32, st.sets(U16, min_size=1, max_size=80))
 def test_nack_is_read_by_aiortc_and_by_us(sender: int, media: int, missing: set[int]) -> None:
     data = rtcp.nack(sender, media, sorted(missing))
@@ -161,6 +164,7 @@ def test_source_description_is_read_by_aiortc(cname: str) -> None:
     assert packet.chunks == [oracle.RtcpSourceInfo(7, [(1, cname.encode())])]
 
 
+@settings(deadline=None)
 @given(st.integers(0, (1 << 40)), st.lists(U32, max_size=4))
 def test_estimated_max_bitrate_is_read_by_aiortc(bitrate_bps: int, ssrcs: list[int]) -> None:
     packet = theirs(rtcp.receiver_estimated_max_bitrate(1, bitrate_bps, ssrcs))
@@ -205,6 +209,7 @@ FUZZ = st.lists(
 ).map(b"".join)
 
 
+@settings(deadline=None)
 @given(FUZZ)
 def test_any_bytes_are_parsed_or_refused_with_value_error(data: bytes) -> None:
     try:

@@ -1,7 +1,7 @@
 import pytest
 from aiortc.rtp import RtpPacket
 from aiortc.rtp import is_rtcp as aiortc_is_rtcp
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.core.rtp import (
@@ -67,6 +67,7 @@ def test_rtcp_is_told_from_rtp_as_aiortc_does() -> None:
         assert is_rtcp(data) == aiortc_is_rtcp(data)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=80))
 def test_any_bytes_have_a_span_within_them_or_are_refused(data: bytes) -> None:
     try:
@@ -76,6 +77,7 @@ def test_any_bytes_have_a_span_within_them_or_are_refused(data: bytes) -> None:
     assert HEADER_LENGTH <= start <= end <= len(data)
 
 
+@settings(deadline=None)
 @given(
     first=st.sampled_from([0x80, 0x90, 0xA0, 0x81, 0xB2]),
     rest=st.binary(min_size=12, max_size=60),
@@ -110,6 +112,7 @@ def test_late_value_does_not_move_the_counter_back() -> None:
     assert [unwrapper.unwrap(each) - first for each in (20, 5, 21)] == [10, -5, 11]
 
 
+@settings(deadline=None)
 @given(st.integers(0, 1 << 40), st.lists(st.integers(-(1 << 30), 1 << 30), max_size=50))
 def test_steps_of_less_than_half_the_range_are_followed_exactly(
     start: int, steps: list[int]

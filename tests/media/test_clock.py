@@ -2,7 +2,7 @@ import random
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.core.rtcp import ntp_from_unix
@@ -134,6 +134,7 @@ def test_own_reports_state_the_timestamp_of_a_moment() -> None:
     assert sender.clock.timestamp_at(START_S + 2) == 77 + 2 * AUDIO
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.tuples(

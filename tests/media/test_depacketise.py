@@ -3,7 +3,7 @@ import struct
 import pytest
 from aiortc.codecs.h264 import H264PayloadDescriptor
 from aiortc.codecs.vpx import VpxPayloadDescriptor
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.core.frames import Codec
@@ -185,6 +185,7 @@ def test_h264_one_byte_units_are_bounded_by_the_memory_they_take() -> None:
 # ---- any payload -------------------------------------------------------------------------
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=40))
 def test_vp8_descriptor_is_read_as_aiortc_reads_it(payload: bytes) -> None:
     try:
@@ -201,6 +202,7 @@ def test_vp8_descriptor_is_read_as_aiortc_reads_it(payload: bytes) -> None:
             vp8(payload)
 
 
+@settings(deadline=None)
 @given(st.binary(min_size=2, max_size=60))
 def test_h264_payload_is_read_as_aiortc_reads_it(payload: bytes) -> None:
     try:
@@ -211,6 +213,7 @@ def test_h264_payload_is_read_as_aiortc_reads_it(payload: bytes) -> None:
     assert b"".join(b"\0\0\0\1" + unit for unit in nal_units(out.payload)) == rest
 
 
+@settings(deadline=None)
 @given(st.sampled_from([Codec.VP8, Codec.H264]), st.lists(st.binary(max_size=60), max_size=20))
 def test_any_payloads_are_taken_or_refused_as_documented(
     codec: Codec, payloads: list[bytes]

@@ -2,7 +2,7 @@ import secrets
 
 import pytest
 from aioice import stun
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.media.ice import (
@@ -161,6 +161,7 @@ STUN_LIKE = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(st.one_of(st.binary(max_size=120), STUN_LIKE))
 def test_any_bytes_are_refused_without_an_error(data: bytes) -> None:
     request = parse_binding_request(data)

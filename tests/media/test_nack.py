@@ -1,4 +1,4 @@
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.core import rtcp
@@ -92,6 +92,7 @@ def test_hostile_losses_stay_bounded_and_each_request_fits_a_packet() -> None:
     assert sorted(asked) == sorted(tracker._missing), "none is starved"
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 3000), st.floats(0, 0.2)), max_size=60))
 def test_any_arrival_order_asks_only_for_what_has_not_arrived(
     arrivals: list[tuple[int, float]],

@@ -1,0 +1,296 @@
+import contextlib
+import re
+
+import pytest
+from aiortc.sdp import SessionDescription
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from server.core.frames import Codec
+from server.media.errors import SdpError
+from server.media.sdp import (
+    MAX_SDP_LENGTH,
+    MAX_SECTIONS,
+    AnswerSection,
+    Offer,
+    Transport,
+    choose_formats,
+    parse_offer,
+    write_answer,
+)
+from tests.media.offers import CHROMIUM, FINGERPRINT, FIREFOX
+
+BROWSERS = {"chromium": CHROMIUM, "firefox": FIREFOX}
+OURS = Transport("0123456789abcdef", "f" * 32, f"sha-256 {FINGERPRINT}", (("192.0.2.1", 3478),))
+VIDEO, AUDIO = (Codec.H264, Codec.VP8), (Codec.OPUS,)
+
+
+def answer(offer: Offer, *, every: bool = False, ssrc: int | None = None) -> str:
+    """Each usable section taken as the server takes it."""
+    sections = []
+    for section in offer.sections:
+        preference = AUDIO if section.kind == "audio" else VIDEO
+        formats = choose_formats(section, preference, every=every) if offer.usable(section) else []
+        sections.append(AnswerSection(section, tuple(formats), "recvonly", ssrc, "stream"))
+    return write_answer(7, OURS, sections)
+
+
+# ---- reading -----------------------------------------------------------------------------
+
+
+def test_chromium_offer_is_read() -> None:
+    offer = parse_offer(CHROMIUM)
+    assert [each.kind for each in offer.sections] == ["audio", "video", "application"]
+    assert [each.mid for each in offer.sections] == ["0", "1", "2"] == list(offer.bundle)
+    audio, video, data = offer.sections
+    assert (audio.direction, audio.rtcp_mux, audio.port) == ("sendonly", True, 9)
+    assert audio.formats[111].codec is Codec.OPUS
+    assert audio.formats[111].fmtp == {"minptime": "10", "useinbandfec": "1"}
+    assert video.formats[96].feedback >= {"nack", "nack pli", "ccm fir", "goog-remb"}
+    assert data.formats == {}
+    transport = offer.transport
+    assert (transport.ice_ufrag, transport.ice_pwd) == ("F7gI", "x9cml/YzichV2+XlhiMu8g")
+    assert transport.fingerprints == [("sha-256", FINGERPRINT)]
+
+
+def test_firefox_offer_is_read_with_its_session_level_fingerprint() -> None:
+    offer = parse_offer(FIREFOX)
+    assert offer.transport.fingerprints == [("sha-256", FINGERPRINT)]
+    assert offer.sections[1].formats[126].codec is Codec.H264
+
+
+def test_bundle_only_section_is_open_and_shares_the_transports_rtcp_mux() -> None:
+    offer = parse_offer(FIREFOX)
+    video = offer.sections[1]
+    assert (video.port, video.bundle_only, video.rtcp_mux) == (0, True, True)
+    assert offer.usable(video)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("m=video 9", "m=video 0"),  # refused by the offerer
+        ("BUNDLE 0 1 2", "BUNDLE 0 2"),  # on a transport of its own
+    ],
+)
+def test_section_that_is_closed_or_apart_is_not_usable(old: str, new: str) -> None:
+    offer = parse_offer(CHROMIUM.replace(old, new))
+    assert [offer.usable(each) for each in offer.sections[:2]] == [True, False]
+    assert "m=video 0 " in answer(offer)
+
+
+def test_section_without_rtcp_mux_is_not_usable() -> None:
+    offer = parse_offer(CHROMIUM.replace("a=rtcp-mux\r\n", ""))
+    assert not offer.usable(offer.sections[0])
+
+
+@pytest.mark.parametrize(
+    ("browser", "expected"), [("chromium", [108, 96]), ("firefox", [126, 120])]
+)
+def test_constrained_baseline_in_mode_one_is_preferred_then_vp8(
+    browser: str, expected: list[int]
+) -> None:
+    video = parse_offer(BROWSERS[browser]).sections[1]
+    formats = choose_formats(video, VIDEO, every=True)
+    assert [each.payload_type for each in formats] == expected
+    assert choose_formats(video, VIDEO, every=False) == formats[:1]
+
+
+def test_format_of_another_clock_rate_or_mode_is_not_ours() -> None:
+    offer = parse_offer(
+        CHROMIUM.replace("opus/48000", "opus/16000").replace("packetization-mode=1", "x=1")
+    )
+    assert choose_formats(offer.sections[0], AUDIO, every=True) == []
+    formats = choose_formats(offer.sections[1], VIDEO, every=True)
+    assert [each.codec for each in formats] == [Codec.VP8]
+
+
+# ---- answering ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("browser", BROWSERS)
+def test_answer_is_read_back_by_aiortc(browser: str) -> None:
+    offer = parse_offer(BROWSERS[browser])
+    read = SessionDescription.parse(answer(offer))
+    assert [each.kind for each in read.media] == [each.kind for each in offer.sections]
+    assert [each.rtp.muxId for each in read.media] == [each.mid for each in offer.sections]
+    assert [each.items for each in read.group] == [["0", "1"]]
+    for media in read.media[:2]:
+        assert (media.port, media.direction, media.rtcp_mux) == (9, "recvonly", True)
+        assert media.ice is not None
+        assert (media.ice.usernameFragment, media.ice.password) == (OURS.ufrag, OURS.pwd)
+        assert media.ice.iceLite
+        assert media.dtls is not None
+        assert [each.value for each in media.dtls.fingerprints] == [FINGERPRINT]
+        assert media.dtls.role == "server"
+        (candidate,) = media.ice_candidates
+        assert (candidate.ip, candidate.port, candidate.type) == ("192.0.2.1", 3478, "host")
+        assert media.ice_candidates_complete
+    (opus,) = read.media[0].rtp.codecs
+    assert (opus.mimeType, opus.clockRate, opus.channels) == ("audio/opus", 48000, 2)
+    (h264,) = read.media[1].rtp.codecs
+    assert (h264.mimeType, h264.parameters["profile-level-id"]) == ("video/H264", "42e01f")
+    feedback = {(each.type, each.parameter) for each in h264.rtcpFeedback}
+    assert feedback == {("nack", None), ("nack", "pli"), ("ccm", "fir"), ("goog-remb", None)}
+
+
+def test_answer_refuses_what_it_cannot_serve_with_port_zero() -> None:
+    sections = answer(parse_offer(CHROMIUM)).split("m=")
+    assert sections[3].splitlines() == [
+        "application 0 UDP/DTLS/SCTP 0",
+        "c=IN IP4 0.0.0.0",
+        "a=mid:2",
+        "a=inactive",
+    ]
+    assert "a=group:BUNDLE 0 1\r\n" in sections[0], "RFC 9143 7.3.3: a refused section is left out"
+
+
+def test_answer_to_an_observer_names_stream_and_ssrc() -> None:
+    text = answer(parse_offer(FIREFOX), every=True, ssrc=99)
+    read = SessionDescription.parse(text)
+    assert [each.ssrc for each in read.media[1].ssrc] == [99]
+    assert read.media[1].msid == "stream stream-video"
+    assert [each.payloadType for each in read.media[1].rtp.codecs] == [126, 120]
+
+
+def test_answer_offers_nothing_that_is_not_handled() -> None:
+    """No retransmission stream, no header extension, no transport-wide feedback, no simulcast."""
+    text = answer(parse_offer(CHROMIUM), every=True)
+    assert not re.search("rtx|extmap|transport-cc|simulcast|rid|red/|AV1|VP9", text)
+
+
+def test_candidates_are_preferred_in_the_order_given() -> None:
+    both = Transport("u", "p", "sha-256 AA", (("192.0.2.1", 5), ("2001:db8::1", 5)))
+    section = parse_offer(CHROMIUM).sections[0]
+    text = write_answer(1, both, [AnswerSection(section, (section.formats[111],), "recvonly")])
+    read = SessionDescription.parse(text).media[0].ice_candidates
+    assert [each.ip for each in read] == ["192.0.2.1", "2001:db8::1"]
+    assert read[0].priority > read[1].priority
+
+
+# ---- refusals ----------------------------------------------------------------------------
+
+
+def changed(pattern: str, replacement: str, offer: str = CHROMIUM) -> str:
+    text, count = re.subn(pattern, replacement, offer)
+    assert count, "the offer must change"
+    return text
+
+
+@pytest.mark.parametrize(
+    ("offer", "message"),
+    [
+        ("", "must begin with v=0"),
+        ("v=1\r\n", "must begin with v=0"),
+        ("{}", "must begin with v=0"),
+        ("v=0\r\ns=-\r\n", "no media section"),
+        ("v=0\r\n" + "a" * MAX_SDP_LENGTH, "longer than 65536"),
+        ("v=0\r\n" + "m=audio 9 RTP/AVP 0\r\n" * (MAX_SECTIONS + 1), "more than 16 media"),
+        ("v=0\r\nm=audio\r\n", "line 2"),
+        ("v=0\r\nm=audio x RTP/AVP 0\r\n", "line 2"),
+        ("v=0\r\nm=audio 9 RTP/AVP 128\r\n", "payload type 128 is not within"),
+        ("v=0\r\nm=audio 9 RTP/AVP -1\r\n", "payload type -1 is not within"),
+        (changed("a=mid:1\r\n", ""), "needs a mid"),
+        (changed("a=mid:1", "a=mid:0"), "needs a mid"),
+        (changed("a=mid:1", "a=mid:a b"), "mid is not a token"),
+        (changed("a=mid:1", "a=mid:" + "m" * 65), "mid is not a token"),
+        (changed("a=group:BUNDLE.*\r\n", ""), "must bundle"),
+        (changed("BUNDLE 0 1 2", "BUNDLE"), "must bundle"),
+        (changed("BUNDLE 0 1 2", "BUNDLE 0 1 9"), "must bundle"),
+        (changed("a=ice-ufrag.*\r\n", ""), "ice-ufrag"),
+        (changed("a=ice-pwd.*\r\n", ""), "ice-pwd"),
+        (changed("a=fingerprint.*\r\n", ""), "a=fingerprint"),
+        (changed("sha-256", "sha-1"), "a=fingerprint with one of sha-256"),
+        (changed("4A:AD", "4A:AX"), "fingerprint is not"),
+        (
+            changed("a=fingerprint:sha-256 .*\r\n", "a=fingerprint:sha-256\r\n"),
+            "fingerprint is not",
+        ),
+        (changed("a=setup:actpass", "a=setup:passive"), "a=setup"),
+        (changed("a=setup:actpass\r\n", ""), "a=setup"),
+        (changed("opus/48000/2", "opus"), "line 22 of"),
+        (changed("opus/48000/2", "opus/fast"), "line 22 of"),
+        (changed("a=rtpmap:111", "a=rtpmap:x"), "line 22 of"),
+    ],
+)
+def test_unusable_offer_is_refused_with_its_reason(offer: str, message: str) -> None:
+    with pytest.raises(SdpError, match=re.escape(message)):
+        parse_offer(offer)
+
+
+BREAKS = ["\r", "\n", "\r\n", "\x0b", "\x0c", "\x1c", "\x1d", "\x1e", "\x85", "\u2028", "\u2029"]
+
+
+@pytest.mark.parametrize("separator", BREAKS)
+@pytest.mark.parametrize(
+    "place", ["minptime=10", "a=mid:0", "UDP/TLS/RTP/SAVPF", "nack pli", "m=application"]
+)
+def test_nothing_in_an_offer_can_add_a_line_to_the_answer(place: str, separator: str) -> None:
+    injected = "a=candidate:9 1 udp 1 203.0.113.9 9 typ host"
+    assert place in CHROMIUM
+    offer_text = CHROMIUM.replace(place, f"{place}{separator}{injected}", 1)
+    try:
+        text = answer(parse_offer(offer_text))
+    except SdpError:
+        return
+    assert not [line for line in text.splitlines() if "203.0.113.9" in line[:60]]
+
+
+# ---- any text ----------------------------------------------------------------------------
+
+LINES = CHROMIUM.splitlines() + FIREFOX.splitlines()
+MUTATIONS = st.lists(
+    st.tuples(
+        st.sampled_from(["drop", "double", "swap", "cut", "insert", "text"]),
+        st.integers(0, 200),
+        st.integers(0, 200),
+        st.text(max_size=12),
+    ),
+    max_size=8,
+)
+
+
+def mutate(lines: list[str], mutations: list[tuple[str, int, int, str]]) -> str:
+    for kind, first, second, text in mutations:
+        index, other = first % len(lines), second % len(lines)
+        line = lines[index]
+        match kind:
+            case "drop" if len(lines) > 1:
+                del lines[index]
+            case "double":
+                lines.insert(other, line)
+            case "swap":
+                lines[index], lines[other] = lines[other], line
+            case "cut":
+                lines[index] = line[: second % (len(line) + 1)]
+            case "insert":
+                lines.insert(index, LINES[second % len(LINES)])
+            case _:
+                at = second % (len(line) + 1)
+                lines[index] = line[:at] + text + line[at:]
+    return "\r\n".join(lines)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from(sorted(BROWSERS)), MUTATIONS)
+def test_mutated_offer_is_answered_in_valid_sdp_or_refused(
+    browser: str, mutations: list[tuple[str, int, int, str]]
+) -> None:
+    try:
+        offer = parse_offer(mutate(BROWSERS[browser].splitlines(), mutations))
+    except SdpError:
+        return
+    assert offer.transport in offer.sections
+    text = answer(offer, every=True)
+    assert text.count("m=") >= len(offer.sections)
+    assert all(re.match("[vostmca]=", line) for line in text.split("\r\n")[:-1])
+
+
+@settings(deadline=None)
+@given(
+    st.text(max_size=300),
+    st.sampled_from(["", "v=0\r\n", "v=0\r\nm=audio 9 RTP/AVP 0\r\na="]),
+)
+def test_any_text_is_read_or_refused_with_sdp_error(text: str, start: str) -> None:
+    with contextlib.suppress(SdpError):
+        parse_offer(start + text)
