@@ -151,10 +151,13 @@ export class Call {
 
   showLink() {
     const lost = this.peer.state === "lost" || this.signaling.connection.failures > 0;
-    if (!navigator.onLine) this.view.showLink("offline");
-    else if (lost || this.peer.state === "unsteady") this.view.showLink("reconnecting");
-    else if (this.peer.state !== "connected") this.view.showLink("connecting");
-    else this.view.showLink(this.weak ? "weak" : "connected");
+    if (lost || this.peer.state === "unsteady") {
+      this.view.showLink(navigator.onLine ? "reconnecting" : "offline");
+    } else if (this.peer.state !== "connected") {
+      this.view.showLink("connecting");
+    } else {
+      this.view.showLink(this.weak ? "weak" : "connected");
+    }
   }
 
   tick() {

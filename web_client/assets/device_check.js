@@ -142,7 +142,7 @@ export class DeviceCheck {
     stopStream(this.stream);
     this.stream = null;
     this.video.srcObject = null;
-    this.joinButton.disabled = true;
+    this.joinButton.disabled = this.cameras.disabled = this.microphones.disabled = true;
   }
 }
 

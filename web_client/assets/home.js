@@ -119,6 +119,7 @@ onLanguage(() => {
   for (const card of cards.values()) card.say();
 });
 reloadOnNewLink();
+element("home", HTMLAnchorElement).href = `/#${token}`;
 element("all-recordings", HTMLAnchorElement).href = `/recordings#${token}`;
 element("create", HTMLFormElement).addEventListener("submit", (event) => void create(event));
 void open();

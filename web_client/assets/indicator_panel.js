@@ -6,12 +6,14 @@ import { create } from "./dom.js";
 import { decimal } from "./format.js";
 import { locale, onLanguage, setText, t } from "./i18n.js";
 import { GROUPS, INDICATORS, INDICATOR_NAMES, isKnown, shown } from "./indicators.js";
+import { PositionTile } from "./position_tile.js";
 import { Series, WINDOW_S } from "./series.js";
 
 /** @typedef {import("./indicators.js").Meaning} Meaning */
 /** @typedef {import("./indicators.js").IndicatorName} IndicatorName */
 /** @typedef {import("./protocol.js").Indicator} Indicator */
 
+const SHOW_INTERVAL_MS = 200;
 const SUMMARY_INTERVAL_MS = 5000;
 /** A value older than this is not the current one. */
 const STALE_S = 3;
@@ -78,20 +80,28 @@ export class IndicatorPanel {
     this.now = now;
     /** @type {Map<IndicatorName, Tile>} */
     this.tiles = new Map(INDICATOR_NAMES.map((name) => [name, new Tile(name)]));
+    this.position = new PositionTile();
     for (const group of GROUPS) {
       (group === "connection" ? places.side : places.main).append(this.group(group));
     }
     onLanguage(() => this.tiles.forEach((tile) => tile.sayUnit()));
     animate(() => this.charts(), now);
     window.setInterval(() => this.tiles.forEach((tile) => tile.summarise(now())), SUMMARY_INTERVAL_MS);
-    window.setInterval(() => this.tiles.forEach((tile) => tile.show(now())), 200);
+    window.setInterval(() => this.show(now()), SHOW_INTERVAL_MS);
   }
 
   /** @param {readonly Indicator[]} values */
   add(values) {
     for (const value of values) {
       if (isKnown(value.name)) this.tiles.get(value.name)?.add(value);
+      this.position.add(value);
     }
+  }
+
+  /** @param {number} now */
+  show(now) {
+    for (const tile of this.tiles.values()) tile.show(now);
+    this.position.show(now);
   }
 
   /** @param {import("./indicators.js").Group} group */
@@ -101,6 +111,7 @@ export class IndicatorPanel {
     const tiles = INDICATOR_NAMES.filter((name) => INDICATORS[name].group === group).map(
       (name) => /** @type {Tile} */ (this.tiles.get(name)).root,
     );
+    if (group === "face") tiles.push(this.position.root);
     return create("section", "group", title, create("div", "tiles card", ...tiles));
   }
 

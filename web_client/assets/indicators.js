@@ -18,8 +18,8 @@ export const GROUPS = ["voice", "speech", "face", "picture", "connection"];
 export const INDICATORS = {
   "voice.loudness": { group: "voice", unit: "dBFS", decimals: 0, range: [-70, 0] },
   "voice.pitch": { group: "voice", unit: "Hz", decimals: 0, range: [60, 400] },
-  "voice.speaking": { group: "voice", unit: "%", times: 100, decimals: 0, range: [0, 100] },
   "voice.clipping": { group: "voice", unit: "%", times: 100, decimals: 1, range: [0, 5] },
+  "voice.speaking": { group: "speech", unit: "%", times: 100, decimals: 0, range: [0, 100] },
   "speech.ratio": { group: "speech", unit: "%", times: 100, decimals: 0, range: [0, 100] },
   "speech.ratio_total": { group: "speech", unit: "%", times: 100, decimals: 0, range: [0, 100] },
   "speech.pause": { group: "speech", unit: "s", decimals: 1, range: [0, 10] },
@@ -27,8 +27,6 @@ export const INDICATORS = {
   "speech.pause_mean": { group: "speech", unit: "s", decimals: 2, range: [0, 3] },
   "face.count": { group: "face", unit: "", decimals: 0, range: [0, 3] },
   "face.size": { group: "face", unit: "%", times: 100, decimals: 0, range: [0, 100] },
-  "face.x": { group: "face", unit: "%", times: 100, decimals: 0, range: [0, 100] },
-  "face.y": { group: "face", unit: "%", times: 100, decimals: 0, range: [0, 100] },
   "picture.light": { group: "picture", unit: "%", times: 100, decimals: 0, range: [0, 100] },
   "picture.contrast": { group: "picture", unit: "%", times: 100, decimals: 0, range: [0, 100] },
   "picture.backlight": { group: "picture", unit: "%", times: 100, decimals: 0, range: [-50, 50] },

@@ -14,6 +14,8 @@ import { homeOf, refusalOf } from "./refusal.js";
 /** Consent holds for this tab and this link; the value is the choice of devices. */
 const STORAGE_KEY = "vivavoce.joined";
 
+const RETRY_MS = 3000;
+
 const token = linkToken();
 let title = "";
 
@@ -90,7 +92,10 @@ async function open() {
     if (me.role !== "candidate") return location.replace(`${homeOf(me.role)}#${token}`);
     title = me.interview?.title ?? "";
   } catch (error) {
-    return showRefused(refusalOf(error instanceof ApiError ? error.id : "internal"));
+    const refusal = refusalOf(error instanceof ApiError ? error.id : "internal");
+    // The server may just be restarting: come back without a click.
+    if (refusal === "unreachable") window.setTimeout(() => void open(), RETRY_MS);
+    return showRefused(refusal);
   }
   byId("interview-title").textContent = title;
   const choice = remembered();

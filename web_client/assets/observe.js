@@ -180,6 +180,7 @@ onLanguage(() => {
   showAlerts();
 });
 reloadOnNewLink();
+element("home", HTMLAnchorElement).href = `/#${token}`;
 byId("mute").addEventListener("click", () => watcher.mute(!video.muted));
 byId("sound-on").addEventListener("click", () => watcher.mute(false));
 byId("face-toggle").addEventListener("click", () => {

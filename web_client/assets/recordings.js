@@ -123,6 +123,7 @@ onLanguage(() => {
   view?.say();
 });
 reloadOnNewLink();
+element("home", HTMLAnchorElement).href = `/#${token}`;
 window.addEventListener("popstate", () => void route());
 byId("to-list").addEventListener("click", () => {
   history.pushState(null, "", address());
