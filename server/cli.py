@@ -35,7 +35,6 @@ from server.config import (
 )
 from server.core.interviews import InterviewState
 from server.recorder.catalog import list_recordings, open_reader, recording_path
-from server.recorder.export import ExportError, export
 from server.recorder.keys import KeyProblem, KeyRing, load_public_key, open_keys, parse_master_key
 from server.recorder.sealing import SegmentError
 from server.recorder.verify import verify
@@ -326,6 +325,9 @@ def _public_key_of(recording: Path, data_dir: Path) -> Path:
 
 
 def _export(flags: argparse.Namespace) -> int:
+    # Only here: it brings decoders, and the serving process must have none.
+    from server.recorder.export import ExportError, export
+
     folder = _existing(data_dir(flags, os.environ))
     try:
         reader = open_reader(folder, flags.interview_id, _keys(folder))

@@ -390,8 +390,9 @@ class LiveInterview:
     def _set_state(self, state: InterviewState, started_s: float | None) -> None:
         if (state, started_s) == (self.state, self.started_s):
             return
+        if state is not self.state:
+            log.info("interview interview=%s state=%s", self.id, state)
         self.state, self.started_s, self._unsaved = state, started_s, True
-        log.info("interview interview=%s state=%s", self.id, state)
         self._tell_everyone(StateChanged(state, started_s))
         self._wake.set()
 
