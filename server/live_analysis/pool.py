@@ -11,10 +11,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import assert_never
 
-from server.core.indicators import Alert as Alert
 from server.live_analysis import wire
 from server.live_analysis.feed import Feed, FrameCounters, OnAlert, OnIndicators, RequestKeyframe
-from server.live_analysis.network import NetworkSample as NetworkSample
 from server.live_analysis.process import WorkerProcess
 
 
