@@ -54,6 +54,7 @@ class Server:
     links: Links
     db: AsyncStore
     hub: Hub
+    recorder: Recorder
     certificate: Path | None  #: what `--tls` serves with
 
 
@@ -74,16 +75,15 @@ async def open_server(config: Config) -> AsyncIterator[Server]:
         analysis = await stack.enter_async_context(_analysis(config.workers))
         plant = Plant(media, recorder, analysis, db, media.clock)
         hub = await stack.enter_async_context(open_hub(plant))
-        await stack.enter_async_context(_http(config, plant, hub, links, listener, context))
+        await stack.enter_async_context(_http(plant, hub, links, listener, context))
         await stack.enter_async_context(_announced(config.data_dir, url))
         owner = await db.run(owner_link, time.time())
         certificate = tls_files[0] if tls_files else None
-        yield Server(url, links.url(owner), links, db, hub, certificate)
+        yield Server(url, links.url(owner), links, db, hub, recorder, certificate)
 
 
 @asynccontextmanager
 async def _http(
-    config: Config,
     plant: Plant,
     hub: Hub,
     links: Links,
@@ -93,7 +93,7 @@ async def _http(
     lag = LoopLag()
     metrics = Metrics(hub, plant, lag)
     access = Access(links.key, plant.db, time.time)
-    async with open_replay(plant, config.data_dir) as replay:
+    async with open_replay(plant) as replay:
         api = Api(hub, plant.db, links)
         handlers = Handlers(api, replay, Whip(hub), Sockets(hub, access), metrics)
         app = await asyncio.to_thread(make_app, hub, access, handlers)
@@ -185,18 +185,16 @@ def _listen(host: str, port: int) -> Iterator[socket.socket]:
             listener.bind((host, port))
             listener.listen(BACKLOG)
         except OSError as error:
-            raise _bind_error(error, host, f"port {port}", "--port") from error
+            raise _bind_error(error, host, f"Port {port}", "--port") from error
         yield listener
 
 
 def _bind_error(error: OSError, host: str, port: str, flag: str) -> ConfigError:
     match error.errno:
         case errno.EADDRINUSE:
-            return ConfigError(f"{port.capitalize()} is in use: choose another with {flag}.")
+            return ConfigError(f"{port} is in use: choose another with {flag}.")
         case errno.EACCES:
-            return ConfigError(
-                f"{port.capitalize()} needs more rights: choose one above 1023 with {flag}."
-            )
+            return ConfigError(f"{port} needs more rights: choose one above 1023 with {flag}.")
         case errno.EADDRNOTAVAIL:
             return ConfigError(f"{host} is no address of this machine: see --host.")
         case _:

@@ -5,7 +5,6 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 import msgspec
@@ -42,13 +41,11 @@ class Replay:
     def __init__(
         self,
         recorder: Recorder,
-        data_dir: Path,
         db: AsyncStore,
         clock: Callable[[], float],
         threads: ThreadPoolExecutor,
     ) -> None:
         self._recorder = recorder
-        self._data_dir = data_dir
         self._db = db
         self._clock = clock
         self._threads = threads
@@ -88,7 +85,7 @@ class Replay:
         await self._reader(interview_id)
         report = await self._in_thread(
             verify,
-            recording_path(self._data_dir, interview_id),
+            recording_path(self._recorder.data_dir, interview_id),
             self._recorder.public_key,
         )
         return json_response(
@@ -126,9 +123,9 @@ class Replay:
 
 
 @asynccontextmanager
-async def open_replay(plant: Plant, data_dir: Path) -> AsyncIterator[Replay]:
+async def open_replay(plant: Plant) -> AsyncIterator[Replay]:
     threads = ThreadPoolExecutor(READ_THREADS, thread_name_prefix="replay")
     try:
-        yield Replay(plant.recorder, data_dir, plant.db, plant.clock, threads)
+        yield Replay(plant.recorder, plant.db, plant.clock, threads)
     finally:
         threads.shutdown(cancel_futures=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from server.core.indicators import Alert, Indicator
-from server.core.interviews import Role
+from server.core.interviews import InterviewState, Role
 from server.live_analysis.network import NetworkSample
 from server.live_analysis.pool import Analysis
 from server.media.errors import SdpError
@@ -139,6 +139,9 @@ class Rig:
             self.links[role] = await self.db.run(Store.create_link, row.id, role, 0.0, 9_999)
         self.interview = LiveInterview(row, self.plant)
         return self
+
+    def state(self) -> InterviewState:
+        return self.interview.state
 
     def participant(self, role: Role, socket: bool = True) -> Participant:
         return Participant(self.links[role].id, role, Outbox() if socket else None)

@@ -57,8 +57,9 @@ NO_CODEC_OFFER = PUBLISH_OFFER.replace("VP8", "FOO").replace("opus", "bar")
 class Serving:
     """The server, a client for it, and links of every role to two interviews."""
 
-    def __init__(self, server: Server, http: ClientSession) -> None:
+    def __init__(self, server: Server, http: ClientSession, data_dir: Path) -> None:
         self.server = server
+        self.data_dir = data_dir
         self.http = http
         self.owner = token_in(server.owner_url)
         self.one: Invitation
@@ -124,6 +125,6 @@ async def receive(socket: ClientWebSocketResponse, type: str) -> dict[str, Any]:
 async def open_serving(folder: Path, **settings: Any) -> AsyncIterator[Serving]:
     config = Config(data_dir=folder / "data", port=0, workers=0, **settings)
     async with open_server(config) as server, ClientSession(server.base_url) as http:
-        serving = Serving(server, http)
+        serving = Serving(server, http, config.data_dir)
         await serving.make_interviews()
         yield serving

@@ -68,7 +68,7 @@ async def test_a_bad_offer_leaves_everything_as_it_was(rig: Rig) -> None:
     with pytest.raises(SdpError):
         await rig.interview.publish(candidate, "bad")
     assert not peer.closed
-    assert rig.interview.state is InterviewState.LIVE
+    assert rig.state() is InterviewState.LIVE
     assert len(rig.recorder.recordings) == 1
 
 
@@ -99,20 +99,20 @@ async def test_an_observer_that_leaves_ends_nothing(rig: Rig) -> None:
     await rig.interview.watch(observer, "offer")
     await rig.interview.leave(observer)
     assert rig.media.peers[-1].closed
-    assert rig.interview.state is InterviewState.LIVE
+    assert rig.state() is InterviewState.LIVE
     assert not rig.recorder.recordings[0].closed
 
 
 async def test_a_lost_candidate_may_come_back_into_the_same_recording(rig: Rig) -> None:
     candidate, peer = await rig.join()
     peer.on_state(PeerState.DISCONNECTED)
-    assert rig.interview.state is InterviewState.INTERRUPTED
+    assert rig.state() is InterviewState.INTERRUPTED
     await rig.interview.tick(rig.now + GRACE_S - 0.1)
     assert not rig.recorder.recordings[0].closed
     await rig.interview.publish(candidate, "again")
     rig.media.peers[-1].on_state(PeerState.CONNECTED)
     await rig.interview.tick(rig.now + GRACE_S + 1)
-    assert rig.interview.state is InterviewState.LIVE
+    assert rig.state() is InterviewState.LIVE
     (recording,) = rig.recorder.recordings
     assert not recording.closed
     assert recording.events == ["joined", "disconnected", "joined"]
@@ -123,7 +123,7 @@ async def test_a_peer_that_recovers_by_itself_is_live_again(rig: Rig) -> None:
     peer.on_state(PeerState.DISCONNECTED)
     peer.on_state(PeerState.CONNECTED)
     await rig.interview.tick(rig.now + GRACE_S + 1)
-    assert rig.interview.state is InterviewState.LIVE
+    assert rig.state() is InterviewState.LIVE
     assert not rig.recorder.recordings[0].closed
 
 
@@ -133,10 +133,10 @@ async def test_the_recording_closes_when_the_candidate_stays_away(rig: Rig) -> N
     await told(candidate)
     await rig.interview.tick(rig.now + GRACE_S)
     assert rig.recorder.recordings[0].closed
-    assert rig.interview.state is InterviewState.INTERRUPTED
+    assert rig.state() is InterviewState.INTERRUPTED
     await rig.interview.publish(candidate, "much later")
     rig.media.peers[-1].on_state(PeerState.CONNECTED)
-    assert rig.interview.state is InterviewState.LIVE
+    assert rig.state() is InterviewState.LIVE
     assert len(rig.recorder.recordings) == 2
 
 
@@ -157,7 +157,7 @@ async def test_a_second_opening_replaces_the_first(rig: Rig) -> None:
     await rig.interview.publish(newer, "offer")
     assert peer.closed
     rig.media.peers[-1].on_state(PeerState.CONNECTED)
-    assert rig.interview.state is InterviewState.LIVE
+    assert rig.state() is InterviewState.LIVE
     assert "disconnected" not in rig.recorder.recordings[0].events
 
 
@@ -165,7 +165,7 @@ async def test_the_candidates_media_survives_the_end_of_its_socket(rig: Rig) -> 
     candidate, peer = await rig.join()
     await rig.interview.exit(candidate)
     assert not peer.closed
-    assert rig.interview.state is InterviewState.LIVE
+    assert rig.state() is InterviewState.LIVE
 
 
 async def test_observers_get_indicators_and_alerts_and_the_candidate_nothing(rig: Rig) -> None:
@@ -254,7 +254,7 @@ async def test_a_revoked_candidate_is_off_the_air_and_the_recording_is_closed(
     await rig.interview.close_links({candidate.link_id})
     assert peer.closed
     assert rig.recorder.recordings[0].closed
-    assert rig.interview.state is InterviewState.ENDED
+    assert rig.state() is InterviewState.ENDED
     assert (await rig.events())[-1] == "revoked"
 
 
@@ -273,13 +273,13 @@ async def test_a_whip_session_ends_with_delete_but_not_a_newer_one(rig: Rig) -> 
     first, _ = await rig.join(socket=False)
     second, peer = await rig.join(socket=False)
     await rig.interview.hang_up(first)
-    assert rig.interview.state is InterviewState.LIVE
+    assert rig.state() is InterviewState.LIVE
     assert rig.interview.session(first.id, first.link_id) is None
     assert rig.interview.session(second.id, second.link_id) is second
     assert rig.interview.session(second.id, "another link") is None
     await rig.interview.hang_up(second)
     assert peer.closed
-    assert rig.interview.state is InterviewState.ENDED
+    assert rig.state() is InterviewState.ENDED
 
 
 async def test_a_whep_viewer_that_vanishes_is_forgotten(rig: Rig) -> None:

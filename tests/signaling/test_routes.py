@@ -45,7 +45,7 @@ PUBLIC |= {"/healthz", "/readyz", "/metrics", "/openapi.json"}
 _NOT_CALLED: Any = None
 HANDLERS = Handlers(
     Api(_NOT_CALLED, _NOT_CALLED, _NOT_CALLED),
-    Replay(_NOT_CALLED, _NOT_CALLED, _NOT_CALLED, _NOT_CALLED, _NOT_CALLED),
+    Replay(_NOT_CALLED, _NOT_CALLED, _NOT_CALLED, _NOT_CALLED),
     Whip(_NOT_CALLED),
     Sockets(_NOT_CALLED, _NOT_CALLED),
     Metrics(_NOT_CALLED, _NOT_CALLED, _NOT_CALLED),

@@ -40,7 +40,7 @@ async def still_serves(serving: Serving) -> bool:
     async with serving.socket(serving.token(Role.OBSERVER)) as socket:
         await receive(socket, "welcome")
         await socket.send_json({"type": "ping", "id": 5})
-        return (await receive(socket, "pong"))["id"] == 5
+        return bool((await receive(socket, "pong"))["id"] == 5)
 
 
 @pytest.mark.parametrize("role", [Role.CANDIDATE, Role.OBSERVER, Role.RECRUITER])

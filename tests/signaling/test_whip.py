@@ -1,3 +1,5 @@
+from collections.abc import AsyncIterator
+
 import pytest
 
 from server.core.interviews import InterviewState, Role
@@ -68,7 +70,7 @@ async def test_a_bad_offer_is_refused_and_nothing_is_recorded(
 
 
 async def test_a_body_without_a_length_is_bounded_too(serving: Serving) -> None:
-    async def endless():  # type: ignore[no-untyped-def]
+    async def endless() -> AsyncIterator[bytes]:
         for _ in range(100):
             yield b"x" * 4096
 

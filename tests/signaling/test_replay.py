@@ -1,0 +1,113 @@
+import pytest
+
+from server.core.frames import Codec
+from server.core.interviews import Role
+from server.signaling.replay import MAX_READERS
+from server.store import Store
+from tests.recorder.encoded import camera, microphone
+from tests.signaling.serving import Serving
+
+
+async def record(serving: Serving, interview_id: str) -> None:
+    """Two seconds of camera and microphone, by the real recorder."""
+    recording = serving.server.recorder.record(interview_id, "One", lambda _: None)
+    for frame in sorted(camera(Codec.H264) + microphone(), key=lambda each: each.capture_s):
+        recording.on_frame(frame)
+    await recording.close()
+
+
+@pytest.fixture
+async def recorded(serving: Serving) -> Serving:
+    await record(serving, serving.one.interview_id)
+    await record(serving, serving.two.interview_id)
+    return serving
+
+
+async def test_a_recruiter_sees_its_recording_and_an_owner_all(recorded: Serving) -> None:
+    one, two = recorded.one.interview_id, recorded.two.interview_id
+    for token, expected in (
+        (recorded.token(Role.RECRUITER), {one}),
+        (recorded.token(Role.RECRUITER, recorded.two), {two}),
+        (recorded.owner, {one, two}),
+    ):
+        status, listed = await recorded.call("GET", "/api/recordings", token)
+        assert status == 200
+        assert {each["interview_id"] for each in listed} == expected
+    assert listed[0]["state"] == "finished"
+    assert listed[0]["duration_s"] == pytest.approx(2.0, abs=0.1)
+
+
+async def test_a_recording_is_read_part_by_part(recorded: Serving) -> None:
+    token = recorded.token(Role.RECRUITER)
+    path = f"/api/recordings/{recorded.one.interview_id}"
+    _, index = await recorded.call("GET", path, token)
+    assert index["tracks"] == ["camera", "microphone"]
+    assert index["fragments"][0]["keyframe"]
+    status, init = await recorded.call("GET", f"{path}/init/0", token)
+    assert (status, init[4:8]) == (200, b"ftyp")
+    for fragment in index["fragments"]:
+        status, body = await recorded.call("GET", f"{path}/fragment/{fragment['seq']}", token)
+        assert (status, body[4:8]) == (200, b"moof")
+
+
+async def test_every_read_is_on_the_record(recorded: Serving) -> None:
+    interview = recorded.one.interview_id
+    path = f"/api/recordings/{interview}"
+    _, index = await recorded.call("GET", path, recorded.owner)
+    seen = index["fragments"][-1]
+    await recorded.call("GET", f"{path}/fragment/{seen['seq']}", recorded.token(Role.RECRUITER))
+    (view,) = await recorded.server.db.run(Store.views, interview)
+    assert view.link_id == (await recorded.link(Role.RECRUITER)).id
+    assert (view.start_s, view.duration_s) == (seen["start_s"], seen["duration_s"])
+
+
+async def test_parts_that_are_not_there_are_not_found_nor_logged(recorded: Serving) -> None:
+    interview = recorded.one.interview_id
+    path = f"/api/recordings/{interview}"
+    for part in (
+        "init/9",
+        "fragment/0",
+        "fragment/999999999",
+        "fragment/x",
+        "fragment/-1",
+        "init/",
+    ):
+        status, body = await recorded.call("GET", f"{path}/{part}", recorded.owner)
+        assert (status, body["error"]["id"]) == (404, "not-found"), part
+    assert await recorded.server.db.run(Store.views, interview) == []
+
+
+async def test_what_was_recorded_is_intact_until_somebody_changes_it(recorded: Serving) -> None:
+    interview = recorded.one.interview_id
+    path = f"/api/recordings/{interview}/verify"
+    token = recorded.token(Role.RECRUITER)
+    assert await recorded.call("GET", path, token) == (200, {"intact": True, "faults": []})
+    segment = next((recorded.data_dir / "recordings" / interview).glob("*.seg"))
+    data = bytearray(segment.read_bytes())
+    data[len(data) // 2] ^= 1
+    segment.write_bytes(data)
+    status, report = await recorded.call("GET", path, token)
+    assert (status, report["intact"]) == (200, False)
+    assert segment.name in report["faults"][0]
+
+
+async def test_media_is_kept_by_no_cache(recorded: Serving) -> None:
+    path = f"/api/recordings/{recorded.one.interview_id}/fragment/1"
+    async with recorded.http.get(path, headers=recorded.bearer(recorded.owner)) as answer:
+        assert answer.headers["Cache-Control"] == "no-store"
+
+
+@pytest.mark.parametrize("interview", ["nothing", "..", "%2e%2e", ".hidden", "a%2fb"])
+async def test_a_recording_that_is_not_there_is_not_found(serving: Serving, interview: str) -> None:
+    url = f"{serving.server.base_url}/api/recordings/{interview}/verify"
+    status, body = await serving.call("GET", url, serving.owner)
+    assert (status, body["error"]["id"]) == (404, "not-found")
+
+
+async def test_only_some_readers_stay_open(recorded: Serving) -> None:
+    ids = [f"interview-{number}" for number in range(MAX_READERS + 2)]
+    for interview in ids:
+        await record(recorded, interview)
+    for interview in (*ids, *ids):
+        status, _ = await recorded.call("GET", f"/api/recordings/{interview}", recorded.owner)
+        assert status == 200
