@@ -211,8 +211,8 @@ def as_text(report: Report) -> str:
         "server event loop lag": "unknown"
         if report.server_event_loop_lag_max_ms is None
         else f"max {report.server_event_loop_lag_max_ms:g} ms",
-        "generator": f"{report.generator_cpu_ms_per_candidate_second} ms of CPU per candidate-second,"
-        f" late by {_text(report.generator_lateness_ms)}",
+        "generator CPU": f"{report.generator_cpu_ms_per_candidate_second} ms per candidate-second",
+        "generator lateness": _text(report.generator_lateness_ms),
         "valid": "yes" if report.valid else "NO: " + "; ".join(report.invalid_because),
     }
     lines |= {f"error {number}": text for number, text in enumerate(report.errors, 1)}

@@ -116,7 +116,7 @@ def read_answer(text: str) -> RemoteSide:
     """Raises AnswerError for an answer without a usable transport."""
     try:
         session = SessionDescription.parse(text)
-    except (ValueError, IndexError, AssertionError) as error:
+    except (ValueError, LookupError, AssertionError, AttributeError) as error:
         raise AnswerError(f"the answer is not SDP: {error}") from error
     accepted = [media for media in session.media if media.port]
     if not accepted:

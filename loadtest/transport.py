@@ -52,6 +52,7 @@ class ClientTransport(asyncio.DatagramProtocol):
         self.password = _random_text(24)
         self.datagrams_refused = 0  #: sends that the kernel did not take
         self._certificate = certificate
+        self._transport: asyncio.BaseTransport | None = None
         self._on_rtp, self._on_rtcp, self._on_lost = on_rtp, on_rtcp, on_lost
         self._tie_breaker = secrets.randbits(64)
         self._selected: asyncio.Future[tuple[str, int]] | None = None
@@ -88,13 +89,14 @@ class ClientTransport(asyncio.DatagramProtocol):
         self._consent = asyncio.create_task(self._renew_consent(), name="ice consent")
 
     async def close(self) -> None:
-        """Ends the DTLS association and frees the socket; idempotent."""
+        """Ends the DTLS association and frees the socket, as far as there are any; idempotent."""
         self._connected = False
         if self._consent is not None:
             self._consent.cancel()
         if self._dtls is not None:
             await self._dtls.close()
-        self._transport.close()
+        if self._transport is not None:
+            self._transport.close()
 
     def send_rtp(self, packet: bytes) -> None:
         assert self._dtls is not None

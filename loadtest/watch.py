@@ -38,7 +38,7 @@ class Watcher:
         self._http, self._url, self._token = http, url, token
 
     async def run(self) -> None:
-        """Raises WatchError when the server ends it, or aiohttp.ClientError when there is no server."""
+        """Raises WatchError when the server ends it, aiohttp.ClientError when there is none."""
         async with self._http.ws_connect(f"{self._url}/ws") as socket:
             await socket.send_json(
                 {"type": "hello", "version": PROTOCOL_VERSION, "token": self._token}

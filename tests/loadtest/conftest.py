@@ -12,8 +12,23 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from aiortc import MediaStreamTrack, RTCPeerConnection, RTCSessionDescription
 
+from loadtest.invites import by_owner
 from loadtest.media import FPS, Clip, VideoCodec, encode_pictures, encode_sound
+from loadtest.peer import Crowd, open_crowd
 from loadtest.scene import Scene
+from tests.loadtest.mini_server import OWNER_TOKEN, MiniServer, mini_server
+
+
+@pytest.fixture
+async def crowd() -> AsyncIterator[Crowd]:
+    async with open_crowd() as crowd:
+        yield crowd
+
+
+@pytest.fixture
+async def mini() -> AsyncIterator[MiniServer]:
+    async with mini_server() as server:
+        yield server
 
 
 @pytest.fixture
@@ -84,3 +99,8 @@ def write_tone(folder: Path, seconds: float) -> Path:
         time = np.arange(int(16_000 * seconds)) / 16_000
         file.writeframes((8000 * np.sin(time * 2 * np.pi * 440)).astype("<i2").tobytes())
     return path
+
+
+async def new_interview(crowd: Crowd, mini: MiniServer) -> str:
+    """The token of both its links."""
+    return (await by_owner(crowd.http, mini.url, OWNER_TOKEN, "Test")).candidate

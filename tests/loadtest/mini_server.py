@@ -8,13 +8,14 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from server.media.server import MediaServer, Peer, Source, open_media
+from server.media.server import MediaServer, Peer, SdpError, Source, open_media
+from tests.loadtest.bad_network import BadNetwork
 
 OWNER_TOKEN = "owner"
 INDICATOR_INTERVAL_S = 0.1
@@ -25,9 +26,16 @@ class MiniServer:
     media: MediaServer
     indicator_age_s: float = 0.2
     metrics: str = "vivavoce_event_loop_lag_seconds_max 0.004\n"
+    observers_network: BadNetwork | None = None
     url: str = ""
+    networks: AsyncExitStack = field(default_factory=AsyncExitStack)
     sources: dict[str, Source] = field(default_factory=dict)
     peers: dict[str, Peer] = field(default_factory=dict)
+
+    #: Publishers that are taken before the rest is refused.
+    refuse_after: int | None = None
+    watched: asyncio.Event = field(default_factory=asyncio.Event)
+    sockets: list[web.WebSocketResponse] = field(default_factory=list)
 
     def app(self) -> web.Application:
         app = web.Application()
@@ -56,24 +64,47 @@ class MiniServer:
     async def open(self, request: web.Request) -> web.Response:
         source = self.sources[request.match_info["token"]]
         whip = request.match_info["kind"] == "whip"
+        if whip and self.refuse_after is not None:
+            self.refuse_after -= 1
+            if self.refuse_after < 0:
+                return web.Response(status=503, text="full")
         negotiate = self.media.publish if whip else self.media.observe
-        peer, answer = await negotiate(source, await request.text(), lambda state: None)
+        try:
+            peer, answer = await negotiate(source, await request.text(), lambda state: None)
+        except SdpError as error:
+            return web.Response(status=400, text=str(error))
         self.peers[peer.id] = peer
+        if not whip and self.observers_network is not None:
+            answer = await self.networks.enter_async_context(self.observers_network.between(answer))
         headers = {"Location": f"{request.path}/{peer.id}"}
         return web.Response(
             status=201, text=answer, content_type="application/sdp", headers=headers
         )
 
     async def end(self, request: web.Request) -> web.Response:
-        await self.peers.pop(request.match_info["session"]).close()
+        peer = self.peers.pop(request.match_info["session"], None)
+        if peer is None:
+            return web.Response(status=404)
+        await peer.close()
         return web.Response()
+
+    async def close_media(self) -> None:
+        """As a server does that stops: every DTLS association is ended."""
+        while self.peers:
+            await self.peers.popitem()[1].close()
+
+    async def close_sockets(self) -> None:
+        for socket in self.sockets:
+            await socket.close()
 
     async def watch(self, request: web.Request) -> web.WebSocketResponse:
         socket = web.WebSocketResponse()
         await socket.prepare(request)
+        self.sockets.append(socket)
         hello = await socket.receive_json()
         assert (hello["type"], hello["version"]) == ("hello", 1)
         await socket.send_json({"type": "welcome", "version": 1})
+        self.watched.set()
         sending = asyncio.create_task(self._send_indicators(socket))
         async for _ in socket:
             pass
@@ -91,6 +122,6 @@ class MiniServer:
 async def mini_server() -> AsyncIterator[MiniServer]:
     async with open_media("127.0.0.1", 0, ["127.0.0.1"]) as media:
         server = MiniServer(media)
-        async with TestServer(server.app()) as http:
+        async with server.networks, TestServer(server.app()) as http:
             server.url = str(http.make_url("")).rstrip("/")
             yield server

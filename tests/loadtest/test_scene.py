@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from loadtest.scene import HEIGHT, WIDTH, Scene
 
@@ -9,8 +10,8 @@ def scene() -> Scene:
     return Scene()
 
 
-def luma(scene: Scene, phase: float, mouth: float = 0) -> np.ndarray:  # type: ignore[type-arg]
-    return scene.picture(phase, mouth).to_ndarray()[:HEIGHT].astype(int)
+def luma(scene: Scene, phase: float, mouth: float = 0) -> NDArray[np.int64]:
+    return scene.picture(phase, mouth).to_ndarray()[:HEIGHT].astype(np.int64)
 
 
 def test_the_loop_ends_where_it_begins(scene: Scene) -> None:

@@ -1,0 +1,91 @@
+"""`python -m loadtest` as a process: what it prints and how it exits."""
+
+import asyncio
+import json
+import resource
+import signal
+import sys
+from asyncio.subprocess import PIPE, Process
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from loadtest.__main__ import EXIT_INVALID, EXIT_NO_SERVER
+from loadtest.candidate import EXIT_REFUSED, EXIT_USAGE
+from tests.loadtest.conftest import write_tone
+from tests.loadtest.mini_server import OWNER_TOKEN, MiniServer
+
+
+async def start(folder: Path, *flags: str) -> Process:
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "loadtest", "--codec", "vp8", "--data-dir", str(folder)),
+        *("--cache", str(folder), "--audio", str(write_tone(folder, 0.5)), *flags),
+        stdout=PIPE,
+        stderr=PIPE,
+    )
+
+
+async def finish(process: Process) -> tuple[int | None, str, str]:
+    output, errors = await asyncio.wait_for(process.communicate(), 60)
+    return process.returncode, output.decode(), errors.decode()
+
+
+def parsed(output: str) -> dict[str, Any]:
+    report: dict[str, Any] = json.loads(output)
+    return report
+
+
+async def test_a_run_prints_one_json_object(tmp_path: Path, mini: MiniServer) -> None:
+    flags = ("--interviews", "1", "--duration", "1", "--json", "--url", mini.url)
+    process = await start(tmp_path, *flags, "--owner-token", OWNER_TOKEN)
+    status, output, errors = await finish(process)
+    report = parsed(output)
+    assert (report["joined"], report["frame_completeness"], errors) == (1, 1.0, "")
+    assert status == (0 if report["valid"] else EXIT_INVALID)
+
+
+async def test_ctrl_c_prints_what_was_measured(tmp_path: Path, mini: MiniServer) -> None:
+    flags = ("--duration", "3600", "--json", "--url", mini.url, "--owner-token", OWNER_TOKEN)
+    process = await start(tmp_path, *flags)
+    await asyncio.wait_for(mini.watched.wait(), 60)
+    process.send_signal(signal.SIGINT)
+    _, output, errors = await finish(process)
+    assert parsed(output)["interrupted"] is True
+    assert errors == ""
+
+
+async def test_no_server_has_an_exit_code_of_its_own(tmp_path: Path, unused_tcp_port: int) -> None:
+    process = await start(tmp_path, "--url", f"http://127.0.0.1:{unused_tcp_port}")
+    status, output, errors = await finish(process)
+    assert (status, output) == (EXIT_NO_SERVER, "")
+    assert errors.startswith("loadtest: no server answers at")
+
+
+async def test_a_wrong_token_has_an_exit_code_of_its_own(tmp_path: Path, mini: MiniServer) -> None:
+    status, _, errors = await finish(
+        await start(tmp_path, "--url", mini.url, "--owner-token", "guess")
+    )
+    assert (status, errors) == (EXIT_REFUSED, "loadtest: HTTP 401: wrong token\n")
+
+
+@pytest.mark.parametrize(
+    ("flags", "why"),
+    [
+        (("--interviews", "0"), "above zero"),
+        (("--duration", "-1"), "above zero"),
+        (("--duration", "nan"), "above zero"),
+        (("--url", "ftp://127.0.0.1"), "must be http"),
+        (("--audio", "/nonexistent.wav"), "cannot read"),
+        (("--interviews", "999999999"), "open files"),
+        (("--interviews", "some"), "invalid int"),
+    ],
+)
+async def test_what_cannot_be_done_is_said(
+    tmp_path: Path, flags: tuple[str, ...], why: str
+) -> None:
+    if why == "open files" and resource.getrlimit(resource.RLIMIT_NOFILE)[1] < 0:
+        pytest.skip("this system has no limit of open files")
+    status, output, errors = await finish(await start(tmp_path, *flags))
+    assert (status, output) == (EXIT_USAGE, "")
+    assert why in errors

@@ -1,0 +1,113 @@
+from contextlib import suppress
+
+import pytest
+from aiortc.sdp import SessionDescription
+from hypothesis import given
+from hypothesis import strategies as st
+
+from loadtest.sdp import AnswerError, LocalSide, read_answer, write_offer
+from server.core.frames import Codec
+from server.media import sdp as server_sdp
+
+LOCAL = LocalSide("ufrag", "p" * 24, "sha-256 " + ":".join(["AB"] * 32), 1, 2)
+OFFER = write_offer(LOCAL, ["h264", "vp8"], "sendonly")
+ANSWER = "\r\n".join(
+    [
+        "v=0",
+        "o=- 1 1 IN IP4 0.0.0.0",
+        "s=-",
+        "t=0 0",
+        "a=group:BUNDLE 0 1",
+        "m=audio 9 UDP/TLS/RTP/SAVPF 111",
+        "c=IN IP4 0.0.0.0",
+        "a=mid:0",
+        "a=recvonly",
+        "a=rtcp-mux",
+        "a=ice-ufrag:abcd",
+        "a=ice-pwd:" + "q" * 24,
+        "a=fingerprint:sha-256 " + ":".join(["CD"] * 32),
+        "a=setup:passive",
+        "a=rtpmap:111 opus/48000/2",
+        "a=extmap:4 urn:ietf:params:rtp-hdrext:sdes:mid",
+        "a=candidate:1 1 udp 2130706431 192.0.2.1 4000 typ host",
+        "a=candidate:2 1 tcp 2130706431 192.0.2.1 4000 typ host tcptype passive",
+        "a=candidate:3 1 udp 2130706430 2001:db8::1 4000 typ host",
+        "a=candidate:4 1 udp 2130706430 a1.local 4000 typ host",
+        "m=video 9 UDP/TLS/RTP/SAVPF 96",
+        "c=IN IP4 0.0.0.0",
+        "a=mid:1",
+        "a=recvonly",
+        "a=rtcp-mux",
+        "a=rtpmap:96 VP8/90000",
+        "",
+    ]
+)
+
+
+def test_an_independent_parser_reads_the_offer() -> None:
+    parsed = SessionDescription.parse(OFFER)
+    audio, video = parsed.media
+    assert (audio.kind, video.kind) == ("audio", "video")
+    assert [codec.name for codec in video.rtp.codecs] == ["H264", "VP8"]
+    assert audio.rtp.codecs[0].channels == 2
+    assert {each.type for each in video.rtp.codecs[0].rtcpFeedback} == {"nack", "ccm"}
+    assert [each.ssrc for each in video.ssrc] == [2]
+    assert parsed.group[0].items == ["0", "1"]
+
+
+def test_our_server_reads_the_offer() -> None:
+    offer = server_sdp.parse_offer(OFFER)
+    codecs = {rtp_format.codec for s in offer.sections for rtp_format in s.formats.values()}
+    assert codecs == {Codec.OPUS, Codec.H264, Codec.VP8}
+
+
+def test_an_observers_offer_has_no_streams() -> None:
+    offer = write_offer(LOCAL, ["vp8"], "recvonly")
+    assert "a=recvonly" in offer
+    assert "a=ssrc" not in offer
+
+
+def test_the_answers_transport_and_tracks_are_read() -> None:
+    remote = read_answer(ANSWER)
+    assert (remote.ufrag, remote.password, remote.dtls_server) == ("abcd", "q" * 24, True)
+    assert remote.fingerprints == [("sha-256", ":".join(["CD"] * 32))]
+    assert remote.addresses == [("192.0.2.1", 4000)], "UDP over IPv4, by number"
+    assert remote.audio is not None
+    assert remote.video is not None
+    assert (remote.audio.payload_type, remote.audio.extensions.mid) == (111, 4)
+    assert (remote.video.payload_type, remote.video.extensions.mid) == (96, None)
+
+
+def test_a_peer_that_wants_to_be_the_dtls_client_may() -> None:
+    assert not read_answer(ANSWER.replace("setup:passive", "setup:active")).dtls_server
+
+
+def test_a_refused_section_is_no_track() -> None:
+    remote = read_answer(ANSWER.replace("m=video 9", "m=video 0"))
+    assert remote.video is None
+    assert remote.audio is not None
+
+
+@pytest.mark.parametrize(
+    ("removed", "why"),
+    [
+        ("a=ice-ufrag:abcd\r\n", "ICE credentials"),
+        ("a=ice-pwd:" + "q" * 24 + "\r\n", "ICE credentials"),
+        ("a=candidate:1 1 udp 2130706431 192.0.2.1 4000 typ host\r\n", "no UDP candidate"),
+    ],
+)
+def test_an_answer_that_leads_nowhere_is_refused(removed: str, why: str) -> None:
+    with pytest.raises(AnswerError, match=why):
+        read_answer(ANSWER.replace(removed, ""))
+
+
+def test_an_answer_that_refuses_everything_is_refused() -> None:
+    with pytest.raises(AnswerError, match="refuses every"):
+        read_answer(ANSWER.replace("m=video 9", "m=video 0").replace("m=audio 9", "m=audio 0"))
+
+
+@given(st.text(), st.integers(0, len(ANSWER)), st.integers(0, len(ANSWER)))
+def test_any_text_is_read_or_refused(text: str, start: int, end: int) -> None:
+    for answer in (text, ANSWER[:start] + text + ANSWER[end:]):
+        with suppress(AnswerError):
+            read_answer(answer)
