@@ -1,0 +1,254 @@
+import pytest
+
+from server.core import rtcp
+from server.core.frames import Codec, EncodedFrame, Gap, GapCause, TrackName
+from server.core.rtp import unpack_header
+from server.media.clock import PeerClock
+from server.media.up_track import (
+    KEYFRAME_INTERVAL_S,
+    KEYFRAME_REQUEST_INTERVAL_S,
+    RING_LENGTH,
+    UpTrack,
+)
+from tests.media.streams import TICKS, Picture, pictures, rtp
+
+NOW = 1_800_000_000.0
+
+
+class Down:
+    waiting = False
+
+    def __init__(self) -> None:
+        self.seqnos: list[int] = []
+
+    def forward(self, seqno: int, timestamp: int, second: int, data: bytes, now: float) -> None:
+        self.seqnos.append(seqno)
+
+
+class Track:
+    """An up track of VP8 or Opus, with what came out of it."""
+
+    def __init__(self, name: TrackName = TrackName.CAMERA, *, repair: bool = True) -> None:
+        codec = Codec.VP8 if name is TrackName.CAMERA else Codec.OPUS
+        self.frames: list[EncodedFrame] = []
+        self.gaps: list[Gap] = []
+        self.down = Down()
+        self.up = UpTrack(
+            name,
+            codec,
+            96,
+            1,
+            PeerClock(),
+            [self.down],
+            self.frames.append,
+            self.gaps.append,
+            repair=repair,
+        )
+
+    def receive(self, data: bytes, now: float = NOW) -> None:
+        _, second, seqno, timestamp, _ = unpack_header(data)
+        self.up.receive(second, seqno, timestamp, data, now)
+
+
+def wire(
+    sequence: tuple[Picture, ...], *, seqno: int = 65_500, timestamp: int = 0xFFFF_0000
+) -> list[tuple[float, bytes]]:
+    """(when it arrives, packet) across both wrap-arounds, at 30 pictures a second."""
+    out = []
+    for index, picture in enumerate(sequence):
+        for payload in picture.payloads:
+            marker = payload is picture.payloads[-1]
+            data = rtp(seqno, timestamp + TICKS * index, payload, marker=marker)
+            out.append((NOW + index / 30, data))
+            seqno += 1
+    return out
+
+
+def test_frames_and_packets_come_out_across_both_wrap_arounds() -> None:
+    track, sequence = Track(), pictures(Codec.VP8)
+    sent = wire(sequence)
+    for now, data in sent:
+        track.receive(data, now)
+    assert [each.payload for each in track.frames] == [each.frame for each in sequence]
+    assert [each.keyframe for each in track.frames] == [each.keyframe for each in sequence]
+    captured = [each.capture_s - NOW for each in track.frames]
+    assert captured == pytest.approx([index / 30 for index in range(12)], abs=1e-4)
+    assert track.down.seqnos == list(range(track.down.seqnos[0], track.down.seqnos[0] + len(sent)))
+    assert (track.up.packets, track.up.packets_lost, track.gaps) == (len(sent), 0, [])
+
+
+def test_duplicates_are_counted_and_neither_forwarded_nor_assembled() -> None:
+    track = Track()
+    sent = wire(pictures(Codec.VP8)[:2])
+    for now, data in [each for pair in zip(sent, sent, strict=True) for each in pair]:
+        track.receive(data, now)
+    assert (len(track.frames), track.up.duplicates) == (2, len(sent))
+    assert len(track.down.seqnos) == len(sent)
+
+
+def test_lost_pictures_become_one_gap_from_the_last_frame_to_the_next() -> None:
+    track, sequence = Track(), pictures(Codec.VP8)
+    sent = wire(sequence)
+    gone = len(sequence[0].payloads)
+    for now, data in sent[:gone] + sent[gone + 1 :]:
+        track.receive(data, now)
+    track.up.tick(NOW + 10, None)
+    (gap,) = track.gaps
+    assert (gap.track, gap.cause, gap.lost) == (TrackName.CAMERA, GapCause.PACKETS_LOST, 1)
+    assert gap.start_s == pytest.approx(NOW, abs=1e-3)
+    assert gap.end_s == pytest.approx(NOW + 4 / 30, abs=1e-3)
+    assert track.up.packets_lost == 1
+
+
+def test_hole_is_asked_for_until_it_is_filled() -> None:
+    track = Track()
+    sent = wire(pictures(Codec.VP8)[:1])
+    late_at, late = sent.pop(2)
+    for now, data in sent:
+        track.receive(data, now)
+    assert track.up.tick(NOW + 0.02, 0.05) == [(65_500 + 2) & 0xFFFF]
+    assert track.frames == []
+    track.receive(late, late_at + 0.1)
+    assert len(track.frames) == 1
+    assert track.up.tick(NOW + 1, 0.05) == []
+
+
+def test_hole_past_its_deadline_is_asked_for_no_more() -> None:
+    track = Track()
+    sent = wire(pictures(Codec.VP8)[:2])
+    del sent[2]
+    for now, data in sent:
+        track.receive(data, now)
+    assert track.up.tick(NOW + 5, 0.05) == []
+
+
+def test_track_without_feedback_asks_for_nothing() -> None:
+    track = Track(TrackName.MICROPHONE, repair=False)
+    for seqno in (1, 3):
+        track.receive(rtp(seqno, 960 * seqno, b"opus"))
+    assert track.up.tick(NOW + 0.05, 0.05) == []
+    assert track.up.nacks is None
+
+
+# ---- the ring ----------------------------------------------------------------------------
+
+
+def test_kept_packets_are_found_until_they_are_overwritten() -> None:
+    track = Track(TrackName.MICROPHONE)
+    length = RING_LENGTH[Codec.OPUS]
+    sent = [rtp(seqno, 960 * seqno, b"opus") for seqno in range(2 * length)]
+    for data in sent:
+        track.receive(data)
+    first = track.down.seqnos[0]
+    assert track.up.packet(first + length - 1) is None
+    for offset in (length, 2 * length - 1):
+        kept = track.up.packet(first + offset)
+        assert kept is not None
+        assert (kept[0], kept[2]) == (first + offset, sent[offset])
+    assert track.up.packet(first + 2 * length) is None
+
+
+def test_packet_older_than_the_ring_is_dropped() -> None:
+    track = Track(TrackName.MICROPHONE)
+    for seqno in (1, 1 + RING_LENGTH[Codec.OPUS], 1):
+        track.receive(rtp(seqno, 960 * seqno, b"opus"))
+    assert track.up.duplicates == 1
+
+
+# ---- keyframes ---------------------------------------------------------------------------
+
+
+def test_keyframe_is_asked_for_from_the_start_and_coalesced() -> None:
+    track = Track()
+    assert track.up.keyframe_due(NOW)
+    for _ in range(10):
+        track.up.request_keyframe()
+        assert not track.up.keyframe_due(NOW + KEYFRAME_REQUEST_INTERVAL_S * 0.9)
+    assert track.up.keyframe_due(NOW + KEYFRAME_REQUEST_INTERVAL_S)
+    assert track.up.keyframe_requests == 2
+
+
+def with_keyframe() -> Track:
+    track = Track()
+    for _, data in wire(pictures(Codec.VP8)[:1]):
+        track.receive(data, NOW)
+    return track
+
+
+def test_keyframe_answers_the_request_and_another_is_due_in_time() -> None:
+    track = with_keyframe()
+    assert not track.up.keyframe_due(NOW + 1)
+    track.up.request_keyframe()
+    assert track.up.keyframe_due(NOW + 1)
+    assert with_keyframe().up.keyframe_due(NOW + KEYFRAME_INTERVAL_S)
+
+
+def test_keyframe_is_asked_for_as_long_as_an_observer_waits() -> None:
+    """Also when it joined in the middle of one, whose end answers other requests."""
+    track = with_keyframe()
+    track.down.waiting = True
+    assert track.up.keyframe_due(NOW + 1)
+    assert track.up.keyframe_due(NOW + 2)
+    track.down.waiting = False
+    assert not track.up.keyframe_due(NOW + 3)
+
+
+def test_keyframe_is_asked_for_after_a_loss() -> None:
+    track, sequence = Track(), pictures(Codec.VP8)
+    sent = wire(sequence)
+    del sent[len(sequence[0].payloads)]
+    for now, data in sent[: len(sequence[0].payloads) + 20]:
+        track.receive(data, now)
+    assert not track.up.keyframe_due(NOW + 0.2)
+    track.up.tick(NOW + 1, None)
+    assert track.up.keyframe_due(NOW + 1)
+
+
+def test_sound_asks_for_no_keyframe() -> None:
+    track = Track(TrackName.MICROPHONE)
+    track.up.request_keyframe()
+    assert not track.up.keyframe_due(NOW)
+
+
+# ---- reports -----------------------------------------------------------------------------
+
+
+def test_report_counts_loss_of_its_own_interval() -> None:
+    track = Track(TrackName.MICROPHONE)
+    for seqno in range(100):
+        track.receive(rtp(65_530 + seqno, 960 * seqno, b"opus"), NOW + seqno * 0.02)
+    assert track.up.report(NOW + 2).fraction_lost == 0
+    for seqno in range(100, 200, 2):
+        track.receive(rtp(65_530 + seqno, 960 * seqno, b"opus"), NOW + seqno * 0.02)
+    block = track.up.report(NOW + 4)
+    assert block.fraction_lost == pytest.approx(128, abs=2)
+    assert block.packets_lost == 49
+    # RFC 3550 A.1: the count of wrap-arounds is above the 16 bits of the number.
+    assert block.highest_seqno & 0xFFFF == (65_530 + 198) & 0xFFFF
+    assert track.up.report(NOW + 5).fraction_lost == 0
+
+
+def test_report_names_the_last_sender_report_and_the_time_since() -> None:
+    track = with_keyframe()
+    assert track.up.report(NOW).last_sr == 0
+    ntp = rtcp.ntp_from_unix(NOW)
+    track.up.sender_report_received(rtcp.SenderReport(1, ntp, 0xFFFF_0000, 1, 1), NOW + 1)
+    block = track.up.report(NOW + 1.5)
+    assert block.last_sr == rtcp.ntp_middle(ntp)
+    assert block.delay_since_last_sr == 0.5 * 65536
+
+
+def test_jitter_is_that_of_rfc_3550() -> None:
+    track = Track(TrackName.MICROPHONE)
+    late = [0.0, 0.01] * 200
+    for seqno, delay_s in enumerate(late):
+        track.receive(rtp(seqno, 960 * seqno, b"opus"), NOW + seqno * 0.02 + delay_s)
+    assert track.up.jitter_s == pytest.approx(0.01, rel=0.01)
+
+
+def test_report_is_written_whatever_the_timestamps() -> None:
+    track = Track(TrackName.MICROPHONE)
+    for seqno in range(300):
+        timestamp = (seqno * 0x7FFF_FFFF) if seqno % 3 else (seqno * 0x8000_0001)
+        track.receive(rtp(seqno, timestamp, b"opus"), NOW + 3600 * (seqno % 2))
+    assert rtcp.receiver_report(rtcp.ReceiverReport(1, (track.up.report(NOW),)))
