@@ -138,6 +138,7 @@ def test_recordings_are_listed_for_programs_and_for_people(
     assert line == {
         "interview_id": "interview-1",
         "path": str(path),
+        "started_s": 1_760_000_000.0,
         "duration_s": pytest.approx(2.0, abs=0.1),
         "state": "finished",
     }
