@@ -19,6 +19,7 @@ START_TIMEOUT_S = 30
 #: A stop seals and signs every open recording.
 STOP_TIMEOUT_S = 20
 POLL_S = 0.05
+_VIVAVOCE = str(Path(sys.executable).with_name("vivavoce"))
 
 
 class ServerError(Exception):
@@ -31,12 +32,19 @@ class ServerProcess:
     `start` once, then `stop` (SIGTERM) or `kill` (SIGKILL), then perhaps `start` again.
     """
 
-    def __init__(self, data_dir: Path, log: Path, flags: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        log: Path,
+        flags: tuple[str, ...] = (),
+        program: tuple[str, ...] | None = None,
+    ) -> None:
         self.data_dir = data_dir
         self.log = log
         self.port = free_port()
         self.base_url = f"http://127.0.0.1:{self.port}"
         self._flags = flags
+        self._program = program or (_VIVAVOCE,)
         self._process: Process | None = None
 
     @property
@@ -48,7 +56,7 @@ class ServerProcess:
         """Return once the server says that it is ready. Raises ServerError."""
         with self.log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                *_vivavoce("serve", "--host", "127.0.0.1", "--port", str(self.port)),
+                *(*self._program, "serve", "--host", "127.0.0.1", "--port", str(self.port)),
                 *("--data-dir", str(self.data_dir), *self._flags),
                 stdin=DEVNULL,
                 stdout=log,
@@ -91,7 +99,7 @@ class ServerProcess:
     async def command(self, *arguments: str) -> str:
         """The output of `vivavoce ARGUMENTS` on this server's data. Raises ServerError."""
         process = await asyncio.create_subprocess_exec(
-            *_vivavoce(*arguments),
+            *(_VIVAVOCE, *arguments),
             stdin=DEVNULL,
             stdout=PIPE,
             stderr=PIPE,
@@ -134,9 +142,14 @@ class ServerProcess:
 
 
 @asynccontextmanager
-async def running_server(folder: Path, *flags: str) -> AsyncIterator[ServerProcess]:
-    """A ready server with its data in `folder`/data and its output in `folder`/serve.log."""
-    server = ServerProcess(folder / "data", folder / "serve.log", flags)
+async def running_server(
+    folder: Path, *flags: str, program: tuple[str, ...] | None = None
+) -> AsyncIterator[ServerProcess]:
+    """A ready server with its data in `folder`/data and its output in `folder`/serve.log.
+
+    `program` runs in place of `vivavoce`, with the same arguments.
+    """
+    server = ServerProcess(folder / "data", folder / "serve.log", flags, program)
     await server.start()
     try:
         yield server
@@ -155,10 +168,6 @@ def free_port() -> int:
             except OSError:
                 continue
             return port
-
-
-def _vivavoce(*arguments: str) -> tuple[str, ...]:
-    return (str(Path(sys.executable).with_name("vivavoce")), *arguments)
 
 
 def _environment() -> dict[str, str]:
