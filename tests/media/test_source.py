@@ -1,0 +1,138 @@
+import logging
+
+import pytest
+
+from server.core.frames import Codec, EncodedFrame, Gap, GapCause, TrackName
+from server.media.clock import PeerClock
+from server.media.down_track import DownTrack
+from server.media.source import Source
+from server.media.up_track import UpTrack
+from tests.media.streams import rtp
+
+NOW = 1_800_000_000.0
+KEYFRAME = b"\x10\x00\x00\x00\x9d\x01\x2a"
+
+
+class Sink:
+    def __init__(self) -> None:
+        self.frames: list[EncodedFrame] = []
+        self.gaps: list[Gap] = []
+
+    def on_frame(self, frame: EncodedFrame) -> None:
+        self.frames.append(frame)
+
+    def on_gap(self, gap: Gap) -> None:
+        self.gaps.append(gap)
+
+
+class FailingSink:
+    def on_frame(self, frame: EncodedFrame) -> None:
+        raise ValueError("a bug in a subscriber")
+
+    def on_gap(self, gap: Gap) -> None:
+        raise ValueError("a bug in a subscriber")
+
+
+def camera(source: Source, ssrc: int = 1) -> UpTrack:
+    up = UpTrack(
+        TrackName.CAMERA,
+        Codec.VP8,
+        96,
+        ssrc,
+        PeerClock(),
+        source.downs(TrackName.CAMERA),
+        source.on_frame,
+        source.on_gap,
+        repair=False,
+    )
+    source.add_up(up)
+    return up
+
+
+def picture(up: UpTrack, seqno: int, now: float) -> None:
+    up.receive(0x80 | 96, seqno, seqno * 3000, rtp(seqno, seqno * 3000, KEYFRAME), now)
+
+
+def test_every_sink_gets_every_frame_until_it_is_removed() -> None:
+    source, first, second = Source("one"), Sink(), Sink()
+    source.add_sink(first)
+    source.add_sink(second)
+    up = camera(source)
+    picture(up, 1, NOW)
+    source.remove_sink(second)
+    source.remove_sink(second)
+    picture(up, 2, NOW + 0.03)
+    assert (len(first.frames), len(second.frames)) == (2, 1)
+    assert source.first_media_s == NOW
+
+
+def test_sink_that_fails_costs_the_others_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    source, sink = Source("one"), Sink()
+    source.add_sink(FailingSink())
+    source.add_sink(sink)
+    with caplog.at_level(logging.ERROR):
+        picture(camera(source), 1, NOW)
+        source.on_gap(Gap(TrackName.CAMERA, NOW, NOW + 1, GapCause.PACKETS_LOST))
+    assert (len(sink.frames), len(sink.gaps)) == (1, 1)
+    assert caplog.text.count("a subscriber failed") == 2
+
+
+def test_new_sink_asks_for_a_keyframe() -> None:
+    source = Source("one")
+    up = camera(source)
+    picture(up, 1, NOW)
+    assert not up.keyframe_due(NOW + 1)
+    source.add_sink(Sink())
+    assert up.keyframe_due(NOW + 1)
+
+
+def test_time_between_two_publishers_is_a_gap_of_its_own_cause() -> None:
+    source, sink = Source("one"), Sink()
+    source.add_sink(sink)
+    first = camera(source)
+    picture(first, 1, NOW)
+    source.remove_up(first)
+    source.remove_up(first)
+    assert sink.gaps == [], "how long it lasts is not known yet"
+    picture(camera(source, 2), 1, NOW + 7)
+    assert sink.gaps == [Gap(TrackName.CAMERA, NOW, NOW + 7, GapCause.DISCONNECTED)]
+    picture(camera(source, 2), 2, NOW + 8)
+    assert len(sink.gaps) == 1
+
+
+def test_observer_before_the_publisher_and_across_two_of_them() -> None:
+    source, sent = Source("one"), list[bytes]()
+    down = DownTrack(9, {Codec.VP8: 120}, sent.append)
+    source.add_down(TrackName.CAMERA, down)
+    for connection in range(2):
+        picture(camera(source, connection), 1, NOW + connection)
+        assert len(sent) == connection + 1
+        source.publisher_connected(lambda: None)
+        assert source.stats(NOW).tracks == {}
+    source.remove_down(TrackName.CAMERA, down)
+    source.remove_down(TrackName.CAMERA, down)
+    picture(camera(source, 3), 1, NOW + 3)
+    assert len(sent) == 2
+
+
+def test_track_that_was_replaced_is_not_removed_by_its_older_owner() -> None:
+    source = Source("one")
+    older, newer = camera(source, 1), camera(source, 2)
+    source.remove_up(older)
+    picture(newer, 1, NOW)
+    assert source.stats(NOW).tracks[TrackName.CAMERA].frames == 1
+
+
+def test_stats_are_those_of_the_current_tracks() -> None:
+    source = Source("one")
+    assert source.stats(NOW).round_trip_s is None
+    source.publisher_connected(lambda: 0.05)
+    assert source.stats(NOW).round_trip_s is None, "nothing flows yet"
+    up = camera(source)
+    picture(up, 1, NOW)
+    picture(up, 3, NOW)
+    stats = source.stats(NOW)
+    track = stats.tracks[TrackName.CAMERA]
+    assert stats.round_trip_s == 0.05
+    assert (track.codec, track.packets, track.packets_lost, track.frames) == (Codec.VP8, 2, 1, 1)
+    assert track.bytes == 2 * len(rtp(1, 1, KEYFRAME))
