@@ -139,7 +139,9 @@ def _ends_us(path: Path, manifest: Manifest) -> Iterator[int]:
         yield segment.end_us
     if manifest.state is not State.RECORDING:
         return
-    for name in unlisted_segments(path, [segment.name for segment in manifest.segments]):
+    for name in unlisted_segments(
+        os.listdir(path), [segment.name for segment in manifest.segments]
+    ):
         size = (path / name).stat().st_size
         with (path / name).open("rb") as file:
             for record in index_records(file, SEGMENT_HEADER_BYTES, size):

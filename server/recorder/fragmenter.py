@@ -60,17 +60,15 @@ class Fragmenter:
     def __init__(self, epoch_us: int | None) -> None:
         self.epoch_us = epoch_us
         self._pending: dict[TrackName, list[_Pending]] = {name: [] for name in TrackName}
+        #: Unix time of the oldest sample that is in no fragment yet.
+        self.pending_since_us: int | None = None
+        self._newest_us = 0
         self._last_us: dict[TrackName, int] = {}
         self._picture_us = FIRST_PICTURE_US
         self._video: VideoConfig | None = None
         self._parameter_sets = _ParameterSets()
         self._unusable: list[int] = []  # Unix us of pictures dropped since the last usable one
         self._gaps: list[Gap] = []
-
-    @property
-    def pending_since_us(self) -> int | None:
-        """Unix time of the oldest sample that is in no fragment yet."""
-        return min((track[0].time_us for track in self._pending.values() if track), default=None)
 
     def add(self, frame: EncodedFrame) -> list[Cut]:
         """Take one frame; returns the fragments that it completes."""
@@ -95,13 +93,12 @@ class Fragmenter:
             sample = _Pending(time_us, 0, keyframe, data)
         if self.epoch_us is not None and sample.time_us < self.epoch_us:
             sample = replace(sample, time_us=self.epoch_us)  # the cut has just set the epoch
-        self._last_us[frame.track] = sample.time_us
-        self._pending[frame.track].append(sample)
+        self._append(frame.track, sample)
         return cuts
 
     def flush(self) -> list[Cut]:
         """Complete the pending fragment, however short."""
-        return self._cut(None) if any(self._pending.values()) else []
+        return self._cut(None) if self.pending_since_us is not None else []
 
     def finish(self) -> list[Cut]:
         """Like flush; and pictures that waited for a keyframe are declared lost."""
@@ -124,14 +121,20 @@ class Fragmenter:
             time_us = max(time_us, after + MIN_STEP_US)
         return max(time_us, self.epoch_us or 0)
 
+    def _append(self, track: TrackName, sample: _Pending) -> None:
+        time_us, since_us = sample.time_us, self.pending_since_us
+        self._last_us[track] = time_us
+        self._newest_us = max(self._newest_us, time_us)
+        self.pending_since_us = time_us if since_us is None else min(since_us, time_us)
+        self._pending[track].append(sample)
+
     def _cut_before(
         self, time_us: int, *, picture: bool = False, keyframe: bool = False, changed: bool = False
     ) -> list[Cut]:
         started_us = self.pending_since_us
         if started_us is None:
             return []
-        newest_us = max(track[-1].time_us for track in self._pending.values() if track)
-        length_us = max(time_us, newest_us) - min(time_us, started_us)
+        length_us = max(time_us, self._newest_us) - min(time_us, started_us)
         at_keyframe = keyframe and self._video is not None and length_us >= KEYFRAME_CUT_US
         new_coding = changed and bool(self._pending[TrackName.CAMERA])
         if length_us >= FRAGMENT_US or at_keyframe or new_coding:
@@ -146,6 +149,7 @@ class Fragmenter:
             tuple(self._samples(TrackName.MICROPHONE, None)),
         )
         self._pending = {name: [] for name in TrackName}
+        self.pending_since_us, self._newest_us = None, 0
         return [Cut(fragment, self._video)]
 
     def _samples(self, track: TrackName, next_us: int | None) -> list[Sample]:

@@ -4,6 +4,7 @@ Sync, for threads: calls may come from several at once. Memory is bounded: the i
 record headers) and a few decrypted fragments.
 """
 
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -221,7 +222,7 @@ class RecordingReader:
         manifest = decode_manifest((self.path / MANIFEST_NAME).read_bytes(), self._public_key)
         sizes: dict[str, int | None] = {entry.name: entry.size for entry in manifest.segments}
         if manifest.state is State.RECORDING:
-            sizes.update(dict.fromkeys(unlisted_segments(self.path, list(sizes))))
+            sizes.update(dict.fromkeys(unlisted_segments(os.listdir(self.path), sizes)))
         if self._has_shrunk(sizes):
             self._forget()
         for name, size in sizes.items():

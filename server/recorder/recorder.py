@@ -24,9 +24,9 @@ from server.recorder.catalog import (
 )
 from server.recorder.files import Folder, LocalFolder
 from server.recorder.keys import KeyRing, open_keys
-from server.recorder.manifest import to_unix_us
+from server.recorder.manifest import MANIFEST_NAME, to_unix_us
 from server.recorder.reader import RecordingReader
-from server.recorder.repair import repair_all
+from server.recorder.repair import repair, repair_all
 from server.recorder.writer import Metrics, RecordingWriter
 
 log = logging.getLogger(__name__)
@@ -229,6 +229,8 @@ class Recorder:
         """None where the disk refuses; the queue holds the frames until the next round."""
         path = recording_path(self.data_dir, recording.interview_id)
         try:
+            if (path / MANIFEST_NAME).exists():
+                repair(path, self._keys)  # where the disk refused the last manifest
             manifest, key = open_for_writing(path, recording.title, self._keys)
         except OSError as error:
             self.metrics.write_failures += 1

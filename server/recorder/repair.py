@@ -75,7 +75,8 @@ def repair(path: Path, keys: KeyRing) -> bool:
     key = keys.recording_key(manifest.interview, bytes.fromhex(manifest.recording))
     for entry in manifest.segments:
         _cut(path / entry.name, entry.size)
-    for name in unlisted_segments(path, [entry.name for entry in manifest.segments]):
+    listed = [entry.name for entry in manifest.segments]
+    for name in unlisted_segments(os.listdir(path), listed):
         manifest = _recover(path / name, manifest, key, public_key)
     manifest = msgspec.structs.replace(
         manifest, state=State.INTERRUPTED, revision=manifest.revision + 1

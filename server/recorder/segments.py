@@ -1,8 +1,8 @@
 """Walking a segment file record by record, with or without the public key."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import BinaryIO
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -24,7 +24,7 @@ from server.recorder.sealing import (
 )
 
 #: Five digits sort as text through 99 999 segments: eleven days at ten seconds each.
-SEGMENT_SUFFIX = ".seg"
+_SEGMENT_NAME = re.compile(r"\d{5,}\.seg")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Record:
 
 
 def segment_name(index: int) -> str:
-    return f"{index:05d}{SEGMENT_SUFFIX}"
+    return f"{index:05d}.seg"
 
 
 def read_segment_header(file: BinaryIO) -> SegmentHeader:
@@ -115,8 +115,7 @@ def is_signed_record(file: BinaryIO, offset: int, public_key: Ed25519PublicKey) 
     return True
 
 
-def unlisted_segments(path: Path, listed: list[str]) -> list[str]:
-    """Segment files that were begun after the last of ``listed``, in their order."""
+def unlisted_segments(names: Iterable[str], listed: Iterable[str]) -> list[str]:
+    """Of the files ``names``, the segments begun after the last of ``listed``, in their order."""
     newest = max(listed, default="")
-    names = sorted(file.name for file in path.glob(f"*{SEGMENT_SUFFIX}"))
-    return [name for name in names if name > newest]
+    return sorted(name for name in names if _SEGMENT_NAME.fullmatch(name) and name > newest)

@@ -65,6 +65,8 @@ class _Tally:
 def verify(path: Path, public_key: bytes) -> VerifyReport:
     """Check the recording in folder ``path``. OSError if its files can't be read."""
     key = Ed25519PublicKey.from_public_bytes(public_key)
+    # Before the manifest: a segment that a running server begins meanwhile is nobody's fault.
+    names = sorted(file.name for file in path.iterdir())
     try:
         manifest = decode_manifest((path / MANIFEST_NAME).read_bytes(), key)
     except FileNotFoundError:
@@ -75,10 +77,14 @@ def verify(path: Path, public_key: bytes) -> VerifyReport:
     for entry in manifest.segments:
         tally.faults += _check_segment(path, entry, manifest, key, tally)
         tally.head = entry.head
-    tail = _open_tail(path, manifest)
+    listed = [entry.name for entry in manifest.segments]
+    tail = unlisted_segments(names, listed) if manifest.state is State.RECORDING else []
     for name in tail:
         tally.faults += _check_tail(path, name, manifest, key, tally)
-    tally.faults += _check_listing(path, manifest, tail)
+    for name in names:
+        if name not in {MANIFEST_NAME, *listed, *tail}:
+            message = "the manifest does not list this file"
+            tally.faults.append(Fault(FaultKind.UNEXPECTED, name, message))
     return VerifyReport(
         not tally.faults,
         manifest.state,
@@ -140,12 +146,6 @@ def _differs(entry: SegmentEntry, size: int, in_place: bool, reached_us: int) ->
     return Fault(FaultKind.TAMPERED, entry.name, "the segment was changed", start_s, end_s)
 
 
-def _open_tail(path: Path, manifest: Manifest) -> list[str]:
-    if manifest.state is not State.RECORDING:
-        return []
-    return unlisted_segments(path, [entry.name for entry in manifest.segments])
-
-
 def _check_tail(
     path: Path, name: str, manifest: Manifest, key: Ed25519PublicKey, tally: _Tally
 ) -> Iterator[Fault]:
@@ -164,10 +164,3 @@ def _check_tail(
         except SegmentError as error:
             if error.kind is not FaultKind.TRUNCATED:
                 yield Fault(error.kind, name, error.message, tally.end_us / 1e6, None)
-
-
-def _check_listing(path: Path, manifest: Manifest, tail: list[str]) -> Iterator[Fault]:
-    known = {MANIFEST_NAME, *tail, *(entry.name for entry in manifest.segments)}
-    for file in sorted(path.iterdir()):
-        if file.name not in known:
-            yield Fault(FaultKind.UNEXPECTED, file.name, "the manifest does not list this file")

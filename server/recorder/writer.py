@@ -146,7 +146,7 @@ class RecordingWriter:
     def sync(self) -> None:
         """Make everything written so far durable."""
         if self._manifest_due:
-            self._write_manifest()  # first: media without the manifest's epoch has no place
+            self._write_manifest()
         segment = self._segment
         if segment is not None and segment.dirty:
             try:
@@ -232,6 +232,8 @@ class RecordingWriter:
 
     def _open_segment(self, fragment: Fragment) -> _Segment:
         """Create the next segment file with its header and init. OSError if it can't."""
+        if self._manifest_due:
+            self._save_manifest()  # media without the manifest's epoch would have no place
         entries = self.manifest.segments
         index, self._index = self._index, self._index + 1
         previous = bytes.fromhex(entries[-1].head) if entries else NO_SEGMENT
@@ -344,16 +346,18 @@ class RecordingWriter:
             self._notes = Notes()
 
     def _write_manifest(self) -> None:
-        revision = self.manifest.revision + 1
-        manifest = msgspec.structs.replace(self.manifest, revision=revision)
         try:
-            self._folder.replace(MANIFEST_NAME, encode_manifest(manifest, self._signer))
+            self._save_manifest()
         except OSError as error:
             self._metrics.write_failures += 1
             if not self._failing:
                 self._on_fault(f"writing the manifest failed: {error.strerror or error}")
             self._failing = True
-            return
+
+    def _save_manifest(self) -> None:
+        revision = self.manifest.revision + 1
+        manifest = msgspec.structs.replace(self.manifest, revision=revision)
+        self._folder.replace(MANIFEST_NAME, encode_manifest(manifest, self._signer))
         self._metrics.fsyncs += 1
         self.manifest, self._manifest_due = manifest, False
         if self._segment is None:

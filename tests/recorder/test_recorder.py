@@ -1,6 +1,8 @@
 """The recorder of a process: its thread, its queue, its promises to the event loop."""
 
 import asyncio
+import errno
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -170,6 +172,28 @@ async def test_a_folder_that_cant_be_made_is_told_once(tmp_path: Path) -> None:
             recording.on_frame(frame)
         await recording.close()
         assert (await asyncio.to_thread(recorder.list))[0].state is State.FINISHED
+
+
+class _RefusesTheLast(LocalFolder):
+    def replace(self, name: str, data: bytes) -> None:
+        if b'"state":"finished"' in data:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        super().replace(name, data)
+
+
+async def test_an_interview_goes_on_after_its_last_manifest_was_refused(tmp_path: Path) -> None:
+    faults: list[str] = []
+    folders = iter([_RefusesTheLast, LocalFolder])
+    async with open_recorder(tmp_path, folder_at=lambda path: next(folders)(path)) as recorder:
+        for start_s in (START_S, START_S + 1):
+            recording = recorder.record("iv", "t", faults.append)
+            for frame in interview(seconds=1, start_s=start_s):
+                recording.on_frame(frame)
+            await recording.close()
+        report = await asyncio.to_thread(verify, _recording_path(tmp_path), recorder.public_key)
+    assert faults == ["writing the manifest failed: No space left on device"]
+    assert (report.intact, report.state) == (True, State.FINISHED)
+    assert report.duration_s == pytest.approx(2.0, abs=0.001)
 
 
 async def test_two_processes_cant_record_into_one_directory(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """`kill -9`, torn files and power cuts: what the next start makes of them."""
 
+import os
 import random
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import pytest
 
 from server.core.frames import Codec, Gap, GapCause, TrackName
 from server.recorder.catalog import list_recordings, open_reader
+from server.recorder.files import LocalFile, LocalFolder
 from server.recorder.keys import open_keys
 from server.recorder.manifest import State
 from server.recorder.repair import repair, repair_all
@@ -83,6 +85,63 @@ def test_a_tail_of_zeros_after_a_power_cut_is_cut_off(desk: Desk) -> None:
     segment.write_bytes(whole[:-1000] + bytes(1000))
     assert repair(desk.path(), desk.keys)
     assert verify(desk.path(), desk.keys.public_key).intact
+
+
+class _Volatile(LocalFolder):
+    """A disk that remembers what was synced; the rest is lost with the power."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._at = path
+        self.files: list[_VolatileFile] = []
+
+    def create(self, name: str) -> "_VolatileFile":
+        self.files.append(_VolatileFile(self._at / name))
+        return self.files[-1]
+
+    def lose_power(self) -> None:
+        for file in self.files:
+            if file.synced is None:
+                file.at.unlink()
+            else:
+                os.truncate(file.at, file.synced)
+
+
+class _VolatileFile(LocalFile):
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.at = path
+        self.synced: int | None = None
+
+    def sync(self) -> None:
+        super().sync()
+        self.synced = self.at.stat().st_size
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_power_cut_costs_nothing_that_was_synced(seed: int, desk: Desk) -> None:
+    frames = interview(Codec.VP8, 12)
+    stop = random.Random(seed).randrange(len(frames))
+    disks: list[_Volatile] = []
+
+    def folder_at(path: Path) -> LocalFolder:
+        disks.append(_Volatile(path))
+        return disks[0]
+
+    writer = desk.writer(folder_at=folder_at)
+    writer.sync()
+    acknowledged = 0
+    for index, frame in enumerate(frames[:stop]):
+        writer.write(frame)
+        if index % 23 == 22:
+            writer.sync()
+            acknowledged = desk.metrics.fragments_written
+    disks[0].lose_power()
+    repair(desk.path(), desk.keys)
+    report = verify(desk.path(), desk.keys.public_key)
+    assert report.intact, report.faults
+    assert report.fragments >= acknowledged
+    assert len(list(desk.reader().all_samples())) == report.fragments
 
 
 def test_a_change_in_the_middle_is_kept_as_evidence_instead_of_cut_off(desk: Desk) -> None:
