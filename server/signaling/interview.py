@@ -83,6 +83,11 @@ class Participant:
     outbox: Outbox | None = None
     id: str = field(default_factory=new_id)
     peer: Peer | None = None  #: an observer's; the candidate's is in the interview's seat
+    closed: bool = False  #: replaced or revoked: whatever it still sends comes too late
+
+    def refuse_if_closed(self) -> None:
+        if self.closed:
+            raise Refusal(ErrorId.FORBIDDEN, "This opening of the link is closed.")
 
     async def close_peer(self) -> None:
         peer, self.peer = self.peer, None
@@ -155,8 +160,9 @@ class LiveInterview:
         self._wake.set()
 
     async def publish(self, participant: Participant, sdp: str) -> str:
-        """The answer to a candidate's offer, which takes the seat. Raises SdpError."""
+        """The answer to a candidate's offer, which takes the seat. Raises SdpError, Refusal."""
         async with self._lock:
+            participant.refuse_if_closed()
             seat = _Seat(participant)
             seat.peer, answer = await self._plant.media.publish(
                 self._source, sdp, partial(self._candidate_changed, seat)
@@ -172,14 +178,16 @@ class LiveInterview:
             return answer
 
     async def watch(self, participant: Participant, sdp: str) -> str:
-        """The answer to an observer's offer. Raises SdpError."""
+        """The answer to an observer's offer. Raises SdpError, Refusal."""
         peer, answer = await self._plant.media.observe(
             self._source, sdp, lambda state: self._observer_changed(participant, state)
         )
         await participant.close_peer()
         participant.peer = peer
-        if participant not in self._participants:  # went away while this was negotiated
+        # It may have gone away, or its link been revoked, while this was negotiated.
+        if participant.closed or participant not in self._participants:
             await participant.close_peer()
+        participant.refuse_if_closed()
         return answer
 
     def session(self, session_id: str, link_id: str) -> Participant | None:
@@ -207,6 +215,7 @@ class LiveInterview:
         """These links were revoked: close what is open with them."""
         message = TOKEN_MESSAGES[ErrorId.TOKEN_REVOKED]
         for participant in [p for p in self._participants if p.link_id in link_ids]:
+            participant.closed = True
             if participant.outbox is not None:
                 participant.outbox.refuse(ErrorId.TOKEN_REVOKED, message)
             await participant.close_peer()
@@ -373,6 +382,7 @@ class LiveInterview:
     def _replace_sockets(self) -> None:
         for older in self._participants:
             if older.role is Role.CANDIDATE and older.outbox is not None:
+                older.closed = True
                 older.outbox.send(Replaced())
                 older.outbox.close(CLOSE_REPLACED)
 

@@ -13,6 +13,8 @@ PAGES = {
     "/recordings": "recordings.html",
 }
 ASSETS = "/assets"
+#: A new version of a page and its modules is seen at once, and as one.
+REVALIDATE = "no-cache"
 
 #: Scripts and styles are files of this server, nothing else is loaded from anywhere (CSP 3).
 #: `blob:` is what a MediaSource is attached by (Media Source Extensions).
@@ -39,16 +41,18 @@ HEADERS = {
 }
 
 
-async def add_headers(_: web.Request, response: web.StreamResponse) -> None:
+async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
     """For `on_response_prepare`: every answer, errors and files included."""
     response.headers.update(HEADERS)
+    if request.path.startswith(f"{ASSETS}/"):
+        response.headers.setdefault("Cache-Control", REVALIDATE)
     response.headers.popall("Server", None)  # says which versions to attack
 
 
 async def page(request: web.Request) -> web.StreamResponse:
-    """One of PAGES; revalidated at each opening, so that a new version is seen at once."""
+    """One of PAGES."""
     path = WEB_CLIENT / PAGES[request.path]
-    return web.FileResponse(path, headers={"Cache-Control": "no-cache"})
+    return web.FileResponse(path, headers={"Cache-Control": REVALIDATE})
 
 
 def add_assets(router: web.UrlDispatcher) -> None:

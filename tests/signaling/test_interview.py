@@ -161,6 +161,29 @@ async def test_a_second_opening_replaces_the_first(rig: Rig) -> None:
     assert "disconnected" not in rig.recorder.recordings[0].events
 
 
+async def test_a_replaced_opening_can_not_take_the_seat_back(rig: Rig) -> None:
+    older, _ = await rig.join()
+    newer, peer = await rig.join()
+    with pytest.raises(Refusal) as caught:
+        await rig.interview.publish(older, "offer")
+    assert caught.value.id is ErrorId.FORBIDDEN
+    assert not peer.closed
+    assert newer in rig.interview._participants
+
+
+@pytest.mark.parametrize("socket", [True, False])
+async def test_an_offer_on_its_way_while_its_link_is_revoked_gets_nothing(
+    rig: Rig, socket: bool
+) -> None:
+    candidate, observer = rig.enter(Role.CANDIDATE, socket), rig.enter(Role.OBSERVER, socket)
+    await rig.interview.close_links({candidate.link_id, observer.link_id})
+    for late in (rig.interview.publish(candidate, "o"), rig.interview.watch(observer, "o")):
+        with pytest.raises(Refusal):
+            await late
+    assert all(peer.closed for peer in rig.media.peers)
+    assert rig.recorder.recordings == []
+
+
 async def test_the_candidates_media_survives_the_end_of_its_socket(rig: Rig) -> None:
     candidate, peer = await rig.join()
     await rig.interview.exit(candidate)

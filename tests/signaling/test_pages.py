@@ -26,6 +26,7 @@ async def test_errors_and_the_api_carry_the_headers_too(serving: Serving) -> Non
 async def test_modules_are_served_as_javascript(serving: Serving) -> None:
     async with serving.http.get("/assets/protocol.js") as answer:
         assert answer.status == 200
+        assert answer.headers["Cache-Control"] == "no-cache"
         assert answer.content_type in ("text/javascript", "application/javascript")
 
 
