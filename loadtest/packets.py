@@ -94,18 +94,19 @@ def packetise_h264(access_unit: bytes) -> Frame:
 
 
 def starts_frame(codec: str, payload: bytes) -> bool:
-    """Whether a received payload of ours is the first of its frame."""
+    """Whether a received payload (of ours, not empty) is the first of its frame."""
     if codec == "vp8":
         return payload[0] & 0x17 == 0x10  # RFC 7741 4.2: S set, partition 0
     return codec == "opus" or MAGIC in payload
 
 
 def starts_keyframe(codec: str, payload: bytes) -> bool:
-    """Whether a received payload of ours is the first of a keyframe."""
+    """Whether a received payload (of ours, not empty) is the first of a keyframe."""
     if codec == "vp8":
         # RFC 7741 4.3: after our four bytes of descriptor, P = 0 means a key frame.
-        return starts_frame(codec, payload) and payload[4] & 1 == 0
-    return payload[0] & _NAL_TYPE == _STAP_A and payload[3] & _NAL_TYPE == _SPS
+        return len(payload) > 4 and starts_frame(codec, payload) and payload[4] & 1 == 0
+    aggregate = len(payload) > 3 and payload[0] & _NAL_TYPE == _STAP_A
+    return aggregate and payload[3] & _NAL_TYPE == _SPS
 
 
 def split_annex_b(data: bytes) -> list[bytes]:

@@ -124,3 +124,9 @@ def test_picture_ids_have_fifteen_bits(number: int) -> None:
 def test_an_opus_packet_of_several_frames_is_refused() -> None:
     with pytest.raises(ValueError, match="one frame"):
         packetise_opus(b"\x03\x02")
+
+
+@given(st.sampled_from(["h264", "vp8", "opus"]), st.binary(min_size=1, max_size=60))
+def test_any_payload_can_be_asked_whether_it_starts_something(codec: str, payload: bytes) -> None:
+    if starts_keyframe(codec, payload) and codec == "vp8":
+        assert starts_frame(codec, payload)
