@@ -34,6 +34,8 @@ SILENCE_S = 5.0
 CONSENT_TIMEOUT_S = 30.0
 #: SRTP that overtakes the handshake's last flight.
 MAX_EARLY_PACKETS = 64
+#: libsrtp keeps a context for each SSRC, for good: a browser has a handful, an attack millions.
+MAX_SSRCS = 64
 #: Told to the candidate's browser as REMB: enough for 720p30, kind to a home uplink.
 MAX_BITRATE_BPS = 1_500_000
 REPORT_INTERVAL_S = 1.0
@@ -72,6 +74,7 @@ class Peer(abc.ABC):
         )
         self._keyed = False
         self._early: list[bytes] = []
+        self._ssrcs: set[int] = set()
         self._seen_s = clock()
         self._left = False
         self._report_s = 0.0
@@ -162,6 +165,7 @@ class Peer(abc.ABC):
             return
         if items is not None:
             self._alive()
+            self._count_ssrc(int.from_bytes(data[4:8], "big"))  # RFC 3711 3.4
             self._rtcp(items, now)
         else:
             self._seen_s = now
@@ -173,7 +177,13 @@ class Peer(abc.ABC):
             self._set_state(PeerState.CONNECTED)
 
     def _rtp(self, packet: bytes, now: float) -> None:
+        self._count_ssrc(unpack_header(packet)[4])
         self.refused += 1
+
+    def _count_ssrc(self, ssrc: int) -> None:
+        self._ssrcs.add(ssrc)
+        if len(self._ssrcs) > MAX_SSRCS:
+            self._left = True
 
     @abc.abstractmethod
     def _rtcp(self, items: Sequence[rtcp.Item], now: float) -> None: ...
@@ -240,31 +250,31 @@ class Publisher(Peer):
         self._source = source
         self._formats = {each.payload_type: (name, each) for name, each in formats.items()}
         self._ups: dict[int, UpTrack] = {}
+        self._replaced: set[int] = set()  # SSRCs of which only stragglers can come
         self._peer_clock = PeerClock()
         self._round_trip_s: float | None = None
         source.publisher_connected(lambda: self._round_trip_s)
 
     def _rtp(self, packet: bytes, now: float) -> None:
         _, second, seqno, timestamp, ssrc = unpack_header(packet)
-        up = self._ups.get(ssrc)
-        if up is None:
-            up = self._bind(ssrc, second & 0x7F)
-            if up is None:
-                self.refused += 1
-                return
-        elif second & 0x7F != up.payload_type:
+        up = self._ups.get(ssrc) or self._bind(ssrc, second & 0x7F)
+        if up is None or second & 0x7F != up.payload_type:
             self.refused += 1
             return
         up.receive(second, seqno, timestamp, packet, now)
 
     def _bind(self, ssrc: int, payload_type: int) -> UpTrack | None:
         """A new stream, known by its payload type; one stream per track, the newest."""
+        self._count_ssrc(ssrc)
+        if ssrc in self._replaced:
+            return None
         name, rtp_format = self._formats.get(payload_type, (None, None))
         if name is None or rtp_format is None or rtp_format.codec is None:
             return None
         for known in [each for each in self._ups.values() if each.name is name]:
             self._source.remove_up(known)
             del self._ups[known.ssrc]
+            self._replaced.add(known.ssrc)
         up = UpTrack(
             name,
             rtp_format.codec,

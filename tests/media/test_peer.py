@@ -1,0 +1,494 @@
+"""A browser in memory: real ICE checks, DTLS and SRTP through one port, without a socket."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from server.core import rtcp
+from server.core.frames import Codec, EncodedFrame, Gap, TrackName
+from server.core.rtp import is_rtcp, unpack_header
+from server.media.dtls import Certificate, DtlsRole, DtlsSession, SrtpError
+from server.media.ice import Address
+from server.media.peer import (
+    CONSENT_TIMEOUT_S,
+    MAX_EARLY_PACKETS,
+    MAX_SSRCS,
+    SILENCE_S,
+    Observer,
+    Peer,
+    PeerState,
+    Publisher,
+)
+from server.media.sdp import MediaSection, RtpFormat
+from server.media.source import Source
+from server.media.udp import UdpPort
+from tests.media.streams import TICKS, pictures, rtp
+from tests.media.test_ice import REMOTE, check
+
+NOW = 1_800_000_000.0
+T = TypeVar("T")
+OURS = Certificate()
+FORMATS = {
+    TrackName.CAMERA: RtpFormat(96, "vp8", 90_000, feedback={"nack", "nack pli"}),
+    TrackName.MICROPHONE: RtpFormat(111, "opus", 48_000),
+}
+PAYLOAD_TYPES = {TrackName.CAMERA: {Codec.VP8: 120}, TrackName.MICROPHONE: {Codec.OPUS: 109}}
+
+
+class Sink:
+    def __init__(self) -> None:
+        self.frames: list[EncodedFrame] = []
+        self.gaps: list[Gap] = []
+
+    def on_frame(self, frame: EncodedFrame) -> None:
+        self.frames.append(frame)
+
+    def on_gap(self, gap: Gap) -> None:
+        self.gaps.append(gap)
+
+
+@dataclass
+class Room:
+    """One port, one source, and a clock that the test moves."""
+
+    port: UdpPort = field(default_factory=UdpPort)
+    source: Source = field(default_factory=lambda: Source("one"))
+    sink: Sink = field(default_factory=Sink)
+    browsers: dict[Address, "Browser"] = field(default_factory=dict)
+    now: float = NOW
+
+    def __post_init__(self) -> None:
+        self.port.connection_made(self)
+        self.source.add_sink(self.sink)
+
+    def sendto(self, data: bytes, addr: Address) -> None:
+        self.browsers[addr].received(data)
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def close(self) -> None:
+        pass
+
+
+class Browser:
+    """The far end of a peer."""
+
+    def __init__(self, room: Room, make: Callable[..., Peer], *arguments: object) -> None:
+        self.room = room
+        self.address = ("192.0.2.7", 1000 + len(room.browsers))
+        room.browsers[self.address] = self
+        self.certificate = Certificate()
+        self.states: list[PeerState] = []
+        self.changed = asyncio.Event()
+        remote = MediaSection("audio", "", 9, {}, ice_ufrag=REMOTE)
+        remote.fingerprints.append(("sha-256", self.certificate.fingerprint.split()[1]))
+        self.peer = make(
+            room.port, OURS, remote, self.told, lambda: room.now, room.source, *arguments
+        )
+        self.dtls = DtlsSession(self.certificate, DtlsRole.CLIENT, self.send)
+        self.rtp: list[bytes] = []
+        self.replayed = 0
+        self.rtcp: list[rtcp.Item] = []
+        self.raw_rtcp: list[bytes] = []
+
+    def told(self, state: PeerState) -> None:
+        self.states.append(state)
+        self.changed.set()
+
+    def send(self, data: bytes) -> None:
+        self.room.port.datagram_received(data, self.address)
+
+    def send_rtp(self, data: bytes) -> None:
+        self.send(self.dtls.protect(data))
+
+    def send_rtcp(self, data: bytes) -> None:
+        self.send(self.dtls.protect_rtcp(data))
+
+    def check(self) -> None:
+        self.send(bytes(check(self.peer.ice, nominate=True)))
+
+    def received(self, data: bytes) -> None:
+        if data[0] < 4:
+            return
+        if data[0] < 64:
+            self.dtls.feed(data)
+        elif is_rtcp(data):
+            self.raw_rtcp.append(self.dtls.unprotect_rtcp(data))
+            self.rtcp += rtcp.parse(self.raw_rtcp[-1])
+        else:
+            try:
+                self.rtp.append(self.dtls.unprotect(data))
+            except SrtpError:
+                self.replayed += 1
+
+    async def handshake(self) -> None:
+        await self.dtls.handshake([("sha-256", OURS.fingerprint.split()[1])])
+
+    def tick(self, seconds: float = 0.0) -> bool:
+        self.room.now += seconds
+        return self.peer.tick(self.room.now)
+
+    def items(self, kind: type[T]) -> list[T]:
+        return [each for each in self.rtcp if isinstance(each, kind)]
+
+
+@contextlib.asynccontextmanager
+async def joined(browser: Browser) -> AsyncIterator[Browser]:
+    async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
+        browser.peer.start(tasks)
+        browser.check()
+        await browser.handshake()
+        await browser.changed.wait()
+        try:
+            yield browser
+        finally:
+            await browser.peer.close()
+            await browser.dtls.close()
+
+
+def publisher(room: Room) -> Browser:
+    return Browser(room, Publisher, FORMATS)
+
+
+def observer(room: Room) -> Browser:
+    return Browser(room, Observer, PAYLOAD_TYPES)
+
+
+def camera(count: int = 4, *, ssrc: int = 1, seqno: int = 1) -> list[bytes]:
+    out: list[bytes] = []
+    for index, picture in enumerate(pictures(Codec.VP8)[:count]):
+        for payload in picture.payloads:
+            marker = payload is picture.payloads[-1]
+            at = TICKS * index
+            out.append(rtp(seqno + len(out), at, payload, marker=marker, ssrc=ssrc))
+    return out
+
+
+def sound(seqno: int, *, ssrc: int = 2) -> bytes:
+    return rtp(seqno, 960 * seqno, b"opus", payload_type=111, ssrc=ssrc)
+
+
+# ---- media -------------------------------------------------------------------------------
+
+
+async def test_candidate_reaches_sink_and_observer_encrypted_for_each() -> None:
+    room = Room()
+    async with joined(publisher(room)) as candidate, joined(observer(room)) as watcher:
+        for data in [*camera(), sound(1)]:
+            candidate.send_rtp(data)
+    assert [each.payload for each in room.sink.frames[:4]] == [
+        each.frame for each in pictures(Codec.VP8)[:4]
+    ]
+    assert room.sink.frames[4].payload == b"opus"
+    assert [data[12:] for data in watcher.rtp] == [data[12:] for data in [*camera(), sound(1)]]
+    assert [data[1] & 0x7F for data in watcher.rtp] == [120] * len(camera()) + [109]
+    assert candidate.states == [PeerState.CONNECTED, PeerState.CLOSED]
+
+
+async def test_packets_that_overtake_the_handshake_are_kept_and_bounded() -> None:
+    room = Room()
+    candidate = publisher(room)
+    async with joined(candidate):
+        sent = [candidate.dtls.protect(sound(seqno)) for seqno in range(2 * MAX_EARLY_PACKETS)]
+        candidate.peer._keyed = False
+        for data in sent:
+            candidate.send(data)
+        assert room.sink.frames == []
+        candidate.peer._connected()
+        assert len(room.sink.frames) == MAX_EARLY_PACKETS
+
+
+async def test_forged_replayed_and_foreign_packets_are_refused() -> None:
+    room = Room()
+    async with joined(publisher(room)) as candidate, joined(publisher(room)) as other:
+        good = candidate.dtls.protect(sound(1))
+        foreign = other.dtls.protect(sound(1))
+        for data in (good, good, good[:-1] + b"x", foreign, sound(2), b"\x80\xc9" + bytes(30)):
+            candidate.send(data)
+        assert (candidate.peer.refused, len(room.sink.frames)) == (5, 1)
+
+
+async def test_unknown_payload_types_and_mixed_up_ones_are_refused() -> None:
+    room = Room()
+    async with joined(publisher(room)) as candidate:
+        candidate.send_rtp(rtp(1, 1, b"x", payload_type=97, ssrc=3))
+        candidate.send_rtp(sound(1))
+        candidate.send_rtp(rtp(2, 2, b"\x10\x00x", payload_type=96, ssrc=2))
+        assert (candidate.peer.refused, len(room.sink.frames)) == (2, 1)
+
+
+async def test_new_stream_of_a_track_replaces_the_old_whose_stragglers_are_refused() -> None:
+    room = Room()
+    async with joined(publisher(room)) as candidate:
+        for data in (sound(1), sound(1, ssrc=5), sound(2), sound(2, ssrc=5)):
+            candidate.send_rtp(data)
+        assert (len(room.sink.frames), candidate.peer.refused) == (3, 1)
+
+
+async def test_observer_cannot_publish() -> None:
+    room = Room()
+    async with joined(observer(room)) as watcher:
+        watcher.send_rtp(sound(1))
+        assert (watcher.peer.refused, room.sink.frames) == (1, [])
+
+
+async def test_packet_too_long_to_forward_is_recorded_all_the_same() -> None:
+    room = Room()
+    async with joined(publisher(room)) as candidate, joined(observer(room)) as watcher:
+        candidate.peer._dtls.unprotect = lambda data: data
+        candidate.send(rtp(1, 1, bytes(1400), payload_type=111, ssrc=2))
+        assert (len(room.sink.frames), watcher.rtp, watcher.peer.refused) == (1, [], 1)
+
+
+# ---- feedback ----------------------------------------------------------------------------
+
+
+async def test_candidate_is_asked_for_lost_packets_and_keyframes() -> None:
+    room = Room()
+    async with joined(publisher(room)) as candidate:
+        sent = camera()
+        for data in sent[:3] + sent[4:6]:
+            candidate.send_rtp(data)
+        candidate.tick(0.02)
+        assert [each.seqnos for each in candidate.items(rtcp.Nack)] == [(4,)]
+        assert [each.media_ssrc for each in candidate.items(rtcp.KeyframeRequest)] == [1]
+
+
+async def test_hostile_losses_make_no_request_that_cannot_be_sent() -> None:
+    room = Room()
+    async with joined(publisher(room)) as candidate:
+        for index in range(18 * 100):
+            if index % 18 != 1:
+                candidate.send_rtp(rtp(index, index, b"\x10\x00x"))
+        for _ in range(10):
+            assert candidate.tick(0.02)
+        assert len({seqno for each in candidate.items(rtcp.Nack) for seqno in each.seqnos}) == 100
+
+
+async def test_candidate_gets_receiver_reports_and_a_bitrate_limit() -> None:
+    room = Room()
+    async with joined(publisher(room)) as candidate:
+        for data in [*camera(), sound(1)]:
+            candidate.send_rtp(data)
+        candidate.tick(1.0)
+        (report,) = candidate.items(rtcp.ReceiverReport)
+        assert {block.ssrc for block in report.blocks} == {1, 2}
+        assert any(b"REMB" in data for data in candidate.raw_rtcp)
+
+
+async def test_round_trip_is_measured_by_the_candidates_answer() -> None:
+    room = Room()
+    async with joined(publisher(room)) as candidate:
+        candidate.send_rtp(sound(1))
+        candidate.tick(1.0)
+        sent = rtcp.ntp_middle(rtcp.ntp_from_unix(room.now))
+        room.now += 0.3
+        delay = round(0.1 * 65536)
+        block = b"\x05\x00\x00\x03" + candidate.peer.ssrc.to_bytes(4, "big")
+        block += sent.to_bytes(4, "big") + delay.to_bytes(4, "big")
+        candidate.send_rtcp(b"\x80\xcf\x00\x05" + (2).to_bytes(4, "big") + block)
+        assert room.source.stats(room.now).round_trip_s == pytest.approx(0.2, abs=1e-3)
+
+
+async def test_observers_requests_are_answered() -> None:
+    room = Room()
+    async with joined(publisher(room)) as candidate, joined(observer(room)) as watcher:
+        for data in camera():
+            candidate.send_rtp(data)
+        candidate.tick(1.0)
+        ssrc, seqno = unpack_header(watcher.rtp[3])[4], unpack_header(watcher.rtp[3])[2]
+        count = len(watcher.rtp)
+        nack = rtcp.nack(7, ssrc, [seqno])
+        # On the wire it is what it was: a browser takes it if the first was lost, and only then.
+        for data in (nack, rtcp.nack(7, ssrc ^ 1, [seqno])):
+            watcher.send_rtcp(data)
+        assert (watcher.replayed, len(watcher.rtp)) == (1, count)
+        before = len(candidate.items(rtcp.KeyframeRequest))
+        watcher.send_rtcp(rtcp.picture_loss_indication(7, ssrc))
+        candidate.tick(1.0)
+        assert len(candidate.items(rtcp.KeyframeRequest)) == before + 1
+
+
+async def test_observer_gets_sender_reports_with_a_name_for_both_tracks() -> None:
+    room = Room()
+    async with joined(publisher(room)) as candidate, joined(observer(room)) as watcher:
+        for data in [*camera(), sound(1)]:
+            candidate.send_rtp(data)
+        watcher.tick(1.0)
+        reports = watcher.items(rtcp.SenderReport)
+        assert {each.ssrc for each in reports} == {unpack_header(data)[4] for data in watcher.rtp}
+        assert all(watcher.peer.id.encode() in data for data in watcher.raw_rtcp)
+
+
+# ---- life --------------------------------------------------------------------------------
+
+
+async def test_silent_peer_is_disconnected_then_gone_and_a_check_brings_it_back() -> None:
+    room = Room()
+    async with joined(publisher(room)) as candidate:
+        assert candidate.tick(SILENCE_S + 1)
+        candidate.check()
+        assert candidate.tick(SILENCE_S + 1)
+        assert candidate.states[-3:] == [
+            PeerState.DISCONNECTED,
+            PeerState.CONNECTED,
+            PeerState.DISCONNECTED,
+        ]
+        assert not candidate.tick(CONSENT_TIMEOUT_S)
+
+
+async def test_peer_that_says_goodbye_is_gone_whatever_straggles_in() -> None:
+    room = Room()
+    async with joined(publisher(room)) as candidate:
+        straggler = candidate.dtls.protect(sound(1))
+        await candidate.dtls.close()
+        for _ in range(10):  # turns of the loop, for the task that reads DTLS
+            await asyncio.sleep(0)
+        candidate.send(straggler)
+        candidate.check()
+        assert not candidate.tick()
+
+
+async def test_wrong_certificate_closes_the_peer_and_frees_its_route() -> None:
+    room = Room()
+    candidate = publisher(room)
+    candidate.peer._fingerprints = [("sha-256", OURS.fingerprint.split()[1])]
+    async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
+        candidate.peer.start(tasks)
+        candidate.check()
+        await candidate.handshake()
+        await candidate.changed.wait()
+    assert candidate.states == [PeerState.CLOSED]
+    assert (room.port._by_ufrag, room.port._by_address) == ({}, {})
+    await candidate.dtls.close()
+
+
+async def test_close_during_the_handshake_and_twice_leaves_nothing() -> None:
+    room = Room()
+    candidate, watcher = publisher(room), observer(room)
+    async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
+        for browser in (candidate, watcher):
+            browser.peer.start(tasks)
+            browser.check()
+            await asyncio.sleep(0)
+            await browser.peer.close()
+            await browser.peer.close()
+    assert candidate.states == watcher.states == [PeerState.CLOSED]
+    assert (room.port._by_ufrag, room.port._by_address) == ({}, {})
+    assert all(not room.source.downs(name) for name in TrackName)
+
+
+async def test_closed_peers_leave_nothing_in_the_source() -> None:
+    room = Room()
+    async with joined(publisher(room)) as candidate, joined(observer(room)):
+        candidate.send_rtp(sound(1))
+        assert room.source.stats(room.now).tracks
+    assert room.source.stats(room.now).tracks == {}
+    assert all(not room.source.downs(name) for name in TrackName)
+
+
+async def test_listener_that_fails_harms_neither_peer_nor_task(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    room = Room()
+    candidate = publisher(room)
+
+    def failing(state: PeerState) -> None:
+        candidate.changed.set()
+        raise RuntimeError("a bug in signalling")
+
+    candidate.peer._on_state = failing
+    with caplog.at_level(logging.ERROR):
+        async with joined(candidate):
+            candidate.send_rtp(sound(1))
+    assert len(room.sink.frames) == 1
+    assert (room.port._by_ufrag, caplog.text.count("could not tell")) == ({}, 2)
+
+
+async def test_failure_in_the_handshake_closes_only_that_peer(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    room = Room()
+    candidate = publisher(room)
+    candidate.peer._fingerprints = [("sha-256",)]  # type: ignore[list-item]
+    with caplog.at_level(logging.ERROR):
+        async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
+            candidate.peer.start(tasks)
+    assert candidate.states == [PeerState.CLOSED]
+    assert "failed" in caplog.text
+
+
+@pytest.mark.parametrize("make", [publisher, observer])
+async def test_peer_that_makes_up_streams_has_to_go(make: Callable[[Room], Browser]) -> None:
+    room = Room()
+    async with joined(make(room)) as browser:
+        for ssrc in range(MAX_SSRCS):
+            browser.send_rtp(sound(1, ssrc=ssrc))
+        assert browser.tick()
+        browser.send_rtcp(rtcp.picture_loss_indication(999_999, 1))
+        assert not browser.tick()
+
+
+# ---- any packet --------------------------------------------------------------------------
+
+PACKETS = st.lists(
+    st.one_of(
+        st.builds(
+            lambda seqno, at, payload, kind, ssrc, marker, padding: rtp(
+                seqno,
+                at,
+                payload,
+                payload_type=kind,
+                ssrc=ssrc,
+                marker=marker,
+                padding=padding,
+            ),
+            st.integers(0, 0xFFFF),
+            st.integers(0, 0xFFFF_FFFF),
+            st.binary(max_size=40),
+            st.sampled_from([96, 97, 111]),
+            st.integers(0, 3),
+            st.booleans(),
+            st.sampled_from([0, 0, 0, 4, 200]),
+        ),
+        st.binary(min_size=8, max_size=60).map(lambda body: b"\x81" + body),
+        st.binary(min_size=8, max_size=60).map(lambda body: b"\x81\xc8" + body),
+    ),
+    max_size=80,
+)
+
+
+async def test_random_authenticated_packets_raise_nothing_and_stay_bounded(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """One real pair of keys; what passes them is anything."""
+    room = Room()
+    async with joined(publisher(room)) as candidate, joined(observer(room)) as watcher:
+        for browser in (candidate, watcher):
+            browser.peer._dtls.unprotect = browser.peer._dtls.unprotect_rtcp = lambda data: data
+
+        @settings(max_examples=150, deadline=None)
+        @given(PACKETS, st.floats(0, 2))
+        def receive(packets: list[bytes], elapsed_s: float) -> None:
+            for data in packets:
+                for browser in (candidate, watcher):
+                    browser.send(data)
+            candidate.tick(elapsed_s)
+            watcher.tick()
+            peer = candidate.peer
+            assert isinstance(peer, Publisher)
+            assert len(peer._ups) <= 2
+            for up in peer._ups.values():
+                assert len(up.assembler.reorderer._held) <= 2048
+
+        receive()
+    assert "could not be handled" not in caplog.text
+    assert "failed" not in caplog.text
