@@ -26,6 +26,8 @@ from server.recorder.sealing import (
     FORMAT_VERSION,
     KEY_BYTES,
     SEGMENT_HEADER_BYTES,
+    Flags,
+    RecordHeader,
     SegmentError,
 )
 from server.recorder.segments import index_records, unlisted_segments
@@ -33,6 +35,7 @@ from server.recorder.segments import index_records, unlisted_segments
 FOLDER = "recordings"
 TITLE_INFO = b"vivavoce/title/v1"
 _LOCK_NAME = ".lock"
+_TRACK_OF = {Flags.VIDEO: TrackName.CAMERA, Flags.AUDIO: TrackName.MICROPHONE}
 
 
 class RecordingSummary(msgspec.Struct, frozen=True):
@@ -121,31 +124,31 @@ def _summarise(path: Path, keys: KeyRing, running: bool) -> RecordingSummary:
     if state is State.RECORDING and not running:
         state = State.INTERRUPTED
     tracks = {track for segment in manifest.segments for track in segment.tracks}
+    end_us = max((segment.end_us for segment in manifest.segments), default=0)
+    for header in _open_headers(path, manifest):
+        end_us = max(end_us, header.end_us)
+        tracks.update(track for flag, track in _TRACK_OF.items() if flag & header.flags)
     return RecordingSummary(
         manifest.interview,
         _title(manifest, keys),
         state,
         None if manifest.epoch_us is None else manifest.epoch_us / 1e6,
-        max(_ends_us(path, manifest), default=0) / 1e6,
+        end_us / 1e6,
         tuple(track for track in TrackName if track in tracks),
         len(manifest.gaps),
         sum(file.stat().st_size for file in path.iterdir()),
     )
 
 
-def _ends_us(path: Path, manifest: Manifest) -> Iterator[int]:
-    """Where the segments end, those still being written included, in us since the epoch."""
-    for segment in manifest.segments:
-        yield segment.end_us
+def _open_headers(path: Path, manifest: Manifest) -> Iterator[RecordHeader]:
+    """Of the records in segments that are still being written."""
     if manifest.state is not State.RECORDING:
         return
-    for name in unlisted_segments(
-        os.listdir(path), [segment.name for segment in manifest.segments]
-    ):
+    for name in unlisted_segments(os.listdir(path), [entry.name for entry in manifest.segments]):
         size = (path / name).stat().st_size
         with (path / name).open("rb") as file:
             for record in index_records(file, SEGMENT_HEADER_BYTES, size):
-                yield record.header.end_us
+                yield record.header
 
 
 # ---- titles -----------------------------------------------------------------------------

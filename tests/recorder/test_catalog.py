@@ -26,6 +26,7 @@ def test_an_open_recording_is_running_while_its_server_does(desk: Desk) -> None:
     (cut,) = list_recordings(desk.data_dir, desk.keys)
     assert cut.state is State.INTERRUPTED
     assert cut.duration_s >= 1.5, "what the open segment holds counts"
+    assert cut.tracks == tuple(TrackName)
     with lock_recordings(desk.data_dir):
         assert list_recordings(desk.data_dir, desk.keys)[0].state is State.RECORDING
 

@@ -4,6 +4,7 @@ import asyncio
 import errno
 import os
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,24 @@ async def test_a_running_recording_reads_up_to_its_last_fragment(tmp_path: Path)
         after = await asyncio.to_thread(reader.describe)
         assert after.state is State.FINISHED
         assert after.duration_s == pytest.approx(2.0, abs=0.001)
+
+
+async def test_verifying_and_reading_while_it_runs_raise_no_false_alarm(tmp_path: Path) -> None:
+    frames = iter(interview(Codec.VP8, 12))
+    async with open_recorder(tmp_path) as recorder:
+        recording = recorder.record("iv", "t", _refuse_faults)
+        recording.on_frame(next(frames))
+        await _until((_recording_path(tmp_path) / "manifest.json").exists)
+        seen_s = 0.0
+        while batch := list(islice(frames, 20)):
+            for frame in batch:
+                recording.on_frame(frame)
+            report = await asyncio.to_thread(verify, _recording_path(tmp_path), recorder.public_key)
+            assert report.intact, report.faults
+            index = await asyncio.to_thread(lambda: recorder.reader("iv").describe())
+            assert index.duration_s >= seen_s
+            seen_s = index.duration_s
+        await recording.close()
 
 
 async def test_leaving_the_context_closes_what_is_open(tmp_path: Path) -> None:
