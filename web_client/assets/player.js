@@ -76,6 +76,16 @@ export class Player {
     this.video.load();
   }
 
+  /**
+   * The recording has grown.
+   * @param {ReplayIndex} index
+   */
+  grow(index) {
+    this.index = index;
+    this.holes = holes(index.fragments);
+    void this.fill();
+  }
+
   /** @param {number} time */
   seek(time) {
     const hole = holeAt(this.holes, time);
@@ -135,6 +145,7 @@ export class Player {
     if (this.busy || this.buffer === null) return;
     this.busy = true;
     try {
+      this.lengthen();
       while (!this.closing.signal.aborted && (this.restart || this.wantsMore())) await this.append();
       if (!this.closing.signal.aborted) this.endIfComplete();
     } catch (error) {
@@ -216,8 +227,14 @@ export class Player {
     });
   }
 
+  /** Let the position go as far as the recording has grown. */
+  lengthen() {
+    if (this.source?.readyState !== "open" || this.buffer?.updating) return;
+    if (this.source.duration < this.index.duration_s) this.source.duration = this.index.duration_s;
+  }
+
   endIfComplete() {
-    const complete = this.place >= this.index.fragments.length;
+    const complete = this.index.state !== "recording" && this.place >= this.index.fragments.length;
     if (complete && this.source?.readyState === "open") this.source.endOfStream();
   }
 

@@ -15,15 +15,15 @@ export class PositionTile {
   constructor() {
     /** @type {Map<string, Indicator>} */
     this.latest = new Map();
-    this.reading = create("span", "tile-value", "–");
+    this.reading = create("p", "position-reading", "–");
     this.face = create("div", "position-face");
     this.face.hidden = true;
     const label = create("h3");
     setText(label, "face.position");
-    const head = create("div", "tile-head", label, create("p", "tile-reading", this.reading));
     const picture = create("div", "position-picture", this.face);
     picture.setAttribute("aria-hidden", "true");
-    this.root = create("div", "tile", head, picture);
+    const head = create("div", "tile-head", label);
+    this.root = create("div", "tile", head, create("div", "position", picture, this.reading));
   }
 
   /** @param {Indicator} indicator */

@@ -13,6 +13,7 @@ import { showVerification } from "./verification.js";
 /** @typedef {import("./replay.js").Interruption} Interruption */
 
 const JUMP_S = 5;
+const GROWTH_INTERVAL_MS = 3000;
 /** How long before its place a gap is announced over the picture, and how long after. */
 const GAP_NOTE_S = 1.5;
 const EVENTS = /** @type {const} */ (["joined", "disconnected", "left", "revoked", "gone", "server-stopped"]);
@@ -46,7 +47,8 @@ export class ReplayView {
     this.index = index;
     this.video = element("replay-video", HTMLVideoElement);
     this.seekBar = element("seek", HTMLInputElement);
-    this.gaps = interruptions(index.gaps);
+    /** @type {Interruption[]} */
+    this.gaps = [];
     this.closing = new AbortController();
     this.player = new Player({
       video: this.video,
@@ -54,13 +56,35 @@ export class ReplayView {
       load: (part, number, signal) => api.media(interview, part, number, signal),
       onError: (error) => this.fail("replay.failed", error),
     });
-    this.seekBar.max = String(index.duration_s);
     byId("verify-result").hidden = true;
     byId("replay-note").hidden = true;
     this.connect(api, interview);
-    this.say();
+    this.use(index);
     if (index.fragments.length === 0) this.fail("replay.empty");
     else if (!this.player.open()) this.fail("replay.unsupported");
+    if (index.state === "recording") void this.follow(api, interview);
+  }
+
+  /** @param {ReplayIndex} index */
+  use(index) {
+    this.index = index;
+    this.gaps = interruptions(index.gaps);
+    this.seekBar.max = String(index.duration_s);
+    this.player.grow(index);
+    this.say();
+  }
+
+  /**
+   * Replay of a recording that still grows: look for more from time to time.
+   * @param {Api} api
+   * @param {string} interview
+   */
+  async follow(api, interview) {
+    while (!this.closing.signal.aborted && this.index.state === "recording") {
+      await new Promise((resolve) => window.setTimeout(resolve, GROWTH_INTERVAL_MS));
+      const index = await api.replayIndex(interview).catch((error) => console.warn(error));
+      if (index && !this.closing.signal.aborted) this.use(index);
+    }
   }
 
   close() {

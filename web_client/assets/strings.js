@@ -252,7 +252,7 @@ export const STRINGS = {
   "indicator.face.count": ["Faces", "人脸数"],
   "indicator.face.size": ["Face height", "人脸高度"],
   "face.position": ["Face position", "人脸位置"],
-  "face.position-at": ["{left} % → · {top} % ↓", "{left} % → · {top} % ↓"],
+  "face.position-at": ["left {left} %\ntop {top} %", "距左 {left} %\n距顶 {top} %"],
   "indicator.picture.light": ["Light", "亮度"],
   "indicator.picture.contrast": ["Contrast", "对比度"],
   "indicator.picture.backlight": ["Backlight", "逆光"],
