@@ -26,9 +26,9 @@ from server.signaling.access import Access
 from server.signaling.addresses import LOOPBACK, base_url, local_addresses, media_addresses
 from server.signaling.api import Api
 from server.signaling.hub import Hub, open_hub
-from server.signaling.interview import Plant
 from server.signaling.invitations import Links, owner_link
 from server.signaling.metrics import LoopLag, Metrics
+from server.signaling.plant import Plant
 from server.signaling.replay import open_replay
 from server.signaling.routes import Handlers, make_app
 from server.signaling.socket import Sockets

@@ -6,7 +6,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from server.signaling.errors import Refusal
-from server.signaling.interview import LiveInterview, Participant, Plant
+from server.signaling.interview import LiveInterview
+from server.signaling.participant import Participant
+from server.signaling.plant import Plant
 from server.signaling.protocol import ErrorId
 from server.store import Store
 

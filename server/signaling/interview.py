@@ -9,16 +9,15 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from functools import partial
 
 from server.core.indicators import Alert, Indicator
 from server.core.interviews import InterviewState, Role
 from server.live_analysis.feed import Feed
-from server.live_analysis.pool import Analysis
-from server.media.server import MediaServer, Peer, PeerState, Source
-from server.recorder.recorder import Recorder, Recording
+from server.media.server import Peer, PeerState, Source
+from server.recorder.recorder import Recording
 from server.signaling.errors import TOKEN_MESSAGES, Refusal
 from server.signaling.limits import MAX_OPENINGS_PER_LINK
 from server.signaling.network import NetworkMeter
@@ -29,6 +28,8 @@ from server.signaling.outbox import (
     Outbox,
     encode,
 )
+from server.signaling.participant import Participant
+from server.signaling.plant import Plant
 from server.signaling.protocol import (
     PROTOCOL_VERSION,
     AlertChanged,
@@ -42,7 +43,7 @@ from server.signaling.protocol import (
     Welcome,
 )
 from server.signaling.states import TRANSITIONS, Happening
-from server.store import AsyncStore, Event, Interview, Store, new_id
+from server.store import Event, Interview, Store
 
 log = logging.getLogger(__name__)
 
@@ -52,47 +53,6 @@ TICK_S = 1.0
 #: The process log of one interview between two ticks; a flood of reconnects is not evidence.
 MAX_PENDING_EVENTS = 100
 RECORDING_FAILED = "recording-failed"
-
-
-@dataclass(slots=True)
-class Counters:
-    """Of all interviews since the start, for metrics."""
-
-    dropped: int = 0  #: messages that a slow observer never got
-    slow_readers: int = 0  #: sockets closed because they took nothing
-
-
-@dataclass(frozen=True, slots=True)
-class Plant:
-    """The parts that every interview works with."""
-
-    media: MediaServer
-    recorder: Recorder
-    analysis: Analysis | None  #: None: switched off
-    db: AsyncStore
-    clock: Callable[[], float]
-    counters: Counters = field(default_factory=Counters)
-
-
-@dataclass(eq=False, slots=True)
-class Participant:
-    """One opening of a link: a socket with its outbox, or a WHIP or WHEP session without."""
-
-    link_id: str
-    role: Role
-    outbox: Outbox | None = None
-    id: str = field(default_factory=new_id)
-    peer: Peer | None = None  #: an observer's; the candidate's is in the interview's seat
-    closed: bool = False  #: replaced or revoked: whatever it still sends comes too late
-
-    def refuse_if_closed(self) -> None:
-        if self.closed:
-            raise Refusal(ErrorId.FORBIDDEN, "This opening of the link is closed.")
-
-    async def close_peer(self) -> None:
-        peer, self.peer = self.peer, None
-        if peer is not None:
-            await peer.close()
 
 
 @dataclass(eq=False, slots=True)
@@ -419,10 +379,11 @@ class LiveInterview:
         self._tell(message, [p for p in self._participants if p.role is not Role.CANDIDATE])
 
     def _tell(self, message: ServerMessage, to: Collection[Participant]) -> None:
-        encoded = encode(message)
-        for participant in to:
-            if participant.outbox is not None:
-                participant.outbox.put(encoded)
+        outboxes = [each.outbox for each in to if each.outbox is not None]
+        if outboxes:
+            encoded = encode(message)
+            for outbox in outboxes:
+                outbox.put(encoded)
 
     async def _save(self) -> None:
         while self._pending:

@@ -13,10 +13,11 @@ from prometheus_client.registry import Collector
 
 from server.core.interviews import InterviewState
 from server.signaling.hub import Hub
-from server.signaling.interview import Plant
+from server.signaling.plant import Plant
 
-#: The loop's lag is how much later than asked a sleep of this length ends.
-PROBE_S = 0.05
+#: The loop's lag is how much later than asked a sleep of this length ends. A blocking call may
+#: begin right after the sleep did, so that up to this much of it is not seen.
+PROBE_S = 0.02
 #: Samples of the last minute.
 WINDOW = round(60 / PROBE_S)
 

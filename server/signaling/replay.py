@@ -17,7 +17,7 @@ from server.recorder.verify import verify
 from server.signaling.access import Grant
 from server.signaling.api import json_response
 from server.signaling.errors import Refusal
-from server.signaling.interview import Plant
+from server.signaling.plant import Plant
 from server.signaling.protocol import ErrorId
 from server.store import AsyncStore, Store, View
 

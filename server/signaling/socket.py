@@ -9,9 +9,10 @@ from aiohttp import WSCloseCode, WSMessage, WSMsgType, web
 from server.signaling.access import ANY_ROLE, CANDIDATE, OBSERVERS, Access, Grant
 from server.signaling.errors import Refusal, refusing_bad_sdp
 from server.signaling.hub import Hub
-from server.signaling.interview import LiveInterview, Participant
+from server.signaling.interview import LiveInterview
 from server.signaling.limits import MAX_MESSAGE_BYTES, PER_SOCKET, TokenBucket
 from server.signaling.outbox import CLOSE_NORMAL, Outbox, close_code, encode
+from server.signaling.participant import Participant
 from server.signaling.protocol import (
     PROTOCOL_VERSION,
     Answer,

@@ -7,8 +7,9 @@ from aiohttp import web
 from server.signaling.access import Grant
 from server.signaling.errors import Refusal, refusing_bad_sdp
 from server.signaling.hub import Hub
-from server.signaling.interview import LiveInterview, Participant
+from server.signaling.interview import LiveInterview
 from server.signaling.limits import MAX_SDP_BYTES
+from server.signaling.participant import Participant
 from server.signaling.protocol import ErrorId
 
 SDP_TYPE = "application/sdp"

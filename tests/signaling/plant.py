@@ -19,8 +19,10 @@ from server.live_analysis.pool import Analysis
 from server.media.errors import SdpError
 from server.media.server import MediaServer, PeerState, Source
 from server.recorder.recorder import Recorder
-from server.signaling.interview import LiveInterview, Participant, Plant
+from server.signaling.interview import LiveInterview
 from server.signaling.outbox import Outbox
+from server.signaling.participant import Participant
+from server.signaling.plant import Plant
 from server.store import AsyncStore, Link, Store, open_store
 
 

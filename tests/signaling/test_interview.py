@@ -10,9 +10,10 @@ from server.media.errors import SdpError
 from server.media.server import PeerState
 from server.media.source import SourceStats, TrackStats
 from server.signaling.errors import Refusal
-from server.signaling.interview import GRACE_S, Participant
+from server.signaling.interview import GRACE_S
 from server.signaling.limits import MAX_OPENINGS_PER_LINK
 from server.signaling.outbox import CLOSE_GOING_AWAY, CLOSE_REPLACED, CLOSE_SLOW_READER
+from server.signaling.participant import Participant
 from server.signaling.protocol import ErrorId
 from server.store import Store
 from tests.signaling.plant import Rig, open_rig, told

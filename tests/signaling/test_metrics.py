@@ -3,17 +3,17 @@ import time
 from prometheus_client.parser import text_string_to_metric_families
 
 from server.core.interviews import Role
-from server.signaling.metrics import LoopLag
+from server.signaling.metrics import WINDOW, LoopLag
 from tests.signaling.serving import Serving, receive
 
 
 def test_quantiles_are_of_the_last_minute() -> None:
     lag = LoopLag()
     assert lag.quantile(1) == 0
-    for sample in (0.9, *(n / 10_000 for n in range(1_200))):
+    for sample in (0.9, *(n / 10_000 for n in range(WINDOW))):
         lag.add(sample)
-    assert lag.quantile(1) == 0.1199  # the 0.9 is more than a minute old
-    assert lag.quantile(0.5) == 0.06
+    assert lag.quantile(1) == (WINDOW - 1) / 10_000  # the 0.9 is more than a minute old
+    assert lag.quantile(0.5) == WINDOW / 20_000
     lag.add(-1)
     assert lag.quantile(0) == 0
 

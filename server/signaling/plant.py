@@ -1,0 +1,29 @@
+"""The parts that the composition root opens and every interview works with."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from server.live_analysis.pool import Analysis
+from server.media.server import MediaServer
+from server.recorder.recorder import Recorder
+from server.store import AsyncStore
+
+
+@dataclass(slots=True)
+class Counters:
+    """Of all interviews since the start, for metrics."""
+
+    dropped: int = 0  #: messages that a slow observer never got
+    slow_readers: int = 0  #: sockets closed because they took nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Plant:
+    """The parts that every interview works with."""
+
+    media: MediaServer
+    recorder: Recorder
+    analysis: Analysis | None  #: None: switched off
+    db: AsyncStore
+    clock: Callable[[], float]
+    counters: Counters = field(default_factory=Counters)
