@@ -53,6 +53,7 @@ class Recording:
         interview_id: str,
         title: str,
         on_fault: Callable[[str], None],
+        metrics: Metrics,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         self.interview_id = interview_id
@@ -60,13 +61,13 @@ class Recording:
         self.closing = False
         self.refused = False  #: the writer thread told that it could not be opened
         self._tell = on_fault
+        self._metrics = metrics
         self._loop = loop
         self._closed = asyncio.Event()
         self._queue: deque[EncodedFrame | Gap | _Event] = deque()
         self._bytes_in = 0  # written by the loop alone
         self._bytes_out = 0  # written by the writer thread alone
         self._dropped: dict[TrackName, Gap] = {}
-        self.frames_dropped = 0
 
     def on_frame(self, frame: EncodedFrame) -> None:
         if self.closing:
@@ -120,7 +121,7 @@ class Recording:
         self._dropped[frame.track] = Gap(
             frame.track, start_s, frame.capture_s, GapCause.QUEUE_FULL, lost
         )
-        self.frames_dropped += 1
+        self._metrics.frames_dropped += 1
 
     def _declare_dropped(self) -> None:
         self._queue.extend(self._dropped.values())
@@ -161,7 +162,8 @@ class Recorder:
         recording_path(self.data_dir, interview_id)  # refuses an id that is no file name
         if any(r.interview_id == interview_id and not r.closing for r in self._active):
             raise ValueError(f"interview {interview_id} is being recorded already")
-        recording = Recording(interview_id, title, on_fault, asyncio.get_running_loop())
+        loop = asyncio.get_running_loop()
+        recording = Recording(interview_id, title, on_fault, self.metrics, loop)
         self._active.append(recording)
         return recording
 
@@ -249,7 +251,6 @@ class Recorder:
     def _forget(self, recording: Recording) -> None:
         self._active.remove(recording)
         self._jobs.pop(recording, None)
-        self.metrics.frames_dropped += recording.frames_dropped
         recording.closing = True
         recording.closed()
 

@@ -7,7 +7,7 @@ both tracks pause for longer than `MAX_FILL_US` a hole remains, for the player t
 The export and the recording itself stay as they were captured.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Protocol
 
 from server.core.frames import Codec, TrackName
@@ -145,14 +145,6 @@ def _filled_until(source: Recorded, index: int) -> int:
 # ---- pictures ---------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class _Next:
-    """The next picture after a fragment, and whether media leads up to it without a hole."""
-
-    time: int
-    sample: Sample
-
-
 def _fill_pictures(source: Recorded, index: int, video: tuple[Sample, ...]) -> tuple[Sample, ...]:
     following = _next_picture(source, index)
     if not video:
@@ -160,7 +152,7 @@ def _fill_pictures(source: Recorded, index: int, video: tuple[Sample, ...]) -> t
             return ()
         # Sound came first: the recording's first picture stands in until it is due.
         start = to_ticks(TrackName.CAMERA, source.header(index).start_us)
-        video = (replace(following.sample, time=start),)
+        video = (replace(following, time=start),)
     end = following.time if following else 0
     if following is None and index + 1 < len(source):
         # No picture will come: the last one stays to the end of the recording.
@@ -171,9 +163,8 @@ def _fill_pictures(source: Recorded, index: int, video: tuple[Sample, ...]) -> t
     return (*video[:-1], replace(last, duration=span)) if span > 0 else video
 
 
-def _next_picture(source: Recorded, index: int) -> _Next | None:
+def _next_picture(source: Recorded, index: int) -> Sample | None:
     for later in range(index + 1, len(source)):
         if source.header(later).flags & Flags.VIDEO:
-            sample = source.samples(later).video[0]
-            return _Next(sample.time, sample)
+            return source.samples(later).video[0]
     return None

@@ -9,6 +9,7 @@ from server.recorder.reader import _CACHED_FRAGMENTS
 from server.recorder.sealing import FaultKind, SegmentError
 from tests.recorder.conftest import Desk, feed
 from tests.recorder.encoded import START_S, interview
+from tests.recorder.failing_disk import Disk
 
 
 def test_the_index_tells_where_playback_may_begin(desk: Desk) -> None:
@@ -61,13 +62,14 @@ def test_a_reader_follows_a_recording_that_grows_fails_and_ends(desk: Desk) -> N
 
 
 def test_a_segment_cut_back_by_a_failed_write_is_indexed_anew(desk: Desk) -> None:
-    writer = desk.writer()
+    disk = Disk()
+    writer = desk.writer(folder_at=disk.folder)
     feed(writer, interview(seconds=2))
     reader = desk.reader()
     for frame in interview(seconds=1, start_s=START_S + 2):
         writer.write(frame)
     ahead = reader.describe().duration_s  # written, not yet synced
-    writer._refuse(OSError(5, "Input/output error"))
+    disk.refuses_sync = True
     writer.sync()
     assert reader.describe().duration_s < ahead
 

@@ -1,7 +1,5 @@
 """One recording's writer: segments, the ledger, and a disk that refuses."""
 
-import errno
-import os
 import resource
 import subprocess
 import sys
@@ -10,69 +8,13 @@ from pathlib import Path
 import pytest
 
 from server.core.frames import Codec, Gap, GapCause, TrackName
-from server.recorder.files import LocalFile, LocalFolder
 from server.recorder.manifest import State
 from server.recorder.reader import ReplayIndex
 from server.recorder.repair import repair
 from server.recorder.verify import verify
 from tests.recorder.conftest import Desk, feed
 from tests.recorder.encoded import START_S, camera, interview, microphone
-
-
-class _Disk:
-    """A disk whose failing is switched on and off; and for how many bytes it still has room."""
-
-    def __init__(self) -> None:
-        self.room: int | None = None
-        self.refuses_sync = False
-        self.refuses_everything = False
-
-    def spend(self, size: int) -> int:
-        if self.refuses_everything:
-            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
-        if self.room is None:
-            return size
-        granted, self.room = min(size, self.room), max(0, self.room - size)
-        return granted
-
-    def folder(self, path: Path) -> "_Folder":
-        return _Folder(path, self)
-
-
-class _Folder(LocalFolder):
-    def __init__(self, path: Path, disk: _Disk) -> None:
-        super().__init__(path)
-        self._at, self._disk = path, disk
-
-    def create(self, name: str) -> "_File":
-        self._disk.spend(0)
-        return _File(self._at / name, self._disk)
-
-    def replace(self, name: str, data: bytes) -> None:
-        if self._disk.spend(len(data)) < len(data):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        super().replace(name, data)
-
-
-class _File(LocalFile):
-    def __init__(self, path: Path, disk: _Disk) -> None:
-        super().__init__(path)
-        self._disk = disk
-
-    def write(self, data: bytes) -> None:
-        granted = self._disk.spend(len(data))
-        super().write(data[:granted])  # as a full disk does: some of it
-        if granted < len(data):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    def sync(self) -> None:
-        if self._disk.refuses_sync:
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
-        super().sync()
-
-    def truncate(self, size: int) -> None:
-        self._disk.spend(0)
-        super().truncate(size)
+from tests.recorder.failing_disk import Disk
 
 
 def _index(desk: Desk) -> ReplayIndex:
@@ -177,7 +119,7 @@ def test_a_recording_is_continued_after_it_was_closed(desk: Desk) -> None:
 
 
 def test_a_full_disk_costs_what_it_refused_and_nothing_else(desk: Desk) -> None:
-    disk = _Disk()
+    disk = Disk()
     writer = desk.writer(folder_at=disk.folder)
     feed(writer, interview(seconds=2))
     disk.room = 5_000
@@ -200,7 +142,7 @@ def test_a_full_disk_costs_what_it_refused_and_nothing_else(desk: Desk) -> None:
 def test_a_failing_sync_refuses_the_segment_and_goes_on_in_a_new_one(
     desk: Desk, seconds: float
 ) -> None:
-    disk = _Disk()
+    disk = Disk()
     writer = desk.writer(folder_at=disk.folder)
     feed(writer, interview(seconds=2))
     disk.refuses_sync = True
@@ -214,7 +156,7 @@ def test_a_failing_sync_refuses_the_segment_and_goes_on_in_a_new_one(
 
 
 def test_a_disk_that_was_never_writable_raises_nothing_into_the_media(desk: Desk) -> None:
-    disk = _Disk()
+    disk = Disk()
     writer = desk.writer(folder_at=disk.folder)
     disk.refuses_everything = True
     writer.sync()
@@ -227,7 +169,7 @@ def test_a_disk_that_was_never_writable_raises_nothing_into_the_media(desk: Desk
 
 
 def test_a_cut_that_failed_too_is_made_up_for_by_the_next_start(desk: Desk) -> None:
-    disk = _Disk()
+    disk = Disk()
     writer = desk.writer(folder_at=disk.folder)
     feed(writer, interview(seconds=2))
     disk.room = 3_000
@@ -246,6 +188,7 @@ _LIMITED = """
 import resource, signal, sys
 from pathlib import Path
 from tests.recorder.conftest import Desk, feed
+from tests.recorder.failing_disk import Disk
 from tests.recorder.encoded import START_S, interview
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 desk = Desk(Path(sys.argv[1]))
