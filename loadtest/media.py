@@ -9,6 +9,7 @@ import itertools
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
@@ -125,7 +126,7 @@ def _encode_clip(codec: VideoCodec, video: Path | None, audio: Path | None) -> C
         speech = _decode_audio(audio or SPEECH)
     if video is None:
         pictures = _portrait(speech, min(len(speech) / AUDIO_RATE_HZ, MAX_LOOP_S))
-        frames, keyframes = encode_pictures(codec, pictures)
+        frames, keyframes = encode_pictures(codec, _ahead(pictures))
     else:
         with _naming(video):
             frames, keyframes = encode_pictures(codec, _film(video))
@@ -159,6 +160,15 @@ def _portrait(speech: Samples, duration_s: float) -> Iterator[av.VideoFrame]:
     count = _whole_loop(duration_s)
     for index, mouth in enumerate(_openness(speech, count)):
         yield scene.picture(index / count, float(mouth))
+
+
+def _ahead(pictures: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
+    """Draws the next picture while the one before is encoded: both let go of the GIL."""
+    with ThreadPoolExecutor(1, "scene") as drawing:
+        upcoming = drawing.submit(next, pictures, None)
+        while (picture := upcoming.result()) is not None:
+            upcoming = drawing.submit(next, pictures, None)
+            yield picture
 
 
 def _whole_loop(duration_s: float) -> int:
@@ -228,6 +238,8 @@ def _video_encoder(codec: VideoCodec) -> VideoCodecContext:
     encoder.width, encoder.height, encoder.pix_fmt = WIDTH, HEIGHT, "yuv420p"
     encoder.time_base, encoder.framerate = Fraction(1, FPS), Fraction(FPS)
     encoder.bit_rate, encoder.gop_size = VIDEO_BITRATE_BPS, KEYFRAME_INTERVAL
+    # libvpx's threads wait for each other in a spin: on a busy machine that multiplies the cost.
+    encoder.thread_count = 1
     encoder.options = options
     return encoder
 
