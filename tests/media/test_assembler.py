@@ -208,6 +208,14 @@ def test_hole_is_given_up_at_its_deadline_and_not_before() -> None:
     assert not reorderer.waiting
 
 
+def test_all_holes_past_their_deadline_are_given_up_at_once() -> None:
+    first, _, third, _, fifth, _, seventh = packets(pictures(Codec.VP8))[:7]
+    reorderer = Reorderer(VIDEO_DEADLINE_S)
+    for now, packet in enumerate((first, third, fifth, seventh)):
+        reorderer.push(packet, now * 0.1)
+    assert reorderer.expire(0.2 + VIDEO_DEADLINE_S) == [1, third, 1, fifth]
+
+
 def test_many_holes_do_not_add_up_their_deadlines() -> None:
     """One packet in two lost for ten seconds: the delay stays at one deadline."""
     assembler, delays = AudioAssembler(), []
