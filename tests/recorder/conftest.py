@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from server.core.frames import EncodedFrame
 from server.recorder.catalog import open_for_writing, open_reader, recording_path
@@ -11,6 +12,10 @@ from server.recorder.files import LocalFolder
 from server.recorder.keys import KeyRing, open_keys
 from server.recorder.reader import RecordingReader
 from server.recorder.writer import Metrics, RecordingWriter
+
+# Wall time says nothing where other work runs beside the tests.
+settings.register_profile("recorder", deadline=None)
+settings.load_profile("recorder")
 
 
 class Desk:
