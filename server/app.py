@@ -119,7 +119,8 @@ async def _http(
 def prepare_data_dir(path: Path) -> None:
     """Make the data directory if there is none. Raises ConfigError unless it can be written."""
     try:
-        (path / "keys").mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (path / "keys").mkdir(mode=0o700, exist_ok=True)
         probe = path / f".probe-{os.getpid()}"
         probe.touch()
         probe.unlink()

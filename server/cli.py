@@ -171,6 +171,8 @@ async def _wait_demo(server: Server, stop: asyncio.Event) -> None:
         live = await _until_live(server, demo.interview_id, candidate, stop)
         if live:
             _say(f"  Watch it live:            {demo.observer_url}")
+        elif candidate.returncode is None and not stop.is_set():
+            _say(f"  It takes long. Watch it:  {demo.observer_url}")
         _say(f"  Join one yourself:        {yours.candidate_url}")
         _say(f"  and watch that one live:  {yours.observer_url}")
         _say_how_to_stop()

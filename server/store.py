@@ -140,7 +140,10 @@ class Store:
         )
         sa.event.listen(self._engine, "connect", _configure)
         try:
+            path.touch(mode=0o600)  # titles are nobody else's; SQLite's other files follow suit
             self._create()
+        except OSError as error:
+            raise StoreError(f"{path} can't be opened: {error.strerror}") from error
         except sa.exc.DatabaseError as error:
             self._engine.dispose()
             raise StoreError(f"{path} can't be used as a database: {error.__cause__}") from error
@@ -299,9 +302,14 @@ class AsyncStore:
     async def run(
         self, call: Callable[Concatenate[Store, _P], _T], *args: _P.args, **kwargs: _P.kwargs
     ) -> _T:
-        """``await db.run(Store.link, link_id)``"""
+        """``await db.run(Store.link, link_id)``. Raises StoreError: locked too long, disk full."""
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, lambda: call(self._store, *args, **kwargs))
+        try:
+            return await loop.run_in_executor(
+                self._thread, lambda: call(self._store, *args, **kwargs)
+            )
+        except sa.exc.OperationalError as error:
+            raise StoreError(f"the database failed: {error.orig}") from error
 
 
 @asynccontextmanager

@@ -1,5 +1,6 @@
 import asyncio
 import sqlite3
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +21,17 @@ def test_an_interview_is_found_as_it_was_made(store: Store) -> None:
     made = store.create_interview("Backend engineer", 5.0)
     assert store.interview(made.id) == made
     assert store.interview("nothing") is None
+
+
+def test_the_file_is_for_nobody_else(store: Store, tmp_path: Path) -> None:
+    store.create_interview("one", 1.0)  # while open there are a log and its index too
+    modes = {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+    assert modes == {0o600}
+
+
+def test_a_file_that_can_not_be_made_is_named(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="can't be opened"):
+        Store(tmp_path / "no such folder" / "db")
 
 
 def test_interviews_are_listed_newest_first(store: Store) -> None:

@@ -43,7 +43,7 @@ from server.signaling.protocol import (
     Welcome,
 )
 from server.signaling.states import TRANSITIONS, Happening
-from server.store import Event, Interview, Store
+from server.store import Event, Interview, Store, StoreError
 
 log = logging.getLogger(__name__)
 
@@ -386,9 +386,16 @@ class LiveInterview:
                 outbox.put(encoded)
 
     async def _save(self) -> None:
+        try:
+            await self._write_down()
+        except StoreError as error:  # media and recording go on; the next tick tries again
+            log.error("not written down interview=%s reason=%s", self.id, error)
+
+    async def _write_down(self) -> None:
         while self._pending:
             await self._plant.db.run(Store.add_event, self._pending[0])
             self._pending.popleft()
         if self._unsaved:
-            self._unsaved = False
-            await self._plant.db.run(Store.set_state, self.id, self.state, self.started_s)
+            saved = (self.state, self.started_s)
+            await self._plant.db.run(Store.set_state, self.id, *saved)
+            self._unsaved = saved != (self.state, self.started_s)

@@ -2,6 +2,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from server.core.frames import Codec, TrackName
 from server.core.indicators import Alert, Indicator
@@ -336,6 +337,24 @@ async def test_an_interview_is_idle_once_all_is_gone_and_written(rig: Rig) -> No
     assert not rig.interview.idle
     await rig.interview.tick(rig.now)
     assert rig.interview.idle
+
+
+async def test_a_database_that_fails_for_a_while_costs_nothing(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def locked(*_: object) -> None:
+        raise sa.exc.OperationalError("INSERT", {}, Exception("database is locked"))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "add_event", locked)
+        await rig.join()
+        await rig.interview.tick(rig.now)
+    assert "database is locked" in caplog.text
+    assert not rig.interview.idle
+    assert await rig.events() == ["joined"]
+    row = await rig.db.run(Store.interview, rig.interview.id)
+    assert row is not None
+    assert row.state is InterviewState.LIVE
 
 
 @pytest.mark.parametrize("socket", [True, False])

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import json
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from aiohttp import ClientWebSocketResponse, WSMsgType
@@ -212,7 +212,7 @@ async def test_an_observer_that_reads_nothing_is_cut_off(
     monkeypatch.setattr(socket_module, "SEND_TIMEOUT_S", 0.2)
     async with serving.socket(serving.token(Role.OBSERVER)) as socket:
         await receive(socket, "welcome")
-        cast(asyncio.Transport, socket._writer.transport).pause_reading()
+        socket._writer.transport.pause_reading()
         (interview,) = serving.server.hub.live
         many = tuple(Indicator("x" * 1_000, 0.0, "ratio", 0.0, 1.0) for _ in range(100))
         async with asyncio.timeout(10):
