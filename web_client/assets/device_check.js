@@ -163,6 +163,10 @@ function fill(select, devices, chosen, nameless) {
 }
 
 async function copyLink() {
-  await navigator.clipboard?.writeText(location.href).catch(() => {});
-  setText(byId("copy-link"), "copied");
+  try {
+    await navigator.clipboard.writeText(location.href);
+    setText(byId("copy-link"), "copied");
+  } catch {
+    window.prompt(t("check.copy-link"), location.href); // no clipboard here: copy it by hand
+  }
 }

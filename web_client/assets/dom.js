@@ -67,7 +67,7 @@ export function showStage(name) {
 
 /** The token of the page's link: in the fragment, so that it reaches no log and no referrer. */
 export function linkToken() {
-  return decodeURIComponent(location.hash.slice(1));
+  return location.hash.slice(1);
 }
 
 /** A new fragment is another link: start the page afresh. */

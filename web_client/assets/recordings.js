@@ -59,7 +59,8 @@ function address(interview) {
 }
 
 function showList() {
-  byId("recordings").replaceChildren(...recordings.map(item));
+  const newestFirst = [...recordings].sort((a, b) => (b.started_s ?? 0) - (a.started_s ?? 0));
+  byId("recordings").replaceChildren(...newestFirst.map(item));
   byId("no-recordings").hidden = recordings.length > 0;
   showStage("list");
 }
@@ -71,7 +72,13 @@ async function showReplay(recording) {
   sayShown();
   byId("to-list").hidden = recordings.length < 2;
   showStage("replay");
-  view = new ReplayView(api, recording.interview_id, index);
+  view = new ReplayView(api, recording.interview_id, index, () => void refreshShown().catch(console.warn));
+}
+
+async function refreshShown() {
+  recordings = await api.recordings();
+  shown = recordings.find(({ interview_id }) => interview_id === shown?.interview_id) ?? shown;
+  sayShown();
 }
 
 function sayShown() {
@@ -108,7 +115,6 @@ async function open() {
   if (!token) return showRefused(new ApiError("token-missing", "no token in the address"));
   try {
     recordings = await api.recordings();
-    recordings.sort((a, b) => (b.started_s ?? 0) - (a.started_s ?? 0));
     await route();
   } catch (error) {
     showRefused(error);

@@ -42,9 +42,11 @@ export class ReplayView {
    * @param {Api} api
    * @param {string} interview
    * @param {ReplayIndex} index
+   * @param {() => void} onGrowth a recording that is still being made has grown
    */
-  constructor(api, interview, index) {
+  constructor(api, interview, index, onGrowth) {
     this.index = index;
+    this.onGrowth = onGrowth;
     this.video = element("replay-video", HTMLVideoElement);
     this.seekBar = element("seek", HTMLInputElement);
     /** @type {Interruption[]} */
@@ -83,7 +85,9 @@ export class ReplayView {
     while (!this.closing.signal.aborted && this.index.state === "recording") {
       await new Promise((resolve) => window.setTimeout(resolve, GROWTH_INTERVAL_MS));
       const index = await api.replayIndex(interview).catch((error) => console.warn(error));
-      if (index && !this.closing.signal.aborted) this.use(index);
+      if (!index || this.closing.signal.aborted) continue;
+      this.use(index);
+      this.onGrowth();
     }
   }
 
