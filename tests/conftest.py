@@ -1,11 +1,18 @@
 """What every test of this project shares."""
 
+import asyncio
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import pytest
+import uvloop
 from blockbuster import BlockBuster
+
+
+def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Every async test runs on the loop that the product runs on."""
+    return {"uvloop": uvloop.new_event_loop}
 
 
 @contextmanager
