@@ -40,12 +40,17 @@ export class Peer {
     pc.onconnectionstatechange = () => {
       if (this.pc === pc) this.follow(pc.connectionState);
     };
-    this.options.configure(pc);
-    // No waiting for candidates: the server is ICE-lite and learns our address from our
-    // connectivity checks as peer-reflexive (RFC 8445 7.3.1.3).
-    await pc.setLocalDescription();
+    try {
+      this.options.configure(pc);
+      // No waiting for candidates: the server is ICE-lite and learns our address from our
+      // connectivity checks as peer-reflexive (RFC 8445 7.3.1.3).
+      await pc.setLocalDescription();
+    } catch (error) {
+      console.warn("no offer could be made:", error);
+    }
     if (this.pc !== pc) return;
-    if (!this.options.offer(pc.localDescription?.sdp ?? "")) this.lose();
+    const sdp = pc.localDescription?.sdp;
+    if (sdp === undefined || !this.options.offer(sdp)) this.lose();
   }
 
   /** @param {string} sdp */
