@@ -9,6 +9,8 @@ import enum
 from dataclasses import dataclass
 from typing import Protocol
 
+import msgspec
+
 
 class Codec(enum.StrEnum):
     VP8 = "VP8"
@@ -25,8 +27,7 @@ class TrackName(enum.StrEnum):
 CLOCK_RATE = {Codec.VP8: 90_000, Codec.H264: 90_000, Codec.OPUS: 48_000}
 
 
-@dataclass(frozen=True, slots=True)
-class EncodedFrame:
+class EncodedFrame(msgspec.Struct, frozen=True, gc=False):
     """One whole encoded frame, in decoding order, never decoded by the media process.
 
     ``payload`` is a VP8 frame (RFC 6386), an H.264 access unit whose NAL units each have a
@@ -41,8 +42,8 @@ class EncodedFrame:
     keyframe: bool
     #: Unix seconds at which the frame's last packet arrived.
     arrived_s: float
-    #: False when no later frame needs this one (H.264 nal_ref_idc 0, VP8 upper temporal layer).
-    reference: bool = True
+    #: Its temporal layer, 0 the base: it needs only frames of its own layer and of lower ones.
+    temporal_id: int = 0
 
 
 class GapCause(enum.StrEnum):

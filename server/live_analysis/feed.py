@@ -13,6 +13,7 @@ from server.core.frames import EncodedFrame, Gap, TrackName
 from server.core.indicators import Alert, Indicator
 from server.live_analysis import network, wire
 from server.live_analysis.alerts import Alerts
+from server.live_analysis.layers import TemporalLayers
 from server.live_analysis.network import NetworkSample
 
 logger = logging.getLogger(__name__)
@@ -45,7 +46,7 @@ class FrameCounters:
     sent: int = 0
     #: Not sent or not decoded because a worker did not keep up or restarted.
     dropped: int = 0
-    #: Not sent because no other frame needs them (temporal layers).
+    #: Not sent because lower temporal layers are enough.
     skipped: int = 0
     keyframes_requested: int = 0
 
@@ -75,6 +76,7 @@ class Feed:
         self._request_keyframe = request_keyframe
         self._on_close = on_close
         self._alerts = Alerts()
+        self._layers = TemporalLayers()
         self._video_open = False
         self._asked_s = self._lost_s = -math.inf
         self._retry_s = KEYFRAME_RETRY_S
@@ -165,7 +167,7 @@ class Feed:
         return frame.track is TrackName.MICROPHONE or self._admit_video(frame)
 
     def _admit_video(self, frame: EncodedFrame) -> bool:
-        if not frame.reference and not frame.keyframe:
+        if not self._layers.admit(frame):
             self._counters.skipped += 1
             return False
         if frame.keyframe:

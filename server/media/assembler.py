@@ -130,7 +130,7 @@ class AudioAssembler:
                 continue
             if start == end:
                 continue  # padding only: keep-alive, no sound is missing
-            frame = Assembled(packet[3][start:end], keyframe=True, reference=True)
+            frame = Assembled(packet[3][start:end], keyframe=True, temporal_id=0)
             ready.append(FrameReady(packet[1], frame, self._lost, self._lost > 0))
             self._lost = 0
         return ready

@@ -18,7 +18,7 @@ class Assembled(NamedTuple):
 
     payload: bytes
     keyframe: bool
-    reference: bool
+    temporal_id: int
 
 
 class Depacketiser(Protocol):
@@ -34,14 +34,14 @@ class Depacketiser(Protocol):
 class Vp8Depacketiser:
     def __init__(self) -> None:
         self._frame = bytearray()
-        self._reference = True
+        self._temporal_id = 0
 
     def add(self, payload: bytes) -> None:
-        start, begins, non_reference = _vp8_descriptor(payload)
+        start, begins, temporal_id = _vp8_descriptor(payload)
         if begins != (not self._frame):
             raise ValueError("VP8 frame does not begin with its first partition")
         if begins:
-            self._reference = not non_reference
+            self._temporal_id = temporal_id
         if len(self._frame) + len(payload) > MAX_FRAME_LENGTH:
             raise ValueError("VP8 frame is too long")
         self._frame += payload[start:]
@@ -51,7 +51,7 @@ class Vp8Depacketiser:
         if not payload:
             raise ValueError("VP8 frame is empty")
         # RFC 7741 4.3: the P bit is zero in a key frame.
-        return Assembled(payload, not payload[0] & 1, self._reference)
+        return Assembled(payload, not payload[0] & 1, self._temporal_id)
 
     def starts_keyframe(self, payload: bytes) -> bool:
         try:
@@ -61,11 +61,13 @@ class Vp8Depacketiser:
         return begins and not payload[start] & 1
 
 
-def _vp8_descriptor(payload: bytes) -> tuple[int, bool, bool]:
-    """(length, whether the frame begins here, N bit), RFC 7741 4.2."""
+def _vp8_descriptor(payload: bytes) -> tuple[int, bool, int]:
+    """(length, whether the frame begins here, temporal layer), RFC 7741 4.2."""
     try:
         first = payload[0]
         length = 1
+        # N: no frame needs this one; without a layer index it counts as above the base.
+        temporal_id = first >> 5 & 1
         if first & 0x80:
             extensions = payload[1]
             length = 2
@@ -74,12 +76,14 @@ def _vp8_descriptor(payload: bytes) -> tuple[int, bool, bool]:
             if extensions & 0x40:  # L
                 length += 1
             if extensions & 0x30:  # T or K share an octet
+                if extensions & 0x20:
+                    temporal_id = payload[length] >> 6
                 length += 1
     except IndexError as error:
         raise ValueError("VP8 payload descriptor is truncated") from error
     if len(payload) <= length:
         raise ValueError("VP8 payload is empty")
-    return length, bool(first & 0x10) and not first & 0x07, bool(first & 0x20)
+    return length, bool(first & 0x10) and not first & 0x07, temporal_id
 
 
 _LENGTH = struct.Struct("!I")
@@ -97,7 +101,7 @@ class H264Depacketiser:
         self._units = bytearray()  # each behind its length
         self._fragments: bytearray | None = None
         self._keyframe = False
-        self._reference = False
+        self._temporal_id = 1
 
     def add(self, payload: bytes) -> None:
         if len(payload) < 2:
@@ -133,7 +137,8 @@ class H264Depacketiser:
     def _unit(self, unit: bytes | bytearray) -> None:
         self._check_length(len(unit))
         self._keyframe |= unit[0] & 0x1F == _IDR
-        self._reference |= bool(unit[0] & 0x60)  # nal_ref_idc
+        if unit[0] & 0x60:  # nal_ref_idc: other frames need this one
+            self._temporal_id = 0
         self._units += _LENGTH.pack(len(unit))
         self._units += unit
 
@@ -143,7 +148,7 @@ class H264Depacketiser:
 
     def finish(self) -> Assembled:
         whole = bool(self._units) and self._fragments is None
-        frame = Assembled(bytes(self._units), self._keyframe, self._reference)
+        frame = Assembled(bytes(self._units), self._keyframe, self._temporal_id)
         self._reset()
         if not whole:
             raise ValueError("H.264 access unit is incomplete")

@@ -137,7 +137,7 @@ class UpTrack:
                     capture_s,
                     frame.keyframe,
                     now,
-                    frame.reference,
+                    frame.temporal_id,
                 )
             )
 

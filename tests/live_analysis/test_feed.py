@@ -120,12 +120,15 @@ def test_a_gap_of_the_camera_ends_the_deltas(it: Subscriber) -> None:
     assert [frame.capture_s for frame in it.pipe.frames] == [1.0, 1.1]
 
 
-def test_frames_that_no_other_needs_are_not_sent(it: Subscriber) -> None:
-    it.feed.on_frame(key(1.0))
-    upper = EncodedFrame(TrackName.CAMERA, Codec.VP8, b"t", 1.1, False, 1.1, reference=False)
-    it.feed.on_frame(upper)
-    it.feed.on_frame(delta(1.2))
-    assert [frame.capture_s for frame in it.pipe.frames] == [1.0, 1.2]
+def test_upper_temporal_layers_are_not_sent_once_the_base_is_known_to_be_enough(
+    it: Subscriber,
+) -> None:
+    for n in range(30):
+        it.feed.on_frame(key(1.0) if n == 0 else delta(1 + n / 15))
+    it.feed.on_frame(key(3.0))
+    it.feed.on_frame(EncodedFrame(TrackName.CAMERA, Codec.VP8, b"t", 3.1, False, 3.1, 1))
+    it.feed.on_frame(delta(3.2))
+    assert [frame.capture_s for frame in it.pipe.frames[30:]] == [3.0, 3.2]
     assert (it.counters.skipped, it.counters.dropped) == (1, 0)
 
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from server.core.frames import Codec, EncodedFrame
@@ -93,9 +94,7 @@ class Interview:
 
 
 def arrived(frame: EncodedFrame, now_s: float) -> EncodedFrame:
-    return EncodedFrame(
-        frame.track, frame.codec, frame.payload, frame.capture_s, frame.keyframe, now_s
-    )
+    return msgspec.structs.replace(frame, arrived_s=now_s)
 
 
 async def ended(analysis: Analysis, pid: int) -> None:

@@ -40,7 +40,7 @@ def test_pictures_packetised_by_aiortc_come_back_byte_identical(codec: Codec) ->
     for picture in pictures(codec):
         for payload in picture.payloads:
             depacketiser.add(payload)
-        assert depacketiser.finish() == Assembled(picture.frame, picture.keyframe, True)
+        assert depacketiser.finish() == Assembled(picture.frame, picture.keyframe, 0)
 
 
 @pytest.mark.parametrize("codec", [Codec.VP8, Codec.H264])
@@ -61,7 +61,8 @@ def test_only_the_first_packet_of_a_keyframe_starts_one(codec: Codec) -> None:
         VpxPayloadDescriptor(1, 0, picture_id=17),
         VpxPayloadDescriptor(1, 0, picture_id=30_000),
         VpxPayloadDescriptor(1, 0, picture_id=1, tl0picidx=2),
-        VpxPayloadDescriptor(1, 0, picture_id=1, tl0picidx=2, tid=(2, 1)),
+        VpxPayloadDescriptor(1, 0, picture_id=1, tl0picidx=2, tid=(0, 1)),
+        VpxPayloadDescriptor(1, 0, picture_id=1, tl0picidx=2, tid=(1, 0)),
         VpxPayloadDescriptor(1, 0, picture_id=1, tl0picidx=2, tid=(2, 1), keyidx=31),
         VpxPayloadDescriptor(1, 0, keyidx=31),
         VpxPayloadDescriptor(1, 0, tl0picidx=9),
@@ -69,15 +70,18 @@ def test_only_the_first_packet_of_a_keyframe_starts_one(codec: Codec) -> None:
     ids=repr,
 )
 def test_vp8_descriptor_is_stripped_whatever_it_carries(descriptor: VpxPayloadDescriptor) -> None:
-    assert vp8(bytes(descriptor) + KEYFRAME) == Assembled(KEYFRAME, True, True)
+    temporal_id = descriptor.tid[0] if descriptor.tid else 0
+    assert vp8(bytes(descriptor) + KEYFRAME) == Assembled(KEYFRAME, True, temporal_id)
 
 
 def test_vp8_seven_bit_picture_id_takes_one_byte() -> None:
     assert vp8(b"\x90\x80\x7f" + DELTA).payload == DELTA
 
 
-def test_vp8_frame_that_nothing_refers_to_is_told_by_its_n_bit() -> None:
-    assert vp8(b"\x30" + DELTA, b"\x00" + DELTA) == Assembled(DELTA + DELTA, False, False)
+def test_vp8_frame_that_nothing_refers_to_is_above_the_base_layer() -> None:
+    assert vp8(b"\x30" + DELTA, b"\x00" + DELTA) == Assembled(DELTA + DELTA, False, 1)
+    # What the layer index says goes before the N bit: Chromium's top layer of three.
+    assert vp8(b"\xb0\xe0\x91\x39\xe4\x80" + DELTA) == Assembled(DELTA, False, 2)
 
 
 def test_vp8_later_partitions_belong_to_the_same_frame() -> None:
@@ -122,7 +126,7 @@ def stap_a(*units: bytes) -> bytes:
 
 
 def test_h264_single_units_keep_their_order() -> None:
-    assert h264(SPS, PPS, IDR) == Assembled(lengths(SPS, PPS, IDR), True, True)
+    assert h264(SPS, PPS, IDR) == Assembled(lengths(SPS, PPS, IDR), True, 0)
 
 
 def test_h264_aggregation_is_taken_apart() -> None:
@@ -132,12 +136,13 @@ def test_h264_aggregation_is_taken_apart() -> None:
 def test_h264_fragments_become_the_unit_they_were() -> None:
     # FU indicator: F and NRI of 0x65 with type 28; FU header: S and E bits with type 5.
     out = h264(b"\x7c\x85one", b"\x7c\x05two", b"\x7c\x45three")
-    assert out == Assembled(lengths(b"\x65onetwothree"), True, True)
+    assert out == Assembled(lengths(b"\x65onetwothree"), True, 0)
 
 
-def test_h264_picture_that_nothing_refers_to_is_told_by_nal_ref_idc() -> None:
-    assert h264(b"\x01\x9a\x02") == Assembled(lengths(b"\x01\x9a\x02"), False, False)
-    assert h264(SLICE).reference
+def test_h264_picture_that_nothing_refers_to_is_above_the_base_layer() -> None:
+    assert h264(b"\x01\x9a\x02") == Assembled(lengths(b"\x01\x9a\x02"), False, 1)
+    # Whatever nal_ref_idc a reference picture has, others may need it.
+    assert h264(b"\x21\x9a\x02").temporal_id == h264(SLICE).temporal_id == 0
 
 
 def test_h264_parameter_set_starts_a_keyframe_an_idr_slice_alone_does_not() -> None:

@@ -4,8 +4,9 @@ import asyncio
 import os
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from server.core.frames import Codec
 from server.recorder.recorder import open_recorder

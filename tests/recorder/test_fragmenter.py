@@ -1,11 +1,11 @@
 """Frames become fragments: where they are cut, and what clocks and cameras may do meanwhile."""
 
-from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from server.core import h264
 from server.core.frames import Codec, EncodedFrame, GapCause, TrackName
