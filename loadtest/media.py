@@ -34,11 +34,13 @@ AUDIO_PACKETS_PER_S = 50  # 20 ms each
 KEYFRAME_INTERVAL = 2 * FPS
 VIDEO_BITRATE_BPS = 1_000_000
 AUDIO_BITRATE_BPS = 32_000
+#: The temporal layers of a VP8 clip's frames, from each keyframe on and over again.
+TEMPORAL_IDS = (0, 2, 1, 2)
 SPEECH = Path(__file__).parent / "assets" / "speech.ogg"
 MAX_LOOP_S = 60  # a longer file is cut: every loop is held in memory
 
 _SAMPLES_PER_PACKET = AUDIO_RATE_HZ // AUDIO_PACKETS_PER_S
-_FORMAT_VERSION = 1  # of the cache file and of the encoders' settings below
+_FORMAT_VERSION = 2  # of the cache file and of the encoders' settings below
 
 # Constrained baseline with parameter sets in band; one slice a frame as browsers send it.
 _X264 = {
@@ -57,6 +59,11 @@ _LIBVPX = {
     "minrate": str(VIDEO_BITRATE_BPS),
     "maxrate": str(VIDEO_BITRATE_BPS),
     "bufsize": str(VIDEO_BITRATE_BPS),
+    # L1T3 as our page asks browsers for; the shares of the layers are libwebrtc's.
+    "ts-parameters": "ts_number_layers=3:ts_periodicity=4:ts_layering_mode=3:ts_layer_id="
+    + ",".join(map(str, TEMPORAL_IDS))
+    + ":ts_rate_decimator=4,2,1:ts_target_bitrate="
+    + ",".join(str(VIDEO_BITRATE_BPS * share // 100_000) for share in (40, 60, 100)),
 }
 
 Samples = NDArray[np.int16]

@@ -7,8 +7,9 @@ differ at each sending: `Packet.payload` fills them in.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import cycle
 
-from loadtest.media import Clip
+from loadtest.media import TEMPORAL_IDS, Clip
 from loadtest.stamp import MAGIC, NUMBERS_SIZE
 
 #: Bytes of RTP payload: with headers, SRTP tag and UDP/IP below 1280, as browsers keep it.
@@ -19,6 +20,13 @@ _NAL_REF_IDC = 0x60
 _IDR, _SEI, _SPS, _PPS, _STAP_A, _FU_A = 5, 6, 7, 8, 24, 28
 _SEI_USER_DATA_UNREGISTERED = 5
 _BLANK = bytes([0x80]) * NUMBERS_SIZE
+#: RFC 7741 4.2: TID and the Y bit, which the first frames of the upper layers have: after a
+#: frame of the base layer they need no other.
+_LAYERS = tuple(
+    temporal_id << 6 | sync << 5
+    for temporal_id, sync in zip(TEMPORAL_IDS, (0, 1, 1, 0), strict=True)
+)
+_TOP_LAYER = max(_LAYERS) & 0xC0
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +38,7 @@ class Packet:
     stamped: bool = False
     start: bool = False  #: first packet of its frame
     marker: bool = False  #: last packet of its frame
+    layer: int = 0  #: VP8: temporal layer and Y bit, as in the payload descriptor
 
     def payload(self, descriptor: bytes, numbers: bytes) -> bytes:
         if self.stamped:
@@ -50,24 +59,27 @@ class PacketisedClip:
 
 
 def packetise(clip: Clip) -> PacketisedClip:
-    cut = packetise_h264 if clip.codec == "h264" else packetise_vp8
-    return PacketisedClip(
-        clip,
-        tuple(cut(frame) for frame in clip.video),
-        tuple(packetise_opus(packet) for packet in clip.audio),
-    )
+    if clip.codec == "h264":
+        video = map(packetise_h264, clip.video)
+    else:
+        video = map(packetise_vp8, clip.video, cycle(_LAYERS))
+    return PacketisedClip(clip, tuple(video), tuple(map(packetise_opus, clip.audio)))
 
 
-def packetise_vp8(frame: bytes) -> Frame:
+def packetise_vp8(frame: bytes, layer: int = 0) -> Frame:
     """The descriptor is left out: `vp8_descriptor` makes it for each sending."""
     parts = _even_parts(frame + MAGIC + _BLANK)
-    return _frame(parts)
+    return _frame(parts, layer)
 
 
-def vp8_descriptor(start: bool, picture_id: int) -> bytes:
-    """RFC 7741 4.2: X and, in the frame's first packet, S; then I; then a 15-bit picture id."""
+def vp8_descriptor(packet: Packet, picture_id: int, base_frames: int) -> bytes:
+    """RFC 7741 4.2: X, N and S; I, L and T; a 15-bit picture id; TL0PICIDX; the layer."""
+    non_reference = packet.layer & 0xC0 == _TOP_LAYER
+    first = 0x80 | non_reference << 5 | packet.start << 4
     picture_id &= 0x7FFF
-    return bytes((0x90 if start else 0x80, 0x80, 0x80 | picture_id >> 8, picture_id & 0xFF))
+    return bytes(
+        (first, 0xE0, 0x80 | picture_id >> 8, picture_id & 0xFF, base_frames & 0xFF, packet.layer)
+    )
 
 
 def packetise_opus(packet: bytes) -> Frame:
@@ -103,8 +115,8 @@ def starts_frame(codec: str, payload: bytes) -> bool:
 def starts_keyframe(codec: str, payload: bytes) -> bool:
     """Whether a received payload (of ours, not empty) is the first of a keyframe."""
     if codec == "vp8":
-        # RFC 7741 4.3: after our four bytes of descriptor, P = 0 means a key frame.
-        return len(payload) > 4 and starts_frame(codec, payload) and payload[4] & 1 == 0
+        # RFC 7741 4.3: after our six bytes of descriptor, P = 0 means a key frame.
+        return len(payload) > 6 and starts_frame(codec, payload) and payload[6] & 1 == 0
     aggregate = len(payload) > 3 and payload[0] & _NAL_TYPE == _STAP_A
     return aggregate and payload[3] & _NAL_TYPE == _SPS
 
@@ -152,15 +164,15 @@ def _even_parts(data: bytes, limit: int = MAX_PAYLOAD) -> list[bytes]:
     return [data[at : at + size] for at in range(0, len(data), size)]
 
 
-def _frame(payloads: list[bytes]) -> Frame:
-    return tuple(_packets(payloads))
+def _frame(payloads: list[bytes], layer: int = 0) -> Frame:
+    return tuple(_packets(payloads, layer))
 
 
-def _packets(payloads: list[bytes]) -> Iterator[Packet]:
+def _packets(payloads: list[bytes], layer: int) -> Iterator[Packet]:
     for index, payload in enumerate(payloads):
         start, marker = index == 0, index == len(payloads) - 1
         at = payload.find(MAGIC) + len(MAGIC)
         if at < len(MAGIC):
-            yield Packet(payload, b"", False, start, marker)
+            yield Packet(payload, b"", False, start, marker, layer)
         else:
-            yield Packet(payload[:at], payload[at + NUMBERS_SIZE :], True, start, marker)
+            yield Packet(payload[:at], payload[at + NUMBERS_SIZE :], True, start, marker, layer)

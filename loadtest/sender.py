@@ -53,6 +53,7 @@ class TrackSender:
     vp8: bool = False
     seqno: int = 0  #: of the next packet
     frames: int = 0  #: begun
+    base_frames: int = 0  #: those of them in the base layer
     packets: int = 0
     octets: int = 0
     retransmitted: int = 0
@@ -64,11 +65,12 @@ class TrackSender:
 
     def begin_frame(self, frame: Frame, rtp_timestamp: int) -> "Sending":
         number, self.frames = self.frames, self.frames + 1
+        self.base_frames += not frame[0].layer
         return Sending(self, iter(frame), rtp_timestamp & 0xFFFFFFFF, number)
 
     def rtp_packet(self, packet: Packet, rtp_timestamp: int, frame: int, now: float) -> bytes:
         """The packet as sent at `now` (Unix seconds), remembered for retransmission."""
-        descriptor = vp8_descriptor(packet.start, frame) if self.vp8 else b""
+        descriptor = vp8_descriptor(packet, frame, self.base_frames) if self.vp8 else b""
         numbers = pack_numbers(self._source, frame, now) if packet.stamped else b""
         payload = packet.payload(descriptor, numbers)
         extensions = self.extensions.block(self.mid, now)

@@ -38,7 +38,7 @@ def clip(request: pytest.FixtureRequest) -> Clip:
 
 def payloads(frame: Frame, vp8: bool, number: int = 0) -> list[bytes]:
     return [
-        packet.payload(vp8_descriptor(packet.start, number) if vp8 else b"", NUMBERS)
+        packet.payload(vp8_descriptor(packet, number, 0) if vp8 else b"", NUMBERS)
         for packet in frame
     ]
 
@@ -76,7 +76,7 @@ def test_every_frame_has_one_stamp_one_start_and_one_marker(clip: Clip) -> None:
 
 def test_no_payload_is_larger_than_a_browsers(clip: Clip) -> None:
     for frame in packetise(clip).video:
-        assert max(map(len, payloads(frame, clip.codec == "vp8"))) <= MAX_PAYLOAD + 4
+        assert max(map(len, payloads(frame, clip.codec == "vp8"))) <= MAX_PAYLOAD + 6
 
 
 def test_a_receiver_recognises_first_packets_and_keyframes(clip: Clip) -> None:
@@ -116,9 +116,34 @@ def test_vp8_frames_of_any_size_come_out_as_they_went_in(frame: bytes) -> None:
 def test_picture_ids_have_fifteen_bits(number: int) -> None:
     from aiortc.codecs.vpx import VpxPayloadDescriptor
 
-    descriptor, rest = VpxPayloadDescriptor.parse(vp8_descriptor(True, number) + b"x")
+    (packet,) = packetise_vp8(b"x")
+    descriptor, rest = VpxPayloadDescriptor.parse(vp8_descriptor(packet, number, 0) + b"x")
     assert (descriptor.picture_id, descriptor.partition_start) == (number & 0x7FFF, 1)
     assert rest == b"x"
+
+
+def test_vp8_frames_tell_their_temporal_layer_as_chromium_does() -> None:
+    frames = packetise(short_clip("vp8")).video
+    descriptors = [vp8_descriptor(frame[0], 0x1138, 0x1E4).hex() for frame in frames[:5]]
+    # Captured from Chromium 156 sending L1T3, but for the Y bit of its later cycles.
+    assert descriptors == [
+        "90e09138e400",
+        "b0e09138e4a0",
+        "90e09138e460",
+        "b0e09138e480",
+        "90e09138e400",
+    ]
+
+
+@pytest.mark.parametrize("layers", [{0}, {0, 1}], ids=str)
+def test_vp8_lower_layers_decode_to_the_same_pictures_without_the_upper(layers: set[int]) -> None:
+    clip = short_clip("vp8", seconds=3)
+    whole, lower = (av.CodecContext.create("vp8", "r") for _ in range(2))
+    for frame, original in zip(packetise(clip).video, clip.video, strict=True):
+        (picture,) = whole.decode(av.Packet(original))
+        if frame[0].layer >> 6 in layers:
+            (same,) = lower.decode(av.Packet(original))
+            assert (same.to_ndarray() == picture.to_ndarray()).all()
 
 
 def test_an_opus_packet_of_several_frames_is_refused() -> None:

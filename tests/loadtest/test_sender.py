@@ -1,4 +1,5 @@
 import pytest
+from aiortc.codecs.vpx import VpxPayloadDescriptor
 from aiortc.rtcrtpparameters import RTCRtpHeaderExtensionParameters, RTCRtpParameters
 from aiortc.rtp import HeaderExtensionsMap, RtpPacket
 
@@ -65,6 +66,17 @@ def test_a_large_frame_leaves_in_bursts_and_loses_no_packet_between_them() -> No
     stamp = find_stamp(bursts[-1][-1])
     assert stamp is not None
     assert stamp.sent_s == pytest.approx(1.2)
+
+
+def test_each_frame_of_the_base_layer_is_counted_for_the_layers_above() -> None:
+    track = sender(vp8=True)
+    sent = [
+        track.begin_frame(packetise_vp8(b"frame", layer), 0).burst(1, 1.0)[0]
+        for layer in (0x00, 0xA0, 0x60, 0x80, 0x00)
+    ]
+    parsed = [VpxPayloadDescriptor.parse(RtpPacket.parse(data).payload)[0] for data in sent]
+    assert [descriptor.tl0picidx for descriptor in parsed] == [1, 1, 1, 1, 2]
+    assert [descriptor.tid for descriptor in parsed] == [(0, 0), (2, 1), (1, 1), (2, 0), (0, 0)]
 
 
 def test_frames_are_numbered_and_stamped_with_the_time_of_sending() -> None:
