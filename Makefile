@@ -79,9 +79,10 @@ web: node_modules/.installed
 	node_modules/.bin/tsc --project jsconfig.json
 	node --test tests/web_client/*.test.js
 
-# Last, so that the last line of `make test` is pytest's own summary.
+# Last, so that the last line of `make test` is pytest's own summary. Two processes: browsers in
+# one, everything else in the other.
 pytest: deps
-	.venv/bin/pytest $(ARGS)
+	.venv/bin/pytest --numprocesses 2 --dist loadgroup $(ARGS)
 
 # New pins: edit requirements/*.in, `make lock`, commit both. No registry is named in the result.
 COMPILE := --quiet --strip-extras --allow-unsafe --generate-hashes --no-emit-index-url --no-emit-find-links

@@ -18,6 +18,13 @@ from tests.e2e.media_files import write_camera, write_microphone
 from tests.e2e.server_process import ServerProcess, running_server
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where tests run in several processes, those with browsers run in one, one by one."""
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker(pytest.mark.xdist_group("browsers"))
+
+
 @pytest.fixture(scope="session")
 def devices(tmp_path_factory: pytest.TempPathFactory) -> FakeDevices:
     """A face that moves and a voice that reads with pauses, in a loop."""

@@ -21,7 +21,7 @@ from tests.e2e.pages import (
 )
 from tests.e2e.server_process import ServerProcess
 
-WATCHED_S = 12.0
+WATCHED_S = 9.0
 
 
 @pytest.mark.timeout(240)
@@ -37,7 +37,7 @@ async def test_an_interview_from_link_to_replay(
     # Seen and heard by an observer who comes late.
     await observer.goto(invited["observer_url"])
     await picture_moves(observer)
-    assert await loudest(observer, seconds=6) > 0.01
+    assert await loudest(observer, seconds=3) > 0.01
 
     await _indicators_follow_the_media(server, invited["observer_url"])
     await picture_moves(observer)
