@@ -58,7 +58,7 @@ class Face:
 
 @dataclass(slots=True)
 class Picture:
-    """The newest picture, scaled to about 320 pixels width, as sent (not mirrored).
+    """A picture, scaled to about 320 pixels width, as sent (not mirrored).
 
     ``faces`` is filled by the face analyser, first in the table, for those after it.
     """
@@ -67,6 +67,8 @@ class Picture:
     capture_s: float
     #: The whole picture scaled to a width and height, red, green, blue.
     rgb: Callable[[int, int], Image]
+    #: Whether it is a keyframe's: the others lack their loop filter, so blocks show in them.
+    keyframe: bool = True
     faces: tuple[Face, ...] = ()
 
 
@@ -93,7 +95,7 @@ class Resumable(Protocol):
 
 class VideoAnalyser(Protocol):
     def see(self, picture: Picture) -> Iterable[Measurement]:
-        """Measure a picture newer than the last."""
+        """Measure a picture newer than the last; nothing when it says nothing."""
         ...
 
     def miss(self, now_s: float) -> Iterable[Measurement]:

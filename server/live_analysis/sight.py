@@ -1,6 +1,8 @@
 """One interview's video in a worker: encoded frames in, the newest picture out."""
 
-from server.live_analysis.decode import Undecodable, VideoDecoder
+import av
+
+from server.live_analysis.decode import DecodedPicture, Scaler, Undecodable, VideoDecoder
 from server.live_analysis.port import Picture
 from server.live_analysis.wire import Frame
 
@@ -20,6 +22,7 @@ class Sight:
 
     def __init__(self) -> None:
         self._decoder: VideoDecoder | None = None
+        self._scaler = Scaler()
         self._frames: list[Frame] = []
         self._bytes = 0
         self._gated = True
@@ -37,31 +40,32 @@ class Sight:
             self._drop()
 
     def picture(self, now_s: float) -> Picture | None:
-        """The newest picture, if any frame since the last call gave one."""
+        """The newest picture since the last call, or the first that is a keyframe's."""
         if self._frames and now_s - self._frames[0].arrived_s > OLDEST_S:
             self._drop()
         frames, self._frames, self._bytes = self._frames, [], 0
-        newest = None
+        shown = None
         for at, frame in enumerate(frames):
             try:
-                newest = frame if self._decode(frame) else newest
+                decoded = self._decode(frame)
             except Undecodable:
                 self.undecodable += 1
                 self._resume_at_keyframe(frames[at:])
-                break
-        if newest is None or self._decoder is None:
-            return None
-        decoded = self._decoder.take_picture()
-        if decoded is None:
-            return None
-        return Picture(decoded.luma, newest.capture_s, decoded.rgb)
+                return None
+            if decoded is not None and (shown is None or not shown[0].keyframe):
+                shown = frame, decoded
+        return None if shown is None else self._picture(*shown)
 
     def take_losses(self) -> int | None:
         """Frames lost since the last call when a keyframe is needed, else None."""
         losses, self._losses = self._losses, None
         return losses
 
-    def _decode(self, frame: Frame) -> bool:
+    def _picture(self, frame: Frame, decoded: av.VideoFrame) -> Picture:
+        scaled = DecodedPicture(decoded, self._scaler)
+        return Picture(scaled.luma, frame.capture_s, scaled.rgb, frame.keyframe)
+
+    def _decode(self, frame: Frame) -> av.VideoFrame | None:
         if self._decoder is None or self._decoder.codec is not frame.codec:
             self._decoder = VideoDecoder(frame.codec)
         return self._decoder.decode(frame.payload)

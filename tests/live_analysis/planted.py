@@ -119,14 +119,19 @@ def length_prefixed(annex_b: bytes) -> bytes:
     return b"".join(len(unit).to_bytes(4, "big") + unit for unit in units)
 
 
-def video(codec: Codec, pictures: Iterable[Image], size: tuple[int, int] = (640, 360)) -> Packets:
-    """Frames of a stream as a browser would send it: one keyframe first, then deltas."""
+def video(
+    codec: Codec,
+    pictures: Iterable[Image],
+    size: tuple[int, int] = (640, 360),
+    gop: int = 10_000,
+) -> Packets:
+    """Frames of a stream as a browser would send it: deltas, with a keyframe every ``gop``."""
     h264 = codec is Codec.H264
     encoder = av.CodecContext.create("libx264" if h264 else "libvpx", "w")
     assert isinstance(encoder, av.VideoCodecContext)
     encoder.width, encoder.height = size
     encoder.pix_fmt, encoder.time_base = "yuv420p", Fraction(1, FPS)
-    encoder.bit_rate, encoder.gop_size = 600_000, 10_000
+    encoder.bit_rate, encoder.gop_size = 600_000, gop
     if h264:
         encoder.options = {"preset": "ultrafast", "tune": "zerolatency", "profile": "baseline"}
     else:

@@ -1,6 +1,9 @@
+import math
+
 import av
 import numpy as np
 import pytest
+from av.codec.context import Flags
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,7 +18,7 @@ from server.live_analysis.decode import (
     annex_b,
 )
 from server.live_analysis.port import SAMPLE_RATE, Samples
-from tests.live_analysis.planted import OPUS_RATE, opus, scene, tone, video
+from tests.live_analysis.planted import FPS, OPUS_RATE, opus, scene, tone, video
 
 
 def decode(packets: list[bytes]) -> Samples:
@@ -74,24 +77,39 @@ def test_decimation_in_pieces_is_decimation_at_once() -> None:
 def test_every_frame_gives_its_picture_at_once(codec: Codec) -> None:
     decoder = VideoDecoder(codec)
     for payload, _ in video(codec, [scene((0.3 + 0.02 * n, 0.5)) for n in range(6)]):
-        assert decoder.decode(payload)
-        picture = decoder.take_picture()
-        assert picture is not None
-        assert picture.luma.shape == (180, PICTURE_WIDTH)
-    assert decoder.take_picture() is None
+        frame = decoder.decode(payload)
+        assert frame is not None
+        assert DecodedPicture(frame, Scaler()).luma.shape == (180, PICTURE_WIDTH)
 
 
 @pytest.mark.parametrize("codec", [Codec.H264, Codec.VP8])
 def test_the_decoded_picture_is_the_one_that_was_sent(codec: Codec) -> None:
     rgb = scene((0.3, 0.5))
     decoder = VideoDecoder(codec)
-    for payload, _ in video(codec, [rgb] * 5):
-        decoder.decode(payload)
-    picture = decoder.take_picture()
-    assert picture is not None
+    *_, frame = (decoder.decode(payload) for payload, _ in video(codec, [rgb] * 5))
+    assert frame is not None
+    picture = DecodedPicture(frame, Scaler())
     sent = DecodedPicture(av.VideoFrame.from_ndarray(rgb, format="rgb24"), Scaler())
     assert np.abs(picture.luma.astype(int) - sent.luma).mean() < 3
     assert np.abs(picture.rgb(64, 36).astype(int) - sent.rgb(64, 36)).mean() < 4
+
+
+@pytest.mark.parametrize("codec", [Codec.H264, Codec.VP8])
+def test_keyframes_are_exact_and_the_deltas_after_them_drift_little(codec: Codec) -> None:
+    places = [(0.5 + 0.05 * math.sin(n / 20), 0.5) for n in range(4 * FPS)]
+    stream = video(codec, [scene(place, scale=2.5) for place in [*places, (0.5, 0.5)]], gop=4 * FPS)
+    decoder, scaler, errors = VideoDecoder(codec), Scaler(), []
+    exact = av.CodecContext.create("h264" if codec is Codec.H264 else "vp8", "r")
+    assert isinstance(exact, av.VideoCodecContext)
+    exact.flags |= Flags.low_delay
+    for payload, _ in stream:
+        data = annex_b(payload) if codec is Codec.H264 else payload
+        one, (other,) = decoder.decode(payload), exact.decode(av.Packet(data))
+        assert one is not None
+        lumas = [DecodedPicture(frame, scaler).luma.astype(int) for frame in (one, other)]
+        errors.append(np.abs(lumas[0] - lumas[1]).mean())
+    assert [errors[n] for n, (_, keyframe) in enumerate(stream) if keyframe] == [0, 0]
+    assert max(errors) < 2.5
 
 
 def test_lengths_become_start_codes() -> None:
@@ -148,8 +166,6 @@ def test_a_damaged_stream_decodes_or_is_refused(at: int, flip: int, which: int) 
                 decoder.decode(bytes(damaged))
             except Undecodable:
                 break
-        picture = decoder.take_picture()
-        assert picture is None or picture.luma.shape[1] == PICTURE_WIDTH
 
 
 STREAMS = {

@@ -72,6 +72,7 @@ def test_values_come_five_times_a_second_and_slow_ones_twice() -> None:
     assert 19 <= names.count("voice.loudness") <= 20
     assert 19 <= names.count("face.count") <= 20
     assert 7 <= names.count("picture.light") <= 10
+    assert names.count("picture.sharpness") == 1, "of the one keyframe"
 
 
 def test_windows_are_in_media_time_and_follow_each_other() -> None:

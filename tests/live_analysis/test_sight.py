@@ -20,14 +20,30 @@ def frames(codec: Codec = Codec.H264) -> list[Frame]:
 
 
 def test_the_newest_picture_of_what_came_is_given_once() -> None:
-    sight = Sight()
-    for frame in frames():
+    sight, (key, *deltas) = Sight(), frames()
+    sight.add(key)
+    assert sight.picture(NOW_S) is not None
+    for frame in deltas:
         sight.add(frame)
     picture = sight.picture(NOW_S)
     assert picture is not None
-    assert picture.capture_s == frames()[-1].capture_s
+    assert picture.capture_s == deltas[-1].capture_s
     assert sight.picture(NOW_S) is None
     assert sight.take_losses() is None
+
+
+def test_a_keyframe_among_what_came_is_the_picture_and_the_newest_the_next() -> None:
+    sight, (key, *deltas) = Sight(), frames()
+    for frame in (key, *deltas):
+        sight.add(frame)
+    picture = sight.picture(NOW_S)
+    assert picture is not None
+    assert (picture.keyframe, picture.capture_s) == (True, key.capture_s)
+    for frame in deltas:
+        sight.add(frame)
+    picture = sight.picture(NOW_S)
+    assert picture is not None
+    assert (picture.keyframe, picture.capture_s) == (False, deltas[-1].capture_s)
 
 
 def test_deltas_before_a_keyframe_are_lost_and_said_so() -> None:

@@ -35,6 +35,12 @@ test("a line is interrupted where nothing arrived", () => {
   assert.deepEqual(lines.map((line) => line.length), [2, 1]);
 });
 
+test("values that come seldom are joined further apart", () => {
+  const series = new Series(10);
+  for (const at of [1, 5, 13, 24]) series.add(at, at);
+  assert.deepEqual(series.stretches(0).map((line) => line.length), [3, 1]);
+});
+
 test("a summary has the lowest, mean and highest of what was measured", () => {
   const series = seriesOf([1, 2], [2, null], [3, 4], [4, 9]);
   assert.deepEqual(series.summary(0), { lowest: 2, mean: 5, highest: 9 });

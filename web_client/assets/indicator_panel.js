@@ -23,7 +23,7 @@ class Tile {
   constructor(name) {
     /** @type {Meaning} */
     this.meaning = INDICATORS[name];
-    this.series = new Series();
+    this.series = new Series(this.meaning.lasts);
     this.value = create("span", "tile-value", "–");
     this.unit = create("span", "tile-unit");
     this.summary = create("p", "visually-hidden");
@@ -44,7 +44,7 @@ class Tile {
   /** @param {number} now */
   show(now) {
     const last = this.series.points.at(-1);
-    const value = last !== undefined && now - last.at < STALE_S ? last.value : null;
+    const value = last !== undefined && now - last.at < (this.meaning.lasts ?? STALE_S) ? last.value : null;
     const text = value === null ? "–" : decimal(value, this.meaning.decimals, locale());
     if (this.value.textContent !== text) this.value.textContent = text;
   }

@@ -8,6 +8,7 @@
  * @property {string} unit as shown; `per-minute` is a word and stands in the dictionary
  * @property {number} [times] what the value is multiplied by to be in that unit
  * @property {number} decimals
+ * @property {number} [lasts] seconds for which a value counts, where they come seldom
  * @property {[number, number]} range of the chart, in the shown unit; it grows where values exceed it
  */
 
@@ -30,7 +31,7 @@ export const INDICATORS = {
   "picture.light": { group: "picture", unit: "%", times: 100, decimals: 0, range: [0, 100] },
   "picture.contrast": { group: "picture", unit: "%", times: 100, decimals: 0, range: [0, 100] },
   "picture.backlight": { group: "picture", unit: "%", times: 100, decimals: 0, range: [-50, 50] },
-  "picture.sharpness": { group: "picture", unit: "luma²", decimals: 0, range: [0, 500] },
+  "picture.sharpness": { group: "picture", unit: "luma²", decimals: 0, lasts: 10, range: [0, 500] },
   "picture.frozen": { group: "picture", unit: "s", decimals: 1, range: [0, 5] },
   "network.bitrate": { group: "connection", unit: "kbit/s", times: 0.001, decimals: 0, range: [0, 1500] },
   "network.loss": { group: "connection", unit: "%", times: 100, decimals: 1, range: [0, 10] },

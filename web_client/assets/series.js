@@ -9,7 +9,9 @@ export const JOIN_LIMIT_S = 2.5;
 /** @typedef {{at: number, value: number | null}} Point `at` in Unix seconds */
 
 export class Series {
-  constructor() {
+  /** @param {number} joinLimit in seconds */
+  constructor(joinLimit = JOIN_LIMIT_S) {
+    this.joinLimit = joinLimit;
     /** @type {Point[]} */
     this.points = [];
   }
@@ -28,7 +30,7 @@ export class Series {
     const last = this.points.at(-1);
     if (last !== undefined && at <= last.at) return;
     this.points.push({ at, value });
-    const oldest = at - WINDOW_S - JOIN_LIMIT_S;
+    const oldest = at - WINDOW_S - this.joinLimit;
     const kept = this.points.findIndex((point) => point.at >= oldest);
     if (kept > 0) this.points.splice(0, kept);
   }
@@ -43,11 +45,11 @@ export class Series {
     const lines = [];
     let lastAt = -Infinity;
     for (const { at, value } of this.points) {
-      if (value === null || at < from - JOIN_LIMIT_S) {
+      if (value === null || at < from - this.joinLimit) {
         lastAt = -Infinity;
         continue;
       }
-      if (at - lastAt > JOIN_LIMIT_S) lines.push([]);
+      if (at - lastAt > this.joinLimit) lines.push([]);
       lines.at(-1)?.push({ at, value });
       lastAt = at;
     }

@@ -41,5 +41,11 @@ def test_a_face_too_small_to_tell_leaves_the_picture(face: Face) -> None:
     assert measure(rgb, face) == measure(rgb)
 
 
+def test_of_pictures_without_their_loop_filter_nothing_is_said() -> None:
+    shot = picture(scene((0.5, 0.5)))
+    shot.keyframe = False
+    assert list(Sharpness().see(shot)) == []
+
+
 def test_without_a_new_picture_nothing_is_known() -> None:
     assert all(it.value is None for it in Sharpness().miss(1.0))
