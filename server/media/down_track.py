@@ -104,7 +104,8 @@ class DownTrack:
             kept = up.packet(seqno) if seqno >= self._first_seqno else None
             if kept is not None:
                 self._resent += 1
-                self._send(self._rewrite(kept[2][1], seqno, kept[1], kept[2]))
+                _, timestamp, _, data = kept
+                self._send(self._rewrite(data[1], seqno, timestamp, data))
 
     def report(self, now: float) -> rtcp.SenderReport | None:
         """The sender report of this second, or None when nothing has been sent."""

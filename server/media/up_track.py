@@ -10,7 +10,7 @@ from typing import Protocol
 from server.core import rtcp
 from server.core.frames import CLOCK_RATE, Codec, EncodedFrame, Gap, GapCause, TrackName
 from server.core.rtp import Unwrapper
-from server.media.assembler import AudioAssembler, FrameReady, VideoAssembler
+from server.media.assembler import AudioAssembler, FrameReady, Packet, VideoAssembler
 from server.media.clock import PeerClock, TrackClock
 from server.media.nack import NackTracker
 
@@ -63,7 +63,7 @@ class UpTrack:
         self._seqnos = Unwrapper(16)
         self._timestamps = Unwrapper(32)
         self._mask = RING_LENGTH[codec] - 1
-        self._ring: list[tuple[int, int, bytes] | None] = [None] * (self._mask + 1)
+        self._ring: list[Packet | None] = [None] * (self._mask + 1)
         self._is_video = video
         self._keyframe_wanted = False
         self._keyframe_asked_s = 0.0
@@ -95,21 +95,24 @@ class UpTrack:
         if kept is not None and kept[0] >= seqno:
             self.duplicates += 1
             return
-        self._ring[index] = (seqno, timestamp, data)
+        packet = self._ring[index] = (seqno, timestamp, second > 127, data)
         self._count(seqno, timestamp, len(data), now)
         self.clock.packet_received(timestamp, now)
         for down in self._downs:
             down.forward(seqno, timestamp, second, data, now)
         if self.nacks is not None:
             self.nacks.packet_received(seqno, now)
-        self._deliver(self.assembler.push((seqno, timestamp, second > 127, data), now), now)
+        ready = self.assembler.push(packet, now)
+        if ready:
+            self._deliver(ready, now)
 
     def _count(self, seqno: int, timestamp: int, length: int, now: float) -> None:
         if self.packets == 0:
             self._first_seqno = seqno
         self.packets += 1
         self.octets += length
-        self._highest_seqno = max(self._highest_seqno, seqno)
+        if seqno > self._highest_seqno:
+            self._highest_seqno = seqno
         # RFC 3550 A.8, in clock-rate units.
         transit = now * self._rate - timestamp
         if self._transit is not None:
@@ -143,8 +146,8 @@ class UpTrack:
 
     # ---- repair and keyframes
 
-    def packet(self, seqno: int) -> tuple[int, int, bytes] | None:
-        """(seqno, timestamp, packet), if still kept, to answer an observer's NACK from."""
+    def packet(self, seqno: int) -> Packet | None:
+        """The packet, if still kept, to answer an observer's NACK from."""
         kept = self._ring[seqno & self._mask]
         return kept if kept is not None and kept[0] == seqno else None
 

@@ -117,7 +117,7 @@ def _fill_sound(source: Recorded, index: int, audio: tuple[Sample, ...]) -> tupl
     for sample in audio:
         filled += _silence(position, sample.time)
         position = _sound_end(sample)
-        filled.append(replace(sample, duration=max(1, position - sample.time)))
+        filled.append(sample._replace(duration=max(1, position - sample.time)))
     filled += _silence(position, to_ticks(TrackName.MICROPHONE, _filled_until(source, index)))
     return tuple(filled)
 
@@ -152,7 +152,7 @@ def _fill_pictures(source: Recorded, index: int, video: tuple[Sample, ...]) -> t
             return ()
         # Sound came first: the recording's first picture stands in until it is due.
         start = to_ticks(TrackName.CAMERA, source.header(index).start_us)
-        video = (replace(following, time=start),)
+        video = (following._replace(time=start),)
     end = following.time if following else 0
     if following is None and index + 1 < len(source):
         # No picture will come: the last one stays to the end of the recording.
@@ -160,7 +160,7 @@ def _fill_pictures(source: Recorded, index: int, video: tuple[Sample, ...]) -> t
         end = to_ticks(TrackName.CAMERA, end_us)
     last = video[-1]
     span = min(end - last.time, _MAX_DURATION_TICKS)
-    return (*video[:-1], replace(last, duration=span)) if span > 0 else video
+    return (*video[:-1], last._replace(duration=span)) if span > 0 else video
 
 
 def _next_picture(source: Recorded, index: int) -> Sample | None:

@@ -1,6 +1,7 @@
 """What a recording holds of a track: its configuration and its samples, whatever the container."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from server.core.frames import Codec, TrackName
 
@@ -36,8 +37,7 @@ class Tracks:
         return (*video, TrackName.MICROPHONE) if self.audio else video
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
+class Sample(NamedTuple):
     """One coded picture or Opus packet; times in ticks of its track since the recording began."""
 
     time: int

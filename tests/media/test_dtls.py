@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 import pytest
 from aiortc.rtcdtlstransport import SRTP_PROFILES, RTCDtlsTransport
+from pylibsrtp._binding import lib
 
 from server.core import rtcp
 from server.media.dtls import (
+    MAX_TRAILER,
     MAX_WAITING_DATAGRAMS,
     Certificate,
     DtlsError,
@@ -211,6 +213,23 @@ async def test_waiting_datagrams_are_bounded() -> None:
         session.feed(b"\x16" + bytes(12))
     assert session._pipe._waiting.qsize() == MAX_WAITING_DATAGRAMS
     await session.close()
+
+
+async def test_packets_are_what_the_wrapper_of_libsrtp_makes_of_them() -> None:
+    """Past pylibsrtp's public functions, in its own buffer: the same bytes, the same refusals."""
+    pair = await join()
+    sending, receiving = pair.client._dtls._tx_srtp, pair.server._dtls._rx_srtp
+    for name in ("_srtp", "_cdata", "_buffer"):
+        assert hasattr(sending, name), name
+    longest = rtp(1001, 5, bytes(1500 - 12 - MAX_TRAILER))
+    for packet in (PACKET, longest):
+        assert pair.client.protect(packet) == sending.protect(packet)
+        assert receiving.unprotect(pair.client.protect(packet)) == packet
+    assert receiving.unprotect_rtcp(pair.client.protect_rtcp(REPORT)) == REPORT
+    assert pair.server.unprotect_rtcp(sending.protect_rtcp(REPORT)) == REPORT
+    for name in ("protect", "unprotect", "protect_rtcp", "unprotect_rtcp"):
+        assert getattr(lib, f"srtp_{name}")
+    await pair.close()
 
 
 async def test_private_names_of_aiortc_are_there() -> None:

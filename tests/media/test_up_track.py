@@ -144,7 +144,7 @@ def test_kept_packets_are_found_until_they_are_overwritten() -> None:
     for offset in (length, 2 * length - 1):
         kept = track.up.packet(first + offset)
         assert kept is not None
-        assert (kept[0], kept[2]) == (first + offset, sent[offset])
+        assert (kept[0], kept[3]) == (first + offset, sent[offset])
     assert track.up.packet(first + 2 * length) is None
 
 
