@@ -134,6 +134,10 @@ class Peer(abc.ABC):
 
     # ---- packets in
 
+    @property
+    def is_silent(self) -> bool:
+        return self._clock() - self._seen_s > SILENCE_S
+
     def check_received(self, request: stun.Message, address: Address) -> bool:
         """A connectivity check; False when it is not this peer's."""
         checked = self.ice.answer(request, address)

@@ -14,6 +14,7 @@ from server.media.errors import SdpError
 MAX_SDP_LENGTH = 65_536
 #: A browser offers three sections for camera, microphone and screen; more is an attack.
 MAX_SECTIONS = 16
+MAX_CLOCK_RATE = 10_000_000  #: Hz; far above any codec's
 
 #: H.264 profiles in the order we like them: constrained baseline plays everywhere
 #: (RFC 6184 8.1, profile-level-id without its level).
@@ -54,6 +55,7 @@ class MediaSection:
     mid: str | None = None
     direction: str = "sendrecv"
     rtcp_mux: bool = False
+    rtcp_rsize: bool = False
     bundle_only: bool = False
     ice_ufrag: str | None = None
     ice_pwd: str | None = None
@@ -99,7 +101,7 @@ def parse_offer(text: str) -> Offer:
             elif line.startswith("a="):
                 name, _, value = line[2:].partition(":")
                 _read_attribute(sections[-1] if sections else session, name, value.strip())
-        except (ValueError, KeyError) as error:
+        except ValueError as error:
             raise SdpError(f"line {number} of the session description: {error}") from error
     _inherit(session, sections)
     _check(sections, bundle)
@@ -107,15 +109,22 @@ def parse_offer(text: str) -> Offer:
 
 
 def _parse_media_line(value: str) -> MediaSection:
-    kind, port, profile, *formats = value.split()
-    section = MediaSection(kind, profile, int(port.partition("/")[0]), {})
+    words = value.split()
+    if len(words) < 3:
+        raise ValueError("a media section needs its kind, a port and a profile")
+    kind, port, profile, *formats = words
+    section = MediaSection(kind, profile, _number("port", port.partition("/")[0], 65_535), {})
     if "RTP/" in profile:
         for text in formats:
-            payload_type = int(text)
-            if not 0 <= payload_type <= 127:
-                raise ValueError(f"payload type {payload_type} is not within 0..127")
+            payload_type = _number("payload type", text, 127)
             section.formats[payload_type] = RtpFormat(payload_type, "", 0)
     return section
+
+
+def _number(name: str, text: str, maximum: int) -> int:
+    if not re.fullmatch(r"[0-9]{1,10}", text) or int(text) > maximum:
+        raise ValueError(f"{name} {text[:40]!r} is not a number within 0..{maximum}")
+    return int(text)
 
 
 def _read_attribute(section: MediaSection, name: str, value: str) -> None:
@@ -126,10 +135,8 @@ def _read_attribute(section: MediaSection, name: str, value: str) -> None:
             section.mid = value
         case "sendrecv" | "sendonly" | "recvonly" | "inactive":
             section.direction = name
-        case "rtcp-mux":
-            section.rtcp_mux = True
-        case "bundle-only":
-            section.bundle_only = True
+        case "rtcp-mux" | "rtcp-rsize" | "bundle-only":
+            setattr(section, name.replace("-", "_"), True)
         case "ice-ufrag":
             section.ice_ufrag = value
         case "ice-pwd":
@@ -151,12 +158,13 @@ def _read_format(section: MediaSection, name: str, value: str) -> None:
         for each in section.formats.values():
             each.feedback.add(rest)
         return
-    target = section.formats.get(int(payload_type))
+    target = section.formats.get(_number("payload type", payload_type, 127))
     if target is None:
         return
     if name == "rtpmap":
-        encoding, clock_rate = rest.split("/")[:2]
-        target.encoding, target.clock_rate = encoding.lower(), int(clock_rate)
+        encoding, _, clock_rate = rest.partition("/")
+        target.encoding = encoding.lower()
+        target.clock_rate = _number("clock rate", clock_rate.partition("/")[0], MAX_CLOCK_RATE)
     elif name == "rtcp-fb":
         target.feedback.add(rest)
     else:
@@ -278,7 +286,7 @@ def _section_lines(section: AnswerSection, transport: Transport) -> list[str]:
         f"a=mid:{offered.mid}",
         f"a={section.direction}",
         "a=rtcp-mux",
-        "a=rtcp-rsize",
+        *(["a=rtcp-rsize"] if offered.rtcp_rsize else []),  # RFC 5506 5
         f"a=ice-ufrag:{transport.ufrag}",
         f"a=ice-pwd:{transport.pwd}",
         f"a=fingerprint:{transport.fingerprint}",

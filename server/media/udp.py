@@ -1,8 +1,9 @@
 """One UDP port for every peer of the process: who is this datagram for? (RFC 7983 7)
 
 STUN is routed by our half of its user name; everything else by the sender's address, which
-only an authenticated check can bind to a peer. Datagrams from anywhere else are counted and
-dropped, so an unauthenticated sender gets no answer at all.
+only an authenticated check can bind to a peer, and none can take from another peer that lives.
+Datagrams from anywhere else are counted and dropped, so an unauthenticated sender gets no answer
+at all.
 """
 
 import asyncio
@@ -27,6 +28,11 @@ class Session(Protocol):
     """A peer's transport as the port sees it."""
 
     ufrag: str
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether it has not been heard for some seconds: its addresses may be another's now."""
+        ...
 
     def check_received(self, request: stun.Message, address: Address) -> bool: ...
 
@@ -114,7 +120,10 @@ class UdpPort(asyncio.DatagramProtocol):
     def _stun_received(self, data: bytes, address: Address) -> None:
         request = parse_binding_request(data)
         session = self._by_ufrag.get(local_ufrag(request)) if request is not None else None
-        if request is None or session is None or not session.check_received(request, address):
+        if request is None or session is None or self._is_taken(address, session):
+            self.refused += 1
+            return
+        if not session.check_received(request, address):
             self.refused += 1
             return
         # Most recently checked last: a browser checks the pair in use the most often.
@@ -127,3 +136,8 @@ class UdpPort(asyncio.DatagramProtocol):
             stale = known.pop(0)
             if self._by_address.get(stale) is session:
                 del self._by_address[stale]
+
+    def _is_taken(self, address: Address, session: Session) -> bool:
+        """Whether the address is another live peer's: source addresses can be made up."""
+        owner = self._by_address.get(address)
+        return owner is not None and owner is not session and not owner.is_silent

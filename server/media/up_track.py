@@ -4,6 +4,7 @@ The packet path, in order: unwrap, count, keep, forward to every down track, ass
 frame sinks. Nothing here decodes, waits or allocates beyond the packet itself.
 """
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
@@ -16,8 +17,11 @@ from server.media.nack import NackTracker
 
 #: Packets kept for observers' NACKs: several seconds of 720p video, over a second of audio.
 RING_LENGTH = {Codec.VP8: 1024, Codec.H264: 1024, Codec.OPUS: 128}
-#: One request per publisher in this time, however many observers ask.
-KEYFRAME_REQUEST_INTERVAL_S = 0.5
+#: A stream begins with a keyframe, and a request is answered with one, within this: asked (again)
+#: only then, however many observers wait.
+KEYFRAME_ANSWER_S = 0.5
+#: After a keyframe no other is asked for within this.
+KEYFRAME_SPACING_S = 0.2
 #: A recording is cut and sought at keyframes; browsers send none unless asked.
 KEYFRAME_INTERVAL_S = 4.0
 
@@ -66,8 +70,8 @@ class UpTrack:
         self._ring: list[Packet | None] = [None] * (self._mask + 1)
         self._is_video = video
         self._keyframe_wanted = False
-        self._keyframe_asked_s = 0.0
         self._keyframe_s: float | None = None
+        self._may_ask_s = math.inf  # for a keyframe; from the first packet on
         self.last_capture_s: float | None = None
         # counters and RFC 3550 A.3, A.8 state
         self.packets = 0
@@ -109,6 +113,7 @@ class UpTrack:
     def _count(self, seqno: int, timestamp: int, length: int, now: float) -> None:
         if self.packets == 0:
             self._first_seqno = seqno
+            self._may_ask_s = now + KEYFRAME_ANSWER_S
         self.packets += 1
         self.octets += length
         if seqno > self._highest_seqno:
@@ -132,6 +137,7 @@ class UpTrack:
             if frame.keyframe:
                 self._keyframe_wanted = False
                 self._keyframe_s = now
+                self._may_ask_s = now + KEYFRAME_SPACING_S
             self._on_frame(
                 EncodedFrame(
                     self.name,
@@ -167,13 +173,13 @@ class UpTrack:
 
     def keyframe_due(self, now: float) -> bool:
         """Whether to send the candidate a keyframe request now."""
-        if not self._is_video or now - self._keyframe_asked_s < KEYFRAME_REQUEST_INTERVAL_S:
+        if not self._is_video or now < self._may_ask_s:
             return False
         overdue = self._keyframe_s is None or now - self._keyframe_s >= KEYFRAME_INTERVAL_S
         wanted = self._keyframe_wanted or overdue or self.assembler.wants_keyframe
         if not wanted and not any(down.waiting for down in self._downs):
             return False
-        self._keyframe_asked_s = now
+        self._may_ask_s = now + KEYFRAME_ANSWER_S
         self.keyframe_requests += 1
         return True
 

@@ -29,6 +29,7 @@ from server.media.peer import (
 from server.media.sdp import MediaSection, RtpFormat
 from server.media.source import Source
 from server.media.udp import UdpPort
+from server.media.up_track import KEYFRAME_ANSWER_S
 from tests.media.streams import TICKS, pictures, rtp
 from tests.media.test_ice import REMOTE, check
 
@@ -259,6 +260,8 @@ async def test_candidate_is_asked_for_lost_packets_and_keyframes() -> None:
             candidate.send_rtp(data)
         candidate.tick(0.02)
         assert [each.seqnos for each in candidate.items(rtcp.Nack)] == [(4,)]
+        assert not candidate.items(rtcp.KeyframeRequest)
+        candidate.tick(KEYFRAME_ANSWER_S)
         assert [each.media_ssrc for each in candidate.items(rtcp.KeyframeRequest)] == [1]
 
 

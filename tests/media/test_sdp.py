@@ -105,6 +105,25 @@ def test_format_of_another_clock_rate_or_mode_is_not_ours() -> None:
     assert [each.codec for each in formats] == [Codec.VP8]
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("m=video 9 ", "m=video nine ", "port 'nine' is not a number within 0..65535"),
+        ("m=video 9 ", "m=video -1 ", "port '-1' is not a number within 0..65535"),
+        ("a=rtpmap:96 VP8/90000", "a=rtpmap:x VP8/90000", "payload type 'x' is not a number"),
+        ("a=rtpmap:96 VP8/90000", "a=rtpmap:96 VP8", "clock rate '' is not a number"),
+        ("a=rtpmap:96 VP8/90000", "a=rtpmap:96 VP8/٩٠", "clock rate '٩٠' is not a number"),
+        ("m=video 9 ", "m=video\r\na=x:", "a media section needs its kind, a port and a profile"),
+    ],
+)
+def test_number_that_is_none_is_told_in_words_with_its_line(
+    old: str, new: str, message: str
+) -> None:
+    assert old in CHROMIUM
+    with pytest.raises(SdpError, match=rf"^line \d+ of the session description: {message}"):
+        parse_offer(CHROMIUM.replace(old, new))
+
+
 # ---- answering ---------------------------------------------------------------------------
 
 
@@ -132,6 +151,14 @@ def test_answer_is_read_back_by_aiortc(browser: str) -> None:
     assert (h264.mimeType, h264.parameters["profile-level-id"]) == ("video/H264", "42e01f")
     feedback = {(each.type, each.parameter) for each in h264.rtcpFeedback}
     assert feedback == {("nack", None), ("nack", "pli"), ("ccm", "fir"), ("goog-remb", None)}
+
+
+def test_reduced_size_rtcp_is_answered_only_where_it_was_offered() -> None:
+    offered = [section.rtcp_rsize for section in parse_offer(CHROMIUM).sections[:2]]
+    sections = answer(parse_offer(CHROMIUM)).split("m=")[1:3]
+    assert True in offered
+    assert ["a=rtcp-rsize" in section for section in sections] == offered
+    assert "rsize" not in answer(parse_offer(CHROMIUM.replace("a=rtcp-rsize\r\n", "")))
 
 
 def test_answer_refuses_what_it_cannot_serve_with_port_zero() -> None:
@@ -188,8 +215,8 @@ def changed(pattern: str, replacement: str, offer: str = CHROMIUM) -> str:
         ("v=0\r\n" + "m=audio 9 RTP/AVP 0\r\n" * (MAX_SECTIONS + 1), "more than 16 media"),
         ("v=0\r\nm=audio\r\n", "line 2"),
         ("v=0\r\nm=audio x RTP/AVP 0\r\n", "line 2"),
-        ("v=0\r\nm=audio 9 RTP/AVP 128\r\n", "payload type 128 is not within"),
-        ("v=0\r\nm=audio 9 RTP/AVP -1\r\n", "payload type -1 is not within"),
+        ("v=0\r\nm=audio 9 RTP/AVP 128\r\n", "payload type '128' is not a number within"),
+        ("v=0\r\nm=audio 9 RTP/AVP -1\r\n", "payload type '-1' is not a number within"),
         (changed("a=mid:1\r\n", ""), "needs a mid"),
         (changed("a=mid:1", "a=mid:0"), "needs a mid"),
         (changed("a=mid:1", "a=mid:a b"), "mid is not a token"),

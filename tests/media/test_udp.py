@@ -37,6 +37,7 @@ class Session:
         self.ufrag = self.ice.ufrag
         self.dtls: list[bytes] = []
         self.rtp: list[bytes] = []
+        self.is_silent = False
 
     def check_received(self, request: stun.Message, address: Address) -> bool:
         return self.ice.answer(request, address) is not None
@@ -82,6 +83,21 @@ def test_sessions_on_one_port_are_kept_apart(port: UdpPort) -> None:
     assert [len(each.rtp) for each in sessions.values()] == [0, 1]
 
 
+def test_address_of_a_live_peer_cannot_be_taken_by_another(port: UdpPort) -> None:
+    victim, thief = Session(), Session()
+    for each in (victim, thief):
+        port.add(each)
+    port.datagram_received(bytes(check(victim.ice)), HERE)
+    port.datagram_received(bytes(check(thief.ice)), HERE)
+    port.datagram_received(bytes(check(victim.ice)), HERE)
+    port.datagram_received(RTP, HERE)
+    assert (victim.rtp, thief.rtp, port.refused) == ([RTP], [], 1)
+    victim.is_silent = True
+    port.datagram_received(bytes(check(thief.ice)), HERE)
+    port.datagram_received(RTP, HERE)
+    assert (victim.rtp, thief.rtp, port.refused) == ([RTP], [RTP], 1)
+
+
 def test_forged_or_unknown_check_opens_nothing(port: UdpPort) -> None:
     session, stranger = Session(), IceLite(REMOTE)
     port.add(session)
@@ -119,6 +135,7 @@ def test_address_that_moved_to_another_session_stays_with_it(port: UdpPort) -> N
     for session in (older, newer):
         port.add(session)
         port.datagram_received(bytes(check(session.ice)), HERE)
+        session.is_silent = True
     port.remove(older)
     port.datagram_received(RTP, HERE)
     assert (older.rtp, newer.rtp) == ([], [RTP])

@@ -5,8 +5,9 @@ from server.core.frames import Codec, EncodedFrame, Gap, GapCause, TrackName
 from server.core.rtp import unpack_header
 from server.media.clock import PeerClock
 from server.media.up_track import (
+    KEYFRAME_ANSWER_S,
     KEYFRAME_INTERVAL_S,
-    KEYFRAME_REQUEST_INTERVAL_S,
+    KEYFRAME_SPACING_S,
     RING_LENGTH,
     UpTrack,
 )
@@ -158,14 +159,39 @@ def test_packet_older_than_the_ring_is_dropped() -> None:
 # ---- keyframes ---------------------------------------------------------------------------
 
 
-def test_keyframe_is_asked_for_from_the_start_and_coalesced() -> None:
+def test_stream_that_begins_with_deltas_is_asked_for_a_keyframe_after_half_a_second() -> None:
     track = Track()
-    assert track.up.keyframe_due(NOW)
+    assert not track.up.keyframe_due(NOW)
+    for now, data in wire(pictures(Codec.VP8)[1:4]):
+        track.receive(data, now)
+        assert not track.up.keyframe_due(now)
+    assert not track.up.keyframe_due(NOW + KEYFRAME_ANSWER_S * 0.9)
+    assert track.up.keyframe_due(NOW + KEYFRAME_ANSWER_S)
+
+
+def test_request_that_is_not_answered_is_repeated_but_never_sooner() -> None:
+    track = with_keyframe()
+    track.up.request_keyframe()
+    assert track.up.keyframe_due(NOW + 1)
     for _ in range(10):
         track.up.request_keyframe()
-        assert not track.up.keyframe_due(NOW + KEYFRAME_REQUEST_INTERVAL_S * 0.9)
-    assert track.up.keyframe_due(NOW + KEYFRAME_REQUEST_INTERVAL_S)
+        assert not track.up.keyframe_due(NOW + 1 + KEYFRAME_ANSWER_S * 0.9)
+    assert track.up.keyframe_due(NOW + 1 + KEYFRAME_ANSWER_S)
     assert track.up.keyframe_requests == 2
+
+
+def test_observer_who_joins_right_after_a_keyframe_gets_its_own_soon() -> None:
+    """Neither the stream's first keyframe nor the answer to a request holds the next one back."""
+    track = with_keyframe()
+    track.down.waiting = True
+    assert not track.up.keyframe_due(NOW + KEYFRAME_SPACING_S * 0.9)
+    assert track.up.keyframe_due(NOW + KEYFRAME_SPACING_S)
+    keyframe = pictures(Codec.VP8)[:1]
+    seqno, timestamp = 65_500 + len(keyframe[0].payloads), 0xFFFF_0000 + 9 * TICKS
+    for _, data in wire(keyframe, seqno=seqno, timestamp=timestamp):
+        track.receive(data, NOW + 0.3)
+    assert not track.up.keyframe_due(NOW + 0.3 + KEYFRAME_SPACING_S * 0.9)
+    assert track.up.keyframe_due(NOW + 0.31 + KEYFRAME_SPACING_S)
 
 
 def with_keyframe() -> Track:
