@@ -37,7 +37,7 @@ def overlap(one: Face, other: Face) -> float:
 
 
 class Detector:
-    """One of the two models: its name, the side of its input, its anchors and threshold."""
+    """A model and how it is used: its name, the side of its input, its anchors and threshold."""
 
     def __init__(
         self, model: str, side: int, layers: tuple[tuple[int, int], ...], threshold: float
@@ -45,6 +45,7 @@ class Detector:
         self.model = model
         self.side = side
         self.threshold = threshold
+        self.layers = layers
         self._anchors = anchors(side, layers)
 
     def faces(self, boxes: Samples, scores: Samples) -> tuple[list[Face], float]:
@@ -78,5 +79,7 @@ def _suppress(candidates: list[Face]) -> list[Face]:
 
 #: For webcam distance. Layers as in the graph: strides 8, 16, 16, 16 with two anchors each.
 SHORT_RANGE = Detector("face_detection_short_range", 128, ((8, 2), (16, 6)), 0.5)
+#: The same for a small cut around a face whose place is known: a quarter of the work.
+CLOSE_RANGE = Detector("face_detection_short_range", 64, ((8, 2), (16, 6)), 0.5)
 #: For faces across a room.
 FULL_RANGE = Detector("face_detection_full_range", 192, ((4, 1),), 0.6)

@@ -10,7 +10,7 @@ import av
 import numpy as np
 from av.codec.context import Flags
 from av.video.reformatter import VideoReformatter
-from numpy.lib.stride_tricks import sliding_window_view
+from numpy.lib.stride_tricks import as_strided
 
 from server.core.frames import Codec
 from server.live_analysis.port import SAMPLE_RATE, Image, Samples
@@ -61,6 +61,12 @@ def _low_pass() -> Samples:
 
 
 _FILTER = _low_pass()
+#: Samples out at once: the filter as a matrix that brings a stretch of samples to these.
+_AT_ONCE = 32
+_STRETCH = _DECIMATION * (_AT_ONCE - 1) + len(_FILTER)
+_MATRIX = np.zeros((_STRETCH, _AT_ONCE), np.float32)
+for _column in range(_AT_ONCE):
+    _MATRIX[_DECIMATION * _column :][: len(_FILTER), _column] = _FILTER
 
 
 class OpusDecoder:
@@ -83,17 +89,22 @@ class OpusDecoder:
             raise Undecodable(str(error)) from error
         if not frames:
             return np.zeros(0, np.float32)
-        parts = [frame.to_ndarray()[0] for frame in frames]
-        return np.asarray(parts[0] if len(parts) == 1 else np.concatenate(parts), np.float32)
+        # Planar float, which is what FFmpeg's own decoder gives.
+        parts = [np.frombuffer(memoryview(it.planes[0]), np.float32, it.samples) for it in frames]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def decimate(self, samples: Samples) -> Samples:
         """A stretch of 48 kHz samples, a multiple of three, at 16 kHz."""
         if not len(samples):
             return samples
-        joined = np.concatenate((self._tail, samples))
-        self._tail = joined[len(joined) - len(self._tail) :]
-        windows = sliding_window_view(joined, len(_FILTER))[::_DECIMATION]
-        return np.asarray(windows @ _FILTER, np.float32)
+        count = len(samples) // _DECIMATION
+        rows = -(-count // _AT_ONCE)
+        padding = np.zeros(_DECIMATION * (rows * _AT_ONCE - count), np.float32)
+        joined = np.concatenate((self._tail, samples, padding))
+        self._tail = joined[len(samples) :][: len(self._tail)]
+        step, item = joined.itemsize * _DECIMATION * _AT_ONCE, joined.itemsize
+        stretches = as_strided(joined, (rows, _STRETCH), (step, item), writeable=False)
+        return np.asarray((stretches @ _MATRIX).ravel()[:count], np.float32)
 
 
 class VideoDecoder:

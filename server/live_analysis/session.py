@@ -43,7 +43,11 @@ class Costs:
 
 
 class Session:
-    """Add frames as they arrive; ``measure`` answers with the newest values."""
+    """Add frames as they arrive; ``hear`` and then ``see`` answer with the newest values.
+
+    They are two, so that a worker can hear all its interviews in a row: the voice model stays in
+    the processor's cache, from which each interview's pictures would drive it.
+    """
 
     def __init__(self, costs: Costs, kept: Mapping[str, bytes]) -> None:
         self._costs = costs
@@ -82,16 +86,18 @@ class Session:
         else:
             self.sight.add(frame)
 
-    def measure(self, now_s: float) -> tuple[Indicator, ...]:
-        """Measure all that came since the last call; ``now_s`` is Unix time."""
+    def _media_s(self, now_s: float) -> float | None:
+        """The media's clock at Unix time ``now_s``; None when there has been none for long."""
         newest = self._newest
         if newest is None or now_s - newest.arrived_s > IDLE_S:
-            return ()
+            return None
         # No sound or picture stops the media's clock: it runs on as the wall's.
-        media_s = newest.capture_s + now_s - newest.arrived_s
-        return (*self._hear(media_s), *self._see(media_s, now_s))
+        return newest.capture_s + now_s - newest.arrived_s
 
-    def _hear(self, media_s: float) -> Iterable[Indicator]:
+    def hear(self, now_s: float) -> Iterable[Indicator]:
+        """Measure the sound that came since the last call; ``now_s`` is Unix time."""
+        if (media_s := self._media_s(now_s)) is None:
+            return ()
         with self._costs.charge("decode_s"):
             windows = list(self._sound.windows())
         with self._costs.charge("audio_s"):
@@ -111,7 +117,10 @@ class Session:
                 values = analyser.hear(window)
                 yield from _indicators(card, values, window.start_s, window.end_s)
 
-    def _see(self, media_s: float, now_s: float) -> list[Indicator]:
+    def see(self, now_s: float) -> Iterable[Indicator]:
+        """Measure the newest picture since the last call; ``now_s`` is Unix time."""
+        if (media_s := self._media_s(now_s)) is None:
+            return ()
         with self._costs.charge("decode_s"):
             picture = self.sight.picture(now_s)
         with self._costs.charge("video_s"):

@@ -5,6 +5,7 @@ candidates send, so it is made poor: no core dumps, no files to write, bounded m
 priority, and none of the server's environment.
 """
 
+import enum
 import mmap
 import os
 import resource
@@ -14,12 +15,14 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import assert_never
 
 import av.logging
 
+from server.core.indicators import Indicator
 from server.live_analysis import wire
-from server.live_analysis.blazeface import FULL_RANGE, SHORT_RANGE
+from server.live_analysis.blazeface import CLOSE_RANGE, FULL_RANGE, SHORT_RANGE
 from server.live_analysis.models import face_model, speech_model
 from server.live_analysis.session import Costs, Session
 
@@ -32,12 +35,28 @@ NICENESS = 10
 _CHUNK = 1 << 18
 
 
+class Step(enum.IntEnum):
+    """What is done for each interview in a period: first all are heard, then all are seen."""
+
+    HEAR = 0
+    SEE = 1
+
+
+@dataclass(slots=True)
+class _Interview:
+    session: Session
+    #: In which period it is due; these have the same numbers for all interviews, so that they
+    #: are measured together.
+    period: int
+    step: Step = Step.HEAR
+    heard: tuple[Indicator, ...] = ()
+
+
 class Worker:
-    """The sessions of one process and when each is due. Time is an argument."""
+    """The interviews of one process and when each is due. Time is an argument."""
 
     def __init__(self) -> None:
-        self._sessions: dict[int, Session] = {}
-        self._due_s: dict[int, float] = {}
+        self._interviews: dict[int, _Interview] = {}
         self._costs = Costs(time.thread_time)
         self._delay_s = 0.0
         self._undecodable = 0
@@ -45,37 +64,39 @@ class Worker:
     def receive(self, message: wire.ToWorker, now_s: float) -> None:
         match message:
             case wire.Open(feed, kept):
-                self._sessions[feed] = Session(self._costs, kept)
-                # Spread, so that interviews that began together don't wait for each other.
-                self._due_s[feed] = now_s + PERIOD_S * (feed * 0.618 % 1)
+                session = Session(self._costs, kept)
+                self._interviews[feed] = _Interview(session, _period(now_s) + 1)
             case wire.Frame(feed):
-                self._sessions[feed].add(message)
+                self._interviews[feed].session.add(message)
             case wire.Close(feed):
-                self._undecodable += self._sessions.pop(feed).undecodable
-                del self._due_s[feed]
+                self._undecodable += self._interviews.pop(feed).session.undecodable
             case _:
                 assert_never(message)
 
     def next_due(self) -> tuple[float, int] | None:
-        """When which feed is due: the one that has waited longest."""
-        return min(((due_s, feed) for feed, due_s in self._due_s.items()), default=None)
+        """When which feed is due: of those that have waited longest, sound before sight."""
+        due = ((it.period, it.step, feed) for feed, it in self._interviews.items())
+        first = min(due, default=None)
+        return None if first is None else (first[0] * PERIOD_S, first[2])
 
     def measure(self, feed: int, now_s: float) -> Iterator[wire.FromWorker]:
-        """Measure an interview that is due."""
-        session = self._sessions[feed]
-        due_s = self._due_s[feed]
-        self._delay_s = now_s - due_s
-        self._due_s[feed] = max(due_s + PERIOD_S, now_s)
-        if indicators := session.measure(now_s):
+        """Take the next step of an interview that is due."""
+        it = self._interviews[feed]
+        if it.step is Step.HEAR:
+            self._delay_s = now_s - it.period * PERIOD_S
+            it.heard, it.step = tuple(it.session.hear(now_s)), Step.SEE
+            return
+        if indicators := (*it.heard, *it.session.see(now_s)):
             yield wire.Measured(feed, indicators)
-        if (lost := session.sight.take_losses()) is not None:
+        if (lost := it.session.sight.take_losses()) is not None:
             yield wire.NeedKeyframe(feed, lost)
+        it.heard, it.step, it.period = (), Step.HEAR, max(it.period, _period(now_s)) + 1
 
     def reports(self) -> Iterator[wire.FromWorker]:
         """What the server is to know once a second."""
-        for feed, session in self._sessions.items():
-            yield wire.Keep(feed, session.keep())
-        undecodable = sum(session.undecodable for session in self._sessions.values())
+        for feed, it in self._interviews.items():
+            yield wire.Keep(feed, it.session.keep())
+        undecodable = sum(it.session.undecodable for it in self._interviews.values())
         yield wire.Report(
             time.process_time(),
             self._costs.decode_s,
@@ -84,6 +105,11 @@ class Worker:
             self._delay_s,
             self._undecodable + undecodable,
         )
+
+
+def _period(now_s: float) -> int:
+    """The number of the period in which a moment lies."""
+    return int(now_s / PERIOD_S)
 
 
 def run(pipe: socket.socket, desk: mmap.mmap) -> None:
@@ -144,8 +170,8 @@ def main() -> None:
     av.logging.set_level(None)
     with _quiet_native_code():
         speech_model()
-        for detector in (SHORT_RANGE, FULL_RANGE):
-            face_model(detector.model)
+        for detector in (CLOSE_RANGE, SHORT_RANGE, FULL_RANGE):
+            face_model(detector.model, detector.side)
     pipe, desk = (int(argument) for argument in sys.argv[1:])
     with socket.socket(fileno=pipe) as ours, mmap.mmap(desk, wire.DESK_BYTES) as memory:
         run(ours, memory)

@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.live_analysis.blazeface import (
+    CLOSE_RANGE,
     FULL_RANGE,
     MOST_FACES,
     SHORT_RANGE,
@@ -21,12 +22,14 @@ def raw(detector: Detector, count: int) -> tuple[Samples, Samples]:
     return np.zeros((count, 16), np.float32), np.full(count, LOW, np.float32)
 
 
-@pytest.mark.parametrize("detector", [SHORT_RANGE, FULL_RANGE], ids=lambda d: d.model)
+@pytest.mark.parametrize(
+    "detector", [CLOSE_RANGE, SHORT_RANGE, FULL_RANGE], ids=lambda d: str(d.side)
+)
 def test_the_anchors_fit_the_model(detector: Detector) -> None:
-    model = face_model(detector.model)
-    assert model.side == detector.side
-    boxes, scores = model.run(np.zeros((model.side, model.side, 3), np.float32))
+    model = face_model(detector.model, detector.side)
+    boxes, scores = model.run(np.zeros((detector.side, detector.side, 3), np.float32))
     assert boxes.shape == (len(scores), 16)
+    assert len(scores) == len(anchors(detector.side, detector.layers))
     detector.faces(boxes, scores)
 
 

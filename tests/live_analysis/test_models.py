@@ -24,4 +24,4 @@ def test_the_speech_model_takes_a_sequence_of_blocks() -> None:
 def test_one_model_serves_everybody() -> None:
     assert speech_model() is speech_model()
     name = "face_detection_short_range"
-    assert face_model(name) is face_model(name)
+    assert face_model(name, 128) is face_model(name, 128)

@@ -30,6 +30,10 @@ def session() -> Session:
     return Session(Costs(itertools.count(0.0, 0.001).__next__), {})
 
 
+def measure(it: Session, now_s: float) -> tuple[Indicator, ...]:
+    return (*it.hear(now_s), *it.see(now_s))
+
+
 def play(
     it: Session, until_s: float, *, since_s: float = 0.0, sound: bool = True, sight: bool = True
 ) -> list[tuple[Indicator, ...]]:
@@ -44,7 +48,7 @@ def play(
                 payload, keyframe = STREAM[n]
                 it.add(frame(TrackName.CAMERA, Codec.H264, payload, n / FPS, keyframe))
         at_s += PERIOD_S
-        batches.append(it.measure(START_S + at_s + 0.05))
+        batches.append(measure(it, START_S + at_s + 0.05))
     return batches
 
 
@@ -73,6 +77,16 @@ def test_values_come_five_times_a_second_and_slow_ones_twice() -> None:
     assert 19 <= names.count("face.count") <= 20
     assert 7 <= names.count("picture.light") <= 10
     assert names.count("picture.sharpness") == 1, "of the one keyframe"
+
+
+def test_the_base_layer_of_a_usual_camera_is_measured_five_times_a_second() -> None:
+    it, names = session(), []
+    stream = video(Codec.VP8, itertools.islice(itertools.cycle(PICTURES), 33))
+    for tick in range(1, 21):
+        for n in range(-(-(tick - 1) * 3 // 2), -(-tick * 3 // 2)):  # 7.5 a second
+            it.add(frame(TrackName.CAMERA, Codec.VP8, stream[n][0], n / 7.5, stream[n][1]))
+        names += [one.name for one in measure(it, START_S + 0.05 + tick * PERIOD_S)]
+    assert names.count("face.count") >= 19
 
 
 def test_windows_are_in_media_time_and_follow_each_other() -> None:
@@ -115,12 +129,12 @@ def test_a_microphone_that_never_sends_is_missed() -> None:
 def test_after_long_silence_of_all_media_nothing_more_is_said() -> None:
     it = session()
     play(it, 1.0)
-    assert it.measure(START_S + 1 + IDLE_S) != ()
-    assert it.measure(START_S + 1.2 + IDLE_S) == ()
+    assert measure(it, START_S + 1 + IDLE_S) != ()
+    assert measure(it, START_S + 1.2 + IDLE_S) == ()
 
 
 def test_before_any_media_nothing_is_said() -> None:
-    assert session().measure(START_S) == ()
+    assert measure(session(), START_S) == ()
 
 
 def test_values_have_four_digits_and_their_cards_units() -> None:
@@ -148,7 +162,7 @@ def test_totals_go_on_in_another_process() -> None:
     second = Session(Costs(lambda: 0.0), first.keep())
     for n, payload in enumerate(opus(tone(50, 0.4, 0.0))):
         second.add(frame(TrackName.MICROPHONE, Codec.OPUS, payload, n * PACKET_S, True))
-    found = newest([second.measure(START_S + 0.5)])["speech.ratio_total"].value
+    found = newest([measure(second, START_S + 0.5)])["speech.ratio_total"].value
     assert ratio is not None
     assert found == pytest.approx(ratio * 2.0 / 2.4, abs=0.05)
 

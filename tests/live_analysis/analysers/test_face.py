@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
 
-from server.live_analysis.analysers.face import Faces, cut, whole
+from server.live_analysis.analysers import face
+from server.live_analysis.analysers.face import Faces, close, cut, look, whole
+from server.live_analysis.blazeface import CLOSE_RANGE, FULL_RANGE, SHORT_RANGE, Detector
 from server.live_analysis.port import Face, Measurement
 from tests.live_analysis.planted import PORTRAIT_FACE_HEIGHT, noise, picture, scene
 
@@ -31,6 +33,33 @@ def test_a_moving_face_is_followed() -> None:
         found = see(faces, (x, 0.5), at_s=0.2 * step)
         assert found["face.x"].value == pytest.approx(x, abs=0.03)
         assert found["face.count"].value == 1
+
+
+def test_a_followed_face_may_come_nearer_and_go_away() -> None:
+    faces = Faces()
+    for step, scale in enumerate((1.5, 1.8, 2.1, 2.5, 3, 3.5, 4, 3.5, 3, 2.5, 2, 1.6, 1.4)):
+        found = see(faces, (0.5, 0.5), at_s=0.2 * step, scale=scale)
+        height = PORTRAIT_FACE_HEIGHT * scale / 720
+        assert found["face.size"].value == pytest.approx(height, rel=0.15)
+        assert found["face.x"].value == pytest.approx(0.5, abs=0.03)
+
+
+def test_the_dear_models_look_once_in_a_wide_look_while_a_face_is_followed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[Detector] = []
+
+    def spy(detector: Detector, view: face.View) -> tuple[list[Face], float]:
+        asked.append(detector)
+        return look(detector, view)
+
+    monkeypatch.setattr(face, "look", spy)
+    faces = Faces()
+    for step in range(20):
+        see(faces, (0.4 + 0.01 * step, 0.5), at_s=0.2 * step)
+    assert asked.count(FULL_RANGE) == 2
+    assert asked.count(SHORT_RANGE) == 2
+    assert asked.count(CLOSE_RANGE) == 18
 
 
 def test_a_face_that_jumps_across_is_found_within_a_second() -> None:
@@ -105,6 +134,7 @@ def test_views_of_any_shape_are_square_and_lead_back(size: tuple[int, int]) -> N
         assert -1 <= view.square.min() <= view.square.max() <= 1
         back = view.locate(Face(-view.left / 128, -view.top / 128, 0.5, 0.5, 1))
         assert (back.left, back.top) == pytest.approx((0, 0))
+    assert close(shot, Face(0.9, 0.9, 0.2, 0.0, 1)).square.shape == (64, 64, 3)
 
 
 def test_without_a_new_picture_nothing_is_known() -> None:
