@@ -61,15 +61,40 @@ class KeyframeRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class ReceiverReferenceTime:
+    """A receiver that sends nothing asks for the round trip (RFC 3611 4.4)."""
+
+    ssrc: int
+    ntp: int  #: 64-bit NTP timestamp
+
+
+@dataclass(frozen=True, slots=True)
 class DelaySinceLastRr:
     """The answer to our receiver reference time (RFC 3611 4.5)."""
 
     ssrc: int
-    last_rr: int
+    last_rr: int  #: middle 32 bits of the reference time
     delay: int  #: in 1/65536 s
 
 
-Item = SenderReport | ReceiverReport | Nack | KeyframeRequest | DelaySinceLastRr
+@dataclass(frozen=True, slots=True)
+class MaxBitrate:
+    """REMB: what a receiver can take of these streams together."""
+
+    sender_ssrc: int
+    bitrate_bps: int
+    ssrcs: tuple[int, ...]
+
+
+Item = (
+    SenderReport
+    | ReceiverReport
+    | Nack
+    | KeyframeRequest
+    | ReceiverReferenceTime
+    | DelaySinceLastRr
+    | MaxBitrate
+)
 
 
 def ntp_from_unix(unix_s: float) -> int:
@@ -146,6 +171,8 @@ def _parse_body(packet_type: int, count: int, body: bytes) -> Iterator[Item]:
             sender, _ = _FEEDBACK.unpack_from(body)
             for media, _ in struct.iter_unpack("!II", body[8:]):
                 yield KeyframeRequest(sender, media)
+        case 206 if count == 15 and body[8:12] == b"REMB":
+            yield _parse_max_bitrate(body)
         case 207:
             yield from _parse_extended(body)
 
@@ -169,14 +196,24 @@ def _parse_nack(fci: bytes) -> Iterator[int]:
                 yield (pid + bit + 1) & 0xFFFF
 
 
-def _parse_extended(body: bytes) -> Iterator[DelaySinceLastRr]:
+def _parse_max_bitrate(body: bytes) -> MaxBitrate:
+    """draft-alvestrand-rmcat-remb-03 2.2: 6 bits of exponent, 18 of mantissa."""
+    sender, _, _, value = struct.unpack_from("!IIII", body)
+    ssrcs = struct.unpack_from(f"!{value >> 24}I", body, 16)
+    return MaxBitrate(sender, (value & 0x3FFFF) << (value >> 18 & 0x3F), ssrcs)
+
+
+def _parse_extended(body: bytes) -> Iterator[ReceiverReferenceTime | DelaySinceLastRr]:
+    (ssrc,) = struct.unpack_from("!I", body)
     pos = 4
     while pos + 4 <= len(body):
         block_type, _, words = _HEADER.unpack_from(body, pos)
         block = body[pos + 4 : pos + 4 + 4 * words]
         if len(block) < 4 * words:
             raise ValueError("RTCP report block is truncated")
-        if block_type == 5:
+        if block_type == 4:
+            yield ReceiverReferenceTime(ssrc, *struct.unpack_from("!Q", block))
+        elif block_type == 5:
             for entry in struct.iter_unpack("!III", block):
                 yield DelaySinceLastRr(*entry)
         pos += 4 + 4 * words
@@ -245,6 +282,12 @@ def picture_loss_indication(sender_ssrc: int, media_ssrc: int) -> bytes:
 def receiver_reference_time(ssrc: int, ntp: int) -> bytes:
     """Asks a pure sender for the round trip (RFC 3611 4.4)."""
     return _packet(XR, 0, struct.pack("!IBBHQ", ssrc, 4, 0, 2, ntp))
+
+
+def delay_since_last_rr(ssrc: int, answer: DelaySinceLastRr) -> bytes:
+    """`ssrc` answers the reference time of `answer.ssrc` (RFC 3611 4.5)."""
+    block = struct.pack("!BBHIII", 5, 0, 3, answer.ssrc, answer.last_rr, answer.delay)
+    return _packet(XR, 0, struct.pack("!I", ssrc) + block)
 
 
 def receiver_estimated_max_bitrate(sender_ssrc: int, bitrate_bps: int, ssrcs: list[int]) -> bytes:

@@ -80,6 +80,17 @@ def test_delay_since_last_rr_is_read_from_among_other_blocks() -> None:
     assert rtcp.parse(data) == [rtcp.DelaySinceLastRr(1, 2, 3)]
 
 
+@given(U32, st.integers(0, (1 << 64) - 1))
+def test_a_reference_time_is_read_back(ssrc: int, ntp: int) -> None:
+    data = rtcp.receiver_reference_time(ssrc, ntp)
+    assert rtcp.parse(data) == [rtcp.ReceiverReferenceTime(ssrc, ntp)]
+
+
+def test_delay_since_last_rr_bytes() -> None:
+    data = bytes.fromhex("80cf0005 00000009 05000003 00000001 00000002 00000003")
+    assert rtcp.delay_since_last_rr(9, rtcp.DelaySinceLastRr(1, 2, 3)) == data
+
+
 def test_unknown_types_and_formats_are_passed_over() -> None:
     application = bytes.fromhex("80cc0002 00000001 6e616d65")
     goodbye = bytes.fromhex("82cb0002 00000001 00000002 80cb0000")
@@ -173,6 +184,7 @@ def test_estimated_max_bitrate_is_read_by_aiortc(bitrate_bps: int, ssrcs: list[i
     read_bps, read_ssrcs = oracle.unpack_remb_fci(packet.fci)
     assert read_ssrcs == ssrcs
     assert bitrate_bps * (1 - 2**-17) <= read_bps <= bitrate_bps
+    assert rtcp.parse(bytes(packet)) == [rtcp.MaxBitrate(1, read_bps, tuple(ssrcs))]
 
 
 def test_compound_packets_are_read_in_order() -> None:
