@@ -1,6 +1,7 @@
 """`/api/recordings`: lists, indexes and decrypted fragments, each read on the record."""
 
 import asyncio
+import logging
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -11,8 +12,10 @@ import msgspec
 from aiohttp import web
 
 from server.recorder.catalog import recording_path
+from server.recorder.keys import KeyProblem
 from server.recorder.reader import RecordingReader
 from server.recorder.recorder import Recorder
+from server.recorder.sealing import SegmentError
 from server.recorder.verify import verify
 from server.signaling.access import Grant
 from server.signaling.api import json_response
@@ -20,6 +23,8 @@ from server.signaling.errors import Refusal
 from server.signaling.plant import Plant
 from server.signaling.protocol import ErrorId
 from server.store import AsyncStore, Store, View
+
+log = logging.getLogger(__name__)
 
 #: Threads that read and decrypt; more would only compete with the recorder for the disk.
 READ_THREADS = 4
@@ -57,18 +62,20 @@ class Replay:
         return json_response([each for each in summaries if own in (None, each.interview_id)])
 
     async def index(self, request: web.Request, _: Grant) -> web.Response:
-        reader = await self._reader(request.match_info["interview"])
-        return json_response(await self._in_thread(reader.describe))
+        interview_id = request.match_info["interview"]
+        reader = await self._reader(interview_id)
+        return json_response(await self._read(interview_id, reader.describe))
 
     async def init(self, request: web.Request, _: Grant) -> web.Response:
-        reader = await self._reader(request.match_info["interview"])
-        return await self._media(reader.init, int(request.match_info["number"]))
+        interview_id, number = request.match_info["interview"], int(request.match_info["number"])
+        reader = await self._reader(interview_id)
+        return _media(await self._read(interview_id, reader.init, number))
 
     async def fragment(self, request: web.Request, grant: Grant) -> web.Response:
         interview_id = request.match_info["interview"]
         seq = int(request.match_info["seq"])
         reader = await self._reader(interview_id)
-        response = await self._media(reader.fragment, seq)
+        response = _media(await self._read(interview_id, reader.fragment, seq))
         header = reader.header(seq - 1)
         view = View(
             interview_id,
@@ -83,7 +90,8 @@ class Replay:
     async def verify(self, request: web.Request, _: Grant) -> web.Response:
         interview_id = request.match_info["interview"]
         await self._reader(interview_id)
-        report = await self._in_thread(
+        report = await self._read(
+            interview_id,
             verify,
             recording_path(self._recorder.data_dir, interview_id),
             self._recorder.public_key,
@@ -96,30 +104,65 @@ class Replay:
         """The reader of a recording, kept for the next read. Raises Refusal."""
         reader = self._readers.get(interview_id)
         if reader is None:
-            try:
-                reader = await self._in_thread(self._recorder.reader, interview_id)
-            except (KeyError, ValueError) as error:
-                raise Refusal(ErrorId.NOT_FOUND, "There is no such recording.") from error
+            reader = await self._read(interview_id, self._recorder.reader, interview_id)
             self._readers[interview_id] = reader
             if len(self._readers) > MAX_READERS:
                 self._readers.popitem(last=False)
         self._readers.move_to_end(interview_id)
         return reader
 
-    async def _media(self, read: Callable[[int], bytes], number: int) -> web.Response:
+    async def _read(
+        self, interview_id: str, call: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs
+    ) -> _T:
+        """What the recorder reads of a recording, in a thread. Raises Refusal where it can't."""
         try:
-            body = await self._in_thread(read, number)
+            return await self._in_thread(call, *args, **kwargs)
+        except KeyError as error:
+            raise Refusal(ErrorId.NOT_FOUND, "There is no such recording.") from error
         except IndexError as error:
             raise Refusal(ErrorId.NOT_FOUND, "There is no such part.") from error
-        return web.Response(
-            body=body,
-            content_type="application/octet-stream",
-            headers={"Cache-Control": "no-store"},
-        )
+        except (KeyProblem, SegmentError, OSError) as error:
+            self._readers.pop(interview_id, None)  # opened anew once it is put right
+            raise _refusal(interview_id, error) from error
+        except ValueError as error:  # an id that is no file name
+            raise Refusal(ErrorId.NOT_FOUND, "There is no such recording.") from error
 
     async def _in_thread(self, call: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads, lambda: call(*args, **kwargs))
+
+
+def _media(body: bytes) -> web.Response:
+    return web.Response(
+        body=body,
+        content_type="application/octet-stream",
+        headers={"Cache-Control": "no-store"},
+    )
+
+
+def _refusal(interview_id: str, error: KeyProblem | SegmentError | OSError) -> Refusal:
+    """What whoever wanted to see the recording is told; the log says what was found."""
+    match error:
+        case KeyProblem():
+            id, reason = ErrorId.RECORDING_LOCKED, str(error)
+            message = (
+                "This recording can't be opened with the server's key: "
+                "start the server with the master key the recording was made with."
+            )
+        case SegmentError():
+            id, reason = ErrorId.RECORDING_DAMAGED, str(error)
+            message = (
+                "This recording is not what the server wrote: "
+                "`vivavoce verify` names what was changed; restore it from a backup."
+            )
+        case _:
+            id, reason = ErrorId.RECORDING_UNREADABLE, error.strerror or type(error).__name__
+            message = (
+                "The server can't read this recording's files: "
+                "check the disk and who owns the data directory, then try again."
+            )
+    log.error("recording not readable interview=%s id=%s reason=%s", interview_id, id, reason)
+    return Refusal(id, message)
 
 
 @asynccontextmanager

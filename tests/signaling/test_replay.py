@@ -91,6 +91,68 @@ async def test_what_was_recorded_is_intact_until_somebody_changes_it(recorded: S
     assert segment.name in report["faults"][0]
 
 
+async def refusal(serving: Serving) -> tuple[int, str, str]:
+    path = f"/api/recordings/{serving.one.interview_id}"
+    status, body = await serving.call("GET", path, serving.owner)
+    return status, body["error"]["id"], body["error"]["message"]
+
+
+async def test_a_recording_of_another_key_says_which_key_it_needs(
+    recorded: Serving, caplog: pytest.LogCaptureFixture
+) -> None:
+    interview = recorded.one.interview_id
+    (wrapped,) = (recorded.data_dir / "keys" / "recordings").glob(f"{interview}*")
+    content = wrapped.read_bytes()
+    wrapped.write_bytes(bytes(len(content)))
+    status, id, message = await refusal(recorded)
+    assert (status, id) == (409, "recording-locked")
+    assert "master key" in message
+    assert f"interview={interview}" in caplog.text
+    wrapped.unlink()
+    assert (await refusal(recorded))[:2] == (409, "recording-locked")
+    wrapped.write_bytes(content)
+    assert (await recorded.call("GET", f"/api/recordings/{interview}", recorded.owner))[0] == 200
+
+
+async def test_a_changed_manifest_or_fragment_is_named_as_damage(recorded: Serving) -> None:
+    folder = recorded.data_dir / "recordings" / recorded.one.interview_id
+    await recorded.call("GET", f"/api/recordings/{recorded.one.interview_id}", recorded.owner)
+    segment = next(folder.glob("*.seg"))
+    data = bytearray(segment.read_bytes())
+    data[len(data) // 2] ^= 1
+    segment.write_bytes(data)
+    _, index = await recorded.call(
+        "GET", f"/api/recordings/{recorded.one.interview_id}", recorded.owner
+    )
+    answers = [
+        await recorded.call(
+            "GET",
+            f"/api/recordings/{recorded.one.interview_id}/fragment/{fragment['seq']}",
+            recorded.owner,
+        )
+        for fragment in index["fragments"]
+    ]
+    refused = [body["error"] for status, body in answers if status == 409]
+    assert refused
+    assert {each["id"] for each in refused} == {"recording-damaged"}
+    assert "vivavoce verify" in refused[0]["message"]
+    (folder / "manifest.json").write_bytes(b"{}")
+    assert (await refusal(recorded))[:2] == (409, "recording-damaged")
+
+
+async def test_files_that_cannot_be_read_are_told_without_their_path(
+    recorded: Serving, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = recorded.data_dir / "recordings" / recorded.one.interview_id
+    segment = next(folder.glob("*.seg"))
+    segment.unlink()
+    segment.mkdir()  # a file that no rights can open
+    status, id, message = await refusal(recorded)
+    assert (status, id) == (500, "recording-unreadable")
+    assert "disk" in message
+    assert str(folder) not in message + caplog.text
+
+
 async def test_media_is_kept_by_no_cache(recorded: Serving) -> None:
     path = f"/api/recordings/{recorded.one.interview_id}/fragment/1"
     async with recorded.http.get(path, headers=recorded.bearer(recorded.owner)) as answer:

@@ -9,6 +9,12 @@ test("expired, withdrawn, broken and missing links are told apart", () => {
   assert.equal(refusalOf("token-missing"), "missing");
 });
 
+test("a recording that can't be opened is told apart from one that was changed", () => {
+  assert.equal(refusalOf("recording-locked"), "locked");
+  assert.equal(refusalOf("recording-damaged"), "damaged");
+  assert.equal(refusalOf("recording-unreadable"), "other");
+});
+
 test("an error that is not known is said to be the server's", () => {
   assert.equal(refusalOf("something-new"), "other");
 });

@@ -2,7 +2,7 @@
 /** Why a link does not work, in the words of the dictionary (`refused.*`). Pure. */
 
 /** @typedef {"expired" | "revoked" | "invalid" | "missing" | "version" | "codec" | "unreachable" |
- *   "other"} Refusal */
+ *   "locked" | "damaged" | "other"} Refusal */
 
 /**
  * @param {string} errorId of the server, or `unreachable`
@@ -24,6 +24,10 @@ export function refusalOf(errorId) {
       return "version";
     case "no-common-codec":
       return "codec";
+    case "recording-locked":
+      return "locked";
+    case "recording-damaged":
+      return "damaged";
     case "unreachable":
       return "unreachable";
     default:

@@ -190,6 +190,16 @@ export const STRINGS = {
     "It knows neither H.264 nor VP8. Open the link in a current Chrome, Edge, Firefox or Safari.",
     "它不支持 H.264 或 VP8。请用最新版 Chrome、Edge、Firefox 或 Safari 打开链接。",
   ],
+  "refused.locked.title": ["This recording cannot be opened", "无法打开此录像"],
+  "refused.locked.text": [
+    "The server runs with another key than the one it was recorded with. Ask whoever runs the server to start it with that master key.",
+    "服务器当前使用的密钥与录制时不同。请联系服务器管理员，用录制时的主密钥启动服务器。",
+  ],
+  "refused.damaged.title": ["This recording was changed", "此录像已被改动"],
+  "refused.damaged.text": [
+    "Its files are not what the server wrote. Whoever runs the server can name the place with “vivavoce verify” and restore a backup.",
+    "其文件与服务器写入的内容不一致。服务器管理员可用 “vivavoce verify” 定位问题并从备份恢复。",
+  ],
   "refused.unreachable.title": ["The server does not answer", "服务器没有回应"],
   "refused.unreachable.text": [
     "Check that this device is online, then try again.",
