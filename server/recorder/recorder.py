@@ -46,6 +46,7 @@ class Recording:
     """One interview's recording, a FrameSink: calls return at once and belong to the event loop.
 
     What finds the queue full is dropped, and becomes a gap (queue-full) and a call of ``on_fault``.
+    After a fault, ``on_mended`` is called once everything that comes in is recorded again.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Recording:
         interview_id: str,
         title: str,
         on_fault: Callable[[str], None],
+        on_mended: Callable[[], None],
         metrics: Metrics,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
@@ -60,7 +62,9 @@ class Recording:
         self.title = title
         self.closing = False
         self.refused = False  #: the writer thread told that it could not be opened
-        self._tell = on_fault
+        self._on_fault = on_fault
+        self._on_mended = on_mended
+        self._disk_fails = False  # as the writer thread last told
         self._metrics = metrics
         self._loop = loop
         self._closed = asyncio.Event()
@@ -92,13 +96,18 @@ class Recording:
 
     async def close(self) -> None:
         """Flush, seal and sign; returns when that is on the disk (or has failed). Idempotent."""
-        self._declare_dropped()
+        if self._dropped:
+            self._declare_dropped()
         self.closing = True
         await self._closed.wait()
 
     def fault(self, message: str) -> None:
         """From the writer thread: deliver ``on_fault`` on the loop."""
-        self._call_on_loop(self._tell, message)
+        self._call_on_loop(self._disk_failed, message)
+
+    def mended(self) -> None:
+        """From the writer thread: what came in is on the disk again."""
+        self._call_on_loop(self._disk_mended)
 
     def closed(self) -> None:
         """From the writer thread: everything is written."""
@@ -114,7 +123,7 @@ class Recording:
 
     def _drop(self, frame: EncodedFrame) -> None:
         if not self._dropped:
-            self._tell("the disk is too slow: frames are being dropped")
+            self._on_fault("the disk is too slow: frames are being dropped")
         known = self._dropped.get(frame.track)
         start_s = min(known.start_s, frame.capture_s) if known else frame.capture_s
         lost = known.lost + 1 if known else 1
@@ -126,6 +135,17 @@ class Recording:
     def _declare_dropped(self) -> None:
         self._queue.extend(self._dropped.values())
         self._dropped.clear()
+        if not self._disk_fails:
+            self._on_mended()
+
+    def _disk_failed(self, message: str) -> None:
+        self._disk_fails = True
+        self._on_fault(message)
+
+    def _disk_mended(self) -> None:
+        self._disk_fails = False
+        if not self._dropped:
+            self._on_mended()
 
     def _call_on_loop(self, call: Callable[..., None], *arguments: str) -> None:
         try:
@@ -154,16 +174,23 @@ class Recorder:
         """For :func:`server.recorder.verify.verify`."""
         return self._keys.public_key
 
-    def record(self, interview_id: str, title: str, on_fault: Callable[[str], None]) -> Recording:
+    def record(
+        self,
+        interview_id: str,
+        title: str,
+        on_fault: Callable[[str], None],
+        on_mended: Callable[[], None] = lambda: None,
+    ) -> Recording:
         """Start an interview's recording, or continue it in a new segment.
 
-        Call it on the event loop; it does no I/O. ValueError if that interview is being recorded.
+        The callbacks come on the event loop, where this is to be called; it does no I/O.
+        ValueError if that interview is being recorded.
         """
         recording_path(self.data_dir, interview_id)  # refuses an id that is no file name
         if any(r.interview_id == interview_id and not r.closing for r in self._active):
             raise ValueError(f"interview {interview_id} is being recorded already")
         loop = asyncio.get_running_loop()
-        recording = Recording(interview_id, title, on_fault, self.metrics, loop)
+        recording = Recording(interview_id, title, on_fault, on_mended, self.metrics, loop)
         self._active.append(recording)
         return recording
 
@@ -242,8 +269,17 @@ class Recorder:
                 recording.refused = True
                 recording.fault(f"the recording can't be opened: {error.strerror or error}")
             return None
+        if recording.refused:
+            recording.refused = False
+            recording.mended()
         writer = RecordingWriter(
-            self._folder_at(path), key, self._keys.signer, manifest, self.metrics, recording.fault
+            self._folder_at(path),
+            key,
+            self._keys.signer,
+            manifest,
+            self.metrics,
+            recording.fault,
+            recording.mended,
         )
         self._jobs[recording] = _Job(writer)
         return self._jobs[recording]

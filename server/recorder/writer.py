@@ -2,7 +2,8 @@
 
 Runs in the writer thread only. :meth:`RecordingWriter.write` and :meth:`~RecordingWriter.sync`
 never raise OSError: after a failed write the segment is refused (cut back to what was durable),
-the gap is declared, ``on_fault`` is told, and the next fragment opens a new segment.
+the gap is declared, ``on_fault`` is told, and the next fragment opens a new segment. Once
+everything is durable again, ``on_mended`` is told.
 """
 
 import hashlib
@@ -101,12 +102,14 @@ class RecordingWriter:
         manifest: Manifest,
         metrics: Metrics,
         on_fault: Callable[[str], None],
+        on_mended: Callable[[], None] = lambda: None,
     ) -> None:
         self._folder = folder
         self._key = key
         self._signer = signer
         self._metrics = metrics
         self._on_fault = on_fault
+        self._on_mended = on_mended
         self._fragmenter = Fragmenter(manifest.epoch_us)
         self._segment: _Segment | None = None
         self._notes = Notes()
@@ -278,7 +281,9 @@ class RecordingWriter:
         )
         segment.durable = segment.entry(complete=complete)
         segment.dirty = False
-        self._failing = False
+        if self._failing and not self._manifest_due:
+            self._failing = False
+            self._on_mended()
 
     def _leave_segment(self, segment: _Segment) -> None:
         segment.file.close()

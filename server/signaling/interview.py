@@ -269,6 +269,12 @@ class LiveInterview:
         self._alert_changed(Alert(RECORDING_FAILED, True, self._plant.clock()))
         self._announce_recording()
 
+    def _recording_mended(self) -> None:
+        if RECORDING_FAILED in self._alerts:
+            log.info("recording goes on interview=%s", self.id)
+            self._alert_changed(Alert(RECORDING_FAILED, False, self._plant.clock()))
+            self._announce_recording()
+
     def _indicators(self, values: tuple[Indicator, ...]) -> None:
         self._tell_observers(Indicators(values))
 
@@ -284,7 +290,9 @@ class LiveInterview:
     def _open_session(self) -> None:
         if self._session is not None:
             return
-        recording = self._plant.recorder.record(self.id, self.info.title, self._recording_failed)
+        recording = self._plant.recorder.record(
+            self.id, self.info.title, self._recording_failed, self._recording_mended
+        )
         self._session = _Session(recording, self._open_feed())
         self._source.add_sink(recording)
         if self._session.feed is not None:

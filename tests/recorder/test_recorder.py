@@ -3,20 +3,21 @@
 import asyncio
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 
 import pytest
 
-from server.core.frames import Codec, Gap, GapCause, TrackName
+from server.core.frames import Codec, EncodedFrame, Gap, GapCause, TrackName
 from server.recorder import recorder as recorder_module
 from server.recorder.files import LocalFolder
 from server.recorder.keys import KeyProblem
 from server.recorder.manifest import State
-from server.recorder.recorder import open_recorder
+from server.recorder.recorder import Recording, open_recorder
 from server.recorder.verify import verify
 from tests.recorder.encoded import START_S, camera, interview
+from tests.recorder.failing_disk import Disk
 
 
 def _recording_path(data_dir: Path, interview_id: str = "iv") -> Path:
@@ -145,14 +146,15 @@ async def test_a_full_queue_drops_declares_and_tells(
     monkeypatch.setattr(recorder_module, "QUEUE_BYTES", 4_000)
     faults: list[str] = []
     async with open_recorder(tmp_path) as recorder:
-        recording = recorder.record("iv", "t", faults.append)
+        recording = recorder.record("iv", "t", faults.append, lambda: faults.append("mended"))
         for frame in camera(Codec.VP8, 1):  # all at once: more than the queue holds
             recording.on_frame(frame)
         await recording.close()
         index = await asyncio.to_thread(lambda: recorder.reader("iv").describe())
         assert recorder.metrics.frames_dropped > 0
-    # Once for each time that the queue fills up anew.
-    assert set(faults) == {"the disk is too slow: frames are being dropped"}
+    # Once for each time that the queue fills up anew, and once for each that it goes on.
+    told = ["the disk is too slow: frames are being dropped", "mended"]
+    assert faults == told * (len(faults) // 2)
     lost = [gap.lost for gap in index.gaps if gap.cause is GapCause.QUEUE_FULL]
     assert sum(lost) == recorder.metrics.frames_dropped
 
@@ -180,18 +182,44 @@ async def test_a_bug_in_one_recording_is_told_and_stops_no_other(tmp_path: Path)
     assert report.intact
 
 
-async def test_a_folder_that_cant_be_made_is_told_once(tmp_path: Path) -> None:
+async def test_a_folder_that_cant_be_made_is_told_once_and_when_it_can(tmp_path: Path) -> None:
     faults: list[str] = []
     async with open_recorder(tmp_path) as recorder:
         _recording_path(tmp_path).write_text("in the way")
-        recording = recorder.record("iv", "t", faults.append)
+        recording = recorder.record("iv", "t", faults.append, lambda: faults.append("mended"))
         await _until(lambda: recorder.metrics.write_failures >= 2)
         assert len(faults) == 1
         _recording_path(tmp_path).unlink()  # now it can
+        await _until(lambda: faults[1:] == ["mended"])
         for frame in interview(seconds=1):
             recording.on_frame(frame)
         await recording.close()
         assert (await asyncio.to_thread(recorder.list))[0].state is State.FINISHED
+
+
+async def test_a_full_disk_that_gets_room_again_ends_the_fault(tmp_path: Path) -> None:
+    disk, told = Disk(), list[str]()
+    frames = iter(interview(seconds=12))
+    async with open_recorder(tmp_path, folder_at=disk.folder) as recorder:
+        recording = recorder.record("iv", "t", told.append, lambda: told.append("mended"))
+        await _feed_until(recording, frames, lambda: recorder.metrics.fragments_written > 0)
+        disk.room = 0
+        await _feed_until(recording, frames, lambda: told != [])
+        assert told == ["writing the recording failed: No space left on device"]
+        disk.room = None
+        await _feed_until(recording, frames, lambda: len(told) > 1)
+        await recording.close()
+    assert told[1:] == ["mended"]
+
+
+async def _feed_until(
+    recording: Recording, frames: Iterator[EncodedFrame], condition: Callable[[], bool]
+) -> None:
+    async with asyncio.timeout(20):
+        while not condition():
+            if (frame := next(frames, None)) is not None:
+                recording.on_frame(frame)
+            await asyncio.to_thread(lambda: None)
 
 
 class _RefusesTheLast(LocalFolder):

@@ -57,6 +57,7 @@ class FakeMedia:
 @dataclass(eq=False)
 class FakeRecording:
     on_fault: Callable[[str], None]
+    on_mended: Callable[[], None]
     events: list[str] = field(default_factory=list)
     closed: bool = False
 
@@ -77,9 +78,13 @@ class FakeRecorder:
     recordings: list[FakeRecording] = field(default_factory=list)
 
     def record(
-        self, interview_id: str, title: str, on_fault: Callable[[str], None]
+        self,
+        interview_id: str,
+        title: str,
+        on_fault: Callable[[str], None],
+        on_mended: Callable[[], None],
     ) -> FakeRecording:
-        self.recordings.append(FakeRecording(on_fault))
+        self.recordings.append(FakeRecording(on_fault, on_mended))
         return self.recordings[-1]
 
 

@@ -238,6 +238,22 @@ async def test_a_recording_that_fails_is_an_alert_and_turns_the_sign_off(rig: Ri
     assert await told(candidate) == [{"type": "recording", "active": False}]
 
 
+async def test_a_recording_that_goes_on_ends_the_alert_and_turns_the_sign_on(rig: Rig) -> None:
+    candidate, peer = await rig.join()
+    peer.on_state(PeerState.CONNECTED)
+    observer = rig.enter(Role.OBSERVER)
+    recording = rig.recorder.recordings[0]
+    recording.on_mended()  # nothing had failed: nothing is said
+    recording.on_fault("disk full")
+    await told(candidate)
+    await told(observer)
+    recording.on_mended()
+    alert, sign = await told(observer)
+    assert (alert["alert"]["id"], alert["alert"]["active"]) == ("recording-failed", False)
+    assert sign == {"type": "recording", "active": True}
+    assert await told(candidate) == [sign]
+
+
 async def test_alerts_end_with_the_session(rig: Rig) -> None:
     candidate, _ = await rig.join()
     rig.analysis.feeds[0].on_alert(Alert("no-face", True, 3.0))
