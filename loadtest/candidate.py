@@ -6,6 +6,7 @@ the server restarts. Exit codes: 0 stopped, 2 wrong use, 4 refused by the server
 
 import argparse
 import asyncio
+import os
 import signal
 import sys
 import threading
@@ -106,10 +107,11 @@ async def _first(*events: asyncio.Event, timeout_s: float | None = None) -> None
 
 
 def _set_at_end_of_input(stop: asyncio.Event) -> None:
-    loop = asyncio.get_running_loop()
+    loop, descriptor = asyncio.get_running_loop(), sys.stdin.fileno()
 
     def read() -> None:
-        while sys.stdin.buffer.read(4096):
+        # Not `sys.stdin`: the interpreter cannot end while a thread holds its buffer's lock.
+        while os.read(descriptor, 4096):
             pass
         loop.call_soon_threadsafe(stop.set)
 

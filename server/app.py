@@ -157,11 +157,16 @@ def open_database(data_dir: Path) -> Store:
 
 def announced_url(data_dir: Path) -> str | None:
     """Where the server that runs on this data directory is; None if none has said so."""
+    url = _announcement(data_dir).get("url")
+    return None if url is None else str(url)
+
+
+def _announcement(data_dir: Path) -> dict[str, object]:
     try:
-        url = json.loads((data_dir / SERVER_FILE).read_bytes())["url"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return str(url)
+        said = json.loads((data_dir / SERVER_FILE).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return said if isinstance(said, dict) else {}
 
 
 @asynccontextmanager
@@ -174,7 +179,9 @@ async def _announced(data_dir: Path, url: str) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        await asyncio.to_thread(path.unlink, missing_ok=True)
+        # Not another server's, which was started on this directory when this one hung.
+        if (await asyncio.to_thread(_announcement, data_dir)).get("pid") == os.getpid():
+            await asyncio.to_thread(path.unlink, missing_ok=True)
 
 
 @contextmanager

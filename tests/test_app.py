@@ -157,8 +157,15 @@ async def test_the_server_says_where_it_is_while_it_runs(tmp_path: Path) -> None
     assert announced_url(tmp_path / "data") is None
 
 
+async def test_another_servers_announcement_stays_when_this_one_ends(tmp_path: Path) -> None:
+    said = '{"url": "https://192.0.2.7", "pid": 1}'
+    async with open_serving(tmp_path) as serving:
+        await asyncio.to_thread((serving.data_dir / SERVER_FILE).write_text, said)
+    assert (tmp_path / "data" / SERVER_FILE).read_text() == said
+
+
 def test_a_damaged_announcement_is_no_address(tmp_path: Path) -> None:
-    for text in ("", "{", "[]", "{}", "null"):
+    for text in ("", "{", "[]", "{}", "null", '{"url": null}'):
         (tmp_path / SERVER_FILE).write_text(text)
         assert announced_url(tmp_path) is None
 

@@ -87,6 +87,21 @@ def test_every_pure_module_exception_names_a_file_that_exists() -> None:
     assert [path for path in paths if not (ROOT / path.removesuffix("/**")).exists()] == []
 
 
+def test_installed_packages_have_their_assets() -> None:
+    setuptools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    folder = ROOT / "loadtest"
+    packed = {path for each in setuptools["package-data"]["loadtest"] for path in folder.glob(each)}
+    assert {path for path in (folder / "assets").rglob("*") if path.is_file()} == packed
+
+
+def test_every_decision_is_in_the_list_of_decisions() -> None:
+    """And the list names no record that is gone."""
+    folder = ROOT / "docs" / "decisions"
+    listed = re.findall(r"^\| \[.*?\]\((.*?)\)", (folder / "README.md").read_text(), re.MULTILINE)
+    records = {path.name for path in folder.glob("*.md")} - {"README.md"}
+    assert sorted(listed) == sorted(records)
+
+
 def _braces(pattern: str) -> list[str]:
     """`a/{b,c}.py` as a shell expands it."""
     match = re.fullmatch(r"(.*)\{(.*)\}(.*)", pattern)

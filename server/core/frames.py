@@ -40,7 +40,7 @@ class EncodedFrame(msgspec.Struct, frozen=True, gc=False):
     payload: bytes
     capture_s: float
     keyframe: bool
-    #: Unix seconds at which the frame's last packet arrived.
+    #: Unix seconds at which it was whole and in order: repair before it has been waited for.
     arrived_s: float
     #: Its temporal layer, 0 the base: it needs only frames of its own layer and of lower ones.
     temporal_id: int = 0

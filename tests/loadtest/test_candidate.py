@@ -56,13 +56,17 @@ async def test_it_publishes_until_its_input_ends(
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("flags", [(), ("--until-stdin-closes",)])
 async def test_it_leaves_when_told_to(
-    tmp_path: Path, mini: MiniServer, url: str, number: signal.Signals
+    tmp_path: Path, mini: MiniServer, url: str, number: signal.Signals, flags: tuple[str, ...]
 ) -> None:
-    async with candidate(tmp_path, url) as process:
+    """Also while it waits for the end of an input that stays open."""
+    async with candidate(tmp_path, url, *flags) as process:
         await connected(process, url)
         process.send_signal(number)
         assert await asyncio.wait_for(process.wait(), 10) == 0
+        assert process.stderr is not None
+        assert await process.stderr.read() == b""
     assert mini.peers == {}
 
 
