@@ -8,9 +8,17 @@ from dataclasses import dataclass
 from loadtest import sdp, whip
 from loadtest.histogram import Histogram
 from loadtest.packets import starts_frame, starts_keyframe
-from loadtest.peer import AUDIO_CLOCK_HZ, REPORT_INTERVAL_S, VIDEO_CLOCK_HZ, Crowd, negotiate
+from loadtest.peer import (
+    AUDIO_CLOCK_HZ,
+    REPORT_INTERVAL_S,
+    VIDEO_CLOCK_HZ,
+    Crowd,
+    Signalling,
+    negotiate,
+)
 from loadtest.receiver import TrackReceiver
 from loadtest.transport import ClientTransport
+from loadtest.truth import LipSync
 from server.core import rtcp, rtp
 
 NACK_CHECK_INTERVAL_S = 0.02
@@ -33,17 +41,20 @@ _KINDS = {
 class Observer:
     """`await join()`; it measures until `await leave()` or `lost` is set."""
 
-    def __init__(self, crowd: Crowd, whep_url: str, sources: set[int]) -> None:
-        """`sources`: the SSRCs by which the observed candidate stamps its frames."""
+    def __init__(self, crowd: Crowd, where: str | Signalling, sources: set[int]) -> None:
+        """`where`: a WHEP URL, or another way to the server; `sources`: the SSRCs by which the
+        observed candidate stamps its frames.
+        """
         self.lost = asyncio.Event()
         self.tracks: dict[int, TrackReceiver] = {}  #: by SSRC
+        self.lip_sync = LipSync()
         self.first_picture_s: float | None = None  #: from the call of `join`
-        self._crowd, self._url, self._sources = crowd, whep_url, sources
+        self._crowd, self._sources = crowd, sources
+        self._signalling = whip.Whip(crowd.http, where) if isinstance(where, str) else where
         self._ssrc = random.getrandbits(32)
         self._transport = ClientTransport(
             crowd.certificate, self._receive_rtp, self._receive_rtcp, self._lose
         )
-        self._session: whip.Session | None = None
         self._watching = False
         self._checking_repairs = False
         self._keyframe_seen = False
@@ -54,7 +65,7 @@ class Observer:
         self._called_at = time.time()
         self._watching = True
         try:
-            self._session, _ = await negotiate(self._transport, self._crowd, self._url, self._offer)
+            await negotiate(self._transport, self._crowd, self._signalling, self._offer)
         except BaseException:
             await self._transport.close()
             raise
@@ -64,9 +75,7 @@ class Observer:
         """Ends the session at the server; idempotent."""
         self._watching = False
         await self._transport.close()
-        if self._session is not None:
-            session, self._session = self._session, None
-            await whip.end(self._crowd.http, session)
+        await self._signalling.end()
 
     def first_frame(self, video: bool) -> int | None:
         """The number of the first whole frame that came."""
@@ -107,7 +116,7 @@ class Observer:
             return
         track = self.tracks.get(header[4])
         if track is None:
-            track = TrackReceiver(header[4], kind.clock_rate, self._sources)
+            track = TrackReceiver(header[4], kind.clock_rate, self._sources, lip_sync=self.lip_sync)
             self.tracks[header[4]] = track
         payload = packet[begin:end]
         whole = track.receive(header, payload, starts_frame(kind.name, payload), now)

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from loadtest.histogram import Histogram
 from loadtest.stamp import find_stamp
+from loadtest.truth import LipSync, Viewing
 from server.core import rtcp
 from server.core.rtp import Unwrapper
 
@@ -102,7 +103,9 @@ class TrackReceiver:
     packets: Sequence = field(default_factory=Sequence)
     frames: Sequence = field(default_factory=Sequence)  #: whole ones, by the stamps' numbers
     misrouted: int = 0  #: frames that another candidate has sent
+    lip_sync: LipSync = field(default_factory=LipSync)  #: shared by the tracks of a stream
     latency_s: Histogram = field(default_factory=Histogram)
+    viewing: Viewing = field(default_factory=Viewing)
     nacks: int = 0
     _seqnos: Unwrapper = field(default_factory=lambda: Unwrapper(16))
     _open: dict[int, _OpenFrame] = field(default_factory=dict)
@@ -111,6 +114,7 @@ class TrackReceiver:
     _transit: float | None = None
     _reported: tuple[int, int] = (0, 0)
     _last_report: tuple[int, float] = (0, 0.0)
+    _pair: tuple[float, int] | None = None  # the sender's Unix seconds, RTP timestamp
 
     def receive(
         self, header: tuple[int, int, int, int, int], payload: bytes, start: bool, now: float
@@ -142,12 +146,27 @@ class TrackReceiver:
             frame.number = stamp.frame
             self.latency_s.add(now - stamp.sent_s)
             self.misrouted += stamp.source not in self.sources
+            self._align(rtp_timestamp, stamp.sent_s)
         if frame.complete:
             del self._open[rtp_timestamp]
-            return frame.number is not None and self.frames.add(frame.number)
+            return frame.number is not None and self._take(frame.number, now)
         if len(self._open) > MAX_OPEN_FRAMES:
             del self._open[next(iter(self._open))]
         return False
+
+    def _take(self, frame: int, now: float) -> bool:
+        """A whole frame; whether it is new."""
+        new = self.frames.add(frame)
+        if new:
+            self.viewing.show(frame, now)
+        return new
+
+    def _align(self, rtp_timestamp: int, sent_s: float) -> None:
+        """On the time line that the sender reports give (RFC 3550 6.4.1)."""
+        if self._pair is not None:
+            report_s, report_timestamp = self._pair
+            ticks = (rtp_timestamp - report_timestamp + (1 << 31)) % (1 << 32) - (1 << 31)
+            self.lip_sync.add(self.is_video, sent_s, report_s + ticks / self.clock_rate)
 
     @property
     def is_video(self) -> bool:
@@ -180,6 +199,7 @@ class TrackReceiver:
 
     def sender_report(self, report: rtcp.SenderReport, now: float) -> None:
         self._last_report = (rtcp.ntp_middle(report.ntp), now)
+        self._pair = (rtcp.unix_from_ntp(report.ntp), report.rtp_timestamp)
 
     def report_block(self, now: float) -> rtcp.ReportBlock:
         """RFC 3550 A.3: what was lost in all, and as a fraction since the block before."""
