@@ -95,7 +95,11 @@ class Api:
     async def interviews(self, _: web.Request, grant: Grant) -> web.Response:
         rows = await self._db.run(Store.interviews)
         return json_response(
-            [InterviewItem(r.id, r.title, r.state, r.created_s, r.started_s) for r in rows]
+            [
+                InterviewItem(r.id, r.title, r.state, r.created_s, r.started_s)
+                for r in rows
+                if grant.interview_id in (None, r.id)
+            ]
         )
 
     async def create_interview(self, request: web.Request, grant: Grant) -> web.Response:

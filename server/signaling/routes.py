@@ -108,8 +108,8 @@ def _api(to: Handlers) -> tuple[Route, ...]:
             "GET",
             "/api/interviews",
             to.api.interviews,
-            "All interviews, the newest first",
-            OWNER,
+            "The interviews this link is for, the newest first",
+            MANAGERS,
             gives=list[api.InterviewItem],
         ),
         Route(

@@ -30,6 +30,13 @@ async def test_an_owner_lists_the_interviews_newest_first(serving: Serving) -> N
     assert set(listed[0]) == {"id", "title", "state", "created_s", "started_s"}
 
 
+async def test_a_recruiter_lists_its_own_interview_and_no_other(serving: Serving) -> None:
+    for invitation in (serving.one, serving.two):
+        token = serving.token(Role.RECRUITER, invitation)
+        status, listed = await serving.call("GET", "/api/interviews", token)
+        assert (status, [each["id"] for each in listed]) == (200, [invitation.interview_id])
+
+
 async def test_an_owner_has_no_interview_of_its_own(serving: Serving) -> None:
     assert await serving.call("GET", "/api/me", serving.owner) == (
         200,

@@ -28,7 +28,7 @@ ALLOWED: dict[tuple[str, str], set[Role]] = {
     ("POST", "/whep/{token}"): {OB, R, OW},
     ("DELETE", "/whep/{token}/{session}"): {OB, R, OW},
     ("GET", "/api/me"): {C, OB, R, OW},
-    ("GET", "/api/interviews"): {OW},
+    ("GET", "/api/interviews"): {R, OW},
     ("POST", "/api/interviews"): {OW},
     ("GET", "/api/interviews/{interview}/links"): {R, OW},
     ("POST", "/api/interviews/{interview}/links"): {R, OW},

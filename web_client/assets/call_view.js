@@ -37,6 +37,8 @@ export class CallView {
     const facing = stream?.getVideoTracks()[0]?.getSettings().facingMode;
     this.video.classList.toggle("mirrored", facing !== "environment");
     // Only phones and tablets report which way a camera looks.
+    byId("toggle-camera").hidden = stream?.getVideoTracks().length === 0;
+    byId("toggle-microphone").hidden = stream?.getAudioTracks().length === 0;
     byId("flip").hidden = facing === undefined || !matchMedia("(pointer: coarse)").matches;
   }
 

@@ -1,12 +1,15 @@
 // @ts-check
 /** The device check: picture, level, choice of devices, speaker; troubles with advice. */
 
-import { DeviceError, listDevices, openDevices, stopStream } from "./devices.js";
+import { DeviceError, lacking, listDevices, openDevices, stopStream } from "./devices.js";
 import { byId, element, showStage } from "./dom.js";
 import { onLanguage, setText, t } from "./i18n.js";
 import { AUDIBLE_DBFS, FLOOR_DBFS, meterPosition, playTone, watchLevel } from "./sound.js";
 
 /** @typedef {import("./devices.js").Choice} Choice */
+
+/** @type {{camera: import("./i18n.js").Key, microphone: import("./i18n.js").Key}} */
+const WITHOUT = { camera: "check.without-camera", microphone: "check.without-microphone" };
 
 export class DeviceCheck {
   /** @param {(stream: MediaStream, choice: Choice) => void} onJoin takes the stream over */
@@ -44,7 +47,7 @@ export class DeviceCheck {
     });
     navigator.mediaDevices?.addEventListener?.("devicechange", () => {
       if (document.body.dataset.at !== "check") return;
-      if (this.stream === null) void this.start(this.choice);
+      if (this.stream === null || lacking(this.stream)) void this.start({});
       else void this.fillLists();
     });
     onLanguage(() => void (this.stream && this.fillLists()));
@@ -61,7 +64,7 @@ export class DeviceCheck {
     this.choice = choice;
     if (document.body.dataset.at !== "check") showStage("check");
     byId("asking").hidden = false;
-    byId("trouble").hidden = true;
+    byId("trouble").hidden = byId("without").hidden = true;
     try {
       const stream = await openDevices(choice);
       if (attempt !== this.attempt) {
@@ -101,7 +104,10 @@ export class DeviceCheck {
     };
     this.video.classList.toggle("mirrored", facing !== "environment");
     camera?.addEventListener("ended", () => this.stream === stream && void this.start({}));
-    this.watchLevel(stream);
+    const without = lacking(stream);
+    if (without !== null) setText(byId("without"), WITHOUT[without]);
+    byId("without").hidden = without === null;
+    if (microphone) this.watchLevel(stream);
     void this.fillLists();
   }
 

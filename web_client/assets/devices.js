@@ -69,7 +69,8 @@ export function constraints(choice) {
 }
 
 /**
- * Camera and microphone together; a chosen device that is gone is replaced by the default.
+ * Camera and microphone together, or the one of them that there is; a chosen device that is gone
+ * is replaced by the default.
  * @param {Choice} choice
  * @returns {Promise<MediaStream>}
  * @throws {DeviceError}
@@ -83,9 +84,38 @@ export async function openDevices(choice) {
     return await navigator.mediaDevices.getUserMedia(constraints(choice));
   } catch (error) {
     const trouble = troubleOf(/** @type {DOMException} */ (error));
-    if (trouble === "missing" && (choice.camera || choice.microphone)) return openDevices({});
-    throw new DeviceError(trouble, error);
+    if (trouble !== "missing") throw new DeviceError(trouble, error);
+    return choice.camera || choice.microphone ? openDevices({}) : openOne(error);
   }
+}
+
+/**
+ * A microphone alone, or else a camera alone.
+ * @param {unknown} cause why not both
+ * @returns {Promise<MediaStream>}
+ * @throws {DeviceError}
+ */
+async function openOne(cause) {
+  const { audio, video } = constraints({});
+  for (const wanted of [{ audio }, { video }]) {
+    try {
+      return await navigator.mediaDevices.getUserMedia(wanted);
+    } catch (error) {
+      const trouble = troubleOf(/** @type {DOMException} */ (error));
+      if (trouble !== "missing") throw new DeviceError(trouble, error);
+    }
+  }
+  throw new DeviceError("missing", cause);
+}
+
+/**
+ * Which of the two kinds of device a stream is without, with its note under `check.without-`.
+ * @param {{getAudioTracks(): readonly unknown[], getVideoTracks(): readonly unknown[]}} stream
+ * @returns {"camera" | "microphone" | null}
+ */
+export function lacking(stream) {
+  if (stream.getVideoTracks().length === 0) return "camera";
+  return stream.getAudioTracks().length === 0 ? "microphone" : null;
 }
 
 /** @param {MediaStream | null} stream */

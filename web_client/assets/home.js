@@ -1,5 +1,8 @@
 // @ts-check
-/** The owner's page: create interviews, hand out links, see what is live. */
+/**
+ * The page of those who run interviews: hand out links, see what is live. An owner has all of
+ * them and creates new ones, a recruiter has one.
+ */
 
 import { Api, ApiError } from "./api.js";
 import { byId, element, linkToken, reloadOnNewLink, showStage } from "./dom.js";
@@ -103,7 +106,9 @@ async function open() {
   if (!token) return showStage("guest");
   try {
     const me = await api.me();
-    if (me.role !== "owner") return location.replace(`${homeOf(me.role)}#${token}`);
+    const isOwner = me.role === "owner";
+    if (!isOwner && me.role !== "recruiter") return location.replace(`${homeOf(me.role)}#${token}`);
+    byId("create").hidden = !isOwner;
     await refresh();
   } catch (error) {
     return showRefused(error);

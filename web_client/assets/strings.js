@@ -70,6 +70,14 @@ export const STRINGS = {
   "check.level": ["Microphone level", "麦克风音量"],
   "check.say": ["Say a few words: the bar should move.", "请说几句话，音量条应随之移动。"],
   "check.heard": ["Your microphone works.", "麦克风工作正常。"],
+  "check.without-camera": [
+    "No camera was found. You can join with sound alone: you will be heard and recorded, but not seen. If you plug a camera in, this page uses it.",
+    "未找到摄像头。您可以仅用声音参加：对方能听到您并进行录制，但看不到您。接入摄像头后，页面会自动使用。",
+  ],
+  "check.without-microphone": [
+    "No microphone was found. You can join with the picture alone: you will be seen and recorded, but not heard. If you plug a microphone in, this page uses it.",
+    "未找到麦克风。您可以仅用画面参加：对方能看到您并进行录制，但听不到您。接入麦克风后，页面会自动使用。",
+  ],
   "check.speaker": ["Speaker", "扬声器"],
   "check.tone": ["Play a test sound", "播放测试音"],
   "check.tone-hint": ["You should hear three notes.", "您应听到三个音。"],
@@ -99,8 +107,8 @@ export const STRINGS = {
   ],
   "trouble.missing.title": ["No camera or microphone found", "未找到摄像头或麦克风"],
   "trouble.missing.text": [
-    "Both are needed. Plug them in or switch them on (some laptops have a key or a slider for the camera). This page notices by itself. Or open the link on your phone.",
-    "面试需要摄像头和麦克风。请接好或打开设备（有些笔记本电脑有摄像头按键或滑盖），页面会自动检测。也可以用手机打开链接。",
+    "Plug one in or switch it on (some laptops have a key or a slider for the camera). This page notices by itself. Or open the link on your phone.",
+    "请接好或打开设备（有些笔记本电脑有摄像头按键或滑盖），页面会自动检测。也可以用手机打开链接。",
   ],
   "trouble.busy.title": ["Another program is using the camera or microphone", "摄像头或麦克风正被其他程序使用"],
   "trouble.busy.text": [

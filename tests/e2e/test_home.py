@@ -1,0 +1,41 @@
+"""The home page, for those who run interviews."""
+
+import pytest
+from playwright.async_api import Page
+
+from tests.e2e.chromium import ChromiumLauncher
+from tests.e2e.pages import PATIENCE_MS
+from tests.e2e.server_process import ServerProcess
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("language", ["en", "zh-CN"])
+async def test_a_recruiter_makes_and_withdraws_links_of_the_one_interview(
+    server: ServerProcess, chromium: ChromiumLauncher, language: str
+) -> None:
+    await server.invite("Somebody else's")
+    invited = await server.invite("Backend engineer")
+    context = await (await chromium.launch()).new_context(locale=language)
+    page = await context.new_page()
+    page.set_default_timeout(PATIENCE_MS)
+    await page.goto(invited["recruiter_url"].replace("/observe#", "/#"))
+    await page.locator("#interviews > li").wait_for()
+    assert await page.locator("#interviews h2").all_text_contents() == ["Backend engineer"]
+    assert await page.locator("#create").is_hidden()
+
+    await page.locator("#interviews button[aria-expanded]").click()
+    await page.locator(".link-list > .row button").first.click()
+    made = await page.locator(".link-url").input_value()
+    assert made.startswith(f"{server.base_url}/join#")
+    await _valid_links(page, 4)
+
+    await page.locator(".links > li button:visible").first.click()
+    await page.locator('#revoke-dialog button[value="revoke"]').click()
+    await _valid_links(page, 3)
+
+
+async def _valid_links(page: Page, count: int) -> None:
+    await page.wait_for_function(
+        "(n) => document.querySelectorAll('.links > li button:not([hidden])').length === n",
+        arg=count,
+    )
