@@ -109,7 +109,7 @@ def test_keyframes_are_exact_and_the_deltas_after_them_drift_little(codec: Codec
         lumas = [DecodedPicture(frame, scaler).luma.astype(int) for frame in (one, other)]
         errors.append(np.abs(lumas[0] - lumas[1]).mean())
     assert [errors[n] for n, (_, keyframe) in enumerate(stream) if keyframe] == [0, 0]
-    assert max(errors) < 2.5
+    assert 0 < max(errors) < 3
 
 
 def test_lengths_become_start_codes() -> None:

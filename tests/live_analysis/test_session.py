@@ -5,12 +5,14 @@ import pytest
 from server.core.frames import Codec, TrackName
 from server.core.indicators import Indicator
 from server.live_analysis.analysers import AUDIO, VIDEO
+from server.live_analysis.analysers.light import Light
 from server.live_analysis.session import IDLE_S, Costs, Session
 from server.live_analysis.wire import Frame
 from tests.live_analysis.planted import (
     FPS,
     PACKET_S,
     opus,
+    picture,
     scene,
     speech_with_pauses,
     tone,
@@ -87,6 +89,23 @@ def test_the_base_layer_of_a_usual_camera_is_measured_five_times_a_second() -> N
             it.add(frame(TrackName.CAMERA, Codec.VP8, stream[n][0], n / 7.5, stream[n][1]))
         names += [one.name for one in measure(it, START_S + 0.05 + tick * PERIOD_S)]
     assert names.count("face.count") >= 19
+
+
+@pytest.mark.parametrize("codec", [Codec.H264, Codec.VP8])
+def test_face_and_light_are_right_as_far_from_a_keyframe_as_it_gets(codec: Codec) -> None:
+    it, batches = session(), []
+    stream = video(codec, itertools.islice(itertools.cycle(PICTURES), 4 * FPS))
+    for n, (payload, keyframe) in enumerate(stream):
+        it.add(frame(TrackName.CAMERA, codec, payload, n / FPS, keyframe))
+        if n % 6 == 5:
+            batches.append(measure(it, START_S + n / FPS + 0.05))
+    found = newest(batches[-3:])
+    assert found["face.count"].value == 1
+    assert found["face.x"].value == pytest.approx(0.355, abs=0.03)
+    assert found["face.y"].value == pytest.approx(0.5, abs=0.04)
+    truth = {one.name: one.value for one in Light().see(picture(PICTURES[0]))}
+    for name in ("picture.light", "picture.contrast"):
+        assert found[name].value == pytest.approx(truth[name], abs=0.03)
 
 
 def test_windows_are_in_media_time_and_follow_each_other() -> None:
