@@ -241,6 +241,13 @@ def test_serve_says_where_it_is_and_stops_cleanly(
     assert not (data / "server.json").exists()
 
 
+def test_what_lives_as_long_as_the_server_is_left_out_of_collections() -> None:
+    script = "import gc; from server import cli; cli._leave_out_of_collections(); "
+    script += "print(gc.get_freeze_count() > 20_000, len(gc.get_objects()) < 1_000)"
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert ran.stdout == "True True\n"
+
+
 def test_a_second_server_says_what_to_do(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
