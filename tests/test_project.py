@@ -102,6 +102,18 @@ def test_every_decision_is_in_the_list_of_decisions() -> None:
     assert sorted(listed) == sorted(records)
 
 
+def test_the_architecture_names_only_files_and_names_that_exist() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    paths = set(re.findall(r"`((?:server|loadtest|web_client)/[\w./]*)`", text))
+    assert len(paths) > 25
+    assert sorted(path for path in paths if not (ROOT / path).exists()) == []
+    sources = "".join(path.read_text() for path in files("server"))
+    names = re.findall(r"`([A-Z]\w+)(?:\.(\w+))?`", text)
+    for owner, member in names:
+        assert re.search(rf"^(?:    )?(?:class {owner}\b|{owner} = )", sources, re.MULTILINE), owner
+        assert not member or re.search(rf"\b{member}\b", sources), member
+
+
 def _braces(pattern: str) -> list[str]:
     """`a/{b,c}.py` as a shell expands it."""
     match = re.fullmatch(r"(.*)\{(.*)\}(.*)", pattern)
