@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable
-from math import ceil, exp, log
+from math import ceil, exp, inf, log
 
 _WIDTH = log(1.01)
 #: All durations below are counted as this one: a microsecond, in seconds.
@@ -30,6 +30,21 @@ class Histogram:
         self.count += other.count
         self.max = max(self.max, other.max)
 
+    def since(self, earlier: "Histogram") -> "Histogram":
+        """What was added after `earlier`, a former state of this one, was taken.
+
+        Its `max` is exact where it is a new one, else it is that of its highest bucket.
+        """
+        later = Histogram()
+        later._buckets = self._buckets - earlier._buckets
+        later.count = self.count - earlier.count
+        later.max = self.max if self.max > earlier.max else later._highest()
+        return later
+
+    def _highest(self) -> float:
+        top = max(self._buckets, default=0)
+        return min(SMALLEST * exp((top + 0.5) * _WIDTH), self.max or inf) if self.count else 0.0
+
     def percentile(self, percent: float) -> float | None:
         """The duration that `percent` of the samples do not exceed; None without samples."""
         rank = max(1, ceil(self.count * percent / 100))
@@ -40,3 +55,10 @@ class Histogram:
                 middle = SMALLEST * exp((bucket + 0.5) * _WIDTH)
                 return min(middle, self.max)
         return None
+
+
+def merged(parts: Iterable[Histogram]) -> Histogram:
+    together = Histogram()
+    for each in parts:
+        together.merge(each)
+    return together

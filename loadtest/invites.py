@@ -25,10 +25,12 @@ class InviteError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Invite:
-    """The tokens of one interview."""
+    """The tokens of one interview, and what reading its recording takes where it is told."""
 
     candidate: str
     observer: str
+    recruiter: str | None = None
+    interview_id: str | None = None
 
 
 async def by_owner(http: aiohttp.ClientSession, url: str, token: str, title: str) -> Invite:
@@ -90,4 +92,6 @@ def parse_invite(text: str) -> Invite:
         raise InviteError(f"not an invitation: {text[:200]!r}") from error
     if not candidate or not observer:
         raise InviteError("the invitation's links carry no token")
-    return Invite(candidate, observer)
+    recruiter = urldefrag(str(links.get("recruiter_url", ""))).fragment
+    interview_id = str(links.get("interview_id", ""))
+    return Invite(candidate, observer, recruiter or None, interview_id or None)

@@ -1,15 +1,35 @@
 """The result of a run, computed from what its peers have measured. Pure."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
 
-from loadtest.histogram import Histogram
+from loadtest.histogram import Histogram, merged
+from loadtest.levels import Level, judge
+from loadtest.series import Moment, Percentiles, percentiles
+from loadtest.truth import Offsets
 
 #: Later than this in one of a hundred sends, the generator itself distorts what it measures.
 MAX_LATENESS_P99_S = 0.020
 #: Of one core: beyond it the generator's queue, not the server's, is what grows.
 MAX_CPU_SHARE = 0.85
+
+
+@dataclass(slots=True)
+class RecordingResult:
+    """What was found in the finished recording of one interview."""
+
+    error: str | None = None  #: why it could not be read
+    frames_sent: int = 0  #: pictures and sounds
+    frames_missing: int = 0
+    frames_undeclared: int = 0  #: of the missing ones, those that the gap ledger does not name
+    video_sent: int = 0
+    video_missing: int = 0
+    gaps_declared: int = 0  #: entries of the ledger
+    gaps_undeclared: int = 0  #: rows of missing frames that no entry covers
+    av_offsets: Offsets = field(default_factory=Offsets)
+    drift: float | None = None  #: of picture against sound, seconds per second
 
 
 @dataclass(slots=True)
@@ -30,6 +50,14 @@ class InterviewResult:
     audio_frames_sent: int = 0
     audio_frames_received: int = 0
     frames_misrouted: int = 0  #: of other candidates
+    #: Of video, as its observer sees it, whatever came before the observer.
+    frames_expected: int = 0
+    frames_shown: int = 0
+    frames_duplicated: int = 0
+    frames_out_of_order: int = 0  #: swapped on the way, or repaired late
+    freezes_s: Histogram = field(default_factory=Histogram)
+    av_offsets: Offsets = field(default_factory=Offsets)
+    recording: RecordingResult | None = None
     datagrams_refused: int = 0  #: by the generator's own kernel
     forward_latency_s: Histogram = field(default_factory=Histogram)
     indicator_latency_s: Histogram = field(default_factory=Histogram)
@@ -41,13 +69,15 @@ class GeneratorCost:
     lateness_s: Histogram
 
 
-class Percentiles(msgspec.Struct, frozen=True):
-    """Milliseconds; None where nothing was measured."""
+class OffsetMs(msgspec.Struct, frozen=True):
+    """How much later than its sound the picture comes, in milliseconds, second by second.
 
-    p50: float | None
-    p95: float | None
-    p99: float | None
-    max: float | None
+    Stated error: 5 ms, the sender's grid.
+    """
+
+    p50: float | None  #: with its sign
+    p95: float | None  #: of its size
+    max: float | None  #: of its size
     samples: int
 
 
@@ -74,6 +104,23 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     frame_completeness: float | None
     audio_completeness: float | None
     frames_misrouted: int
+    frames_shown: int
+    frames_lost: int  #: never whole
+    frames_duplicated: int
+    frames_out_of_order: int
+    freezes: int  #: a picture stood longer than 200 ms
+    freeze_ms: Percentiles
+    av_offset_ms: OffsetMs
+    recordings_checked: int
+    recording_completeness: float | None  #: of pictures and sounds together
+    recording_frames_missing: int | None
+    recording_frames_undeclared: int | None  #: missing, and not said to be
+    recording_gaps_declared: int | None
+    recording_gaps_undeclared: int | None
+    recording_av_offset_ms: OffsetMs
+    #: The largest of all recordings; None where all were too short to tell.
+    recording_drift_ms_per_hour: float | None
+    levels: list[Level]
     #: CPU of the server: "total" and by process; None where its process is not known.
     server_cpu_ms_per_interview_second: dict[str, float] | None
     server_event_loop_lag_max_ms: float | None
@@ -81,6 +128,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     generator_cpu_ms_per_candidate_second: float | None
     generator_cpu_share: float
     generator_lateness_ms: Percentiles
+    series: list[Moment]
 
 
 def make_report(
@@ -90,11 +138,13 @@ def make_report(
     server_cpu_s: dict[str, float] | None,
     loop_lag_s: float | None,
     interrupted: bool = False,
+    series: list[Moment] | None = None,
 ) -> Report:
     """`duration_s`: of the time in which CPU was measured, with all interviews joined."""
     joined = [each for each in results if each.error is None]
     seconds = len(joined) * duration_s
     faults = _faults(results, duration_s, generator)
+    recordings = [each.recording for each in joined if each.recording is not None]
     return Report(
         interviews=len(results),
         joined=len(joined),
@@ -104,14 +154,15 @@ def make_report(
         invalid_because=faults,
         errors=sorted(
             {text for each in results for text in (each.error, each.connection_lost) if text}
+            | {f"recording: {each.error}" for each in recordings if each.error}
         ),
         connections_lost=sum(each.connection_lost is not None for each in results),
         join_ms=percentiles(Histogram(e.join_s for e in joined if e.join_s is not None)),
         first_picture_ms=percentiles(
             Histogram(e.first_picture_s for e in joined if e.first_picture_s is not None)
         ),
-        forward_latency_ms=percentiles(_merged([e.forward_latency_s for e in joined])),
-        indicator_latency_ms=percentiles(_merged([e.indicator_latency_s for e in joined])),
+        forward_latency_ms=percentiles(merged(e.forward_latency_s for e in joined)),
+        indicator_latency_ms=percentiles(merged(e.indicator_latency_s for e in joined)),
         packets_sent=sum(each.packets_sent for each in joined),
         packets_retransmitted=sum(each.packets_retransmitted for each in joined),
         packets_received=sum(each.packets_received for each in joined),
@@ -125,21 +176,79 @@ def make_report(
             sum(each.audio_frames_sent for each in joined),
         ),
         frames_misrouted=sum(each.frames_misrouted for each in joined),
+        frames_shown=sum(each.frames_shown for each in joined),
+        frames_lost=max(0, frames_sent - frames_received),
+        frames_duplicated=sum(each.frames_duplicated for each in joined),
+        frames_out_of_order=sum(each.frames_out_of_order for each in joined),
+        freezes=sum(each.freezes_s.count for each in joined),
+        freeze_ms=percentiles(merged(each.freezes_s for each in joined)),
+        av_offset_ms=_offset_ms([each.av_offsets for each in joined]),
+        **_recorded(recordings),
+        levels=judge(_measured(results, joined, recordings)),
         server_cpu_ms_per_interview_second=_per_second(server_cpu_s, seconds),
         server_event_loop_lag_max_ms=None if loop_lag_s is None else round(loop_lag_s * 1000, 3),
         generator_cpu_ms_per_candidate_second=_ms_per(generator.cpu_s, seconds),
         generator_cpu_share=round(_cpu_share(generator, duration_s), 4),
         generator_lateness_ms=percentiles(generator.lateness_s),
+        series=series or [],
     )
 
 
-def percentiles(histogram: Histogram) -> Percentiles:
-    p50, p95, p99 = (
-        None if value is None else round(value * 1000, 3)
-        for value in map(histogram.percentile, (50, 95, 99))
+def _recorded(recordings: list[RecordingResult]) -> dict[str, Any]:
+    """The fields of `Report` that come from the recordings that could be read."""
+    read = [each for each in recordings if each.error is None]
+    missing = sum(each.frames_missing for each in read)
+    sent = sum(each.frames_sent for each in read)
+    drifts = [each.drift for each in read if each.drift is not None]
+    drift = max(drifts, key=abs, default=None)
+    return {
+        "recordings_checked": len(read),
+        "recording_completeness": _share(sent - missing, sent),
+        "recording_frames_missing": missing if read else None,
+        "recording_frames_undeclared": sum(each.frames_undeclared for each in read)
+        if read
+        else None,
+        "recording_gaps_declared": sum(each.gaps_declared for each in read) if read else None,
+        "recording_gaps_undeclared": sum(each.gaps_undeclared for each in read) if read else None,
+        "recording_av_offset_ms": _offset_ms([each.av_offsets for each in read]),
+        "recording_drift_ms_per_hour": None if drift is None else round(drift * 3_600_000, 3),
+    }
+
+
+def _measured(
+    results: list[InterviewResult],
+    joined: list[InterviewResult],
+    recordings: list[RecordingResult],
+) -> dict[str, float | None]:
+    """What the service levels are about."""
+    frames = _share(sum(e.frames_received for e in joined), sum(e.frames_sent for e in joined))
+    measured = {
+        "joined": _percent(_share(len(joined), len(results))),
+        "frames": _percent(frames),
+        "forward": percentiles(merged(e.forward_latency_s for e in joined)).p99,
+        "indicators": percentiles(merged(e.indicator_latency_s for e in joined)).p95,
+    }
+    if recordings:
+        sent = sum(each.frames_sent for each in recordings)
+        told = sent - sum(each.frames_undeclared for each in recordings)
+        measured["recorded"] = _percent(_share(told, sent))
+        measured["lip_sync"] = _offset_ms([each.av_offsets for each in recordings]).p95
+    return measured
+
+
+def _offset_ms(parts: list[Offsets]) -> OffsetMs:
+    together = Offsets()
+    for each in parts:
+        together.merge(each)
+    p50, p95, largest = (
+        None if value is None else round(value * 1000, 1)
+        for value in (together.median_s(), together.size_s(95), together.size_s(100))
     )
-    largest = round(histogram.max * 1000, 3) if histogram.count else None
-    return Percentiles(p50, p95, p99, largest, histogram.count)
+    return OffsetMs(p50, p95, largest, together.samples)
+
+
+def _percent(share: float | None) -> float | None:
+    return None if share is None else round(share * 100, 4)
 
 
 def _faults(
@@ -165,13 +274,6 @@ def _faults(
     if not any(each.frames_received for each in results):
         faults.append("no observer received a whole frame")
     return faults
-
-
-def _merged(histograms: list[Histogram]) -> Histogram:
-    together = Histogram()
-    for each in histograms:
-        together.merge(each)
-    return together
 
 
 def _share(part: int, whole: int) -> float | None:

@@ -6,14 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessTime:
-    """CPU seconds so far of a process and of its children that have ended."""
+    """CPU seconds so far of a process and of its children that have ended; its memory now."""
 
     name: str
     cpu_s: float
+    memory_bytes: int = 0  #: resident
 
 
 def find_server_pid(data_dir: Path) -> int | None:
@@ -33,9 +35,21 @@ def process_times(root: int, proc: Path = Path("/proc")) -> dict[int, ProcessTim
             stat = _read_stat(directory)
             if stat is not None:
                 pid = int(directory.name)
-                parents[pid], cpu_s = stat
-                times[pid] = ProcessTime("media" if pid == root else "analysis", cpu_s)
+                name = "media" if pid == root else "analysis"
+                parents[pid], times[pid] = stat[0], ProcessTime(name, *stat[1:])
     return {pid: time for pid, time in times.items() if _is_below(pid, root, parents)}
+
+
+def same_processes(
+    earlier: dict[int, ProcessTime], proc: Path = Path("/proc")
+) -> dict[int, ProcessTime]:
+    """Those of them that still run, as they are now: much cheaper than to look for all."""
+    now = {}
+    for pid, time in earlier.items():
+        stat = _read_stat(proc / str(pid))
+        if stat is not None:
+            now[pid] = ProcessTime(time.name, *stat[1:])
+    return now
 
 
 def cpu_by_name(before: dict[int, ProcessTime], after: dict[int, ProcessTime]) -> dict[str, float]:
@@ -50,6 +64,14 @@ def cpu_by_name(before: dict[int, ProcessTime], after: dict[int, ProcessTime]) -
     return spent
 
 
+def memory_by_name(processes: dict[int, ProcessTime]) -> dict[str, int]:
+    """Resident bytes summed by process name; pages that processes share count with each."""
+    held: dict[str, int] = {}
+    for each in processes.values():
+        held[each.name] = held.get(each.name, 0) + each.memory_bytes
+    return held
+
+
 def loop_lag_s(metrics: str) -> float | None:
     """The largest `vivavoce_event_loop_lag_max_seconds`, or lag sample, in a metrics page."""
     samples = [
@@ -60,8 +82,8 @@ def loop_lag_s(metrics: str) -> float | None:
     return max(samples, default=None)
 
 
-def _read_stat(directory: Path) -> tuple[int, float] | None:
-    """Parent and CPU seconds; None for a process that has just ended (proc(5), stat)."""
+def _read_stat(directory: Path) -> tuple[int, float, int] | None:
+    """Parent, CPU seconds, resident bytes; None for a process that has ended (proc(5), stat)."""
     try:
         text = (directory / "stat").read_text()
     except OSError:
@@ -70,7 +92,7 @@ def _read_stat(directory: Path) -> tuple[int, float] | None:
     fields = text[text.rindex(")") + 2 :].split()
     user, system, children_user, children_system = map(int, fields[11:15])
     ticks = user + system + children_user + children_system
-    return int(fields[1]), ticks / _TICKS_PER_S
+    return int(fields[1]), ticks / _TICKS_PER_S, int(fields[21]) * _PAGE_BYTES
 
 
 def _is_below(pid: int, root: int, parents: dict[int, int]) -> bool:

@@ -30,3 +30,17 @@ def test_nothing_measured_has_no_percentile() -> None:
 
 def test_a_clock_that_ran_back_counts_as_no_delay() -> None:
     assert Histogram([-1.0]).percentile(50) == pytest.approx(0, abs=2e-6)
+
+
+def test_what_came_since_is_told_without_what_was_before() -> None:
+    histogram = Histogram([0.5] * 10)
+    earlier = Histogram([0.5] * 10)
+    for _ in range(100):
+        histogram.add(0.020)
+    later = histogram.since(earlier)
+    assert later.count == 100
+    assert later.percentile(50) == pytest.approx(0.020, rel=0.01)
+    assert later.max == pytest.approx(0.020, rel=0.01)
+    histogram.add(0.6)
+    assert histogram.since(earlier).max == 0.6
+    assert histogram.since(histogram).percentile(50) is None

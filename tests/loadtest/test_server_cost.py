@@ -10,16 +10,20 @@ from loadtest.server_cost import (
     cpu_by_name,
     find_server_pid,
     loop_lag_s,
+    memory_by_name,
     process_times,
+    same_processes,
 )
 
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
-def plant(proc: Path, pid: int, parent: int, user: int, system: int = 0, ended: int = 0) -> None:
+def plant(
+    proc: Path, pid: int, parent: int, user: int, system: int = 0, ended: int = 0, pages: int = 0
+) -> None:
     """A stat file whose process has an awkward name (proc(5))."""
-    fields = ["S", parent, *[0] * 9, user, system, ended, 0, *[0] * 30]
-    (proc / str(pid)).mkdir(parents=True)
+    fields = ["S", parent, *[0] * 9, user, system, ended, 0, *[0] * 6, pages, *[0] * 20]
+    (proc / str(pid)).mkdir(parents=True, exist_ok=True)
     (proc / str(pid) / "stat").write_text(f"{pid} (a) b (c) {' '.join(map(str, fields))}")
 
 
@@ -34,6 +38,20 @@ def test_the_servers_processes_are_found_and_no_others(tmp_path: Path) -> None:
         11: ProcessTime("analysis", 2),
         12: ProcessTime("analysis", 1),
     }
+
+
+def test_memory_is_told_by_name(tmp_path: Path) -> None:
+    for pid, pages in ((10, 3), (11, 5), (12, 7)):
+        plant(tmp_path, pid, 10 if pid > 10 else 1, user=1, pages=pages)
+    page = os.sysconf("SC_PAGE_SIZE")
+    assert memory_by_name(process_times(10, tmp_path)) == {"media": 3 * page, "analysis": 12 * page}
+
+
+def test_known_processes_are_read_again_and_ended_ones_left_out(tmp_path: Path) -> None:
+    plant(tmp_path, 10, 1, user=TICKS)
+    known = process_times(10, tmp_path) | {11: ProcessTime("analysis", 1)}
+    plant(tmp_path, 10, 1, user=3 * TICKS)
+    assert same_processes(known, tmp_path) == {10: ProcessTime("media", 3)}
 
 
 def test_a_server_that_is_gone_has_no_processes(tmp_path: Path) -> None:

@@ -1,0 +1,69 @@
+import pytest
+
+from loadtest.histogram import Histogram
+from loadtest.report import InterviewResult
+from loadtest.series import Series, Totals
+from loadtest.server_cost import ProcessTime
+
+
+def result(**changes: object) -> InterviewResult:
+    return InterviewResult(**changes)  # type: ignore[arg-type]
+
+
+def totals(*results: InterviewResult, cpu_s: float = 0.0) -> Totals:
+    made = Totals(generator_cpu_s=cpu_s)
+    for each in results:
+        made.add(each)
+    return made
+
+
+def test_a_moment_is_what_happened_since_the_one_before() -> None:
+    first = result(
+        frames_expected=100, frames_received=100, forward_latency_s=Histogram([0.5] * 100)
+    )
+    second = result(
+        frames_expected=130,
+        frames_received=127,
+        packets_lost=3,
+        freezes_s=Histogram([0.4]),
+        forward_latency_s=Histogram([0.5] * 100 + [0.002] * 99 + [0.050]),
+        indicator_latency_s=Histogram([0.3]),
+    )
+    series = Series(Totals(), {}, 100.0)
+    series.add(totals(first), {}, 101.0)
+    moment = series.add(totals(second), {}, 102.0)
+    assert (moment.at_s, moment.interviews) == (2.0, 1)
+    assert moment.frame_completeness == 0.9
+    assert (moment.packets_lost, moment.freezes) == (3, 1)
+    assert moment.forward_latency_ms.samples == 100
+    assert moment.forward_latency_ms.p50 == pytest.approx(2, rel=0.01)
+    assert moment.forward_latency_ms.max == pytest.approx(50, rel=0.01)
+    assert moment.indicator_latency_ms.p95 == pytest.approx(300, rel=0.01)
+    assert series.moments[-1] is moment
+
+
+def test_cpu_is_a_share_of_one_core_and_memory_is_that_of_now() -> None:
+    before = {1: ProcessTime("media", 5.0, 10), 2: ProcessTime("analysis", 0.0, 20)}
+    after = {1: ProcessTime("media", 5.5, 30), 2: ProcessTime("analysis", 1.5, 40)}
+    series = Series(totals(cpu_s=1.0), before, 10.0)
+    moment = series.add(totals(cpu_s=1.2), after, 12.0)
+    assert moment.server_cpu_percent == {"media": 25.0, "analysis": 75.0}
+    assert moment.server_memory_bytes == {"media": 30, "analysis": 40}
+    assert moment.generator_cpu_percent == 10.0
+
+
+def test_a_moment_without_a_picture_has_no_completeness() -> None:
+    series = Series(Totals(), {}, 0.0)
+    assert series.add(Totals(), {}, 1.0).frame_completeness is None
+
+
+def test_only_whole_interviews_are_up() -> None:
+    made = totals(result(), result(error="HTTP 503"), result(connection_lost="the candidate's"))
+    assert made.up == 1
+
+
+def test_totals_of_several_processes_are_merged() -> None:
+    one = totals(result(packets_lost=1, forward_latency_s=Histogram([0.001])), cpu_s=1.0)
+    one.merge(totals(result(packets_lost=2, forward_latency_s=Histogram([0.002])), cpu_s=2.0))
+    assert (one.up, one.packets_lost, one.generator_cpu_s) == (2, 3, 3.0)
+    assert one.forward_latency_s.count == 2
