@@ -21,7 +21,7 @@ from loadtest.invites import InviteError
 from loadtest.media import MediaError, VideoCodec, load_clip
 from loadtest.packets import packetise
 from loadtest.report import Report, as_text
-from loadtest.run import NoServer, Plan, Progress, run
+from loadtest.run import NoServer, Plan, Progress, progress_line, run
 from loadtest.whip import Refused
 
 EXIT_INVALID, EXIT_NO_SERVER = 1, 3
@@ -69,6 +69,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--data-dir", type=Path, default=Path(data_dir), metavar="DIR")
     parser.add_argument("--owner-token", metavar="TOKEN", help="make interviews by the API with it")
     parser.add_argument("--server-pid", type=int, metavar="PID", help="else from DIR/server.json")
+    parser.add_argument(
+        "--no-recording-check", action="store_true", help="leave finished recordings unread"
+    )
     parser.add_argument("--codec", choices=("mixed", "h264", "vp8"), default="mixed")
     add_media_arguments(parser)
     return parser
@@ -91,6 +94,7 @@ def _plan(arguments: argparse.Namespace) -> Plan:
         arguments.data_dir,
         arguments.owner_token,
         arguments.server_pid,
+        not arguments.no_recording_check,
     )
 
 
@@ -125,16 +129,7 @@ async def _run(plan: Plan) -> Report:
 
 def _show(progress: Progress) -> None:
     """One line that is written over: `\\033[K` clears what a longer one left."""
-    forward = progress.forward_latency_s.percentile(95)
-    indicators = progress.indicator_latency_s.percentile(95)
-    figures = [
-        f"{progress.joined} interviews",
-        f"{progress.left_s:.0f} s left",
-        "forward p95 " + ("–" if forward is None else f"{forward * 1000:.1f} ms"),
-        "indicators p95 " + ("–" if indicators is None else f"{indicators * 1000:.0f} ms"),
-        f"{progress.packets_lost} packets lost",
-    ]
-    print("\r\033[K" + "   ".join(figures), end="", file=sys.stderr, flush=True)
+    print("\r\033[K" + progress_line(progress), end="", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

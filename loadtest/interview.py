@@ -7,10 +7,12 @@ from contextlib import suppress
 
 import aiohttp
 
+from loadtest.histogram import merged
 from loadtest.invites import Invite
 from loadtest.observer import Observer
 from loadtest.packets import PacketisedClip
 from loadtest.peer import Candidate, Crowd
+from loadtest.recording import Sent, SentTrack
 from loadtest.report import InterviewResult
 from loadtest.sdp import AnswerError
 from loadtest.transport import ConnectError
@@ -80,6 +82,19 @@ class Interview:
             self._collect_received()
         return result
 
+    def end_viewing(self) -> None:
+        """Nobody looks on from here: a picture that stands now is no freeze later."""
+        self.observer.end_viewing(time.time())
+
+    def sent_tracks(self) -> Sent:
+        """What the recording should hold."""
+        tracks = (self.candidate.video, self.candidate.audio)
+        return {
+            track.ssrc: SentTrack(track is self.candidate.video, track.frames)
+            for track in tracks
+            if track is not None
+        }
+
     def _what_was_lost(self) -> str | None:
         if self.candidate.lost.is_set():
             return "the candidate's media connection was lost"
@@ -113,5 +128,16 @@ class Interview:
             track.frames.received for track in tracks if not track.is_video
         )
         result.frames_misrouted = sum(track.misrouted for track in tracks)
+        self._collect_seen()
         result.forward_latency_s = self.observer.latency_s()
         result.indicator_latency_s = self.watcher.latency_s
+
+    def _collect_seen(self) -> None:
+        result = self.result
+        video = [track for track in self.observer.tracks.values() if track.is_video]
+        result.frames_expected = sum(track.frames.expected for track in video)
+        result.frames_shown = sum(track.viewing.shown for track in video)
+        result.frames_duplicated = sum(track.frames.duplicates for track in video)
+        result.frames_out_of_order = sum(track.viewing.out_of_order for track in video)
+        result.freezes_s = merged(track.viewing.freezes_s for track in video)
+        result.av_offsets = self.observer.lip_sync.offsets

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 
 from loadtest import sdp, whip
-from loadtest.histogram import Histogram
+from loadtest.histogram import Histogram, merged
 from loadtest.packets import starts_frame, starts_keyframe
 from loadtest.peer import (
     AUDIO_CLOCK_HZ,
@@ -88,10 +88,13 @@ class Observer:
 
     def latency_s(self) -> Histogram:
         """Of every stamped packet of all tracks, from its sending to its arrival here."""
-        together = Histogram()
+        return merged(each.latency_s for each in self.tracks.values())
+
+    def end_viewing(self, now: float) -> None:
+        """Nobody looks from `now` (Unix seconds) on."""
         for each in self.tracks.values():
-            together.merge(each.latency_s)
-        return together
+            each.viewing.end(now)
+        self.lip_sync.finish()
 
     def _offer(self, fingerprint: str) -> str:
         transport = self._transport

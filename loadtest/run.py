@@ -16,7 +16,9 @@ from loadtest.interview import Interview
 from loadtest.invites import ByCommand, Invite, InviteError, by_owner
 from loadtest.packets import PacketisedClip
 from loadtest.peer import Crowd, open_crowd
+from loadtest.recording import check_recording
 from loadtest.report import GeneratorCost, InterviewResult, Report, make_report
+from loadtest.series import Moment, Series, Totals
 from loadtest.whip import REQUEST_TIMEOUT
 
 #: Joins at a time: more handshakes at once only wait for each other on the server's core.
@@ -41,15 +43,33 @@ class Plan:
     data_dir: Path
     owner_token: str | None = None
     server_pid: int | None = None
+    check_recordings: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    joined: int
     left_s: float
-    forward_latency_s: Histogram
-    indicator_latency_s: Histogram
-    packets_lost: int
+    packets_lost: int  #: since the run began
+    moment: Moment
+
+
+def progress_line(progress: Progress) -> str:
+    """The second that was: in one line of a terminal."""
+    moment = progress.moment
+    cpu = moment.server_cpu_percent
+    figures = [
+        f"{moment.interviews} interviews",
+        f"forward p99 {_ms(moment.forward_latency_ms.p99)}",
+        f"indicators p95 {_ms(moment.indicator_latency_ms.p95)}",
+        f"{progress.packets_lost} packets lost",
+        f"server CPU {sum(cpu.values()):.0f} %" if cpu else "server CPU –",
+        f"{progress.left_s:.0f} s left",
+    ]
+    return "   ".join(figures)
+
+
+def _ms(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1f} ms"
 
 
 async def run(
@@ -63,7 +83,20 @@ async def run(
         await _find_server(crowd.http, plan.url)
         invites = await _until(stop, _make_invites(crowd.http, plan)) or []
         async with _joined(crowd, plan, invites, stop) as interviews:
-            return await _measure(crowd, plan, interviews, stop, progress)
+            measured = await _measure(crowd, plan, interviews, stop, progress)
+        interrupted = stop.is_set()
+        if plan.check_recordings:
+            stop.clear()  # a second Ctrl-C ends this, too
+            await _until(stop, _check_recordings(crowd.http, plan, invites, interviews))
+        return make_report(
+            measured.results,
+            measured.duration_s,
+            measured.generator,
+            measured.server_cpu_s,
+            measured.loop_lag_s,
+            interrupted,
+            measured.series,
+        )
 
 
 async def _find_server(http: aiohttp.ClientSession, url: str) -> None:
@@ -113,23 +146,35 @@ async def _joined(
         await asyncio.gather(*(interview.leave() for interview in interviews))
 
 
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    results: list[InterviewResult]
+    duration_s: float
+    generator: GeneratorCost
+    server_cpu_s: dict[str, float] | None
+    loop_lag_s: float | None
+    series: list[Moment]
+
+
 async def _measure(
     crowd: Crowd,
     plan: Plan,
     interviews: list[Interview],
     stop: asyncio.Event,
     progress: Callable[[Progress], None],
-) -> Report:
+) -> _Measured:
     pid = plan.server_pid or server_cost.find_server_pid(plan.data_dir)
     crowd.pacer.lateness_s = Histogram()  # joining is allowed to be late
     before = server_cost.process_times(pid) if pid else {}
     own_before, began = time.process_time(), time.monotonic()
-    await _watch_progress(plan, interviews, began, stop, progress)
+    series = Series(_totals(interviews), before, began)
+    await _watch_progress(plan, interviews, series, began, stop, progress)
     duration_s = time.monotonic() - began
     generator = GeneratorCost(time.process_time() - own_before, crowd.pacer.lateness_s)
     after = server_cost.process_times(pid) if pid else {}
     lag_s = await _loop_lag_s(crowd.http, plan.url)
     for interview in interviews:
+        interview.end_viewing()
         interview.candidate.pause()
     await asyncio.sleep(DRAIN_S)
     results = [interview.collect() for interview in interviews]
@@ -137,30 +182,44 @@ async def _measure(
         plan.interviews - len(results)
     )
     server_cpu_s = server_cost.cpu_by_name(before, after) if after else None
-    return make_report(results, duration_s, generator, server_cpu_s, lag_s, stop.is_set())
+    return _Measured(results, duration_s, generator, server_cpu_s, lag_s, series.moments)
 
 
 async def _watch_progress(
     plan: Plan,
     interviews: list[Interview],
+    series: Series,
     began: float,
     stop: asyncio.Event,
     progress: Callable[[Progress], None],
 ) -> None:
+    server = series.server
     while not stop.is_set() and (left_s := began + plan.duration_s - time.monotonic()) > 0:
-        progress(_progress(interviews, left_s))
         with suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), min(left_s, PROGRESS_INTERVAL_S))
+        totals, server = _totals(interviews), server_cost.same_processes(server)
+        moment = series.add(totals, server, time.monotonic())
+        left_s = max(0.0, began + plan.duration_s - time.monotonic())
+        progress(Progress(left_s, totals.packets_lost, moment))
 
 
-def _progress(interviews: list[Interview], left_s: float) -> Progress:
-    forward, indicators, lost = Histogram(), Histogram(), 0
-    joined = [each for each in interviews if each.result.error is None]
-    for each in joined:
-        forward.merge(each.observer.latency_s())
-        indicators.merge(each.watcher.latency_s)
-        lost += sum(track.packets.lost for track in each.observer.tracks.values())
-    return Progress(len(joined), left_s, forward, indicators, lost)
+def _totals(interviews: list[Interview]) -> Totals:
+    totals = Totals(generator_cpu_s=time.process_time())
+    for each in interviews:
+        totals.add(each.collect())
+    return totals
+
+
+async def _check_recordings(
+    http: aiohttp.ClientSession, plan: Plan, invites: list[Invite], interviews: list[Interview]
+) -> None:
+    """One after the other: a recording is read much faster than it was made."""
+    for invite, interview in zip(invites, interviews, strict=True):
+        token = invite.recruiter or plan.owner_token
+        if interview.result.error is None and token and invite.interview_id:
+            interview.result.recording = await check_recording(
+                http, plan.url, invite.interview_id, token, interview.sent_tracks()
+            )
 
 
 async def _loop_lag_s(http: aiohttp.ClientSession, url: str) -> float | None:

@@ -49,7 +49,7 @@ async def test_a_run_measures_every_interview(
     assert report.server_cpu_ms_per_interview_second is not None
     assert report.server_cpu_ms_per_interview_second["media"] > 0
     assert report.server_event_loop_lag_max_ms == 4
-    assert [progress.joined for progress in shown] == [2, 2]
+    assert [progress.moment.interviews for progress in shown] == [2] * len(shown)
     assert mini.peers == {}, "everybody has left"
 
 
