@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from typing import Protocol
 
 import aiohttp
 
@@ -51,58 +52,68 @@ async def open_crowd() -> AsyncIterator[Crowd]:
             await pacing
 
 
+class Signalling(Protocol):
+    """How one peer gets its offer to a server: WHIP and WHEP, or a server's own API."""
+
+    async def exchange(self, offer: str) -> str:
+        """The server's description. Raises whip.Refused or aiohttp.ClientError."""
+        ...
+
+    async def end(self) -> None:
+        """Ends at the server what was begun there; idempotent. Raises whip.Refused."""
+        ...
+
+
 async def negotiate(
     transport: ClientTransport,
     crowd: Crowd,
-    url: str,
+    signalling: Signalling,
     write_offer: Callable[[str], str],
-) -> tuple[whip.Session, sdp.RemoteSide]:
-    """Opens the socket, posts the offer and connects: the common part of WHIP and WHEP.
+) -> sdp.RemoteSide:
+    """Opens the socket, hands in the offer and connects.
 
     Raises whip.Refused, aiohttp.ClientError, sdp.AnswerError or transport.ConnectError.
     """
     await transport.open()
-    session = await whip.post_offer(crowd.http, url, write_offer(crowd.certificate.fingerprint))
-    remote = sdp.read_answer(session.answer)
+    answer = await signalling.exchange(write_offer(crowd.certificate.fingerprint))
+    remote = sdp.read_answer(answer)
     await transport.connect(remote)
-    return session, remote
+    return remote
 
 
 class Candidate:
     """`await join()`, then it sends by itself until `await leave()` or `lost` is set."""
 
-    def __init__(self, crowd: Crowd, whip_url: str, clip: PacketisedClip) -> None:
+    def __init__(self, crowd: Crowd, where: str | Signalling, clip: PacketisedClip) -> None:
+        """`where`: a WHIP URL, or another way to the server."""
         self.lost = asyncio.Event()
         self.audio: TrackSender | None = None
         self.video: TrackSender | None = None
-        self._crowd, self._url, self._clip = crowd, whip_url, clip
+        self._crowd, self._clip = crowd, clip
+        self._signalling = whip.Whip(crowd.http, where) if isinstance(where, str) else where
         self.audio_ssrc, self.video_ssrc = random.getrandbits(32), random.getrandbits(32)
         self._transport = ClientTransport(
             crowd.certificate, lambda packet: None, self._receive_rtcp, self._lose
         )
-        self._session: whip.Session | None = None
-        self._sending = False
+        self._connected = self._sending = False
 
     async def join(self) -> None:
         """Connects and begins to send. Raises what `negotiate` does."""
         try:
-            self._session, remote = await negotiate(
-                self._transport, self._crowd, self._url, self._offer
-            )
+            remote = await negotiate(self._transport, self._crowd, self._signalling, self._offer)
         except BaseException:
             await self._transport.close()
             raise
+        self._connected = True
         self.audio = self._track(remote.audio, self.audio_ssrc, AUDIO_CLOCK_HZ, sdp.AUDIO_MID)
         self.video = self._track(remote.video, self.video_ssrc, VIDEO_CLOCK_HZ, sdp.VIDEO_MID)
         self._start()
 
     async def leave(self) -> None:
         """Stops sending and ends the session at the server; idempotent."""
-        self._sending = False
+        self._connected = self._sending = False
         await self._transport.close()
-        if self._session is not None:
-            session, self._session = self._session, None
-            await whip.end(self._crowd.http, session)
+        await self._signalling.end()
 
     def pause(self) -> None:
         """Stops sending for good, while the connection stays."""
@@ -165,7 +176,7 @@ class Candidate:
         for packet in packets:
             self._transport.send_rtp(packet)
         # A frame that was begun is sent to its end, also when `pause` came in between.
-        if len(packets) == limit and self._session is not None and not self.lost.is_set():
+        if len(packets) == limit and self._connected and not self.lost.is_set():
             self._crowd.pacer.at(
                 due + BURST_INTERVAL_S, lambda due, now: self._send_burst(sending, limit, due)
             )

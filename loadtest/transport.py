@@ -1,7 +1,8 @@
 """A browser's end of ICE and DTLS-SRTP over one UDP socket, without a peer connection.
 
 ICE: the controlling agent (RFC 8445) with aggressive checks to every candidate of the answer;
-the first that replies is used, and consent is renewed as libwebrtc does it (RFC 7675).
+the first that replies is used, and consent is renewed as libwebrtc does it (RFC 7675). A server
+that made the offer insists on controlling: then it may.
 """
 
 import asyncio
@@ -22,6 +23,8 @@ CHECK_INTERVAL_S = 0.05
 CONSENT_INTERVAL_S = 2.5
 #: Much shorter than the 30 s of RFC 7675: a load tester has nothing better to wait for.
 CONSENT_TIMEOUT_S = 6.0
+#: RFC 8445 16.1: the other agent controls too, and its tie-breaker is the larger.
+ROLE_CONFLICT = 487
 #: Room for the bursts that arrive while the loop is busy with other peers.
 SOCKET_BUFFER_BYTES = 1 << 20
 
@@ -55,6 +58,7 @@ class ClientTransport(asyncio.DatagramProtocol):
         self._transport: asyncio.BaseTransport | None = None
         self._on_rtp, self._on_rtcp, self._on_lost = on_rtp, on_rtcp, on_lost
         self._tie_breaker = secrets.randbits(64)
+        self._controlling = True
         self._selected: asyncio.Future[tuple[str, int]] | None = None
         self._remote: RemoteSide | None = None
         self._dtls: DtlsSession | None = None
@@ -122,8 +126,11 @@ class ClientTransport(asyncio.DatagramProtocol):
         request = stun.Message(stun.Method.BINDING, stun.Class.REQUEST)
         request.attributes["USERNAME"] = f"{remote.ufrag}:{self.ufrag}"
         request.attributes["PRIORITY"] = _PRIORITY
-        request.attributes["ICE-CONTROLLING"] = self._tie_breaker
-        request.attributes["USE-CANDIDATE"] = None
+        if self._controlling:
+            request.attributes["ICE-CONTROLLING"] = self._tie_breaker
+            request.attributes["USE-CANDIDATE"] = None
+        else:
+            request.attributes["ICE-CONTROLLED"] = self._tie_breaker
         request.add_message_integrity(remote.password.encode())
         return bytes(request)
 
@@ -151,6 +158,8 @@ class ClientTransport(asyncio.DatagramProtocol):
             self._consented_at = asyncio.get_running_loop().time()
             if self._selected is not None and not self._selected.done():
                 self._selected.set_result(address)
+        elif message.error_code == ROLE_CONFLICT:
+            self._controlling = False  # RFC 8445 7.2.5.1
 
     def _answer_check(self, request: stun.Message, address: tuple[str, int]) -> None:
         """A full ICE agent, unlike our own server, checks us too (RFC 8445 7.3)."""

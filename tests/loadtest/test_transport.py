@@ -145,3 +145,17 @@ class AnswerRecorder:
 
     def send(self, data: bytes) -> None:
         pass
+
+
+async def test_a_server_that_insists_on_controlling_may(client: Client, url: str) -> None:
+    """RFC 8445 7.2.5.1: after a 487 the checks come from a controlled agent."""
+    remote = await client.offered(url)
+    await client.transport.connect(remote)
+    before = stun.parse_message(client.transport._check(remote))
+    conflict = stun.Message(stun.Method.BINDING, stun.Class.ERROR)
+    conflict.attributes["ERROR-CODE"] = (487, "Role Conflict")
+    client.transport.datagram_received(bytes(conflict), ("127.0.0.1", 9))
+    after = stun.parse_message(client.transport._check(remote))
+    assert {"ICE-CONTROLLING", "USE-CANDIDATE"} <= before.attributes.keys()
+    assert "ICE-CONTROLLED" in after.attributes
+    assert not {"ICE-CONTROLLING", "USE-CANDIDATE"} & after.attributes.keys()

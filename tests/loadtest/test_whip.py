@@ -5,7 +5,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from loadtest.whip import Refused, Session, end, post_offer
+from loadtest.whip import Refused, Session, Whip, end, post_offer
 
 SDP = "application/sdp"
 
@@ -16,9 +16,11 @@ class Endpoint:
     def __init__(self) -> None:
         self.status = 201
         self.got: list[tuple[str, str, str]] = []
+        self.tokens: list[str | None] = []
 
     async def answer(self, request: web.Request) -> web.Response:
         self.got.append((request.method, request.path, await request.text()))
+        self.tokens.append(request.headers.get("Authorization"))
         headers = {"Location": "/whip/token/session-1"}
         return web.Response(
             status=self.status, text="the answer", content_type=SDP, headers=headers
@@ -76,3 +78,13 @@ async def test_a_server_that_will_not_end_a_session_is_heard(endpoint: Endpoint,
 async def test_a_server_that_is_gone_has_nothing_to_end(unused_tcp_port: int) -> None:
     async with aiohttp.ClientSession() as http:
         await end(http, Session("", f"http://127.0.0.1:{unused_tcp_port}/"))
+
+
+async def test_a_token_goes_along_with_every_request(endpoint: Endpoint, url: str) -> None:
+    async with aiohttp.ClientSession() as http:
+        peer = Whip(http, url, bearer="secret")
+        assert await peer.exchange("the offer") == "the answer"
+        await peer.end()
+        await peer.end()  # idempotent
+    assert [method for method, _, _ in endpoint.got] == ["POST", "DELETE"]
+    assert endpoint.tokens == ["Bearer secret", "Bearer secret"]
