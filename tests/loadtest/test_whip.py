@@ -84,6 +84,7 @@ async def test_a_token_goes_along_with_every_request(endpoint: Endpoint, url: st
     async with aiohttp.ClientSession() as http:
         peer = Whip(http, url, bearer="secret")
         assert await peer.exchange("the offer") == "the answer"
+        endpoint.status = 200
         await peer.end()
         await peer.end()  # idempotent
     assert [method for method, _, _ in endpoint.got] == ["POST", "DELETE"]
