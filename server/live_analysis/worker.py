@@ -14,7 +14,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -113,7 +113,14 @@ def _period(now_s: float) -> int:
 
 
 def run(pipe: socket.socket, desk: mmap.mmap) -> None:
-    """Serve until the pipe closes."""
+    """Serve until the pipe closes, at whichever end of a sentence that is."""
+    with suppress(ConnectionError):
+        _serve(pipe, desk)
+    # What was being measured then is nobody's fault.
+    desk[:] = bytes(wire.DESK_BYTES)
+
+
+def _serve(pipe: socket.socket, desk: mmap.mmap) -> None:
     worker = Worker()
     deframer = wire.Deframer()
     poll = select.poll()

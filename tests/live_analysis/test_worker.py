@@ -97,6 +97,16 @@ def test_what_is_kept_is_reported_for_each_feed() -> None:
     assert set(kept.kept) == {"speaking"}
 
 
+def test_it_ends_quietly_where_the_pipe_closes_while_it_speaks() -> None:
+    ours, theirs = socket.socketpair()
+    with mmap.mmap(-1, wire.DESK_BYTES) as desk, theirs:
+        ours.sendall(wire.encode(wire.Open(9, {})))
+        theirs.shutdown(socket.SHUT_WR)  # reads on, but every word fails
+        run(theirs, desk)
+        assert desk[:] == bytes(wire.DESK_BYTES)
+    ours.close()
+
+
 def test_it_serves_its_pipe_until_that_closes() -> None:
     ours, theirs = socket.socketpair()
     with mmap.mmap(-1, wire.DESK_BYTES) as desk, ours:
