@@ -33,8 +33,8 @@ DEMANDS: Mapping[str, Demand] = {
     "frames": Demand("frames complete", "%", 99.9, at_least=True),
     "forward": Demand("forward latency p99", "ms", 50),
     "indicators": Demand("indicator latency p95", "ms", 500),
-    "recorded": Demand("frames recorded or declared missing", "%", 100, at_least=True),
-    "lip_sync": Demand("picture against sound in recordings, p95", "ms", 40),
+    "recorded": Demand("recorded or declared missing", "%", 100, at_least=True),
+    "lip_sync": Demand("recorded lip sync, p95", "ms", 40),
 }
 
 
