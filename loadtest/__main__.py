@@ -16,6 +16,7 @@ import aiohttp
 import msgspec
 import uvloop
 
+from loadtest import compare, html
 from loadtest.candidate import EXIT_REFUSED, EXIT_USAGE, add_media_arguments
 from loadtest.invites import InviteError
 from loadtest.media import MediaError, VideoCodec, load_clip
@@ -35,13 +36,17 @@ class UsageError(Exception):
 
 
 def main() -> int:
+    if sys.argv[1:2] == ["compare"]:
+        return compare.main(sys.argv[2:])
     parser = _parser()
     arguments = parser.parse_args()
     try:
+        if arguments.html is not None:
+            html.refuse_unwritable(arguments.html)
         plan = _plan(arguments)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             report = runner.run(_run(plan))
-    except (UsageError, MediaError) as error:
+    except (UsageError, MediaError, html.OutputError) as error:
         return _fail(error, EXIT_USAGE)
     except NoServer as error:
         return _fail(error, EXIT_NO_SERVER)
@@ -49,6 +54,8 @@ def main() -> int:
         return _fail(error, EXIT_REFUSED)
     except aiohttp.ClientError as error:
         return _fail(error, EXIT_NO_SERVER)
+    if arguments.html is not None:
+        arguments.html.write_text(html.page(report))
     print(msgspec.json.encode(report).decode() if arguments.json else as_text(report))
     return 0 if report.valid else EXIT_INVALID
 
@@ -65,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--interviews", type=int, default=1, metavar="N")
     parser.add_argument("--duration", type=float, default=30, metavar="S", help="seconds")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="also a page for people")
     parser.add_argument("--url", default=f"http://127.0.0.1:{port}")
     parser.add_argument("--data-dir", type=Path, default=Path(data_dir), metavar="DIR")
     parser.add_argument("--owner-token", metavar="TOKEN", help="make interviews by the API with it")

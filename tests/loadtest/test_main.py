@@ -38,11 +38,28 @@ def parsed(output: str) -> dict[str, Any]:
 
 async def test_a_run_prints_one_json_object(tmp_path: Path, mini: MiniServer) -> None:
     flags = ("--interviews", "1", "--duration", "1", "--json", "--url", mini.url)
-    process = await start(tmp_path, *flags, "--owner-token", OWNER_TOKEN)
+    page = tmp_path / "report.html"
+    process = await start(tmp_path, *flags, "--owner-token", OWNER_TOKEN, "--html", str(page))
     status, output, errors = await finish(process)
+    assert output, errors
     report = parsed(output)
     assert (report["joined"], report["frame_completeness"], errors) == (1, 1.0, "")
     assert status == (0 if report["valid"] else EXIT_INVALID)
+    assert f"<td>frames_sent</td><td>{report['frames_sent']}</td>" in page.read_text()
+
+
+async def test_two_runs_are_compared(tmp_path: Path) -> None:
+    status, _, errors = await finish(
+        await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "loadtest", "compare", "/nonexistent/a", "/nonexistent/b"),
+            stdout=PIPE,
+            stderr=PIPE,
+        )
+    )
+    assert (status, errors) == (
+        EXIT_USAGE,
+        "loadtest compare: cannot read /nonexistent/a: No such file or directory\n",
+    )
 
 
 async def test_ctrl_c_prints_what_was_measured(tmp_path: Path, mini: MiniServer) -> None:
@@ -78,6 +95,7 @@ async def test_a_wrong_token_has_an_exit_code_of_its_own(tmp_path: Path, mini: M
         (("--url", "ftp://127.0.0.1"), "must be http"),
         (("--audio", "/nonexistent.wav"), "cannot read"),
         (("--interviews", "999999999"), "open files"),
+        (("--html", "/nonexistent/report.html"), "cannot write /nonexistent/report.html"),
         (("--interviews", "some"), "invalid int"),
     ],
 )
