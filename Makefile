@@ -5,7 +5,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: help packages install demo run test deps lint format types contracts spelling web pytest lock clean
+.PHONY: help packages install demo run test deps lint format types contracts spelling web pytest bench-peers lock clean
 
 PORT ?=
 ARGS ?=
@@ -83,6 +83,12 @@ web: node_modules/.installed
 # one, everything else in the other.
 pytest: deps
 	.venv/bin/pytest --numprocesses 2 --dist loadgroup $(ARGS)
+
+# Our server beside Janus and a stock aiortc, under one load (docs/decisions/loadtest-peers.md).
+# What cannot be installed is reported as absent. ARGS="--publishers 10 --seconds 10 --rounds 3"
+bench-peers: install
+	@command -v janus >/dev/null || .ci/apt-install janus || true
+	@$(PYTHON) -m loadtest.peers $(ARGS)
 
 # New pins: edit requirements/*.in, `make lock`, commit both. No registry is named in the result.
 COMPILE := --quiet --strip-extras --allow-unsafe --generate-hashes --no-emit-index-url --no-emit-find-links

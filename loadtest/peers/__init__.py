@@ -1,0 +1,1 @@
+"""Other servers beside ours, under the same simulated peers."""
