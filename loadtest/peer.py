@@ -89,6 +89,7 @@ class Candidate:
         self.lost = asyncio.Event()
         self.audio: TrackSender | None = None
         self.video: TrackSender | None = None
+        self.max_bitrate_bps: int | None = None  #: what the server last said it takes (REMB)
         self._crowd, self._clip = crowd, clip
         self._signalling = whip.Whip(crowd.http, where) if isinstance(where, str) else where
         self.audio_ssrc, self.video_ssrc = random.getrandbits(32), random.getrandbits(32)
@@ -216,6 +217,12 @@ class Candidate:
                     self._retransmit(item)
                 case rtcp.KeyframeRequest() if self._sending:
                     self._playback.request_keyframe(asyncio.get_running_loop().time())
+                case rtcp.ReceiverReferenceTime():
+                    # Answered at once, so that the delay to be told is none.
+                    answer = rtcp.DelaySinceLastRr(item.ssrc, rtcp.ntp_middle(item.ntp), 0)
+                    self._transport.send_rtcp(rtcp.delay_since_last_rr(self.video_ssrc, answer))
+                case rtcp.MaxBitrate():
+                    self.max_bitrate_bps = item.bitrate_bps
 
     def _retransmit(self, nack: rtcp.Nack) -> None:
         for track in (self.audio, self.video):

@@ -7,13 +7,12 @@ that made the offer insists on controlling: then it may.
 
 import asyncio
 import secrets
-import socket
 import string
 from collections.abc import Callable
-from contextlib import suppress
 
 from aioice import stun
 
+from loadtest.port import Emulation, Port
 from loadtest.sdp import RemoteSide
 from server.media.dtls import Certificate, DtlsError, DtlsRole, DtlsSession, SrtpError
 
@@ -25,8 +24,6 @@ CONSENT_INTERVAL_S = 2.5
 CONSENT_TIMEOUT_S = 6.0
 #: RFC 8445 16.1: the other agent controls too, and its tie-breaker is the larger.
 ROLE_CONFLICT = 487
-#: Room for the bursts that arrive while the loop is busy with other peers.
-SOCKET_BUFFER_BYTES = 1 << 20
 
 _ICE_CHARACTERS = string.ascii_letters + string.digits
 #: RFC 8445 5.1.2.1: priority of a peer-reflexive candidate.
@@ -37,7 +34,7 @@ class ConnectError(Exception):
     """No connection came about; the text says at which step."""
 
 
-class ClientTransport(asyncio.DatagramProtocol):
+class ClientTransport:
     """`open`, then `connect`; then `send_rtp` and `send_rtcp`.
 
     `on_rtp` and `on_rtcp` get decrypted packets. `on_lost` is called once, when the
@@ -50,12 +47,13 @@ class ClientTransport(asyncio.DatagramProtocol):
         on_rtp: Callable[[bytes], None],
         on_rtcp: Callable[[bytes], None],
         on_lost: Callable[[], None],
+        emulation: Emulation | None = None,
     ) -> None:
         self.ufrag = _random_text(8)
         self.password = _random_text(24)
-        self.datagrams_refused = 0  #: sends that the kernel did not take
         self._certificate = certificate
-        self._transport: asyncio.BaseTransport | None = None
+        # ICMP says that nobody has the server's port any more: it has stopped.
+        self._port = Port(self.datagram_received, self._lose, self._send_check, emulation)
         self._on_rtp, self._on_rtcp, self._on_lost = on_rtp, on_rtcp, on_lost
         self._tie_breaker = secrets.randbits(64)
         self._controlling = True
@@ -67,20 +65,14 @@ class ClientTransport(asyncio.DatagramProtocol):
         self._connected = False
 
     async def open(self) -> None:
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._socket.setblocking(False)
-        for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
-            self._socket.setsockopt(socket.SOL_SOCKET, option, SOCKET_BUFFER_BYTES)
-        self._socket.bind(("0.0.0.0", 0))
-        loop = asyncio.get_running_loop()
-        self._transport, _ = await loop.create_datagram_endpoint(lambda: self, sock=self._socket)
+        await self._port.open()
 
     async def connect(self, remote: RemoteSide) -> None:
         """ICE and DTLS up to the SRTP keys. Raises ConnectError."""
         self._remote = remote
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                self._socket.connect(await self._select(remote))
+                self._port.connect(await self._select(remote))
                 await self._handshake(remote)
         except TimeoutError:
             step = "ICE check" if self._dtls is None else "DTLS flight"
@@ -99,16 +91,27 @@ class ClientTransport(asyncio.DatagramProtocol):
             self._consent.cancel()
         if self._dtls is not None:
             await self._dtls.close()
-        if self._transport is not None:
-            self._transport.close()
+        self._port.close()
+
+    def vanish(self) -> None:
+        """As when the network is gone: nobody is told."""
+        self._connected = False
+        if self._consent is not None:
+            self._consent.cancel()
+        self._port.close()
+
+    @property
+    def datagrams_refused(self) -> int:
+        """Sends that the kernel did not take."""
+        return self._port.refused
 
     def send_rtp(self, packet: bytes) -> None:
         assert self._dtls is not None
-        self._send(self._dtls.protect(packet))
+        self._port.send(self._dtls.protect(packet))
 
     def send_rtcp(self, packet: bytes) -> None:
         assert self._dtls is not None
-        self._send(self._dtls.protect_rtcp(packet))
+        self._port.send(self._dtls.protect_rtcp(packet))
 
     # ---- ICE ----------------------------------------------------------------------------
 
@@ -117,8 +120,7 @@ class ClientTransport(asyncio.DatagramProtocol):
         self._selected = asyncio.get_running_loop().create_future()
         while not self._selected.done():
             for address in remote.addresses:
-                with suppress(OSError):  # an address that this machine cannot reach
-                    self._socket.sendto(self._check(remote), address)
+                self._port.send(self._check(remote), address)
             await asyncio.wait([self._selected], timeout=CHECK_INTERVAL_S)
         return self._selected.result()
 
@@ -138,10 +140,14 @@ class ClientTransport(asyncio.DatagramProtocol):
         loop = asyncio.get_running_loop()
         self._consented_at = loop.time()
         while loop.time() - self._consented_at < CONSENT_TIMEOUT_S:
-            assert self._remote is not None
-            self._send(self._check(self._remote))
+            self._send_check()
             await asyncio.sleep(CONSENT_INTERVAL_S)
         self._lose()
+
+    def _send_check(self) -> None:
+        """Also how the server learns the address that we have moved to (RFC 8445 7.3.1)."""
+        if self._remote is not None and self._connected:
+            self._port.send(self._check(self._remote))
 
     def _receive_stun(self, data: bytes, address: tuple[str, int]) -> None:
         try:
@@ -168,25 +174,14 @@ class ClientTransport(asyncio.DatagramProtocol):
         response = stun.Message(stun.Method.BINDING, stun.Class.RESPONSE, request.transaction_id)
         response.attributes["XOR-MAPPED-ADDRESS"] = address
         response.add_message_integrity(self.password.encode())
-        with suppress(OSError):
-            self._socket.sendto(bytes(response), address)
+        self._port.send(bytes(response), address)
 
     # ---- DTLS and SRTP ------------------------------------------------------------------
 
     async def _handshake(self, remote: RemoteSide) -> None:
         role = DtlsRole.CLIENT if remote.dtls_server else DtlsRole.SERVER
-        self._dtls = DtlsSession(self._certificate, role, self._send, self._lose)
+        self._dtls = DtlsSession(self._certificate, role, self._port.send, self._lose)
         await self._dtls.handshake(remote.fingerprints)
-
-    def _send(self, data: bytes) -> None:
-        try:
-            self._socket.send(data)
-        except BlockingIOError:
-            self.datagrams_refused += 1
-        except ConnectionRefusedError:
-            self._lose()  # ICMP: nobody has this port any more; the server has stopped
-        except OSError:
-            self.datagrams_refused += 1
 
     def _lose(self) -> None:
         if self._connected:
