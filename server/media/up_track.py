@@ -20,7 +20,7 @@ RING_LENGTH = {Codec.VP8: 1024, Codec.H264: 1024, Codec.OPUS: 128}
 #: A stream begins with a keyframe, and a request is answered with one, within this: asked (again)
 #: only then, however many observers wait.
 KEYFRAME_ANSWER_S = 0.5
-#: After a keyframe no other is asked for within this.
+#: After one that answered a request no other is asked for within this.
 KEYFRAME_SPACING_S = 0.2
 #: A recording is cut and sought at keyframes; browsers send none unless asked.
 KEYFRAME_INTERVAL_S = 4.0
@@ -72,6 +72,7 @@ class UpTrack:
         self._keyframe_wanted = False
         self._keyframe_s: float | None = None
         self._may_ask_s = math.inf  # for a keyframe; from the first packet on
+        self._asked = False  # and not answered yet
         self.last_capture_s: float | None = None
         # counters and RFC 3550 A.3, A.8 state
         self.packets = 0
@@ -137,7 +138,8 @@ class UpTrack:
             if frame.keyframe:
                 self._keyframe_wanted = False
                 self._keyframe_s = now
-                self._may_ask_s = now + KEYFRAME_SPACING_S
+                self._may_ask_s = now + KEYFRAME_SPACING_S if self._asked else now
+                self._asked = False
             self._on_frame(
                 EncodedFrame(
                     self.name,
@@ -180,6 +182,7 @@ class UpTrack:
         if not wanted and not any(down.waiting for down in self._downs):
             return False
         self._may_ask_s = now + KEYFRAME_ANSWER_S
+        self._asked = True
         self.keyframe_requests += 1
         return True
 
