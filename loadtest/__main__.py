@@ -16,8 +16,9 @@ import aiohttp
 import msgspec
 import uvloop
 
-from loadtest import compare, html
+from loadtest import browser, compare, html
 from loadtest.candidate import EXIT_REFUSED, EXIT_USAGE, add_media_arguments
+from loadtest.endpoints import EndpointError, EndpointTemplates
 from loadtest.invites import InviteError
 from loadtest.media import MediaError, VideoCodec, load_clip
 from loadtest.packets import packetise
@@ -43,10 +44,12 @@ def main() -> int:
     try:
         if arguments.html is not None:
             html.refuse_unwritable(arguments.html)
+        if arguments.browser:
+            browser.refuse_missing()
         plan = _plan(arguments)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             report = runner.run(_run(plan))
-    except (UsageError, MediaError, html.OutputError) as error:
+    except (UsageError, MediaError, EndpointError, html.OutputError, browser.BrowserError) as error:
         return _fail(error, EXIT_USAGE)
     except NoServer as error:
         return _fail(error, EXIT_NO_SERVER)
@@ -74,19 +77,37 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--html", type=Path, metavar="FILE", help="also a page for people")
     parser.add_argument("--url", default=f"http://127.0.0.1:{port}")
+    parser.add_argument("--target", choices=("vivavoce", "whip"), default="vivavoce")
+    parser.add_argument("--whip-url", metavar="URL", help="of --target whip; {n}: the interview")
+    parser.add_argument("--whep-url", metavar="URL", help="likewise; without it nobody observes")
+    parser.add_argument("--bearer", metavar="TOKEN", help="for --whip-url and --whep-url")
     parser.add_argument("--data-dir", type=Path, default=Path(data_dir), metavar="DIR")
     parser.add_argument("--owner-token", metavar="TOKEN", help="make interviews by the API with it")
     parser.add_argument("--server-pid", type=int, metavar="PID", help="else from DIR/server.json")
     parser.add_argument(
         "--no-recording-check", action="store_true", help="leave finished recordings unread"
     )
+    parser.add_argument("--browser", action="store_true", help="one more interview, in Chromium")
     parser.add_argument("--codec", choices=("mixed", "h264", "vp8"), default="mixed")
     add_media_arguments(parser)
     return parser
 
 
+def _foreign(arguments: argparse.Namespace) -> EndpointTemplates | None:
+    """Raises UsageError or EndpointError."""
+    given = (arguments.whip_url, arguments.whep_url, arguments.bearer)
+    if arguments.target == "vivavoce":
+        if any(given):
+            raise UsageError("--whip-url, --whep-url and --bearer go with --target whip")
+        return None
+    if arguments.whip_url is None:
+        raise UsageError("--target whip needs --whip-url")
+    return EndpointTemplates(*given, arguments.interviews)
+
+
 def _plan(arguments: argparse.Namespace) -> Plan:
     _check(arguments)
+    foreign = _foreign(arguments)
     codecs: tuple[VideoCodec, ...] = (
         ("h264", "vp8") if arguments.codec == "mixed" else (arguments.codec,)
     )
@@ -95,7 +116,7 @@ def _plan(arguments: argparse.Namespace) -> Plan:
         for codec in codecs[: arguments.interviews]
     ]
     return Plan(
-        arguments.url.rstrip("/"),
+        foreign.origin if foreign else arguments.url.rstrip("/"),
         tuple(clips),
         arguments.interviews,
         arguments.duration,
@@ -103,6 +124,8 @@ def _plan(arguments: argparse.Namespace) -> Plan:
         arguments.owner_token,
         arguments.server_pid,
         not arguments.no_recording_check,
+        arguments.browser,
+        foreign=foreign,
     )
 
 

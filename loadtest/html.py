@@ -93,6 +93,15 @@ def _tiles(report: Report) -> str:
         ("missing in recordings", report.recording_frames_missing, "frames"),
         ("generator CPU", report.generator_cpu_ms_per_candidate_second, "ms per candidate-second"),
     ]
+    if report.browser is not None:
+        seen = report.browser
+        tiles += [
+            ("browser: join", seen.join_ms, "ms"),
+            ("browser: first picture", seen.first_picture_ms, "ms"),
+            ("browser: frames", seen.frames_per_s, "shown per second"),
+            ("browser: freezes", seen.freezes, "longer than 200 ms"),
+            ("browser: sound", seen.sound_dbfs, "dBFS, loudest"),
+        ]
     cells = "".join(
         f"<div><dt>{name}</dt><dd>{_number(value)}<small>{unit}</small></dd></div>"
         for name, value, unit in tiles

@@ -69,6 +69,19 @@ class GeneratorCost:
     lateness_s: Histogram
 
 
+class BrowserReport(msgspec.Struct, frozen=True):
+    """What a real browser in the crowd showed its two people; None where it is not known."""
+
+    error: str | None = "it did not join"
+    join_ms: float | None = None  #: from the click to the sign of recording
+    first_picture_ms: float | None = None  #: from the opening of the observer's page
+    frames_per_s: float | None = None
+    frames_dropped: int | None = None
+    freezes: int | None = None
+    longest_freeze_ms: float | None = None
+    sound_dbfs: float | None = None  #: root mean square of the loudest 43 ms
+
+
 class OffsetMs(msgspec.Struct, frozen=True):
     """How much later than its sound the picture comes, in milliseconds, second by second.
 
@@ -128,6 +141,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     generator_cpu_ms_per_candidate_second: float | None
     generator_cpu_share: float
     generator_lateness_ms: Percentiles
+    browser: BrowserReport | None  #: None: there was none
     series: list[Moment]
 
 
@@ -139,10 +153,13 @@ def make_report(
     loop_lag_s: float | None,
     interrupted: bool = False,
     series: list[Moment] | None = None,
+    browser: BrowserReport | None = None,
 ) -> Report:
     """`duration_s`: of the time in which CPU was measured, with all interviews joined."""
     joined = [each for each in results if each.error is None]
     seconds = len(joined) * duration_s
+    # The server works for the browser, too.
+    served_s = seconds + duration_s * (browser is not None and browser.error is None)
     faults = _faults(results, duration_s, generator)
     recordings = [each.recording for each in joined if each.recording is not None]
     return Report(
@@ -155,6 +172,7 @@ def make_report(
         errors=sorted(
             {text for each in results for text in (each.error, each.connection_lost) if text}
             | {f"recording: {each.error}" for each in recordings if each.error}
+            | ({browser.error} if browser is not None and browser.error else set())
         ),
         connections_lost=sum(each.connection_lost is not None for each in results),
         join_ms=percentiles(Histogram(e.join_s for e in joined if e.join_s is not None)),
@@ -185,11 +203,12 @@ def make_report(
         av_offset_ms=_offset_ms([each.av_offsets for each in joined]),
         **_recorded(recordings),
         levels=judge(_measured(results, joined, recordings)),
-        server_cpu_ms_per_interview_second=_per_second(server_cpu_s, seconds),
+        server_cpu_ms_per_interview_second=_per_second(server_cpu_s, served_s),
         server_event_loop_lag_max_ms=None if loop_lag_s is None else round(loop_lag_s * 1000, 3),
         generator_cpu_ms_per_candidate_second=_ms_per(generator.cpu_s, seconds),
         generator_cpu_share=round(_cpu_share(generator, duration_s), 4),
         generator_lateness_ms=percentiles(generator.lateness_s),
+        browser=browser,
         series=series or [],
     )
 
@@ -271,7 +290,9 @@ def _faults(
     refused = sum(each.datagrams_refused for each in results)
     if refused:
         faults.append(f"the generator's kernel refused {refused} datagrams")
-    if not any(each.frames_received for each in results):
+    joined = [each for each in results if each.error is None]
+    watched = not joined or any(each.frames_sent for each in joined)
+    if watched and not any(each.frames_received for each in results):
         faults.append("no observer received a whole frame")
     return faults
 
@@ -313,12 +334,38 @@ def as_text(report: Report) -> str:
         "server event loop lag": "unknown"
         if report.server_event_loop_lag_max_ms is None
         else f"max {report.server_event_loop_lag_max_ms:g} ms",
+        "freezes": f"{report.freezes}, longest {report.freeze_ms.max or 0:g} ms",
+        "picture after sound": _offset_text(report.av_offset_ms),
+        "recordings": "not checked"
+        if not report.recordings_checked
+        else f"{report.recordings_checked} checked, "
+        f"{report.recording_frames_missing} frames missing, "
+        f"{report.recording_gaps_undeclared} gaps undeclared, "
+        f"picture after sound {_offset_text(report.recording_av_offset_ms)}",
         "generator CPU": f"{report.generator_cpu_ms_per_candidate_second} ms per candidate-second",
         "generator lateness": _text(report.generator_lateness_ms),
         "valid": "yes" if report.valid else "NO: " + "; ".join(report.invalid_because),
     }
+    if report.browser is not None:
+        lines["in a browser"] = _browser_text(report.browser)
     lines |= {f"error {number}": text for number, text in enumerate(report.errors, 1)}
     return "\n".join(f"{name:>22}  {value}" for name, value in lines.items())
+
+
+def _offset_text(value: OffsetMs) -> str:
+    if value.p50 is None:
+        return "not measured"
+    return f"{value.p50:g} ms, p95 {value.p95:g}, max {value.max:g} to either side"
+
+
+def _browser_text(browser: BrowserReport) -> str:
+    if browser.error is not None:
+        return browser.error
+    return (
+        f"joined in {browser.join_ms} ms, first picture {browser.first_picture_ms} ms, "
+        f"{browser.frames_per_s} frames/s, {browser.freezes} freezes, "
+        f"sound {browser.sound_dbfs} dBFS"
+    )
 
 
 def _text(value: Percentiles) -> str:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 import aiohttp
 
 from loadtest import server_cost
+from loadtest.browser import Probe, open_probe
+from loadtest.endpoints import Endpoints, EndpointTemplates
 from loadtest.histogram import Histogram
 from loadtest.interview import Interview
 from loadtest.invites import ByCommand, Invite, InviteError, by_owner
@@ -44,6 +46,8 @@ class Plan:
     owner_token: str | None = None
     server_pid: int | None = None
     check_recordings: bool = True
+    browser: bool = False  #: one more interview, in a real one
+    foreign: EndpointTemplates | None = None  #: another server than ours; no invitations then
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +85,12 @@ async def run(
     """
     async with open_crowd() as crowd:
         await _find_server(crowd.http, plan.url)
-        invites = await _until(stop, _make_invites(crowd.http, plan)) or []
-        async with _joined(crowd, plan, invites, stop) as interviews:
-            measured = await _measure(crowd, plan, interviews, stop, progress)
+        invites = await _until(stop, _make_ways(crowd.http, plan)) or []
+        async with (
+            _joined(crowd, plan, invites[: plan.interviews], stop) as interviews,
+            _browser(plan, invites[plan.interviews :]) as probe,
+        ):
+            measured = await _measure(crowd, plan, interviews, probe, stop, progress)
         interrupted = stop.is_set()
         if plan.check_recordings:
             stop.clear()  # a second Ctrl-C ends this, too
@@ -96,6 +103,7 @@ async def run(
             measured.loop_lag_s,
             interrupted,
             measured.series,
+            probe.report if probe is not None else None,
         )
 
 
@@ -107,8 +115,15 @@ async def _find_server(http: aiohttp.ClientSession, url: str) -> None:
         raise NoServer(f"no server answers at {url}: {error}") from error
 
 
+async def _make_ways(http: aiohttp.ClientSession, plan: Plan) -> Sequence[Invite | Endpoints]:
+    if plan.foreign is None:
+        return await _make_invites(http, plan)
+    return [plan.foreign.endpoints(http, number + 1) for number in range(plan.interviews)]
+
+
 async def _make_invites(http: aiohttp.ClientSession, plan: Plan) -> list[Invite]:
-    titles = [f"Load test {number}" for number in range(1, plan.interviews + 1)]
+    count = plan.interviews + plan.browser
+    titles = [f"Load test {number}" for number in range(1, count + 1)]
     if plan.owner_token is not None:
         return [await by_owner(http, plan.url, plan.owner_token, title) for title in titles]
     command = ByCommand(plan.url, plan.data_dir)
@@ -122,7 +137,7 @@ async def _make_invites(http: aiohttp.ClientSession, plan: Plan) -> list[Invite]
 
 @asynccontextmanager
 async def _joined(
-    crowd: Crowd, plan: Plan, invites: list[Invite], stop: asyncio.Event
+    crowd: Crowd, plan: Plan, invites: Sequence[Invite | Endpoints], stop: asyncio.Event
 ) -> AsyncIterator[list[Interview]]:
     interviews = [
         Interview(crowd, plan.url, invite, plan.clips[number % len(plan.clips)])
@@ -146,6 +161,19 @@ async def _joined(
         await asyncio.gather(*(interview.leave() for interview in interviews))
 
 
+@asynccontextmanager
+async def _browser(
+    plan: Plan, invites: Sequence[Invite | Endpoints]
+) -> AsyncIterator[Probe | None]:
+    """The browser, joined, where the plan has one."""
+    if not invites or isinstance(invites[0], Endpoints):
+        yield None
+        return
+    async with open_probe(plan.url, invites[0]) as probe:
+        await probe.join()
+        yield probe
+
+
 @dataclass(frozen=True, slots=True)
 class _Measured:
     results: list[InterviewResult]
@@ -160,10 +188,15 @@ async def _measure(
     crowd: Crowd,
     plan: Plan,
     interviews: list[Interview],
+    probe: Probe | None,
     stop: asyncio.Event,
     progress: Callable[[Progress], None],
 ) -> _Measured:
-    pid = plan.server_pid or server_cost.find_server_pid(plan.data_dir)
+    pid = plan.server_pid
+    if pid is None and plan.foreign is None:
+        pid = server_cost.find_server_pid(plan.data_dir)
+    if probe is not None:
+        await probe.begin()
     crowd.pacer.lateness_s = Histogram()  # joining is allowed to be late
     before = server_cost.process_times(pid) if pid else {}
     own_before, began = time.process_time(), time.monotonic()
@@ -172,7 +205,9 @@ async def _measure(
     duration_s = time.monotonic() - began
     generator = GeneratorCost(time.process_time() - own_before, crowd.pacer.lateness_s)
     after = server_cost.process_times(pid) if pid else {}
-    lag_s = await _loop_lag_s(crowd.http, plan.url)
+    lag_s = None if plan.foreign else await _loop_lag_s(crowd.http, plan.url)
+    if probe is not None:
+        await probe.end()
     for interview in interviews:
         interview.end_viewing()
         interview.candidate.pause()
@@ -211,10 +246,15 @@ def _totals(interviews: list[Interview]) -> Totals:
 
 
 async def _check_recordings(
-    http: aiohttp.ClientSession, plan: Plan, invites: list[Invite], interviews: list[Interview]
+    http: aiohttp.ClientSession,
+    plan: Plan,
+    invites: Sequence[Invite | Endpoints],
+    interviews: list[Interview],
 ) -> None:
     """One after the other: a recording is read much faster than it was made."""
-    for invite, interview in zip(invites, interviews, strict=True):
+    for invite, interview in zip(invites, interviews, strict=False):
+        if isinstance(invite, Endpoints):
+            return
         token = invite.recruiter or plan.owner_token
         if interview.result.error is None and token and invite.interview_id:
             interview.result.recording = await check_recording(
