@@ -7,6 +7,7 @@ from contextlib import suppress
 
 import aiohttp
 
+from loadtest.endpoints import Endpoints
 from loadtest.histogram import merged
 from loadtest.invites import Invite
 from loadtest.observer import Observer
@@ -17,21 +18,35 @@ from loadtest.report import InterviewResult
 from loadtest.sdp import AnswerError
 from loadtest.transport import ConnectError
 from loadtest.watch import Watcher, WatchError
-from loadtest.whip import Refused
+from loadtest.whip import Refused, Whip
 
 JOIN_ERRORS = (Refused, ConnectError, AnswerError, WatchError, aiohttp.ClientError, TimeoutError)
 WELCOME_TIMEOUT_S = 10
 
 
+def _ways(
+    http: aiohttp.ClientSession, url: str, invite: Invite | Endpoints
+) -> tuple[Endpoints, Watcher | None]:
+    if isinstance(invite, Endpoints):
+        return invite, None
+    whip = Whip(http, f"{url}/whip/{invite.candidate}")
+    whep = Whip(http, f"{url}/whep/{invite.observer}")
+    return Endpoints(whip, whep), Watcher(http, url, invite.observer)
+
+
 class Interview:
     """`join`, then `collect` at any time, then `leave`; a failed join is in the result."""
 
-    def __init__(self, crowd: Crowd, url: str, invite: Invite, clip: PacketisedClip) -> None:
+    def __init__(
+        self, crowd: Crowd, url: str, invite: Invite | Endpoints, clip: PacketisedClip
+    ) -> None:
+        """`invite`: to our own server at `url`, or the endpoints of another."""
         self.result = InterviewResult(error="interrupted before it began")
-        self.candidate = Candidate(crowd, f"{url}/whip/{invite.candidate}", clip)
+        ways, self.watcher = _ways(crowd.http, url, invite)
+        self.candidate = Candidate(crowd, ways.whip, clip)
         ssrcs = {self.candidate.audio_ssrc, self.candidate.video_ssrc}
-        self.observer = Observer(crowd, f"{url}/whep/{invite.observer}", ssrcs)
-        self.watcher = Watcher(crowd.http, url, invite.observer)
+        self._observed = ways.whep is not None
+        self.observer = Observer(crowd, ways.whep or url, ssrcs)
         self._watching: asyncio.Task[None] | None = None
         self._sent_before = (0, 0)
 
@@ -40,9 +55,11 @@ class Interview:
         try:
             await self.candidate.join()
             self.result.join_s = time.monotonic() - began
-            await self.observer.join()
-            self._sent_before = self._frames_begun()
-            await self._watch()
+            if self._observed:
+                await self.observer.join()
+                self._sent_before = self._frames_begun()
+            if self.watcher is not None:
+                await self._watch(self.watcher)
         except JOIN_ERRORS as error:
             self.result.error = str(error) or type(error).__name__
         else:
@@ -58,15 +75,15 @@ class Interview:
         with suppress(*JOIN_ERRORS):
             await self.candidate.leave()
 
-    async def _watch(self) -> None:
-        self._watching = asyncio.create_task(self.watcher.run(), name="observer's socket")
-        welcomed = asyncio.create_task(self.watcher.joined.wait(), name="welcome")
+    async def _watch(self, watcher: Watcher) -> None:
+        self._watching = asyncio.create_task(watcher.run(), name="observer's socket")
+        welcomed = asyncio.create_task(watcher.joined.wait(), name="welcome")
         either = {self._watching, welcomed}
         done, _ = await asyncio.wait(either, timeout=WELCOME_TIMEOUT_S, return_when=FIRST_COMPLETED)
         welcomed.cancel()
         if self._watching in done:
             await self._watching  # raises what went wrong
-        if not self.watcher.joined.is_set():
+        if not watcher.joined.is_set():
             raise WatchError("the server closed the observer's socket, or said no welcome")
 
     def _frames_begun(self) -> tuple[int, int]:
@@ -79,7 +96,8 @@ class Interview:
         if result.error is None:
             result.connection_lost = self._what_was_lost()
             self._collect_sent()
-            self._collect_received()
+            if self._observed:
+                self._collect_received()
         return result
 
     def end_viewing(self) -> None:
@@ -110,6 +128,8 @@ class Interview:
         result.packets_sent = sum(track.packets for track in tracks)
         result.packets_retransmitted = sum(track.retransmitted for track in tracks)
         result.datagrams_refused = self.candidate.datagrams_refused
+        if not self._observed:
+            return
         begun = self._frames_begun()
         starts = (self.observer.first_frame(video=True), self.observer.first_frame(video=False))
         result.frames_sent, result.audio_frames_sent = (
@@ -130,7 +150,8 @@ class Interview:
         result.frames_misrouted = sum(track.misrouted for track in tracks)
         self._collect_seen()
         result.forward_latency_s = self.observer.latency_s()
-        result.indicator_latency_s = self.watcher.latency_s
+        if self.watcher is not None:
+            result.indicator_latency_s = self.watcher.latency_s
 
     def _collect_seen(self) -> None:
         result = self.result
