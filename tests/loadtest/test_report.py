@@ -3,12 +3,16 @@ import pytest
 
 from loadtest.histogram import Histogram
 from loadtest.report import (
+    BrowserReport,
     GeneratorCost,
     InterviewResult,
+    OffsetMs,
+    RecordingResult,
     Report,
     as_text,
     make_report,
 )
+from loadtest.truth import Offsets
 
 IDLE = GeneratorCost(0.5, Histogram([0.001] * 1000))
 
@@ -132,3 +136,71 @@ def test_people_read_the_same_figures() -> None:
     assert "total 40, media 12, analysis 28 ms per interview-second" in text
     assert "NO: 1 of 2 interviews did not take place" in text
     assert "HTTP 503: busy" in text
+
+
+# ---- what people saw, what was recorded
+
+
+def offsets(*each_s: float) -> Offsets:
+    made = Offsets()
+    for offset_s in each_s:
+        made.add(offset_s)
+    return made
+
+
+def recording(**changes: object) -> RecordingResult:
+    planted: dict[str, object] = {
+        "frames_sent": 800,
+        "frames_missing": 8,
+        "frames_undeclared": 2,
+        "gaps_declared": 3,
+        "gaps_undeclared": 1,
+        "av_offsets": offsets(-0.080, -0.080, 0.010),
+        "drift": 1e-6,
+    }
+    return RecordingResult(**{**planted, **changes})  # type: ignore[arg-type]
+
+
+def test_what_people_saw_is_summed_and_its_worst_kept() -> None:
+    seen = result(
+        frames_shown=296,
+        frames_duplicated=1,
+        frames_out_of_order=2,
+        freezes_s=Histogram([0.3, 1.0]),
+        av_offsets=offsets(0.080, 0.080, -0.100),
+    )
+    made = report(seen, seen)
+    assert (made.frames_lost, made.frames_shown) == (6, 592)
+    assert (made.frames_duplicated, made.frames_out_of_order) == (2, 4)
+    assert (made.freezes, made.freeze_ms.max) == (4, 1000)
+    assert made.av_offset_ms == OffsetMs(80, 100, 100, 6)
+
+
+def test_recordings_are_reported_together_with_what_nobody_declared() -> None:
+    other = recording(frames_missing=0, frames_undeclared=0, drift=-2e-6)
+    made = report(result(recording=recording()), result(recording=other))
+    assert (made.recordings_checked, made.recording_completeness) == (2, 0.995)
+    assert (made.recording_frames_missing, made.recording_frames_undeclared) == (8, 2)
+    assert (made.recording_gaps_declared, made.recording_gaps_undeclared) == (6, 2)
+    assert made.recording_av_offset_ms.p50 == -80
+    assert made.recording_drift_ms_per_hour == pytest.approx(-7.2)
+    kept = {level.name: level.kept for level in made.levels}
+    assert kept["recorded or declared missing"] is False
+    assert kept["recorded lip sync, p95"] is False
+
+
+def test_a_recording_that_cannot_be_read_is_an_error_and_counts_as_none() -> None:
+    made = report(result(recording=RecordingResult(error="HTTP 404 for the index")))
+    assert made.recordings_checked == 0
+    assert made.recording_frames_missing is None
+    assert made.errors == ["recording: HTTP 404 for the index"]
+
+
+def test_the_server_works_for_the_browser_as_well() -> None:
+    seen = BrowserReport(None, 200.0, 900.0, 30.0, 0, 0, None, -10.0)
+    made = report(result(), browser=seen, server_cpu_s={"media": 0.2})
+    assert made.server_cpu_ms_per_interview_second == {"total": 10, "media": 10}
+    assert "30.0 frames/s" in as_text(made)
+    failed = report(result(), browser=BrowserReport("the browser: gone"))
+    assert failed.errors == ["the browser: gone"]
+    assert "the browser: gone" in as_text(failed)
