@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from loadtest import sdp, whip
 from loadtest.histogram import Histogram, merged
+from loadtest.network import Network
 from loadtest.packets import starts_frame, starts_keyframe
 from loadtest.peer import (
     AUDIO_CLOCK_HZ,
@@ -16,6 +17,7 @@ from loadtest.peer import (
     Signalling,
     negotiate,
 )
+from loadtest.port import Emulation
 from loadtest.receiver import TrackReceiver
 from loadtest.transport import ClientTransport
 from loadtest.truth import LipSync
@@ -41,9 +43,15 @@ _KINDS = {
 class Observer:
     """`await join()`; it measures until `await leave()` or `lost` is set."""
 
-    def __init__(self, crowd: Crowd, where: str | Signalling, sources: set[int]) -> None:
+    def __init__(
+        self,
+        crowd: Crowd,
+        where: str | Signalling,
+        sources: set[int],
+        network: Network | None = None,
+    ) -> None:
         """`where`: a WHEP URL, or another way to the server; `sources`: the SSRCs by which the
-        observed candidate stamps its frames.
+        observed candidate stamps its frames; `network`: the one before the observer.
         """
         self.lost = asyncio.Event()
         self.tracks: dict[int, TrackReceiver] = {}  #: by SSRC
@@ -53,7 +61,11 @@ class Observer:
         self._signalling = whip.Whip(crowd.http, where) if isinstance(where, str) else where
         self._ssrc = random.getrandbits(32)
         self._transport = ClientTransport(
-            crowd.certificate, self._receive_rtp, self._receive_rtcp, self._lose
+            crowd.certificate,
+            self._receive_rtp,
+            self._receive_rtcp,
+            self._lose,
+            Emulation(network, crowd.pacer) if network is not None else None,
         )
         self._watching = False
         self._checking_repairs = False
@@ -76,6 +88,11 @@ class Observer:
         self._watching = False
         await self._transport.close()
         await self._signalling.end()
+
+    def vanish(self) -> None:
+        """Gone without a word, as from a dead network."""
+        self._watching = False
+        self._transport.vanish()
 
     def first_frame(self, video: bool) -> int | None:
         """The number of the first whole frame that came."""

@@ -12,8 +12,10 @@ import aiohttp
 
 from loadtest import sdp, whip
 from loadtest.media import AUDIO_PACKETS_PER_S, FPS
+from loadtest.network import Network
 from loadtest.pacer import Pacer, drive
 from loadtest.packets import PacketisedClip
+from loadtest.port import Emulation
 from loadtest.sender import Playback, Sending, TrackSender
 from loadtest.transport import ClientTransport
 from server.core import rtcp
@@ -84,17 +86,27 @@ async def negotiate(
 class Candidate:
     """`await join()`, then it sends by itself until `await leave()` or `lost` is set."""
 
-    def __init__(self, crowd: Crowd, where: str | Signalling, clip: PacketisedClip) -> None:
-        """`where`: a WHIP URL, or another way to the server."""
+    def __init__(
+        self,
+        crowd: Crowd,
+        where: str | Signalling,
+        clip: PacketisedClip,
+        network: Network | None = None,
+    ) -> None:
+        """`where`: a WHIP URL, or another way to the server; `network`: the one before it."""
         self.lost = asyncio.Event()
         self.audio: TrackSender | None = None
         self.video: TrackSender | None = None
         self.max_bitrate_bps: int | None = None  #: what the server last said it takes (REMB)
-        self._crowd, self._clip = crowd, clip
+        self._crowd, self._clip, self._where, self._network = crowd, clip, where, network
         self._signalling = whip.Whip(crowd.http, where) if isinstance(where, str) else where
         self.audio_ssrc, self.video_ssrc = random.getrandbits(32), random.getrandbits(32)
         self._transport = ClientTransport(
-            crowd.certificate, lambda packet: None, self._receive_rtcp, self._lose
+            crowd.certificate,
+            lambda packet: None,
+            self._receive_rtcp,
+            self._lose,
+            Emulation(network, crowd.pacer) if network is not None else None,
         )
         self._connected = self._sending = False
 
@@ -106,8 +118,12 @@ class Candidate:
             await self._transport.close()
             raise
         self._connected = True
+        before = self.audio, self.video
         self.audio = self._track(remote.audio, self.audio_ssrc, AUDIO_CLOCK_HZ, sdp.AUDIO_MID)
         self.video = self._track(remote.video, self.video_ssrc, VIDEO_CLOCK_HZ, sdp.VIDEO_MID)
+        for track, earlier in zip((self.audio, self.video), before, strict=True):
+            if track is not None and earlier is not None:
+                track.go_on_from(earlier)
         self._start()
 
     async def leave(self) -> None:
@@ -115,6 +131,18 @@ class Candidate:
         self._connected = self._sending = False
         await self._transport.close()
         await self._signalling.end()
+
+    def vanish(self) -> "Candidate":
+        """Gone without a word, as from a dead network; returns who may join in its place.
+
+        That one sends under the same SSRCs and goes on with the numbers of the frames.
+        """
+        self._connected = self._sending = False
+        self._transport.vanish()
+        again = Candidate(self._crowd, self._where, self._clip, self._network)
+        again.audio_ssrc, again.video_ssrc = self.audio_ssrc, self.video_ssrc
+        again.audio, again.video = self.audio, self.video
+        return again
 
     def pause(self) -> None:
         """Stops sending for good, while the connection stays."""

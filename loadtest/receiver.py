@@ -107,6 +107,7 @@ class TrackReceiver:
     latency_s: Histogram = field(default_factory=Histogram)
     viewing: Viewing = field(default_factory=Viewing)
     nacks: int = 0
+    repaired: int = 0  #: packets that came after they had been asked for
     _seqnos: Unwrapper = field(default_factory=lambda: Unwrapper(16))
     _open: dict[int, _OpenFrame] = field(default_factory=dict)
     _repairs: dict[int, _Repair] = field(default_factory=dict)
@@ -128,7 +129,8 @@ class TrackReceiver:
         if number > before + 1 and before >= 0:
             self._plan_repairs(now)
         else:
-            self._repairs.pop(number, None)
+            repair = self._repairs.pop(number, None)
+            self.repaired += repair is not None and repair.requests > 0
         self._measure_jitter(rtp_timestamp, now)
         return self._join(number, rtp_timestamp, bool(second & 0x80), payload, start, now)
 

@@ -1,5 +1,6 @@
 """The result of a run, computed from what its peers have measured. Pure."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +11,8 @@ from loadtest.levels import Level, judge
 from loadtest.series import Moment, Percentiles, percentiles
 from loadtest.truth import Offsets
 
+#: Nothing is emulated.
+NO_NETWORKS: Mapping[str, list[str]] = {}
 #: Later than this in one of a hundred sends, the generator itself distorts what it measures.
 MAX_LATENESS_P99_S = 0.020
 #: Of one core: beyond it the generator's queue, not the server's, is what grows.
@@ -44,6 +47,11 @@ class InterviewResult:
     packets_retransmitted: int = 0
     packets_received: int = 0
     packets_lost: int = 0  #: never came, not even as a repair
+    packets_repaired: int = 0  #: came after the observer had asked for them again
+    packets_asked_for: int = 0  #: by the server, of the candidate; each once
+    rejoin_s: Histogram = field(default_factory=Histogram)  #: join_s, of lost connections
+    up_s: float | None = None  #: how long it was on while it was measured; None: all the time
+    max_bitrate_bps: int | None = None  #: that the server told the candidate to keep (REMB)
     packets_duplicated: int = 0
     frames_sent: int = 0  #: of video, since the observer was there
     frames_received: int = 0  #: whole
@@ -65,8 +73,30 @@ class InterviewResult:
 
 @dataclass(frozen=True, slots=True)
 class GeneratorCost:
+    """Of one process of the generator, or of several: see `all_processes`."""
+
     cpu_s: float
     lateness_s: Histogram
+    busiest_s: float | None = None  #: CPU of the busiest process, where there are several
+    latest_s: float | None = None  #: p99 of the lateness of the latest one
+
+    @property
+    def busiest_cpu_s(self) -> float:
+        return self.cpu_s if self.busiest_s is None else self.busiest_s
+
+    @property
+    def worst_lateness_p99_s(self) -> float | None:
+        return self.lateness_s.percentile(99) if self.latest_s is None else self.latest_s
+
+    @staticmethod
+    def all_processes(parts: Sequence["GeneratorCost"]) -> "GeneratorCost":
+        """One process that is overloaded must not hide among others that are idle."""
+        return GeneratorCost(
+            sum(each.cpu_s for each in parts),
+            merged(each.lateness_s for each in parts),
+            max((each.busiest_cpu_s for each in parts), default=0.0),
+            max((each.worst_lateness_p99_s or 0.0 for each in parts), default=None),
+        )
 
 
 class BrowserReport(msgspec.Struct, frozen=True):
@@ -101,9 +131,11 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     interrupted: bool
     valid: bool
     invalid_because: list[str]
+    generator_faults: list[str]  #: those of them that say that this tool was the bottleneck
     errors: list[str]  #: each text once
     connections_lost: int
     join_ms: Percentiles
+    rejoin_ms: Percentiles  #: after a lost network
     first_picture_ms: Percentiles
     forward_latency_ms: Percentiles
     indicator_latency_ms: Percentiles
@@ -112,6 +144,13 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     packets_received: int
     packets_lost: int
     packets_duplicated: int
+    #: Shares that did not come at the first try, as the server's and the observers' requests for
+    #: repairs tell; what the uplink lost is also missed by the observer, until it is repaired.
+    uplink_loss: float | None
+    downlink_loss: float | None
+    max_bitrate_bps: int | None  #: the least that a candidate was told to keep (REMB)
+    networks: dict[str, list[str]]  #: emulated before "candidates" and "observers"
+    scenario: str
     frames_sent: int
     frames_received: int
     frame_completeness: float | None
@@ -154,13 +193,16 @@ def make_report(
     interrupted: bool = False,
     series: list[Moment] | None = None,
     browser: BrowserReport | None = None,
+    networks: Mapping[str, list[str]] = NO_NETWORKS,
+    scenario: str = "steady",
 ) -> Report:
     """`duration_s`: of the time in which CPU was measured, with all interviews joined."""
     joined = [each for each in results if each.error is None]
-    seconds = len(joined) * duration_s
+    seconds = sum(duration_s if e.up_s is None else min(e.up_s, duration_s) for e in joined)
     # The server works for the browser, too.
     served_s = seconds + duration_s * (browser is not None and browser.error is None)
-    faults = _faults(results, duration_s, generator)
+    generator_faults = _generator_faults(results, duration_s, generator)
+    faults = _faults(results) + generator_faults
     recordings = [each.recording for each in joined if each.recording is not None]
     return Report(
         interviews=len(results),
@@ -169,6 +211,7 @@ def make_report(
         interrupted=interrupted,
         valid=not faults,
         invalid_because=faults,
+        generator_faults=generator_faults,
         errors=sorted(
             {text for each in results for text in (each.error, each.connection_lost) if text}
             | {f"recording: {each.error}" for each in recordings if each.error}
@@ -176,6 +219,7 @@ def make_report(
         ),
         connections_lost=sum(each.connection_lost is not None for each in results),
         join_ms=percentiles(Histogram(e.join_s for e in joined if e.join_s is not None)),
+        rejoin_ms=percentiles(merged(each.rejoin_s for each in joined)),
         first_picture_ms=percentiles(
             Histogram(e.first_picture_s for e in joined if e.first_picture_s is not None)
         ),
@@ -186,6 +230,9 @@ def make_report(
         packets_received=sum(each.packets_received for each in joined),
         packets_lost=sum(each.packets_lost for each in joined),
         packets_duplicated=sum(each.packets_duplicated for each in joined),
+        **_losses(joined),
+        networks=dict(networks),
+        scenario=scenario,
         frames_sent=(frames_sent := sum(each.frames_sent for each in joined)),
         frames_received=(frames_received := sum(each.frames_received for each in joined)),
         frame_completeness=_share(frames_received, frames_sent),
@@ -211,6 +258,20 @@ def make_report(
         browser=browser,
         series=series or [],
     )
+
+
+def _losses(joined: list[InterviewResult]) -> dict[str, Any]:
+    """The fields of `Report` about what the network, emulated or not, did to packets."""
+    received = sum(each.packets_received for each in joined)
+    lost = sum(each.packets_lost for each in joined)
+    missed = lost + sum(each.packets_repaired for each in joined)
+    sent = sum(each.packets_sent for each in joined)
+    told = [each.max_bitrate_bps for each in joined if each.max_bitrate_bps is not None]
+    return {
+        "uplink_loss": _share(sum(each.packets_asked_for for each in joined), sent),
+        "downlink_loss": _share(missed, received + lost),
+        "max_bitrate_bps": min(told, default=None),
+    }
 
 
 def _recorded(recordings: list[RecordingResult]) -> dict[str, Any]:
@@ -270,10 +331,8 @@ def _percent(share: float | None) -> float | None:
     return None if share is None else round(share * 100, 4)
 
 
-def _faults(
-    results: list[InterviewResult], duration_s: float, generator: GeneratorCost
-) -> list[str]:
-    """Why the figures of this run must not be used."""
+def _faults(results: list[InterviewResult]) -> list[str]:
+    """What went wrong with the interviews, so that the figures must not be used."""
     faults = []
     missing = sum(each.error is not None for each in results)
     if missing:
@@ -281,19 +340,27 @@ def _faults(
     lost = sum(each.connection_lost is not None for each in results)
     if lost:
         faults.append(f"{lost} interviews lost a connection")
-    lateness = generator.lateness_s.percentile(99)
-    if lateness is not None and lateness > MAX_LATENESS_P99_S:
-        faults.append(f"the generator sent late: p99 {lateness * 1000:.0f} ms")
-    share = _cpu_share(generator, duration_s)
+    joined = [each for each in results if each.error is None]
+    watched = not joined or any(each.frames_sent for each in joined)
+    if watched and not any(each.frames_received for each in results):
+        faults.append("no observer received a whole frame")
+    return faults
+
+
+def _generator_faults(
+    results: list[InterviewResult], duration_s: float, generator: GeneratorCost
+) -> list[str]:
+    """Why this tool, and not the server, was what was measured."""
+    faults = []
+    lateness_s = generator.worst_lateness_p99_s
+    if lateness_s is not None and lateness_s > MAX_LATENESS_P99_S:
+        faults.append(f"the generator sent late: p99 {lateness_s * 1000:.0f} ms")
+    share = generator.busiest_cpu_s / duration_s if duration_s > 0 else 0.0
     if share > MAX_CPU_SHARE:
         faults.append(f"the generator used {share:.0%} of a core")
     refused = sum(each.datagrams_refused for each in results)
     if refused:
         faults.append(f"the generator's kernel refused {refused} datagrams")
-    joined = [each for each in results if each.error is None]
-    watched = not joined or any(each.frames_sent for each in joined)
-    if watched and not any(each.frames_received for each in results):
-        faults.append("no observer received a whole frame")
     return faults
 
 
@@ -327,6 +394,8 @@ def as_text(report: Report) -> str:
         "indicator latency": _text(report.indicator_latency_ms),
         "packets": f"{report.packets_sent} sent, {report.packets_received} received, "
         f"{report.packets_lost} lost, {report.packets_retransmitted} sent again",
+        "lost at first try": f"up {_percent_text(report.uplink_loss)}, "
+        f"down {_percent_text(report.downlink_loss)}",
         "frames complete": f"{report.frames_received} of {report.frames_sent}",
         "server CPU": "unknown"
         if cpu is None
@@ -350,6 +419,10 @@ def as_text(report: Report) -> str:
         lines["in a browser"] = _browser_text(report.browser)
     lines |= {f"error {number}": text for number, text in enumerate(report.errors, 1)}
     return "\n".join(f"{name:>22}  {value}" for name, value in lines.items())
+
+
+def _percent_text(share: float | None) -> str:
+    return "–" if share is None else f"{share:.2%}"
 
 
 def _offset_text(value: OffsetMs) -> str:

@@ -57,11 +57,23 @@ class TrackSender:
     packets: int = 0
     octets: int = 0
     retransmitted: int = 0
+    asked_for: int = 0  #: different packets that the receiver missed
     _source: bytes = b""
     _history: list[bytes] = field(default_factory=lambda: [b""] * HISTORY)
+    _missed: list[bool] = field(default_factory=lambda: [False] * HISTORY)
 
     def __post_init__(self) -> None:
         self._source = pack_source(self.ssrc)
+
+    def go_on_from(self, earlier: "TrackSender") -> None:
+        """Over a new connection: numbers and counters go on, nothing older is sent again."""
+        self.seqno, self.frames, self.base_frames = (
+            earlier.seqno,
+            earlier.frames,
+            earlier.base_frames,
+        )
+        self.packets, self.octets = earlier.packets, earlier.octets
+        self.retransmitted, self.asked_for = earlier.retransmitted, earlier.asked_for
 
     def begin_frame(self, frame: Frame, rtp_timestamp: int) -> "Sending":
         number, self.frames = self.frames, self.frames + 1
@@ -86,6 +98,7 @@ class TrackSender:
             + payload
         )
         self._history[self.seqno % HISTORY] = data
+        self._missed[self.seqno % HISTORY] = False
         self.seqno = (self.seqno + 1) & 0xFFFF
         self.packets += 1
         self.octets += len(payload)
@@ -97,6 +110,8 @@ class TrackSender:
             data = self._history[seqno % HISTORY]
             if data and data[2] << 8 | data[3] == seqno:
                 self.retransmitted += 1
+                self.asked_for += not self._missed[seqno % HISTORY]
+                self._missed[seqno % HISTORY] = True
                 yield data
 
     def report(self, unix_s: float, rtp_timestamp: int) -> bytes:
