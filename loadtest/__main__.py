@@ -102,6 +102,8 @@ def _foreign(arguments: argparse.Namespace) -> EndpointTemplates | None:
         return None
     if arguments.whip_url is None:
         raise UsageError("--target whip needs --whip-url")
+    if arguments.browser:
+        raise UsageError("--browser needs our own pages, hence --target vivavoce")
     return EndpointTemplates(*given, arguments.interviews)
 
 

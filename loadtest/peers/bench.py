@@ -83,7 +83,7 @@ async def run_trial(plan: Plan, contestant: Contestant, job: Job) -> Trial:
                         await asyncio.sleep(SETTLE_S)
                         return await _measure(crowd, server.pid, pairs, plan.seconds, idle)
             except FAULTS as error:
-                return replace(trial, fault=str(error) or type(error).__name__)
+                return replace(trial, failed=str(error) or type(error).__name__)
 
 
 # ---- the load -----------------------------------------------------------------------------
@@ -168,11 +168,11 @@ async def _measure(
         latency_p99_s=latency.percentile(99),
         packets_received=sum(track.packets.received for track in tracks) - received,
         packets_lost=sum(track.packets.lost for track in tracks) - lost,
-        fault=_fault(pairs),
+        failed=_failure(pairs),
     )
 
 
-def _fault(pairs: list[Pair]) -> str | None:
+def _failure(pairs: list[Pair]) -> str | None:
     """Peers that fell out during the measurement."""
     if any(pair.candidate.lost.is_set() for pair in pairs):
         return "a candidate's connection was lost"

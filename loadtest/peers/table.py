@@ -8,8 +8,8 @@ import msgspec
 
 #: A generator later than this in one send of a hundred was itself the bottleneck.
 MAX_LATENESS_S = 0.02
-#: Others' CPU, in cores, above which a figure deserves less trust.
-MAX_OTHERS_CORES = 0.2
+#: Others' CPU, in cores, above which the figures deserve less trust.
+MAX_OTHERS_CORES = 0.1
 _MEGABYTE = 1 << 20
 
 
@@ -38,7 +38,14 @@ class Trial(msgspec.Struct, frozen=True):
     latency_p99_s: float | None = None
     packets_received: int = 0  #: by observers
     packets_lost: int = 0
-    fault: str | None = None  #: why it cannot count
+    failed: str | None = None  #: why nothing, or not everything, was measured
+
+    @property
+    def fault(self) -> str | None:
+        """Why it does not count."""
+        if self.failed is None and self.lateness_p99_s > MAX_LATENESS_S:
+            return f"the generator was {self.lateness_p99_s * 1000:.0f} ms late (p99)"
+        return self.failed
 
     @property
     def cpu_ms(self) -> float:
@@ -104,20 +111,21 @@ def _ms(seconds: float | None) -> float | None:
 
 
 def doubts(trials: Sequence[Trial]) -> list[str]:
-    """What speaks against single trials, in words."""
-    return [text for each in trials for text in _doubts(each)]
+    """What speaks against the figures, in words."""
+    others = spread(each.others_cores for each in trials)
+    busy = (
+        [f"Cores that other programs took meanwhile: {others}. Compare, don't quote."]
+        if others is not None and others.high > MAX_OTHERS_CORES
+        else []
+    )
+    return busy + [text for each in trials for text in _doubts(each)]
 
 
 def _doubts(trial: Trial) -> Iterable[str]:
     where = f"{trial.server}, {trial.job}"
     if trial.fault is not None:
-        yield f"{where}: not counted: {trial.fault}"
-        return
-    if trial.lateness_p99_s > MAX_LATENESS_S:
-        yield f"{where}: the generator was {trial.lateness_p99_s * 1000:.0f} ms late (p99)"
-    if trial.others_cores > MAX_OTHERS_CORES:
-        yield f"{where}: other programs took {trial.others_cores:.1f} cores meanwhile"
-    if trial.packets_lost:
+        yield f"{where}: one trial does not count: {trial.fault}"
+    elif trial.packets_lost:
         sent = trial.packets_lost + trial.packets_received
         yield f"{where}: {trial.packets_lost} of {sent} packets did not reach the observers"
 

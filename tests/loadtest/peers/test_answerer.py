@@ -64,6 +64,7 @@ async def test_whip_and_whep_addresses_are_all_it_takes(tmp_path: Path, mini: Mi
     [
         ((), "needs --whip-url"),
         (("--whip-url", "nowhere"), "not an http"),
+        (("--whip-url", "http://x/", "--browser"), "needs our own pages"),
         (("--target", "vivavoce", "--whip-url", "http://x/"), "go with --target whip"),
     ],
 )

@@ -39,7 +39,7 @@ def children() -> set[int]:
 async def test_a_stock_aiortc_is_measured(plan: Plan, name: str, job: Job) -> None:
     before = children()
     trial = await run_trial(plan, contestant(name), job)
-    assert trial.fault is None
+    assert trial.failed is None
     assert trial.cpu_ms > 10  # it decodes 720p
     assert trial.busy_bytes > trial.idle_bytes > 10_000_000
     assert trial.latency_p50_s is None
@@ -49,7 +49,7 @@ async def test_a_stock_aiortc_is_measured(plan: Plan, name: str, job: Job) -> No
 @pytest.mark.may_block("reads /proc and log files while nothing else runs")
 async def test_our_own_server_is_measured_with_an_observer(plan: Plan) -> None:
     trial = await run_trial(plan, contestant("Vivavoce --workers 0"), Job.OBSERVE)
-    assert trial.fault is None
+    assert trial.failed is None
     assert trial.cpu_s > 0
     assert trial.packets_received > 100
     assert trial.latency_p99_s is not None

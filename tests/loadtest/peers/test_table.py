@@ -48,19 +48,30 @@ def test_latency_is_that_of_the_job_with_observers() -> None:
 
 
 def test_a_trial_with_a_fault_counts_nowhere() -> None:
-    lost = trial(0.0, fault="lost", idle_bytes=0)
+    lost = trial(0.0, failed="lost", idle_bytes=0)
     line = row("a", [trial(0.5), lost])
     assert line.cpu_ms[Job.RECEIVE] == Range(5.0, 5.0, 5.0)
     assert line.idle_mb == Range(20, 20, 20)
-    assert row("a", [trial(0.5, fault="lost")]).cpu_ms[Job.RECEIVE] is None
+    assert row("a", [trial(0.5, failed="lost")]).cpu_ms[Job.RECEIVE] is None
+
+
+def test_a_trial_whose_generator_was_late_counts_nowhere() -> None:
+    line = row("a", [trial(0.5), trial(9.0, lateness_p99_s=0.021)])
+    assert line.cpu_ms[Job.RECEIVE] == Range(5.0, 5.0, 5.0)
 
 
 @pytest.mark.parametrize(
     ("measured", "text"),
     [
-        ({"fault": "it did not start"}, "a, receive: not counted: it did not start"),
-        ({"lateness_p99_s": 0.03}, "a, receive: the generator was 30 ms late (p99)"),
-        ({"others_cores": 0.5}, "a, receive: other programs took 0.5 cores meanwhile"),
+        ({"failed": "no start"}, "a, receive: one trial does not count: no start"),
+        (
+            {"lateness_p99_s": 0.03},
+            "a, receive: one trial does not count: the generator was 30 ms late (p99)",
+        ),
+        (
+            {"others_cores": 0.5},
+            "Cores that other programs took meanwhile: 0.2 (0.0–0.5). Compare, don't quote.",
+        ),
         (
             {"packets_lost": 1, "packets_received": 99},
             "a, receive: 1 of 100 packets did not reach the observers",
