@@ -200,7 +200,7 @@ async def _measure(
     crowd.pacer.lateness_s = Histogram()  # joining is allowed to be late
     before = server_cost.process_times(pid) if pid else {}
     own_before, began = time.process_time(), time.monotonic()
-    series = Series(_totals(interviews), before, began)
+    series = Series(await _totals(interviews), before, began)
     await _watch_progress(plan, interviews, series, began, stop, progress)
     duration_s = time.monotonic() - began
     generator = GeneratorCost(time.process_time() - own_before, crowd.pacer.lateness_s)
@@ -232,16 +232,18 @@ async def _watch_progress(
     while not stop.is_set() and (left_s := began + plan.duration_s - time.monotonic()) > 0:
         with suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), min(left_s, PROGRESS_INTERVAL_S))
-        totals, server = _totals(interviews), server_cost.same_processes(server)
+        totals, server = await _totals(interviews), server_cost.same_processes(server)
         moment = series.add(totals, server, time.monotonic())
         left_s = max(0.0, began + plan.duration_s - time.monotonic())
         progress(Progress(left_s, totals.packets_lost, moment))
 
 
-def _totals(interviews: list[Interview]) -> Totals:
+async def _totals(interviews: list[Interview]) -> Totals:
+    """Between one interview and the next it lets the pacer send what is due."""
     totals = Totals(generator_cpu_s=time.process_time())
     for each in interviews:
         totals.add(each.collect())
+        await asyncio.sleep(0)
     return totals
 
 
