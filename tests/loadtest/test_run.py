@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from loadtest.packets import PacketisedClip, packetise
-from loadtest.run import NoServer, Plan, Progress, run
+from loadtest.run import NoServer, Plan, Progress, progress_line, run
 from loadtest.whip import Refused
 from tests.loadtest.conftest import short_clip
 from tests.loadtest.mini_server import OWNER_TOKEN, MiniServer
@@ -50,6 +50,13 @@ async def test_a_run_measures_every_interview(
     assert report.server_cpu_ms_per_interview_second["media"] > 0
     assert report.server_event_loop_lag_max_ms == 4
     assert [progress.moment.interviews for progress in shown] == [2] * len(shown)
+    assert [moment.interviews for moment in report.series] == [2] * len(shown)
+    assert sum(moment.forward_latency_ms.samples for moment in report.series) > 200
+    assert report.series[0].server_memory_bytes["media"] > 1 << 20
+    figures = progress_line(shown[0])
+    assert figures.startswith("2 interviews   forward p99 ")
+    assert "0 packets lost   server CPU " in figures
+    assert figures.endswith(f"{shown[0].left_s:.0f} s left")
     assert mini.peers == {}, "everybody has left"
 
 
