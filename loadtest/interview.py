@@ -3,79 +3,150 @@
 import asyncio
 import time
 from asyncio import FIRST_COMPLETED
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 
 import aiohttp
 
 from loadtest.endpoints import Endpoints
 from loadtest.histogram import merged
 from loadtest.invites import Invite
+from loadtest.network import Network
 from loadtest.observer import Observer
 from loadtest.packets import PacketisedClip
 from loadtest.peer import Candidate, Crowd
+from loadtest.receiver import TrackReceiver
 from loadtest.recording import Sent, SentTrack
 from loadtest.report import InterviewResult
 from loadtest.sdp import AnswerError
 from loadtest.transport import ConnectError
+from loadtest.truth import Offsets
 from loadtest.watch import Watcher, WatchError
 from loadtest.whip import Refused, Whip
 
+NOT_BEGUN = "interrupted before it began"
+#: What is still on its way, repairs included, after the candidates have stopped.
+DRAIN_S = 0.5
 JOIN_ERRORS = (Refused, ConnectError, AnswerError, WatchError, aiohttp.ClientError, TimeoutError)
 WELCOME_TIMEOUT_S = 10
 
 
-def _ways(
-    http: aiohttp.ClientSession, url: str, invite: Invite | Endpoints
-) -> tuple[Endpoints, Watcher | None]:
-    if isinstance(invite, Endpoints):
-        return invite, None
-    whip = Whip(http, f"{url}/whip/{invite.candidate}")
-    whep = Whip(http, f"{url}/whep/{invite.observer}")
-    return Endpoints(whip, whep), Watcher(http, url, invite.observer)
+@dataclass(frozen=True, slots=True)
+class Networks:
+    """The emulated networks of one interview; None: the machine's own."""
+
+    candidate: Network | None = None
+    observer: Network | None = None
 
 
 class Interview:
-    """`join`, then `collect` at any time, then `leave`; a failed join is in the result."""
+    """`join`, then `collect` at any time, then `leave`; a failed join is in the result.
+
+    In between it may `reconnect`, or be ended before the others by `finish`.
+    """
 
     def __init__(
-        self, crowd: Crowd, url: str, invite: Invite | Endpoints, clip: PacketisedClip
+        self,
+        crowd: Crowd,
+        url: str,
+        invite: Invite | Endpoints,
+        clip: PacketisedClip,
+        networks: Networks | None = None,
     ) -> None:
         """`invite`: to our own server at `url`, or the endpoints of another."""
-        self.result = InterviewResult(error="interrupted before it began")
-        ways, self.watcher = _ways(crowd.http, url, invite)
-        self.candidate = Candidate(crowd, ways.whip, clip)
-        ssrcs = {self.candidate.audio_ssrc, self.candidate.video_ssrc}
-        self._observed = ways.whep is not None
-        self.observer = Observer(crowd, ways.whep or url, ssrcs)
+        networks = networks or Networks()
+        self.result = InterviewResult(error=NOT_BEGUN)
+        self._ways = _ways(crowd.http, url, invite)
+        self.candidate = Candidate(crowd, self._ways.whip, clip, networks.candidate)
+        self.observers: list[Observer] = []  #: the last one is there now
+        self.watchers: list[Watcher] = []
+        self._token = invite.observer if isinstance(invite, Invite) else None
+        self._crowd, self._url, self._network = crowd, url, networks.observer
         self._watching: asyncio.Task[None] | None = None
         self._sent_before = (0, 0)
+        self._up_since: float | None = None
+        self._refused_before = 0  #: by earlier connections' sockets
+        self._finished = False
 
-    async def join(self) -> None:
+    async def join(self, observed: bool = True) -> None:
+        """The candidate, and with `observed` the observer after it."""
         began = time.monotonic()
-        try:
+        with self._noting_errors():
             await self.candidate.join()
             self.result.join_s = time.monotonic() - began
-            if self._observed:
-                await self.observer.join()
-                self._sent_before = self._frames_begun()
-            if self.watcher is not None:
-                await self._watch(self.watcher)
+            self._up_since = time.monotonic()
+            if observed:
+                await self._observe()
+
+    async def observe(self) -> None:
+        """The observer of an interview that was joined without one."""
+        with self._noting_errors():
+            await self._observe()
+
+    async def reconnect(self) -> None:
+        """Both lose their network without a word and come back by the same links."""
+        if self.result.error is not None:
+            return
+        self.collect()
+        self._refused_before += self.candidate.datagrams_refused
+        self.candidate = self.candidate.vanish()
+        for observer in self.observers[-1:]:
+            observer.end_viewing(time.time())
+            observer.vanish()
+        await self._stop_watching()
+        began = time.monotonic()
+        with self._noting_errors():
+            await self.candidate.join()
+            self.result.rejoin_s.add(time.monotonic() - began)
+            if self.observers:
+                await self._observe()
+
+    async def finish(self) -> None:
+        """Ends it for good, what is on its way included in the result."""
+        self.end_viewing()
+        self.candidate.pause()
+        await asyncio.sleep(DRAIN_S)
+        self.collect()
+        self._finished = True
+        await self.leave()
+
+    async def leave(self) -> None:
+        await self._stop_watching()
+        for observer in self.observers[-1:]:
+            with suppress(*JOIN_ERRORS):
+                await observer.leave()
+        with suppress(*JOIN_ERRORS):
+            await self.candidate.leave()
+
+    async def _observe(self) -> None:
+        if self._ways.whep is None:
+            return
+        ssrcs = {self.candidate.audio_ssrc, self.candidate.video_ssrc}
+        self.observers.append(Observer(self._crowd, self._ways.whep, ssrcs, self._network))
+        await self.observers[-1].join()
+        self._sent_before = self._frames_begun()
+        if self._token is not None:
+            await self._watch(Watcher(self._crowd.http, self._url, self._token))
+
+    @contextmanager
+    def _noting_errors(self) -> Iterator[None]:
+        try:
+            yield
         except JOIN_ERRORS as error:
             self.result.error = str(error) or type(error).__name__
         else:
             self.result.error = None
 
-    async def leave(self) -> None:
-        if self._watching is not None:
-            self._watching.cancel()
+    async def _stop_watching(self) -> None:
+        watching, self._watching = self._watching, None
+        if watching is not None:
+            watching.cancel()
             with suppress(asyncio.CancelledError, *JOIN_ERRORS):
-                await self._watching
-        with suppress(*JOIN_ERRORS):
-            await self.observer.leave()
-        with suppress(*JOIN_ERRORS):
-            await self.candidate.leave()
+                await watching
 
     async def _watch(self, watcher: Watcher) -> None:
+        self.watchers.append(watcher)
         self._watching = asyncio.create_task(watcher.run(), name="observer's socket")
         welcomed = asyncio.create_task(watcher.joined.wait(), name="welcome")
         either = {self._watching, welcomed}
@@ -93,16 +164,19 @@ class Interview:
     def collect(self) -> InterviewResult:
         """The result so far."""
         result = self.result
-        if result.error is None:
+        if result.error is None and not self._finished:
             result.connection_lost = self._what_was_lost()
+            if self._up_since is not None:
+                result.up_s = time.monotonic() - self._up_since
             self._collect_sent()
-            if self._observed:
-                self._collect_received()
+            self._collect_received()
+            self._collect_seen()
         return result
 
     def end_viewing(self) -> None:
         """Nobody looks on from here: a picture that stands now is no freeze later."""
-        self.observer.end_viewing(time.time())
+        for observer in self.observers[-1:]:
+            observer.end_viewing(time.time())
 
     def sent_tracks(self) -> Sent:
         """What the recording should hold."""
@@ -116,7 +190,7 @@ class Interview:
     def _what_was_lost(self) -> str | None:
         if self.candidate.lost.is_set():
             return "the candidate's media connection was lost"
-        if self.observer.lost.is_set():
+        if self.observers and self.observers[-1].lost.is_set():
             return "the observer's media connection was lost"
         if self._watching is not None and self._watching.done():
             return f"the observer's socket: {self._watching.exception()}"
@@ -127,38 +201,59 @@ class Interview:
         tracks = [each for each in (self.candidate.audio, self.candidate.video) if each]
         result.packets_sent = sum(track.packets for track in tracks)
         result.packets_retransmitted = sum(track.retransmitted for track in tracks)
-        result.datagrams_refused = self.candidate.datagrams_refused
-        if not self._observed:
-            return
-        begun = self._frames_begun()
-        starts = (self.observer.first_frame(video=True), self.observer.first_frame(video=False))
-        result.frames_sent, result.audio_frames_sent = (
-            sent - (before if first is None else first)
-            for sent, before, first in zip(begun, self._sent_before, starts, strict=True)
+        result.packets_asked_for = sum(track.asked_for for track in tracks)
+        result.datagrams_refused = self._refused_before + self.candidate.datagrams_refused
+        result.max_bitrate_bps = self.candidate.max_bitrate_bps
+        if self.observers:
+            result.frames_sent = self._frames_sent(video=True)
+            result.audio_frames_sent = self._frames_sent(video=False)
+
+    def _frames_sent(self, video: bool) -> int:
+        """Those that the observers of each connection should have seen."""
+        *earlier, last = self.observers
+        first, before = last.first_frame(video), self._sent_before[not video]
+        now = self._frames_begun()[not video] - (before if first is None else first)
+        return now + sum(
+            track.frames.expected
+            for observer in earlier
+            for track in observer.tracks.values()
+            if track.is_video is video
         )
 
     def _collect_received(self) -> None:
-        result, tracks = self.result, self.observer.tracks.values()
-        result.first_picture_s = self.observer.first_picture_s
+        result, tracks = self.result, self._tracks()
+        if self.observers:
+            result.first_picture_s = self.observers[0].first_picture_s
         result.packets_received = sum(track.packets.received for track in tracks)
         result.packets_lost = sum(track.packets.lost for track in tracks)
+        result.packets_repaired = sum(track.repaired for track in tracks)
         result.packets_duplicated = sum(track.packets.duplicates for track in tracks)
         result.frames_received = sum(track.frames.received for track in tracks if track.is_video)
         result.audio_frames_received = sum(
             track.frames.received for track in tracks if not track.is_video
         )
         result.frames_misrouted = sum(track.misrouted for track in tracks)
-        self._collect_seen()
-        result.forward_latency_s = self.observer.latency_s()
-        if self.watcher is not None:
-            result.indicator_latency_s = self.watcher.latency_s
+        result.forward_latency_s = merged(each.latency_s() for each in self.observers)
+        result.indicator_latency_s = merged(each.latency_s for each in self.watchers)
 
     def _collect_seen(self) -> None:
         result = self.result
-        video = [track for track in self.observer.tracks.values() if track.is_video]
+        video = [track for track in self._tracks() if track.is_video]
         result.frames_expected = sum(track.frames.expected for track in video)
         result.frames_shown = sum(track.viewing.shown for track in video)
         result.frames_duplicated = sum(track.frames.duplicates for track in video)
         result.frames_out_of_order = sum(track.viewing.out_of_order for track in video)
         result.freezes_s = merged(track.viewing.freezes_s for track in video)
-        result.av_offsets = self.observer.lip_sync.offsets
+        result.av_offsets = Offsets()
+        for observer in self.observers:
+            result.av_offsets.merge(observer.lip_sync.offsets)
+
+    def _tracks(self) -> list[TrackReceiver]:
+        return [track for observer in self.observers for track in observer.tracks.values()]
+
+
+def _ways(http: aiohttp.ClientSession, url: str, invite: Invite | Endpoints) -> Endpoints:
+    if isinstance(invite, Endpoints):
+        return invite
+    whip = Whip(http, f"{url}/whip/{invite.candidate}")
+    return Endpoints(whip, Whip(http, f"{url}/whep/{invite.observer}"))
