@@ -22,8 +22,9 @@ from loadtest.endpoints import EndpointError, EndpointTemplates
 from loadtest.invites import InviteError
 from loadtest.media import MediaError, VideoCodec, load_clip
 from loadtest.packets import packetise
+from loadtest.plan import Plan
 from loadtest.report import Report, as_text
-from loadtest.run import NoServer, Plan, Progress, progress_line, run
+from loadtest.run import NoServer, Progress, progress_line, run
 from loadtest.whip import Refused
 
 EXIT_INVALID, EXIT_NO_SERVER = 1, 3

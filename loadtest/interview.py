@@ -102,6 +102,11 @@ class Interview:
             if self.observers:
                 await self._observe()
 
+    def begin_measuring(self) -> None:
+        """From now on it counts how long the interview is up."""
+        if self._up_since is not None:
+            self._up_since = time.monotonic()
+
     async def finish(self) -> None:
         """Ends it for good, what is on its way included in the result."""
         self.end_viewing()

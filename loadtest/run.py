@@ -2,31 +2,27 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar
 
 import aiohttp
 
 from loadtest import server_cost
 from loadtest.browser import Probe, open_probe
-from loadtest.endpoints import Endpoints, EndpointTemplates
 from loadtest.histogram import Histogram
-from loadtest.interview import Interview
+from loadtest.interview import NOT_BEGUN
 from loadtest.invites import ByCommand, Invite, InviteError, by_owner
-from loadtest.packets import PacketisedClip
+from loadtest.part import Part
 from loadtest.peer import Crowd, open_crowd
-from loadtest.recording import check_recording
+from loadtest.plan import Plan
+from loadtest.recording import Sent, check_recording
 from loadtest.report import GeneratorCost, InterviewResult, Report, make_report
 from loadtest.series import Moment, Series, Totals
 from loadtest.whip import REQUEST_TIMEOUT
+from loadtest.worker import RemotePart, open_remote
 
-#: Joins at a time: more handshakes at once only wait for each other on the server's core.
-JOINS_AT_ONCE = 8
-#: What is still on its way, repairs included, after the candidates have stopped.
-DRAIN_S = 0.5
 PROGRESS_INTERVAL_S = 1.0
 
 T = TypeVar("T")
@@ -34,20 +30,6 @@ T = TypeVar("T")
 
 class NoServer(Exception):
     """Nothing answers at the URL."""
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    url: str
-    clips: tuple[PacketisedClip, ...]  #: used in turn
-    interviews: int
-    duration_s: float
-    data_dir: Path
-    owner_token: str | None = None
-    server_pid: int | None = None
-    check_recordings: bool = True
-    browser: bool = False  #: one more interview, in a real one
-    foreign: EndpointTemplates | None = None  #: another server than ours; no invitations then
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,16 +67,16 @@ async def run(
     """
     async with open_crowd() as crowd:
         await _find_server(crowd.http, plan.url)
-        invites = await _until(stop, _make_ways(crowd.http, plan)) or []
-        async with (
-            _joined(crowd, plan, invites[: plan.interviews], stop) as interviews,
-            _browser(plan, invites[plan.interviews :]) as probe,
-        ):
-            measured = await _measure(crowd, plan, interviews, probe, stop, progress)
+        invites = await _until(stop, _make_invites(crowd.http, plan)) or []
+        numbers = range(min(plan.course.interviews, len(invites)))
+        async with _parts(crowd, plan, {number: invites[number] for number in numbers}) as parts:
+            await _until(stop, _gathered(part.open() for part in parts))
+            async with _browser(plan, invites[len(numbers) :]) as probe:
+                measured = await _measure(crowd.http, plan, parts, probe, stop, progress)
         interrupted = stop.is_set()
         if plan.check_recordings:
             stop.clear()  # a second Ctrl-C ends this, too
-            await _until(stop, _check_recordings(crowd.http, plan, invites, interviews))
+            await _until(stop, _check_recordings(crowd.http, plan, invites, measured))
         return make_report(
             measured.results,
             measured.duration_s,
@@ -104,6 +86,8 @@ async def run(
             interrupted,
             measured.series,
             probe.report if probe is not None else None,
+            plan.networks(),
+            plan.course.name,
         )
 
 
@@ -115,14 +99,10 @@ async def _find_server(http: aiohttp.ClientSession, url: str) -> None:
         raise NoServer(f"no server answers at {url}: {error}") from error
 
 
-async def _make_ways(http: aiohttp.ClientSession, plan: Plan) -> Sequence[Invite | Endpoints]:
-    if plan.foreign is None:
-        return await _make_invites(http, plan)
-    return [plan.foreign.endpoints(http, number + 1) for number in range(plan.interviews)]
-
-
-async def _make_invites(http: aiohttp.ClientSession, plan: Plan) -> list[Invite]:
-    count = plan.interviews + plan.browser
+async def _make_invites(http: aiohttp.ClientSession, plan: Plan) -> Sequence[Invite | None]:
+    count = plan.course.interviews + plan.browser
+    if plan.foreign is not None:
+        return [None] * count
     titles = [f"Load test {number}" for number in range(1, count + 1)]
     if plan.owner_token is not None:
         return [await by_owner(http, plan.url, plan.owner_token, title) for title in titles]
@@ -136,37 +116,29 @@ async def _make_invites(http: aiohttp.ClientSession, plan: Plan) -> list[Invite]
 
 
 @asynccontextmanager
-async def _joined(
-    crowd: Crowd, plan: Plan, invites: Sequence[Invite | Endpoints], stop: asyncio.Event
-) -> AsyncIterator[list[Interview]]:
-    interviews = [
-        Interview(crowd, plan.url, invite, plan.clips[number % len(plan.clips)])
-        for number, invite in enumerate(invites)
-    ]
-    turn = asyncio.Semaphore(JOINS_AT_ONCE)
-
-    async def join(interview: Interview) -> None:
-        async with turn:
-            await interview.join()
-
-    async def join_all() -> None:
-        async with asyncio.TaskGroup() as tasks:
-            for interview in interviews:
-                tasks.create_task(join(interview), name="join")
-
-    try:
-        await _until(stop, join_all())
-        yield interviews
-    finally:
-        await asyncio.gather(*(interview.leave() for interview in interviews))
+async def _parts(
+    crowd: Crowd, plan: Plan, invites: Mapping[int, Invite | None]
+) -> AsyncIterator[list[Part | RemotePart]]:
+    """The interviews, dealt out to as many processes as the plan says; all leave at the end."""
+    if plan.processes == 1:
+        part = Part(crowd, plan, invites)
+        try:
+            yield [part]
+        finally:
+            await part.leave()
+        return
+    async with AsyncExitStack() as stack:
+        parts: list[Part | RemotePart] = []
+        for index in range(plan.processes):
+            mine = {n: invite for n, invite in invites.items() if n % plan.processes == index}
+            parts.append(await stack.enter_async_context(open_remote(plan, mine)))
+        yield parts
 
 
 @asynccontextmanager
-async def _browser(
-    plan: Plan, invites: Sequence[Invite | Endpoints]
-) -> AsyncIterator[Probe | None]:
+async def _browser(plan: Plan, invites: Sequence[Invite | None]) -> AsyncIterator[Probe | None]:
     """The browser, joined, where the plan has one."""
-    if not invites or isinstance(invites[0], Endpoints):
+    if not invites or invites[0] is None:
         yield None
         return
     async with open_probe(plan.url, invites[0]) as probe:
@@ -176,7 +148,8 @@ async def _browser(
 
 @dataclass(frozen=True, slots=True)
 class _Measured:
-    results: list[InterviewResult]
+    results: list[InterviewResult]  #: by the number of the interview
+    sent: dict[int, Sent]
     duration_s: float
     generator: GeneratorCost
     server_cpu_s: dict[str, float] | None
@@ -185,9 +158,9 @@ class _Measured:
 
 
 async def _measure(
-    crowd: Crowd,
+    http: aiohttp.ClientSession,
     plan: Plan,
-    interviews: list[Interview],
+    parts: Sequence[Part | RemotePart],
     probe: Probe | None,
     stop: asyncio.Event,
     progress: Callable[[Progress], None],
@@ -197,32 +170,42 @@ async def _measure(
         pid = server_cost.find_server_pid(plan.data_dir)
     if probe is not None:
         await probe.begin()
-    crowd.pacer.lateness_s = Histogram()  # joining is allowed to be late
     before = server_cost.process_times(pid) if pid else {}
     own_before, began = time.process_time(), time.monotonic()
-    series = Series(await _totals(interviews), before, began)
-    await _watch_progress(plan, interviews, series, began, stop, progress)
+    for part in parts:
+        part.begin()
+    series = Series(_totals(parts), before, began)
+    playing = asyncio.create_task(_gathered(part.play() for part in parts), name="scenario")
+    await _watch_progress(plan, parts, series, began, stop, progress)
+    await _until(stop, _finished(playing))
     duration_s = time.monotonic() - began
-    generator = GeneratorCost(time.process_time() - own_before, crowd.pacer.lateness_s)
+    own_cpu_s = time.process_time() - own_before
     after = server_cost.process_times(pid) if pid else {}
-    lag_s = None if plan.foreign else await _loop_lag_s(crowd.http, plan.url)
+    lag_s = None if plan.foreign else await _loop_lag_s(http, plan.url)
     if probe is not None:
         await probe.end()
-    for interview in interviews:
-        interview.end_viewing()
-        interview.candidate.pause()
-    await asyncio.sleep(DRAIN_S)
-    results = [interview.collect() for interview in interviews]
-    results += [InterviewResult(error="interrupted before it began")] * (
-        plan.interviews - len(results)
+    results = await asyncio.gather(*(part.end() for part in parts))
+    costs = [result.generator for result in results]
+    if plan.processes > 1:  # this process only watches
+        costs.append(GeneratorCost(own_cpu_s, Histogram()))
+    by_number = {n: each for result in results for n, each in result.interviews.items()}
+    return _Measured(
+        [
+            by_number.get(number, InterviewResult(error=NOT_BEGUN))
+            for number in range(plan.course.interviews)
+        ],
+        {n: each for result in results for n, each in result.sent.items()},
+        duration_s,
+        GeneratorCost.all_processes(costs),
+        server_cost.cpu_by_name(before, after) if after else None,
+        lag_s,
+        series.moments,
     )
-    server_cpu_s = server_cost.cpu_by_name(before, after) if after else None
-    return _Measured(results, duration_s, generator, server_cpu_s, lag_s, series.moments)
 
 
 async def _watch_progress(
     plan: Plan,
-    interviews: list[Interview],
+    parts: Sequence[Part | RemotePart],
     series: Series,
     began: float,
     stop: asyncio.Event,
@@ -232,35 +215,32 @@ async def _watch_progress(
     while not stop.is_set() and (left_s := began + plan.duration_s - time.monotonic()) > 0:
         with suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), min(left_s, PROGRESS_INTERVAL_S))
-        totals, server = await _totals(interviews), server_cost.same_processes(server)
+        totals, server = _totals(parts), server_cost.same_processes(server)
         moment = series.add(totals, server, time.monotonic())
         left_s = max(0.0, began + plan.duration_s - time.monotonic())
         progress(Progress(left_s, totals.packets_lost, moment))
 
 
-async def _totals(interviews: list[Interview]) -> Totals:
-    """Between one interview and the next it lets the pacer send what is due."""
-    totals = Totals(generator_cpu_s=time.process_time())
-    for each in interviews:
-        totals.add(each.collect())
-        await asyncio.sleep(0)
+def _totals(parts: Sequence[Part | RemotePart]) -> Totals:
+    totals = Totals()
+    for part in parts:
+        totals.merge(part.totals())
     return totals
 
 
 async def _check_recordings(
     http: aiohttp.ClientSession,
     plan: Plan,
-    invites: Sequence[Invite | Endpoints],
-    interviews: list[Interview],
+    invites: Sequence[Invite | None],
+    measured: _Measured,
 ) -> None:
     """One after the other: a recording is read much faster than it was made."""
-    for invite, interview in zip(invites, interviews, strict=False):
-        if isinstance(invite, Endpoints):
-            return
-        token = invite.recruiter or plan.owner_token
-        if interview.result.error is None and token and invite.interview_id:
-            interview.result.recording = await check_recording(
-                http, plan.url, invite.interview_id, token, interview.sent_tracks()
+    for number, result in enumerate(measured.results):
+        invite = invites[number] if number < len(invites) else None
+        token = invite and (invite.recruiter or plan.owner_token)
+        if invite and token and invite.interview_id and result.error is None:
+            result.recording = await check_recording(
+                http, plan.url, invite.interview_id, token, measured.sent[number]
             )
 
 
@@ -282,3 +262,19 @@ async def _until(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
         stopping.cancel()
         working.cancel()
         await asyncio.wait({working})
+
+
+async def _gathered(works: Iterable[Coroutine[Any, Any, None]]) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        for work in works:
+            tasks.create_task(work)
+
+
+async def _finished(task: "asyncio.Task[None]") -> None:
+    """Waits for the task; it is cancelled where this is."""
+    try:
+        await task
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait({task})

@@ -8,8 +8,9 @@ import pytest
 
 from loadtest.browser import BrowserError, Probe, refuse_missing
 from loadtest.packets import packetise
+from loadtest.plan import Plan
 from loadtest.report import BrowserReport
-from loadtest.run import Plan, run
+from loadtest.run import run
 from tests.e2e.server_process import running_server
 from tests.loadtest.conftest import short_clip
 

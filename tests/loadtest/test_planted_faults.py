@@ -11,8 +11,9 @@ import pytest
 from loadtest.media import FPS, VideoCodec
 from loadtest.packets import PacketisedClip, packetise
 from loadtest.peer import AUDIO_CLOCK_HZ, VIDEO_CLOCK_HZ
+from loadtest.plan import Plan
 from loadtest.report import Report
-from loadtest.run import Plan, run
+from loadtest.run import run
 from server.core import rtcp
 from server.media.down_track import DownTrack
 from tests.loadtest.bad_network import BadNetwork, Fault, is_video

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from loadtest.packets import PacketisedClip, packetise
-from loadtest.run import NoServer, Plan, Progress, progress_line, run
+from loadtest.plan import Plan
+from loadtest.run import NoServer, Progress, progress_line, run
 from loadtest.whip import Refused
 from tests.loadtest.conftest import short_clip
 from tests.loadtest.mini_server import OWNER_TOKEN, MiniServer
