@@ -24,6 +24,8 @@ from loadtest.watch import WatchError
 
 #: After its start, and after the last join, until a server has come to rest.
 SETTLE_S = 2.0
+#: Of the 130 kB that come from each publisher; a server may encode again, or write in blocks.
+MIN_RECORDED_BYTES_PER_S = 10_000
 FAULTS = (
     StartError,
     whip.Refused,
@@ -79,11 +81,22 @@ async def run_trial(plan: Plan, contestant: Contestant, job: Job) -> Trial:
                 async with contestant.start(job, place) as server:
                     await asyncio.sleep(SETTLE_S)
                     idle = replace(trial, idle_bytes=resident_bytes(server.pid))
+                    stored = stored_bytes(place.folder)
                     async with _loaded(crowd, plan.clip, server, job, count) as pairs:
                         await asyncio.sleep(SETTLE_S)
-                        return await _measure(crowd, server.pid, pairs, plan.seconds, idle)
+                        done = await _measure(crowd, server.pid, pairs, plan.seconds, idle)
+                        return recorded(done, stored_bytes(place.folder) - stored)
             except FAULTS as error:
                 return replace(trial, failed=str(error) or type(error).__name__)
+
+
+def recorded(trial: Trial, recorded_bytes: int) -> Trial:
+    """The trial with what was written meanwhile; a server that should have and did not fails."""
+    enough = MIN_RECORDED_BYTES_PER_S * trial.publishers * trial.seconds
+    failed = trial.failed
+    if failed is None and trial.job is not Job.RECEIVE and recorded_bytes < enough:
+        failed = f"only {recorded_bytes} bytes were recorded"
+    return replace(trial, recorded_bytes=recorded_bytes, failed=failed)
 
 
 # ---- the load -----------------------------------------------------------------------------
@@ -207,6 +220,15 @@ def machine_cpu_s(stat: str) -> float:
     """CPU seconds that all programs have used, from /proc/stat (proc(5))."""
     user, nice, system, _idle, _iowait, irq, softirq = map(int, stat.split()[1:8])
     return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
+
+
+def stored_bytes(folder: Path) -> int:
+    """In all files below the folder, which may come and go meanwhile."""
+    total = 0
+    for path in folder.rglob("*"):
+        with suppress(FileNotFoundError):
+            total += path.stat().st_size
+    return total
 
 
 def resident_bytes(root: int) -> int:

@@ -36,6 +36,7 @@ class Trial(msgspec.Struct, frozen=True):
     others_cores: float = 0.0  #: of CPU that neither server nor generator had
     latency_p50_s: float | None = None  #: forward, of every frame
     latency_p99_s: float | None = None
+    recorded_bytes: int = 0  #: by which the server's files grew since the first join
     packets_received: int = 0  #: by observers
     packets_lost: int = 0
     failed: str | None = None  #: why nothing, or not everything, was measured

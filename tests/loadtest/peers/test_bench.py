@@ -8,13 +8,22 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from loadtest import server_cost
 from loadtest.packets import packetise
-from loadtest.peers.bench import Plan, _turns, machine_cpu_s, present, resident_bytes, run_trial
+from loadtest.peers.bench import (
+    Plan,
+    _turns,
+    machine_cpu_s,
+    present,
+    recorded,
+    resident_bytes,
+    run_trial,
+)
 from loadtest.peers.namespace import LOOPBACK
 from loadtest.peers.servers import CONTESTANTS, Contestant, Place, Running, StartError
-from loadtest.peers.table import Job
+from loadtest.peers.table import Job, Trial
 from tests.loadtest.conftest import short_clip
 
 
@@ -38,7 +47,8 @@ def children() -> set[int]:
 )
 async def test_a_stock_aiortc_is_measured(plan: Plan, name: str, job: Job) -> None:
     before = children()
-    trial = await run_trial(plan, contestant(name), job)
+    # A MediaRecorder writes in blocks of 256 kB: two seconds' worth.
+    trial = await run_trial(replace(plan, seconds=3.0), contestant(name), job)
     assert trial.failed is None
     assert trial.cpu_ms > 10  # it decodes 720p
     assert trial.busy_bytes > trial.idle_bytes > 10_000_000
@@ -114,3 +124,11 @@ def test_resident_memory_is_that_of_all_processes() -> None:
     statm = Path("/proc/self/statm").read_text()
     own = int(statm.split()[1]) * os.sysconf("SC_PAGE_SIZE")
     assert resident_bytes(os.getpid()) > own / 2
+
+
+def test_a_server_that_records_nothing_fails() -> None:
+    trial = Trial("a", Job.RECORD, publishers=2, seconds=10.0)
+    assert recorded(trial, 200_000).failed is None
+    assert recorded(trial, 199_999).failed == "only 199999 bytes were recorded"
+    assert recorded(structs.replace(trial, job=Job.RECEIVE), 0).failed is None
+    assert recorded(structs.replace(trial, failed="lost"), 0).failed == "lost"
