@@ -21,7 +21,7 @@ from loadtest.recording import Sent, check_recording
 from loadtest.report import GeneratorCost, InterviewResult, Report, make_report
 from loadtest.series import Moment, Series, Totals
 from loadtest.whip import REQUEST_TIMEOUT
-from loadtest.worker import RemotePart, open_remote
+from loadtest.worker import RemotePart, WorkerError, open_remote
 
 PROGRESS_INTERVAL_S = 1.0
 
@@ -265,9 +265,12 @@ async def _until(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
 
 
 async def _gathered(works: Iterable[Coroutine[Any, Any, None]]) -> None:
-    async with asyncio.TaskGroup() as tasks:
-        for work in works:
-            tasks.create_task(work)
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            for work in works:
+                tasks.create_task(work)
+    except* WorkerError as errors:
+        raise errors.exceptions[0] from None
 
 
 async def _finished(task: "asyncio.Task[None]") -> None:

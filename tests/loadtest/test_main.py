@@ -18,9 +18,11 @@ from tests.loadtest.mini_server import OWNER_TOKEN, MiniServer
 
 
 async def start(folder: Path, *flags: str) -> Process:
+    command = flags[:1] if flags[0] == "capacity" else ()
     return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "loadtest", "--codec", "vp8", "--data-dir", str(folder)),
-        *("--cache", str(folder), "--audio", str(write_tone(folder, 0.5)), *flags),
+        *(sys.executable, "-m", "loadtest", *command, "--codec", "vp8"),
+        *("--data-dir", str(folder), "--cache", str(folder)),
+        *("--audio", str(write_tone(folder, 0.5)), *flags[len(command) :]),
         stdout=PIPE,
         stderr=PIPE,
     )
@@ -72,6 +74,18 @@ async def test_ctrl_c_prints_what_was_measured(tmp_path: Path, mini: MiniServer)
     assert errors == ""
 
 
+async def test_a_search_prints_the_capacity_that_it_was_allowed(
+    tmp_path: Path, mini: MiniServer
+) -> None:
+    flags = ("--start", "1", "--limit", "2", "--duration", "1", "--json", "--url", mini.url)
+    process = await start(tmp_path, "capacity", *flags, "--owner-token", OWNER_TOKEN)
+    _, output, errors = await finish(process)
+    found = parsed(output)
+    assert found["trials"][0]["interviews"] == 1
+    assert found["stopped_because"]
+    assert errors == ""
+
+
 async def test_no_server_has_an_exit_code_of_its_own(tmp_path: Path, unused_tcp_port: int) -> None:
     process = await start(tmp_path, "--url", f"http://127.0.0.1:{unused_tcp_port}")
     status, output, errors = await finish(process)
@@ -97,6 +111,13 @@ async def test_a_wrong_token_has_an_exit_code_of_its_own(tmp_path: Path, mini: M
         (("--interviews", "999999999"), "open files"),
         (("--html", "/nonexistent/report.html"), "cannot write /nonexistent/report.html"),
         (("--interviews", "some"), "invalid int"),
+        (("--processes", "0"), "--processes must be above zero"),
+        (("--scenario", "rush"), "--scenario: no scenario is called 'rush'"),
+        (("--scenario", "ramp:99"), "not above the duration"),
+        (("--network", "lte"), "--network: no network is called 'lte'"),
+        (("--observer-network", "loss=5"), "--observer-network: loss must be"),
+        (("capacity", "--start", "0"), "--start must be above zero"),
+        (("capacity", "--start", "9", "--limit", "8"), "not above --limit"),
     ],
 )
 async def test_what_cannot_be_done_is_said(
