@@ -21,8 +21,8 @@ from loadtest.endpoints import EndpointError
 from loadtest.invites import InviteError
 from loadtest.media import MediaError
 from loadtest.plan import Plan
-from loadtest.report import as_text
 from loadtest.run import NoServer, Progress, progress_line, run
+from loadtest.summary import as_text
 from loadtest.whip import Refused
 from loadtest.worker import WorkerError
 

@@ -113,7 +113,7 @@ class Interview:
         self.candidate.pause()
         await asyncio.sleep(DRAIN_S)
         self.collect()
-        self._finished = True
+        self._finished = self.result.left = True
         await self.leave()
 
     async def leave(self) -> None:

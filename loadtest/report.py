@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from loadtest.growth import memory_growth_per_hour
 from loadtest.histogram import Histogram, merged
 from loadtest.levels import Level, judge
 from loadtest.series import Moment, Percentiles, percentiles
@@ -41,6 +42,7 @@ class InterviewResult:
 
     error: str | None = None  #: why it did not take place
     connection_lost: str | None = None  #: which, while it was measured
+    left: bool = False  #: it is over, as it was meant to be
     join_s: float | None = None  #: from the candidate's request to its encrypted connection
     first_picture_s: float | None = None  #: from the observer's request
     packets_sent: int = 0
@@ -175,6 +177,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     levels: list[Level]
     #: CPU of the server: "total" and by process; None where its process is not known.
     server_cpu_ms_per_interview_second: dict[str, float] | None
+    #: How fast the resident memory grew, by process, bytes an hour; None for a short run.
+    server_memory_growth_per_hour: dict[str, int] | None
     server_event_loop_lag_max_ms: float | None
     #: CPU of this tool for a candidate together with its observer.
     generator_cpu_ms_per_candidate_second: float | None
@@ -251,6 +255,7 @@ def make_report(
         **_recorded(recordings),
         levels=judge(_measured(results, joined, recordings)),
         server_cpu_ms_per_interview_second=_per_second(server_cpu_s, served_s),
+        server_memory_growth_per_hour=memory_growth_per_hour(series or []),
         server_event_loop_lag_max_ms=None if loop_lag_s is None else round(loop_lag_s * 1000, 3),
         generator_cpu_ms_per_candidate_second=_ms_per(generator.cpu_s, seconds),
         generator_cpu_share=round(_cpu_share(generator, duration_s), 4),
@@ -381,67 +386,3 @@ def _per_second(server_cpu_s: dict[str, float] | None, seconds: float) -> dict[s
         return None
     split = {name: round(cpu_s * 1000 / seconds, 3) for name, cpu_s in server_cpu_s.items()}
     return {"total": round(sum(server_cpu_s.values()) * 1000 / seconds, 3)} | split
-
-
-def as_text(report: Report) -> str:
-    """For people: one figure a line, what it is first."""
-    cpu = report.server_cpu_ms_per_interview_second
-    lines = {
-        "interviews joined": f"{report.joined} of {report.interviews}, {report.duration_s:g} s",
-        "join": _text(report.join_ms),
-        "first picture": _text(report.first_picture_ms),
-        "forward latency": _text(report.forward_latency_ms),
-        "indicator latency": _text(report.indicator_latency_ms),
-        "packets": f"{report.packets_sent} sent, {report.packets_received} received, "
-        f"{report.packets_lost} lost, {report.packets_retransmitted} sent again",
-        "lost at first try": f"up {_percent_text(report.uplink_loss)}, "
-        f"down {_percent_text(report.downlink_loss)}",
-        "frames complete": f"{report.frames_received} of {report.frames_sent}",
-        "server CPU": "unknown"
-        if cpu is None
-        else ", ".join(f"{name} {ms:g}" for name, ms in cpu.items()) + " ms per interview-second",
-        "server event loop lag": "unknown"
-        if report.server_event_loop_lag_max_ms is None
-        else f"max {report.server_event_loop_lag_max_ms:g} ms",
-        "freezes": f"{report.freezes}, longest {report.freeze_ms.max or 0:g} ms",
-        "picture after sound": _offset_text(report.av_offset_ms),
-        "recordings": "not checked"
-        if not report.recordings_checked
-        else f"{report.recordings_checked} checked, "
-        f"{report.recording_frames_missing} frames missing, "
-        f"{report.recording_gaps_undeclared} gaps undeclared, "
-        f"picture after sound {_offset_text(report.recording_av_offset_ms)}",
-        "generator CPU": f"{report.generator_cpu_ms_per_candidate_second} ms per candidate-second",
-        "generator lateness": _text(report.generator_lateness_ms),
-        "valid": "yes" if report.valid else "NO: " + "; ".join(report.invalid_because),
-    }
-    if report.browser is not None:
-        lines["in a browser"] = _browser_text(report.browser)
-    lines |= {f"error {number}": text for number, text in enumerate(report.errors, 1)}
-    return "\n".join(f"{name:>22}  {value}" for name, value in lines.items())
-
-
-def _percent_text(share: float | None) -> str:
-    return "–" if share is None else f"{share:.2%}"
-
-
-def _offset_text(value: OffsetMs) -> str:
-    if value.p50 is None:
-        return "not measured"
-    return f"{value.p50:g} ms, p95 {value.p95:g}, max {value.max:g} to either side"
-
-
-def _browser_text(browser: BrowserReport) -> str:
-    if browser.error is not None:
-        return browser.error
-    return (
-        f"joined in {browser.join_ms} ms, first picture {browser.first_picture_ms} ms, "
-        f"{browser.frames_per_s} frames/s, {browser.freezes} freezes, "
-        f"sound {browser.sound_dbfs} dBFS"
-    )
-
-
-def _text(value: Percentiles) -> str:
-    if value.p50 is None:
-        return "not measured"
-    return f"p50 {value.p50:g}, p95 {value.p95:g}, p99 {value.p99:g}, max {value.max:g} ms"

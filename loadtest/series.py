@@ -47,7 +47,7 @@ class Totals:
     def add(self, result: "InterviewResult") -> None:
         if result.error is not None:
             return
-        self.up += result.connection_lost is None
+        self.up += result.connection_lost is None and not result.left
         self.packets_lost += result.packets_lost
         self.frames_expected += result.frames_expected
         self.frames_received += result.frames_received

@@ -9,9 +9,9 @@ from loadtest.report import (
     OffsetMs,
     RecordingResult,
     Report,
-    as_text,
     make_report,
 )
+from loadtest.summary import as_text
 from loadtest.truth import Offsets
 
 IDLE = GeneratorCost(0.5, Histogram([0.001] * 1000))
@@ -127,15 +127,6 @@ def test_the_names_that_others_read_stay() -> None:
         "frame_completeness",
         "server_cpu_ms_per_interview_second",
     }
-
-
-def test_people_read_the_same_figures() -> None:
-    text = as_text(report(result(), InterviewResult(error="HTTP 503: busy")))
-    assert "1 of 2, 10 s" in text
-    assert "297 of 300" in text
-    assert "total 40, media 12, analysis 28 ms per interview-second" in text
-    assert "NO: 1 of 2 interviews did not take place" in text
-    assert "HTTP 503: busy" in text
 
 
 # ---- what people saw, what was recorded

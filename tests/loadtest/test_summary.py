@@ -1,0 +1,19 @@
+from loadtest.report import InterviewResult
+from loadtest.summary import as_text
+from tests.loadtest.test_report import report, result
+
+
+def test_people_read_the_same_figures() -> None:
+    text = as_text(report(result(), InterviewResult(error="HTTP 503: busy")))
+    assert "1 of 2, 10 s" in text
+    assert "297 of 300" in text
+    assert "total 40, media 12, analysis 28 ms per interview-second" in text
+    assert "NO: 1 of 2 interviews did not take place" in text
+    assert "HTTP 503: busy" in text
+
+
+def test_losses_and_growth_are_told_where_they_are_known() -> None:
+    lossy = result(packets_sent=2000, packets_asked_for=100, packets_received=950, packets_lost=50)
+    text = as_text(report(lossy))
+    assert "lost at first try  up 5.00%, down 5.00%" in text
+    assert "server memory  unknown" in text
