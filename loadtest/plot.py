@@ -103,7 +103,8 @@ def _y(value: float, low: float, high: float) -> float:
 
 def _scale(low: float, high: float, whole: bool) -> tuple[float, float]:
     """A round top for the scale, and the step of its two to five marks."""
-    rough = max((high - low) / 4, 1 if whole else 0)
+    # 1e-300: a quarter of the smallest floats is zero, which has no logarithm.
+    rough = max((high - low) / 4, 1 if whole else 1e-300)
     power = 10.0 ** floor(log10(rough))
     step = next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= rough * 0.999)
     return low + step * ceil((high - low) / step - 1e-9), step
