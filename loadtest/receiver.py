@@ -34,7 +34,9 @@ class Sequence:
         if self.first is None:
             self.first, self.highest, self.received = number, number, 1
             return True
-        if number > self.highest:
+        if number == self.highest + 1 and not self.missing:  # nearly always
+            self.highest = number
+        elif number > self.highest:
             self._open_gap(number)
         elif number in self.missing:
             del self.missing[number]
