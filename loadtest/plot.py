@@ -107,7 +107,7 @@ def _scale(low: float, high: float, whole: bool) -> tuple[float, float]:
     rough = max((high - low) / 4, 1 if whole else 1e-300)
     power = 10.0 ** floor(log10(rough))
     step = next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= rough * 0.999)
-    return low + step * ceil((high - low) / step - 1e-9), step
+    return low + step * max(1, ceil((high - low) / step - 1e-9)), step
 
 
 def _short(value: float) -> str:
