@@ -98,7 +98,7 @@ def _x(at_s: float, end_s: float) -> float:
 
 
 def _y(value: float, low: float, high: float) -> float:
-    return HEIGHT * (high - value) / (high - low)
+    return HEIGHT * max(0.0, high - value) / (high - low)  # rounding must not leave the frame
 
 
 def _scale(low: float, high: float, whole: bool) -> tuple[float, float]:
