@@ -98,7 +98,9 @@ def make_plan(arguments: argparse.Namespace, interviews: int) -> Plan:
     networks = _networks("--network", arguments.network)
     observer_networks = _networks("--observer-network", arguments.observer_network)
     clips = [
-        packetise(load_clip(codec, arguments.cache, arguments.video, arguments.audio))
+        packetise(
+            load_clip(codec, arguments.cache, arguments.video, arguments.audio, arguments.dtx)
+        )
         for codec in codecs[:interviews]
     ]
     return Plan(

@@ -31,7 +31,9 @@ _FINAL_STATUS = (400, 401, 403, 404, 410)
 def main() -> int:
     arguments = _parse_arguments()
     try:
-        clip = load_clip(arguments.codec, arguments.cache, arguments.video, arguments.audio)
+        clip = load_clip(
+            arguments.codec, arguments.cache, arguments.video, arguments.audio, arguments.dtx
+        )
         run(_until_stopped(arguments.whip_url, packetise(clip), arguments.until_stdin_closes))
     except MediaError as error:
         print(f"candidate: {error}", file=sys.stderr)
@@ -55,6 +57,7 @@ def run(main: Coroutine[Any, Any, None]) -> None:
 def add_media_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--video", type=Path, metavar="FILE", help="instead of the moving portrait")
     parser.add_argument("--audio", type=Path, metavar="FILE", help="instead of the read speech")
+    parser.add_argument("--dtx", action="store_true", help="send no sound in pauses")
     parser.add_argument("--cache", type=Path, default=default_cache(), metavar="DIR")
 
 

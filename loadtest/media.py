@@ -37,6 +37,10 @@ AUDIO_BITRATE_BPS = 32_000
 #: The temporal layers of a VP8 clip's frames, from each keyframe on and over again.
 TEMPORAL_IDS = (0, 2, 1, 2)
 SPEECH = Path(__file__).parent / "assets" / "speech.ogg"
+#: Samples of 16 bits that are smaller are none, -50 dBFS; ffmpeg's encoder has no DTX.
+SILENCE = 100
+DTX_AFTER = 10  # packets, as libopus's NB_SPEECH_FRAMES_BEFORE_DTX
+DTX_REFRESH = 20  # packets, as its MAX_CONSECUTIVE_DTX: 400 ms
 MAX_LOOP_S = 60  # a longer file is cut: every loop is held in memory
 
 _SAMPLES_PER_PACKET = AUDIO_RATE_HZ // AUDIO_PACKETS_PER_S
@@ -75,7 +79,8 @@ class Clip(msgspec.Struct, frozen=True):
     codec: VideoCodec
     video: list[bytes]  #: VP8 frames, or H.264 access units in Annex B form
     keyframes: list[int]  #: indices in `video`; the first is 0
-    audio: list[bytes]  #: Opus packets of 20 ms, AUDIO_PACKETS_PER_S / FPS times as many
+    #: Opus packets of 20 ms, AUDIO_PACKETS_PER_S / FPS times as many; empty: none is sent.
+    audio: list[bytes]
 
     @property
     def duration_s(self) -> float:
@@ -95,23 +100,28 @@ def default_cache() -> Path:
 
 
 def load_clip(
-    codec: VideoCodec, cache: Path, video: Path | None = None, audio: Path | None = None
+    codec: VideoCodec,
+    cache: Path,
+    video: Path | None = None,
+    audio: Path | None = None,
+    dtx: bool = False,
 ) -> Clip:
     """The clip of these files (by default the portrait and the speech), encoded at first use.
 
-    Raises MediaError when a given file cannot be decoded.
+    With `dtx` nothing is sent in pauses (RFC 7587 3.1.3). Raises MediaError when a given file
+    cannot be decoded.
     """
-    path = cache / f"{codec}-{_fingerprint(codec, video, audio)}.clip"
+    path = cache / f"{codec}-{_fingerprint(codec, video, audio, dtx)}.clip"
     try:
         return msgspec.msgpack.decode(path.read_bytes(), type=Clip)
     except (FileNotFoundError, msgspec.DecodeError):
-        clip = _encode_clip(codec, video, audio)
+        clip = _encode_clip(codec, video, audio, dtx)
         _write_whole(path, msgspec.msgpack.encode(clip))
         return clip
 
 
-def _fingerprint(codec: VideoCodec, video: Path | None, audio: Path | None) -> str:
-    digest = hashlib.sha256(f"{_FORMAT_VERSION} {codec} {video is None}".encode())
+def _fingerprint(codec: VideoCodec, video: Path | None, audio: Path | None, dtx: bool) -> str:
+    digest = hashlib.sha256(f"{_FORMAT_VERSION} {codec} {video is None} {dtx}".encode())
     for path in (video or PORTRAIT, audio or SPEECH):
         try:
             digest.update(path.read_bytes())
@@ -128,7 +138,7 @@ def _write_whole(path: Path, content: bytes) -> None:
     os.replace(file.name, path)
 
 
-def _encode_clip(codec: VideoCodec, video: Path | None, audio: Path | None) -> Clip:
+def _encode_clip(codec: VideoCodec, video: Path | None, audio: Path | None, dtx: bool) -> Clip:
     with _naming(audio or SPEECH):
         speech = _decode_audio(audio or SPEECH)
     if video is None:
@@ -137,7 +147,7 @@ def _encode_clip(codec: VideoCodec, video: Path | None, audio: Path | None) -> C
     else:
         with _naming(video):
             frames, keyframes = encode_pictures(codec, _film(video))
-    return Clip(codec, frames, keyframes, encode_sound(speech, len(frames)))
+    return Clip(codec, frames, keyframes, encode_sound(speech, len(frames), dtx))
 
 
 @contextmanager
@@ -251,8 +261,11 @@ def _video_encoder(codec: VideoCodec) -> VideoCodecContext:
     return encoder
 
 
-def encode_sound(speech: Samples, video_frames: int) -> list[bytes]:
-    """Opus packets that last as long as `video_frames`, silent where the speech is shorter."""
+def encode_sound(speech: Samples, video_frames: int, dtx: bool = False) -> list[bytes]:
+    """Opus packets that last as long as `video_frames`, silent where the speech is shorter.
+
+    With `dtx` those that would not be sent are empty.
+    """
     count = video_frames * AUDIO_PACKETS_PER_S // FPS
     samples = np.zeros(count * _SAMPLES_PER_PACKET, np.int16)
     samples[: len(speech)] = speech[: len(samples)]
@@ -263,7 +276,19 @@ def encode_sound(speech: Samples, video_frames: int) -> list[bytes]:
         frame.sample_rate, frame.pts = AUDIO_RATE_HZ, index * _SAMPLES_PER_PACKET
         packets += encoder.encode(frame)
     packets += encoder.encode(None)
-    return [bytes(packet) for packet in packets[:count]]
+    loud = np.abs(samples.reshape(count, -1)).max(axis=1) > SILENCE
+    sent = transmitted(loud) if dtx else itertools.repeat(True, count)
+    return [
+        bytes(packet) if is_sent else b"" for packet, is_sent in zip(packets, sent, strict=False)
+    ]
+
+
+def transmitted(loud: Iterable[bool]) -> Iterator[bool]:
+    """Which packets of 20 ms leave, as libopus has it: in a pause, after 200 ms, every 20th."""
+    quiet = 0
+    for is_loud in loud:
+        quiet = 0 if is_loud else quiet + 1
+        yield quiet <= DTX_AFTER or (quiet - DTX_AFTER) % DTX_REFRESH == 0
 
 
 def _audio_encoder() -> AudioCodecContext:

@@ -55,7 +55,7 @@ class PacketisedClip:
 
     clip: Clip
     video: tuple[Frame, ...]
-    audio: tuple[Frame, ...]
+    audio: tuple[Frame, ...]  #: empty: nothing is sent
 
 
 def packetise(clip: Clip) -> PacketisedClip:
@@ -63,7 +63,8 @@ def packetise(clip: Clip) -> PacketisedClip:
         video = map(packetise_h264, clip.video)
     else:
         video = map(packetise_vp8, clip.video, cycle(_LAYERS))
-    return PacketisedClip(clip, tuple(video), tuple(map(packetise_opus, clip.audio)))
+    audio = (packetise_opus(packet) if packet else () for packet in clip.audio)
+    return PacketisedClip(clip, tuple(video), tuple(audio))
 
 
 def packetise_vp8(frame: bytes, layer: int = 0) -> Frame:

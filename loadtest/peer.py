@@ -215,9 +215,10 @@ class Candidate:
             return
         per_packet = AUDIO_CLOCK_HZ // AUDIO_PACKETS_PER_S
         timestamp = self._base_timestamp + self._next_audio * per_packet
-        sending = self.audio.begin_frame(self._playback.next_audio(), timestamp)
-        for packet in sending.burst(1, time.time()):
-            self._transport.send_rtp(packet)
+        frame = self._playback.next_audio()
+        if frame:  # else a pause
+            for packet in self.audio.begin_frame(frame, timestamp).burst(1, time.time()):
+                self._transport.send_rtp(packet)
         self._next_audio += 1
         self._crowd.pacer.at(
             self._started + self._next_audio / AUDIO_PACKETS_PER_S, self._send_audio

@@ -43,6 +43,13 @@ def as_text(report: Report) -> str:
         "generator lateness": _text(report.generator_lateness_ms),
         "valid": "yes" if report.valid else "NO: " + "; ".join(report.invalid_because),
     }
+    if report.scenario != "steady":
+        lines["scenario"] = report.scenario
+    for side, networks in report.networks.items():
+        if networks:
+            lines[f"network of {side}"] = "; ".join(networks)
+    if report.rejoin_ms.samples:
+        lines["came back"] = _text(report.rejoin_ms)
     if report.browser is not None:
         lines["in a browser"] = _browser_text(report.browser)
     lines |= {f"error {number}": text for number, text in enumerate(report.errors, 1)}

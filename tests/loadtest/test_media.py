@@ -64,6 +64,23 @@ def test_sound_shorter_than_the_picture_ends_in_silence(tmp_path: Path) -> None:
     assert max(level[60:]) < 0.01
 
 
+def test_in_pauses_one_packet_in_twenty_is_sent() -> None:
+    sent = list(media.transmitted([True] * 3 + [False] * 60 + [True] * 2))
+    silent = sent[3:63]
+    assert silent[:10] == [True] * 10
+    assert [at for at in range(10, 60) if silent[at]] == [29, 49]
+    assert sent[:3] + sent[63:] == [True] * 5
+
+
+def test_with_dtx_a_pause_has_no_packets_and_speech_has_all(tmp_path: Path) -> None:
+    tone = (8000 * np.sin(np.arange(48_000) * 2 * np.pi * 440 / 48_000)).astype(np.int16)
+    packets = media.encode_sound(tone, 3 * FPS, dtx=True)
+    assert all(packets[:60])
+    assert sum(map(bool, packets[60:])) == 4  # of ninety: 400 ms apart
+    plain = load_clip("vp8", tmp_path, audio=write_tone(tmp_path, 0.5))
+    assert all(plain.audio)
+
+
 def test_a_second_use_reads_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tone = write_tone(tmp_path, 1)
     first = load_clip("vp8", tmp_path, audio=tone)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from loadtest.media import Clip
 from loadtest.network import Impairments
 from loadtest.packets import PacketisedClip, packetise
 from loadtest.plan import Plan
@@ -90,6 +91,16 @@ async def test_media_goes_on_from_another_address(mini: MiniServer, clip: Packet
     assert (report.joined, report.connections_lost) == (1, 0)
     assert report.frame_completeness is not None
     assert report.frame_completeness > 0.95
+
+
+async def test_pauses_that_are_not_sent_are_not_missed(mini: MiniServer) -> None:
+    clip = short_clip("vp8", 2)
+    pausing = [packet if number < 50 else b"" for number, packet in enumerate(clip.audio)]
+    report = await report_of(
+        mini, packetise(Clip(clip.codec, clip.video, clip.keyframes, pausing)), 1, 3.0
+    )
+    assert (report.audio_completeness, report.frame_completeness) == (1.0, 1.0)
+    assert report.uplink_loss == report.downlink_loss == 0
 
 
 # ---- scenarios --------------------------------------------------------------------------

@@ -1,6 +1,7 @@
-from loadtest.report import InterviewResult
+from loadtest.histogram import Histogram
+from loadtest.report import InterviewResult, make_report
 from loadtest.summary import as_text
-from tests.loadtest.test_report import report, result
+from tests.loadtest.test_report import IDLE, report, result
 
 
 def test_people_read_the_same_figures() -> None:
@@ -10,6 +11,23 @@ def test_people_read_the_same_figures() -> None:
     assert "total 40, media 12, analysis 28 ms per interview-second" in text
     assert "NO: 1 of 2 interviews did not take place" in text
     assert "HTTP 503: busy" in text
+
+
+def test_what_was_emulated_is_said() -> None:
+    made = make_report(
+        [result(rejoin_s=Histogram([0.05]))],
+        10,
+        IDLE,
+        None,
+        None,
+        networks={"candidates": ["loss=5%"], "observers": []},
+        scenario="reconnect:5",
+    )
+    text = as_text(made)
+    assert "network of candidates  loss=5%" in text
+    assert "scenario  reconnect:5" in text
+    assert "came back  p50 50" in text
+    assert "network of observers" not in text
 
 
 def test_losses_and_growth_are_told_where_they_are_known() -> None:
