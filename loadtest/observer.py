@@ -66,6 +66,7 @@ class Observer:
             self._receive_rtcp,
             self._lose,
             Emulation(network, crowd.pacer) if network is not None else None,
+            crowd.inbox,
         )
         self._watching = False
         self._checking_repairs = False
@@ -124,8 +125,7 @@ class Observer:
 
     # ---- receiving ----------------------------------------------------------------------
 
-    def _receive_rtp(self, packet: bytes) -> None:
-        now = time.time()
+    def _receive_rtp(self, packet: bytes, now: float) -> None:
         header = rtp.unpack_header(packet)
         kind = _KINDS.get(header[1] & 0x7F)
         try:
@@ -164,14 +164,14 @@ class Observer:
                 self._empty_report() + rtcp.picture_loss_indication(self._ssrc, track.ssrc)
             )
 
-    def _receive_rtcp(self, packet: bytes) -> None:
+    def _receive_rtcp(self, packet: bytes, arrived_s: float) -> None:
         try:
             items = rtcp.parse(packet)
         except ValueError:
             return
         for item in items:
             if isinstance(item, rtcp.SenderReport) and item.ssrc in self.tracks:
-                self.tracks[item.ssrc].sender_report(item, time.time())
+                self.tracks[item.ssrc].sender_report(item, arrived_s)
 
     # ---- feedback -----------------------------------------------------------------------
 

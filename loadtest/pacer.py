@@ -1,7 +1,7 @@
 """When to send: one clock for all candidates of a process.
 
 `Pacer` is pure: it holds what is due when, and calls it from `run_due(now)`. `drive` is its
-shell, one task that sleeps until the next event.
+shell, one task that sleeps until the next event, and also reads what has come in meanwhile.
 """
 
 import asyncio
@@ -9,9 +9,10 @@ import heapq
 import itertools
 from collections.abc import Callable
 from functools import partial
-from math import ceil
+from math import ceil, floor
 
 from loadtest.histogram import Histogram
+from loadtest.inbox import Inbox
 
 #: An action is called with the time it was due at and the time it is now.
 Action = Callable[[float, float], None]
@@ -49,25 +50,32 @@ class Pacer:
         return self._due[0][0] if self._due else None
 
 
-async def drive(pacer: Pacer) -> None:
-    """Runs the pacer by the event loop's clock until cancelled."""
+async def drive(pacer: Pacer, inbox: Inbox) -> None:
+    """Runs the pacer by the event loop's clock until cancelled; drains the inbox at each tick."""
     loop = asyncio.get_running_loop()
+    tick = 0.0
     while True:
-        now = loop.time()
+        inbox.drain()
+        # uvloop rounds to milliseconds: what woke too early would spin until its tick came.
+        now = max(loop.time(), tick)
         due = pacer.run_due(now)
+        if inbox:
+            due = now if due is None else min(due, now)
+        at = now + _IDLE_S if due is None else _tick_after(due, now)
         wake = loop.create_future()
-        timer = loop.call_at(now + _IDLE_S if due is None else _tick_after(due), _finish, wake)
-        pacer.on_earlier = partial(_finish, wake)
+        timer = loop.call_at(at, _finish, wake, at)
+        pacer.on_earlier = inbox.on_added = partial(_finish, wake, 0.0)
         try:
-            await wake
+            tick = await wake
         finally:
             timer.cancel()
 
 
-def _tick_after(due: float) -> float:
-    return ceil(due / TICK_S) * TICK_S
+def _tick_after(due: float, now: float) -> float:
+    """The first tick of the grid at which what is due then can be done."""
+    return max(ceil(due / TICK_S), floor(now / TICK_S) + 1) * TICK_S
 
 
-def _finish(wake: "asyncio.Future[None]") -> None:
+def _finish(wake: "asyncio.Future[float]", tick: float) -> None:
     if not wake.done():
-        wake.set_result(None)
+        wake.set_result(tick)

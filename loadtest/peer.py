@@ -11,6 +11,7 @@ from typing import Protocol
 import aiohttp
 
 from loadtest import sdp, whip
+from loadtest.inbox import Inbox
 from loadtest.media import AUDIO_PACKETS_PER_S, FPS
 from loadtest.network import Network
 from loadtest.pacer import Pacer, drive
@@ -37,21 +38,23 @@ class Crowd:
 
     http: aiohttp.ClientSession
     pacer: Pacer
+    inbox: Inbox
     certificate: Certificate
 
 
 @asynccontextmanager
 async def open_crowd() -> AsyncIterator[Crowd]:
     """The crowd, with its pacer running."""
-    pacer = Pacer()
-    pacing = asyncio.create_task(drive(pacer), name="pacer")
+    pacer, inbox = Pacer(), Inbox()
+    pacing = asyncio.create_task(drive(pacer, inbox), name="pacer")
     try:
         async with aiohttp.ClientSession() as http:
-            yield Crowd(http, pacer, Certificate())
+            yield Crowd(http, pacer, inbox, Certificate())
     finally:
         pacing.cancel()
         with suppress(asyncio.CancelledError):
             await pacing
+        inbox.close()
 
 
 class Signalling(Protocol):
@@ -103,10 +106,11 @@ class Candidate:
         self.audio_ssrc, self.video_ssrc = random.getrandbits(32), random.getrandbits(32)
         self._transport = ClientTransport(
             crowd.certificate,
-            lambda packet: None,
+            lambda packet, arrived_s: None,
             self._receive_rtcp,
             self._lose,
             Emulation(network, crowd.pacer) if network is not None else None,
+            crowd.inbox,
         )
         self._connected = self._sending = False
 
@@ -235,7 +239,7 @@ class Candidate:
                 self._transport.send_rtcp(track.report(unix_s, timestamp))
         self._crowd.pacer.at(due + REPORT_INTERVAL_S, self._send_reports)
 
-    def _receive_rtcp(self, packet: bytes) -> None:
+    def _receive_rtcp(self, packet: bytes, arrived_s: float) -> None:
         try:
             items = rtcp.parse(packet)
         except ValueError:

@@ -2,15 +2,15 @@
 
 import asyncio
 import socket
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
+from loadtest.inbox import Address, Inbox, read_datagram, stamp_arrivals
 from loadtest.network import Network
 from loadtest.pacer import Pacer
-
-Address = tuple[str, int]
 
 #: Room for the bursts that arrive while the loop is busy with other peers.
 SOCKET_BUFFER_BYTES = 1 << 20
@@ -18,22 +18,24 @@ SOCKET_BUFFER_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Emulation:
-    """Delays are kept by the pacer, and so rounded up to its grid."""
+    """What is sent leaves on the pacer's grid, so that delays are rounded up to it."""
 
     network: Network
     pacer: Pacer
 
 
-class Port(asyncio.DatagramProtocol):
+class Port:
     """`await open()`; then `send`, and what arrives goes to `on_datagram`.
 
-    `on_unreachable`: nobody has the port any more that we are connected to (ICMP).
-    `on_moved`: the emulated network has given us another address; the old socket is closed.
+    `on_datagram` gets the data, its sender, and the Unix seconds at which it arrived, after the
+    emulated network. `on_unreachable`: nobody has the port any more that we are connected to
+    (ICMP). `on_moved`: the emulated network has given us another address; the old socket is
+    closed.
     """
 
     def __init__(
         self,
-        on_datagram: Callable[[bytes, Address], None],
+        on_datagram: Callable[[bytes, Address, float], None],
         on_unreachable: Callable[[], None],
         on_moved: Callable[[], None],
         emulation: Emulation | None = None,
@@ -43,12 +45,12 @@ class Port(asyncio.DatagramProtocol):
         self._on_moved = on_moved
         self._emulation = emulation
         self._socket: socket.socket | None = None
-        self._transport: asyncio.BaseTransport | None = None
         self._remote: Address | None = None
+        self._inbox: Inbox | None = None
         self._moving: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        await self._bind()
+        self._bind()
         if self._emulation is not None:
             moving = self._move_every(self._emulation.network.impairments.move_s)
             self._moving = asyncio.create_task(moving, name="moving port")
@@ -59,12 +61,20 @@ class Port(asyncio.DatagramProtocol):
         self._socket.connect(remote)
         self._remote = remote
 
+    def read_by(self, inbox: Inbox) -> None:
+        """From now on, together with all others; until then, each datagram wakes the loop."""
+        if self._socket is not None:
+            self._let_go()
+            self._inbox = inbox
+            inbox.add(self._socket, self._read)
+
     def close(self) -> None:
         """Idempotent; what the network still delays is lost."""
         if self._moving is not None:
             self._moving.cancel()
-        if self._transport is not None:
-            self._transport.close()
+        if self._socket is not None:
+            self._let_go()
+            self._socket.close()
         self._socket = None
 
     def send(self, data: bytes, address: Address | None = None) -> None:
@@ -72,29 +82,40 @@ class Port(asyncio.DatagramProtocol):
         if self._emulation is None:
             self._put(data, address)
         else:
-            network = self._emulation.network
-            self._pass_on(network.up.arrival, data, partial(self._put, data, address))
+            link = self._emulation.network.up
+            self._pass_on(link.arrival, data, self._now(), lambda _: self._put(data, address))
 
     # ---- the socket ---------------------------------------------------------------------
 
-    async def _bind(self) -> None:
+    def _bind(self) -> None:
         sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         sock.setblocking(False)
         for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
             sock.setsockopt(socket.SOL_SOCKET, option, SOCKET_BUFFER_BYTES)
+        stamp_arrivals(sock)
         sock.bind(("0.0.0.0", 0))
         if self._remote is not None:
             sock.connect(self._remote)
-        loop = asyncio.get_running_loop()
-        transport, _ = await loop.create_datagram_endpoint(lambda: self, sock=sock)
-        if self._transport is not None:
-            self._transport.close()
-        self._socket, self._transport = sock, transport
+        if self._socket is not None:
+            self._let_go()
+            self._socket.close()
+        self._socket = sock
+        if self._inbox is None:
+            asyncio.get_running_loop().add_reader(sock, self._read)
+        else:
+            self._inbox.add(sock, self._read)
+
+    def _let_go(self) -> None:
+        assert self._socket is not None
+        if self._inbox is None:
+            asyncio.get_running_loop().remove_reader(self._socket)
+        else:
+            self._inbox.remove(self._socket)
 
     async def _move_every(self, interval_s: float) -> None:
         while interval_s < float("inf"):
             await asyncio.sleep(interval_s)
-            await self._bind()
+            self._bind()
             self._on_moved()
 
     def _put(self, data: bytes, address: Address | None) -> None:
@@ -111,36 +132,47 @@ class Port(asyncio.DatagramProtocol):
         except OSError:
             self.refused += 1
 
-    def error_received(self, error: Exception) -> None:
-        """The kernel tells what ICMP said to whoever calls it first, our send or the loop."""
-        if isinstance(error, ConnectionRefusedError) and self._remote is not None:
-            self._on_unreachable()
-
-    def datagram_received(self, data: bytes, address: Address) -> None:
+    def _read(self) -> None:
+        assert self._socket is not None
+        try:
+            data, address, arrived_s = read_datagram(self._socket)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            # The kernel tells what ICMP said to whoever calls it first, our send or this.
+            if isinstance(error, ConnectionRefusedError) and self._remote is not None:
+                self._on_unreachable()
+            return
         if self._emulation is None:
-            self._on_datagram(data, address)
+            self._on_datagram(data, address, arrived_s)
         else:
-            network = self._emulation.network
-            self._pass_on(network.down.arrival, data, partial(self._deliver, data, address))
+            at = self._now() - (time.time() - arrived_s)
+            link = self._emulation.network.down
+            deliver = partial(self._deliver, data, address, arrived_s)
+            self._pass_on(link.arrival, data, at, deliver)
 
-    def _deliver(self, data: bytes, address: Address) -> None:
+    def _deliver(self, data: bytes, address: Address, arrived_s: float, delay_s: float) -> None:
         if self._socket is not None:
-            self._on_datagram(data, address)
+            self._on_datagram(data, address, arrived_s + delay_s)
 
     # ---- the network --------------------------------------------------------------------
+
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()
 
     def _pass_on(
         self,
         arrival: Callable[[int, float], float | None],
         data: bytes,
-        arrive: Callable[[], None],
+        at: float,
+        arrive: Callable[[float], None],
     ) -> None:
+        """`arrive` is called with the delay of what was sent `at`, unless it is lost."""
         assert self._emulation is not None
-        now = asyncio.get_running_loop().time()
-        due = arrival(len(data), now)
+        due = arrival(len(data), at)
         if due is None:
             return
-        if due <= now:
-            arrive()
+        if due <= self._now():
+            arrive(due - at)
         else:
-            self._emulation.pacer.at(due, lambda due, now: arrive())
+            self._emulation.pacer.at(due, lambda due, now: arrive(due - at))

@@ -115,6 +115,7 @@ class TrackReceiver:
     _repairs: dict[int, _Repair] = field(default_factory=dict)
     _jitter: float = 0.0
     _transit: float | None = None
+    _timestamp: int | None = None  # of the packet before
     _reported: tuple[int, int] = (0, 0)
     _last_report: tuple[int, float] = (0, 0.0)
     _pair: tuple[float, int] | None = None  # the sender's Unix seconds, RTP timestamp
@@ -133,24 +134,31 @@ class TrackReceiver:
         else:
             repair = self._repairs.pop(number, None)
             self.repaired += repair is not None and repair.requests > 0
-        self._measure_jitter(rtp_timestamp, now)
+        if rtp_timestamp != self._timestamp:
+            self._timestamp = rtp_timestamp
+            self._measure_jitter(rtp_timestamp, now)
         return self._join(number, rtp_timestamp, bool(second & 0x80), payload, start, now)
 
     def _join(
         self, seqno: int, rtp_timestamp: int, marker: bool, payload: bytes, start: bool, now: float
     ) -> bool:
-        frame = self._open.setdefault(rtp_timestamp, _OpenFrame())
+        stamp = find_stamp(payload)
+        if stamp is not None:
+            self.latency_s.add(now - stamp.sent_s)
+            self.misrouted += stamp.source not in self.sources
+            self._align(rtp_timestamp, stamp.sent_s)
+        if start and marker:  # all sound, and small pictures
+            return stamp is not None and self._take(stamp.frame, now)
+        frame = self._open.get(rtp_timestamp)
+        if frame is None:
+            frame = self._open[rtp_timestamp] = _OpenFrame()
         frame.packets += 1
         if start:
             frame.start = seqno
         if marker:
             frame.end = seqno
-        stamp = find_stamp(payload)
         if stamp is not None:
             frame.number = stamp.frame
-            self.latency_s.add(now - stamp.sent_s)
-            self.misrouted += stamp.source not in self.sources
-            self._align(rtp_timestamp, stamp.sent_s)
         if frame.complete:
             del self._open[rtp_timestamp]
             return frame.number is not None and self._take(frame.number, now)
@@ -220,7 +228,7 @@ class TrackReceiver:
         )
 
     def _measure_jitter(self, rtp_timestamp: int, now: float) -> None:
-        """RFC 3550 A.8, in units of the clock rate."""
+        """RFC 3550 A.8, in units of the clock rate; as libwebrtc, of a frame the first packet counts."""
         transit = now * self.clock_rate - rtp_timestamp
         if self._transit is not None:
             # A wrap of the timestamp changes the transit by 2**32: not a jitter.

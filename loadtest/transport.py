@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from aioice import stun
 
+from loadtest.inbox import Address, Inbox
 from loadtest.port import Emulation, Port
 from loadtest.sdp import RemoteSide
 from server.media.dtls import Certificate, DtlsError, DtlsRole, DtlsSession, SrtpError
@@ -37,27 +38,29 @@ class ConnectError(Exception):
 class ClientTransport:
     """`open`, then `connect`; then `send_rtp` and `send_rtcp`.
 
-    `on_rtp` and `on_rtcp` get decrypted packets. `on_lost` is called once, when the
-    connection ends for another reason than our `close`.
+    `on_rtp` and `on_rtcp` get decrypted packets, with the Unix seconds of their arrival.
+    `on_lost` is called once, when the connection ends for another reason than our `close`.
+    Once connected, the socket is read by the `inbox` where there is one.
     """
 
     def __init__(
         self,
         certificate: Certificate,
-        on_rtp: Callable[[bytes], None],
-        on_rtcp: Callable[[bytes], None],
+        on_rtp: Callable[[bytes, float], None],
+        on_rtcp: Callable[[bytes, float], None],
         on_lost: Callable[[], None],
         emulation: Emulation | None = None,
+        inbox: Inbox | None = None,
     ) -> None:
         self.ufrag = _random_text(8)
         self.password = _random_text(24)
-        self._certificate = certificate
+        self._certificate, self._inbox = certificate, inbox
         # ICMP says that nobody has the server's port any more: it has stopped.
         self._port = Port(self.datagram_received, self._lose, self._send_check, emulation)
         self._on_rtp, self._on_rtcp, self._on_lost = on_rtp, on_rtcp, on_lost
         self._tie_breaker = secrets.randbits(64)
         self._controlling = True
-        self._selected: asyncio.Future[tuple[str, int]] | None = None
+        self._selected: asyncio.Future[Address] | None = None
         self._remote: RemoteSide | None = None
         self._dtls: DtlsSession | None = None
         self._consent: asyncio.Task[None] | None = None
@@ -82,6 +85,8 @@ class ClientTransport:
         except (DtlsError, OSError) as error:
             raise ConnectError(str(error)) from error
         self._connected = True
+        if self._inbox is not None:
+            self._port.read_by(self._inbox)
         self._consent = asyncio.create_task(self._renew_consent(), name="ice consent")
 
     async def close(self) -> None:
@@ -115,7 +120,7 @@ class ClientTransport:
 
     # ---- ICE ----------------------------------------------------------------------------
 
-    async def _select(self, remote: RemoteSide) -> tuple[str, int]:
+    async def _select(self, remote: RemoteSide) -> Address:
         """Checks all candidates until one replies (RFC 8445 7)."""
         self._selected = asyncio.get_running_loop().create_future()
         while not self._selected.done():
@@ -149,7 +154,7 @@ class ClientTransport:
         if self._remote is not None and self._connected:
             self._port.send(self._check(self._remote))
 
-    def _receive_stun(self, data: bytes, address: tuple[str, int]) -> None:
+    def _receive_stun(self, data: bytes, address: Address) -> None:
         try:
             message = stun.parse_message(data)
         except (ValueError, IndexError):
@@ -167,7 +172,7 @@ class ClientTransport:
         elif message.error_code == ROLE_CONFLICT:
             self._controlling = False  # RFC 8445 7.2.5.1
 
-    def _answer_check(self, request: stun.Message, address: tuple[str, int]) -> None:
+    def _answer_check(self, request: stun.Message, address: Address) -> None:
         """A full ICE agent, unlike our own server, checks us too (RFC 8445 7.3)."""
         if not request.check_message_integrity(self.password.encode()):
             return
@@ -188,24 +193,24 @@ class ClientTransport:
             self._connected = False
             self._on_lost()
 
-    def datagram_received(self, data: bytes, address: tuple[str, int]) -> None:
+    def datagram_received(self, data: bytes, address: Address, arrived_s: float) -> None:
         first = data[0] if data else 255
         if 128 <= first <= 191:  # RFC 7983 7
-            self._receive_srtp(data)
+            self._receive_srtp(data, arrived_s)
         elif first <= 3:
             self._receive_stun(data, address)
         elif 20 <= first <= 63 and self._dtls is not None:
             self._dtls.feed(data)
 
-    def _receive_srtp(self, data: bytes) -> None:
+    def _receive_srtp(self, data: bytes, arrived_s: float) -> None:
         if not self._connected or len(data) < 12:
             return
         assert self._dtls is not None
         try:
             if 192 <= data[1] <= 223:  # RFC 5761 4
-                self._on_rtcp(self._dtls.unprotect_rtcp(data))
+                self._on_rtcp(self._dtls.unprotect_rtcp(data), arrived_s)
             else:
-                self._on_rtp(self._dtls.unprotect(data))
+                self._on_rtp(self._dtls.unprotect(data), arrived_s)
         except SrtpError:
             return  # forged or replayed: a receiver drops it silently (RFC 3711 3.3)
 

@@ -1,6 +1,9 @@
 import asyncio
+from contextlib import closing
 
+from loadtest.inbox import Inbox, read_datagram
 from loadtest.pacer import TICK_S, Pacer, drive
+from tests.loadtest.test_inbox import listening, sending_to
 
 
 def test_actions_run_when_due_in_the_order_of_their_times() -> None:
@@ -48,7 +51,7 @@ def test_nothing_due_is_told_as_none() -> None:
 
 async def test_the_shell_runs_an_action_added_while_it_sleeps_at_its_time() -> None:
     pacer, loop = Pacer(), asyncio.get_running_loop()
-    driving = asyncio.create_task(drive(pacer))
+    driving = asyncio.create_task(drive(pacer, Inbox()))
     await asyncio.sleep(0)  # it sleeps now, with nothing to do for an hour
     ran: asyncio.Future[float] = loop.create_future()
     due = loop.time() + 0.01
@@ -58,6 +61,17 @@ async def test_the_shell_runs_an_action_added_while_it_sleeps_at_its_time() -> N
     driving.cancel()
 
 
+async def test_the_shell_drains_the_inbox_with_nothing_else_to_do() -> None:
+    with closing(Inbox()) as inbox, closing(listening()) as sock, closing(sending_to(sock)) as far:
+        driving = asyncio.create_task(drive(Pacer(), inbox))
+        await asyncio.sleep(0)
+        heard: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        inbox.add(sock, lambda: heard.set_result(read_datagram(sock)[0]))
+        far.send(b"hello")
+        assert await asyncio.wait_for(heard, 5) == b"hello"
+        driving.cancel()
+
+
 async def test_the_shell_ends_with_the_error_of_an_action() -> None:
     pacer = Pacer()
 
@@ -65,7 +79,7 @@ async def test_the_shell_ends_with_the_error_of_an_action() -> None:
         raise RuntimeError("planted")
 
     pacer.at(0, fail)
-    (outcome,) = await asyncio.gather(drive(pacer), return_exceptions=True)
+    (outcome,) = await asyncio.gather(drive(pacer, Inbox()), return_exceptions=True)
     assert isinstance(outcome, RuntimeError)
 
 

@@ -1,13 +1,15 @@
 """The socket and the emulated network before it, by virtual time where time matters."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 
 import pytest
 
+from loadtest.inbox import Address, Inbox
 from loadtest.network import Impairments, Link, Network
 from loadtest.pacer import Pacer
-from loadtest.port import Address, Emulation, Port
+from loadtest.port import Emulation, Port
 
 
 class Echo(asyncio.DatagramProtocol):
@@ -43,8 +45,9 @@ class Peer:
         emulation = None if network is None else Emulation(network, self.pacer)
         self.port = Port(self.hear, self.unreachable.set, self.moved.set, emulation)
 
-    def hear(self, data: bytes, address: Address) -> None:
+    def hear(self, data: bytes, address: Address, arrived_s: float) -> None:
         self.heard.append(data)
+        self.arrived_s = arrived_s
         self.news.set()
 
     async def next_due(self) -> float:
@@ -91,8 +94,10 @@ async def test_both_directions_are_delayed(echo: tuple[Echo, Address]) -> None:
     due = await peer.next_due()
     assert due == pytest.approx(asyncio.get_running_loop().time() + 0.5, abs=0.1)
     assert peer.heard == []
-    peer.pacer.run_due(due)
+    peer.pacer.run_due(due + 0.25)
     assert peer.heard == [b"hello"]
+    # When the pacer came to it does not matter.
+    assert time.time() + 0.4 < peer.arrived_s < time.time() + 0.51
     peer.port.close()
 
 
@@ -127,6 +132,28 @@ async def test_a_move_is_a_new_address_and_what_is_sent_goes_on_from_it(
     (_, before), (_, after) = echo[0].heard
     assert before != after
     assert peer.heard == [b"before", b"after"]
+
+
+async def test_once_read_with_the_others_nothing_is_heard_before_the_inbox_is_drained(
+    echo: tuple[Echo, Address],
+) -> None:
+    peer, inbox = Peer(Network(Impairments(move_s=0.05), "seed")), Inbox()
+    await peer.port.open()
+    peer.port.connect(echo[1])
+    peer.port.read_by(inbox)
+    for _ in range(2):  # before and after a move
+        before = time.time()
+        peer.port.send(b"hello")
+        await peer.wait(echo[0].news)
+        await asyncio.sleep(0)
+        assert peer.heard == []
+        inbox.drain()
+        assert peer.heard.pop() == b"hello"
+        assert before < peer.arrived_s < time.time()
+        await peer.wait(peer.moved)
+    peer.port.close()
+    assert not inbox
+    inbox.close()
 
 
 async def test_what_is_still_on_its_way_at_the_end_is_lost(echo: tuple[Echo, Address]) -> None:

@@ -28,7 +28,11 @@ class Client:
         self.times_lost = 0
         self.crowd = crowd
         self.transport = ClientTransport(
-            crowd.certificate, lambda packet: None, lambda packet: None, self._lose
+            crowd.certificate,
+            lambda packet, at: None,
+            lambda packet, at: None,
+            self._lose,
+            inbox=crowd.inbox,
         )
 
     def _lose(self) -> None:
@@ -112,11 +116,11 @@ async def test_our_own_leaving_is_no_loss(client: Client, url: str) -> None:
 def test_any_datagram_is_taken_or_dropped(data: bytes) -> None:
     transport = ClientTransport(
         None,  # type: ignore[arg-type]  # no handshake here
-        lambda packet: pytest.fail("decrypted?"),
-        lambda packet: pytest.fail("decrypted?"),
+        lambda packet, at: pytest.fail("decrypted?"),
+        lambda packet, at: pytest.fail("decrypted?"),
         lambda: pytest.fail("lost?"),
     )
-    transport.datagram_received(data, ("127.0.0.1", 9))
+    transport.datagram_received(data, ("127.0.0.1", 9), 0)
 
 
 async def test_a_check_with_a_wrong_password_is_not_answered(
@@ -129,7 +133,7 @@ async def test_a_check_with_a_wrong_password_is_not_answered(
         request = stun.Message(stun.Method.BINDING, stun.Class.REQUEST)
         request.attributes["USERNAME"] = "x:y"
         request.add_message_integrity(password)
-        client.transport.datagram_received(bytes(request), ("127.0.0.1", 9))
+        client.transport.datagram_received(bytes(request), ("127.0.0.1", 9), 0)
     (answer,) = map(stun.parse_message, answered)
     assert answer.message_class == stun.Class.RESPONSE
     assert answer.attributes["XOR-MAPPED-ADDRESS"] == ("127.0.0.1", 9)
@@ -143,7 +147,7 @@ async def test_a_server_that_insists_on_controlling_may(client: Client, url: str
     before = stun.parse_message(client.transport._check(remote))
     conflict = stun.Message(stun.Method.BINDING, stun.Class.ERROR)
     conflict.attributes["ERROR-CODE"] = (487, "Role Conflict")
-    client.transport.datagram_received(bytes(conflict), ("127.0.0.1", 9))
+    client.transport.datagram_received(bytes(conflict), ("127.0.0.1", 9), 0)
     after = stun.parse_message(client.transport._check(remote))
     assert {"ICE-CONTROLLING", "USE-CANDIDATE"} <= before.attributes.keys()
     assert "ICE-CONTROLLED" in after.attributes
