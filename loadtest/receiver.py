@@ -228,7 +228,7 @@ class TrackReceiver:
         )
 
     def _measure_jitter(self, rtp_timestamp: int, now: float) -> None:
-        """RFC 3550 A.8, in units of the clock rate; as libwebrtc, of a frame the first packet counts."""
+        """RFC 3550 A.8, in clock units; of a frame the first packet counts, as in libwebrtc."""
         transit = now * self.clock_rate - rtp_timestamp
         if self._transit is not None:
             # A wrap of the timestamp changes the transit by 2**32: not a jitter.

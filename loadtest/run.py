@@ -170,6 +170,7 @@ async def _measure(
         pid = server_cost.find_server_pid(plan.data_dir)
     if probe is not None:
         await probe.begin()
+    metrics_before = await _metrics(http, plan)
     before = server_cost.process_times(pid) if pid else {}
     own_before, began = time.process_time(), time.monotonic()
     for part in parts:
@@ -181,7 +182,10 @@ async def _measure(
     duration_s = time.monotonic() - began
     own_cpu_s = time.process_time() - own_before
     after = server_cost.process_times(pid) if pid else {}
-    lag_s = None if plan.foreign else await _loop_lag_s(http, plan.url)
+    metrics = await _metrics(http, plan)
+    spent_s = server_cost.cpu_by_name(before, after) if after else None
+    if spent_s is not None:
+        spent_s = server_cost.with_recorder(spent_s, metrics_before, metrics)
     if probe is not None:
         await probe.end()
     results = await asyncio.gather(*(part.end() for part in parts))
@@ -197,8 +201,8 @@ async def _measure(
         {n: each for result in results for n, each in result.sent.items()},
         duration_s,
         GeneratorCost.all_processes(costs),
-        server_cost.cpu_by_name(before, after) if after else None,
-        lag_s,
+        spent_s,
+        server_cost.loop_lag_s(metrics),
         series.moments,
     )
 
@@ -244,11 +248,13 @@ async def _check_recordings(
             )
 
 
-async def _loop_lag_s(http: aiohttp.ClientSession, url: str) -> float | None:
-    with suppress(aiohttp.ClientError, TimeoutError):
-        async with http.get(f"{url}/metrics", timeout=REQUEST_TIMEOUT) as response:
-            return server_cost.loop_lag_s(await response.text())
-    return None
+async def _metrics(http: aiohttp.ClientSession, plan: Plan) -> str:
+    """What our own server counts; empty where that cannot be told."""
+    if plan.foreign is None:
+        with suppress(aiohttp.ClientError, TimeoutError):
+            async with http.get(f"{plan.url}/metrics", timeout=REQUEST_TIMEOUT) as response:
+                return await response.text()
+    return ""
 
 
 async def _until(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:

@@ -72,6 +72,22 @@ def memory_by_name(processes: dict[int, ProcessTime]) -> dict[str, int]:
     return held
 
 
+def with_recorder(spent: dict[str, float], before: str, after: str) -> dict[str, float]:
+    """CPU by name, the recorder's, a thread of "media", for itself if two metrics pages tell it."""
+    earlier, later = _recorder_cpu_s(before), _recorder_cpu_s(after)
+    if earlier is None or later is None or "media" not in spent:
+        return spent
+    recorder_s = later - earlier
+    return spent | {"media": spent["media"] - recorder_s, "recorder": recorder_s}
+
+
+def _recorder_cpu_s(metrics: str) -> float | None:
+    for line in metrics.splitlines():
+        if line.startswith('vivavoce_thread_cpu_seconds_total{thread="recorder-writer"}'):
+            return float(line.rsplit(" ", 1)[1])
+    return None
+
+
 def loop_lag_s(metrics: str) -> float | None:
     """The largest `vivavoce_event_loop_lag_max_seconds`, or lag sample, in a metrics page."""
     samples = [

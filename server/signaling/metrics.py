@@ -1,9 +1,11 @@
 """`/metrics`, `/healthz` and `/readyz`: what an operator's monitoring asks."""
 
 import asyncio
+import threading
 import time
 from collections import deque
 from collections.abc import Iterable
+from contextlib import suppress
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -54,6 +56,7 @@ class _Collector(Collector):
 
     def collect(self) -> Iterable[Metric]:
         yield self._loop_lag()
+        yield _thread_cpu()
         yield from self._interviews()
         yield from self._media()
         yield from self._recorder()
@@ -138,6 +141,20 @@ class Metrics:
         if not self.ready:
             return web.Response(status=503, text="not ready\n")
         return web.Response(text="ready\n")
+
+
+def _thread_cpu() -> Metric:
+    counter = CounterMetricFamily(
+        "vivavoce_thread_cpu_seconds", "CPU of this process's threads", labels=["thread"]
+    )
+    spent: dict[str, float] = {}
+    for thread in threading.enumerate():
+        with suppress(OSError):  # it has just ended
+            clock = time.pthread_getcpuclockid(thread.ident or 0)
+            spent[thread.name] = spent.get(thread.name, 0.0) + time.clock_gettime(clock)
+    for name, seconds in spent.items():
+        counter.add_metric([name], seconds)
+    return counter
 
 
 def _gauge(name: str, help: str, value: float) -> Metric:

@@ -13,6 +13,7 @@ from loadtest.server_cost import (
     memory_by_name,
     process_times,
     same_processes,
+    with_recorder,
 )
 
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -79,6 +80,18 @@ def test_a_real_process_that_works_is_measured() -> None:
         spent = cpu_by_name({}, process_times(process.pid))["media"]
         process.communicate(b"\n")
     assert 0.2 < spent < 0.6
+
+
+def test_the_recorder_is_taken_out_of_its_process() -> None:
+    page = 'vivavoce_thread_cpu_seconds_total{thread="recorder-writer"} '
+    spent = {"media": 3.0, "analysis": 1.0}
+    assert with_recorder(spent, page + "1.5", page + "2.0") == {
+        "media": 2.5,
+        "recorder": 0.5,
+        "analysis": 1.0,
+    }
+    assert with_recorder(spent, "", page + "2.0") == spent
+    assert with_recorder({}, page + "1.5", page + "2.0") == {}
 
 
 def test_the_largest_lag_is_read_from_the_metrics() -> None:

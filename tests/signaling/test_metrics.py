@@ -42,6 +42,15 @@ async def test_the_page_counts_what_happens(serving: Serving) -> None:
     assert ("vivavoce_peers", "") in now
 
 
+async def test_each_thread_tells_its_cpu(serving: Serving) -> None:
+    before = await scrape(serving)
+    sum(range(1_000_000))
+    now = await scrape(serving)
+    name = "vivavoce_thread_cpu_seconds_total"
+    assert now[name, "MainThread"] > before[name, "MainThread"] + 0.005
+    assert 0 < now[name, "recorder-writer"] < now[name, "MainThread"]
+
+
 async def test_a_blocked_loop_shows_as_lag(serving: Serving) -> None:
     time.sleep(0.2)  # noqa: ASYNC251 - this is what is measured
     for _ in range(50):
