@@ -11,6 +11,7 @@ from loadtest.interview import DRAIN_S, Interview, Networks
 from loadtest.invites import Invite
 from loadtest.peer import Crowd
 from loadtest.plan import Plan
+from loadtest.priority import go_first, go_like_others
 from loadtest.recording import Sent
 from loadtest.report import GeneratorCost, InterviewResult
 from loadtest.scenario import Act, Step, Timeline
@@ -58,6 +59,7 @@ class Part:
     def begin(self) -> None:
         """What was before is not measured: joining is allowed to be late."""
         self._crowd.pacer.lateness_s = Histogram()
+        go_first()
         self._cpu_before = time.process_time()
         for interview in self._interviews.values():
             interview.begin_measuring()
@@ -95,6 +97,7 @@ class Part:
         )
 
     async def leave(self) -> None:
+        go_like_others()
         await asyncio.gather(*(each.leave() for each in self._interviews.values()))
 
     def _interview(self, number: int, invite: Invite | None) -> Interview:
