@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from loadtest.candidate import add_media_arguments
+from loadtest.duration import DurationError, parse_duration
 from loadtest.endpoints import EndpointTemplates
 from loadtest.media import VideoCodec, load_clip
 from loadtest.network import PROFILES, Impairments, NetworkError, parse_network
@@ -34,7 +35,7 @@ def run_parser(description: str | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m loadtest",
         description=description,
-        epilog=f"scenarios, with the pace in seconds after a colon:\n{describe()}\n{_NETWORK_HELP}",
+        epilog=f"scenarios, NAME or NAME:PACE as churn:10m:\n{describe()}\n{_NETWORK_HELP}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--interviews", type=int, default=1, metavar="N")
@@ -60,7 +61,9 @@ def capacity_parser(description: str | None) -> argparse.ArgumentParser:
 def _add_common(parser: argparse.ArgumentParser) -> None:
     port = os.environ.get("VIVAVOCE_PORT") or "8080"
     data_dir = os.environ.get("VIVAVOCE_DATA_DIR") or "data"
-    parser.add_argument("--duration", type=float, default=30, metavar="S", help="seconds")
+    parser.add_argument(
+        "--duration", type=_duration, default=30.0, metavar="D", help="seconds, or 30m, or 2h"
+    )
     parser.add_argument("--processes", type=int, default=1, metavar="P", help="of this tool")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--url", default=f"http://127.0.0.1:{port}")
@@ -123,12 +126,19 @@ def make_plan(arguments: argparse.Namespace, interviews: int) -> Plan:
 
 
 def _check(arguments: argparse.Namespace, interviews: int) -> None:
-    if interviews < 1 or not arguments.duration > 0:
-        raise UsageError("--interviews and --duration must be above zero")
+    if interviews < 1:
+        raise UsageError("--interviews must be above zero")
     if arguments.processes < 1:
         raise UsageError("--processes must be above zero")
     if urlsplit(arguments.url).scheme not in ("http", "https"):
         raise UsageError(f"--url must be http or https, not {arguments.url!r}")
+
+
+def _duration(text: str) -> float:
+    try:
+        return parse_duration(text)
+    except DurationError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _networks(flag: str, texts: list[str]) -> tuple[Impairments, ...]:

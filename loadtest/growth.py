@@ -8,6 +8,9 @@ from loadtest.series import Moment
 WARM_UP_SHARE = 0.2
 #: Below it a slope says more about single allocations than about hours.
 MIN_DURATION_S = 60.0
+#: From here on it is judged, in scenarios in which the number of interviews stays as it is.
+MIN_JUDGED_S = 600.0
+JUDGED_SCENARIOS = ("steady", "soak")
 
 
 def memory_growth_per_hour(series: Sequence[Moment]) -> dict[str, int] | None:
@@ -21,6 +24,16 @@ def memory_growth_per_hour(series: Sequence[Moment]) -> dict[str, int] | None:
         name: round(3600 * slope(times, [e.server_memory_bytes.get(name, 0) for e in counted]))
         for name in counted[-1].server_memory_bytes
     }
+
+
+def judged_mb_per_hour(series: Sequence[Moment], scenario: str) -> float | None:
+    """Of the media process, 1e6 bytes; None where the growth tells nothing about hours."""
+    growth = memory_growth_per_hour(series)
+    if not series or scenario.partition(":")[0] not in JUDGED_SCENARIOS:
+        return None
+    if growth is None or "media" not in growth or series[-1].at_s < MIN_JUDGED_S:
+        return None
+    return growth["media"] / 1e6
 
 
 def slope(times: Sequence[float], values: Sequence[float]) -> float:

@@ -35,6 +35,7 @@ DEMANDS: Mapping[str, Demand] = {
     "indicators": Demand("indicator latency p95", "ms", 500),
     "recorded": Demand("recorded or declared missing", "%", 100, at_least=True),
     "lip_sync": Demand("recorded lip sync, p95", "ms", 40),
+    "memory": Demand("memory growth, media", "MB an hour", 5),
 }
 
 

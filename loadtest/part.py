@@ -41,6 +41,9 @@ class Part:
             number: self._interview(number, invite) for number, invite in invites.items()
         }
         self._turns = {number: asyncio.Lock() for number in invites}
+        #: Over before the run is: a soak of days must not hold what they were made of.
+        self._over = PartResult({}, {}, GeneratorCost(0.0, Histogram()))
+        self._over_totals = Totals()
         self._cpu_before = 0.0
 
     async def open(self) -> None:
@@ -78,6 +81,7 @@ class Part:
     def totals(self) -> Totals:
         """Since the interviews joined."""
         totals = Totals(generator_cpu_s=time.process_time())
+        totals.merge(self._over_totals)
         for each in self._interviews.values():
             totals.add(each.collect())
         return totals
@@ -90,9 +94,10 @@ class Part:
             each.end_viewing()
             each.candidate.pause()
         await asyncio.sleep(DRAIN_S)
+        going = self._interviews.items()
         return PartResult(
-            {number: each.collect() for number, each in self._interviews.items()},
-            {number: each.sent_tracks() for number, each in self._interviews.items()},
+            self._over.interviews | {number: each.collect() for number, each in going},
+            self._over.sent | {number: each.sent_tracks() for number, each in going},
             generator,
         )
 
@@ -125,3 +130,10 @@ class Part:
                     await interview.reconnect()
                 case Act.LEAVE:
                     await interview.finish()
+                    self._put_away(step.interview)
+
+    def _put_away(self, number: int) -> None:
+        interview = self._interviews.pop(number)
+        self._over.interviews[number] = interview.result
+        self._over.sent[number] = interview.sent_tracks()
+        self._over_totals.add(interview.result)

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from html import escape
 from math import ceil, floor, log10
 
+from loadtest.duration import clock
+
 #: Of the drawing's own coordinates; the page stretches it to its width.
 WIDTH, HEIGHT = 1000, 100
 
@@ -53,8 +55,8 @@ def plot(
         f'</figcaption><div class="plot"><div class="y">{labels}</div>'
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" preserveAspectRatio="none" role="img" '
         f'aria-label="{escape(title)}">{grid}{drawn}</svg></div>'
-        f'<div class="x"><span>0</span><span>{_clock(end_s / 2)}</span>'
-        f"<span>{_clock(end_s)}</span></div></figure>"
+        f'<div class="x"><span>0</span><span>{clock(end_s / 2)}</span>'
+        f"<span>{clock(end_s)}</span></div></figure>"
     )
 
 
@@ -112,16 +114,6 @@ def _scale(low: float, high: float, whole: bool) -> tuple[float, float]:
 
 def _short(value: float) -> str:
     return f"{value:.4g}"
-
-
-def _clock(seconds: float) -> str:
-    """As people write it: 40 s, 2:05, 1:00:00."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{seconds:.3g} s"
-    minutes, rest = divmod(whole, 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def thinned(

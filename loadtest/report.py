@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from loadtest.growth import memory_growth_per_hour
+from loadtest.growth import judged_mb_per_hour, memory_growth_per_hour
 from loadtest.histogram import Histogram, merged
 from loadtest.levels import Level, judge
 from loadtest.series import Moment, Percentiles, percentiles
@@ -253,7 +253,10 @@ def make_report(
         freeze_ms=percentiles(merged(each.freezes_s for each in joined)),
         av_offset_ms=_offset_ms([each.av_offsets for each in joined]),
         **_recorded(recordings),
-        levels=judge(_measured(results, joined, recordings)),
+        levels=judge(
+            _measured(results, joined, recordings)
+            | _memory(judged_mb_per_hour(series or [], scenario))
+        ),
         server_cpu_ms_per_interview_second=_per_second(server_cpu_s, served_s),
         server_memory_growth_per_hour=memory_growth_per_hour(series or []),
         server_event_loop_lag_max_ms=None if loop_lag_s is None else round(loop_lag_s * 1000, 3),
@@ -319,6 +322,10 @@ def _measured(
         measured["recorded"] = _percent(_share(told, sent))
         measured["lip_sync"] = _offset_ms([each.av_offsets for each in recordings]).p95
     return measured
+
+
+def _memory(mb_per_hour: float | None) -> dict[str, float | None]:
+    return {} if mb_per_hour is None else {"memory": round(mb_per_hour, 3)}
 
 
 def _offset_ms(parts: list[Offsets]) -> OffsetMs:

@@ -11,6 +11,7 @@ import aiohttp
 
 from loadtest import server_cost
 from loadtest.browser import Probe, open_probe
+from loadtest.duration import clock
 from loadtest.histogram import Histogram
 from loadtest.interview import NOT_BEGUN
 from loadtest.invites import ByCommand, Invite, InviteError, by_owner
@@ -49,7 +50,7 @@ def progress_line(progress: Progress) -> str:
         f"indicators p95 {_ms(moment.indicator_latency_ms.p95)}",
         f"{progress.packets_lost} packets lost",
         f"server CPU {sum(cpu.values()):.0f} %" if cpu else "server CPU –",
-        f"{progress.left_s:.0f} s left",
+        f"{clock(progress.left_s)} left",
     ]
     return "   ".join(figures)
 

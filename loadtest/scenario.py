@@ -6,6 +6,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from random import Random
 
+from loadtest.duration import DurationError, parse_duration
+
+#: Faster, and a scenario of hours has more steps than memory.
+MIN_PACE_S = 0.1
+
 
 class ScenarioError(ValueError):
     """A description that cannot be understood; the text says what is wrong."""
@@ -121,6 +126,17 @@ def _churn(setting: _Setting) -> Iterator[Step]:
             number, following = following, following + 1
 
 
+def _soak(setting: _Setting) -> Iterator[Step]:
+    """For hours: all are there, and every pace one leaves in turn and another comes."""
+    yield from _steady(setting)
+    seats = list(range(setting.interviews))
+    for count, at_s in enumerate(setting.times()):
+        seat, following = count % setting.interviews, setting.interviews + count
+        yield Step(at_s, seats[seat], Act.LEAVE)
+        yield Step(at_s, following, Act.JOIN)
+        seats[seat] = following
+
+
 #: What makes the steps, and the pace as a share of the duration where none is given.
 _KINDS: dict[str, tuple[Callable[[_Setting], Iterator[Step]], float]] = {
     "steady": (_steady, 1.0),
@@ -129,6 +145,7 @@ _KINDS: dict[str, tuple[Callable[[_Setting], Iterator[Step]], float]] = {
     "late-observers": (_late, 0.5),
     "reconnect": (_reconnect, 0.5),
     "churn": (_churn, 0.25),
+    "soak": (_soak, 0.05),
 }
 NAMES = tuple(_KINDS)
 
@@ -139,17 +156,19 @@ def describe() -> str:
 
 
 def make_scenario(text: str, interviews: int, duration_s: float, seed: str = "") -> Scenario:
-    """From `NAME` or `NAME:PACE`, the pace in seconds. Raises ScenarioError."""
+    """From `NAME` or `NAME:PACE`, the pace as a duration. Raises ScenarioError."""
     name, _, pace = text.partition(":")
     if name not in _KINDS:
         raise ScenarioError(f"no scenario is called {name!r}; there are {', '.join(NAMES)}")
     make, share = _KINDS[name]
     try:
-        pace_s = float(pace.removesuffix("s")) if pace else duration_s * share
-    except ValueError:
-        raise ScenarioError(f"the pace must be in seconds, not {pace!r}") from None
-    if not 0 < pace_s <= duration_s:
-        raise ScenarioError("the pace must be above zero, and not above the duration")
+        pace_s = parse_duration(pace) if pace else duration_s * share
+    except DurationError as error:
+        raise ScenarioError(f"the pace: {error}") from error
+    if pace_s > duration_s:
+        raise ScenarioError("the pace must not be above the duration")
+    if pace_s < MIN_PACE_S and pace:
+        raise ScenarioError(f"the pace must be at least {MIN_PACE_S:g} s")
     setting = _Setting(interviews, duration_s, pace_s, Random(f"{seed} {name}"))
     # An interview's own steps keep their order (a stable sort).
     return Scenario(text, tuple(sorted(make(setting), key=lambda step: step.at_s)))

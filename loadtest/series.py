@@ -1,7 +1,7 @@
 """How a run went, second by second: differences of what its peers count up. Pure."""
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
@@ -10,6 +10,8 @@ from loadtest.server_cost import ProcessTime, cpu_by_name, memory_by_name
 
 if TYPE_CHECKING:
     from loadtest.report import InterviewResult
+
+_N = TypeVar("_N", int, float)
 
 
 class Percentiles(msgspec.Struct, frozen=True):
@@ -66,8 +68,15 @@ class Totals:
         self.indicator_latency_s.merge(other.indicator_latency_s)
 
 
+#: A long run's moments are put together, so that a report of days is as large as one of an hour.
+MAX_MOMENTS = 2000
+
+
 class Moment(msgspec.Struct, frozen=True, kw_only=True):
-    """What was measured from the moment before until `at_s`, seconds since the run began."""
+    """What was measured from the moment before until `at_s`, seconds since the run began.
+
+    Of several put together counts are summed, and of everything else the worst is kept.
+    """
 
     at_s: float
     interviews: int  #: up
@@ -83,10 +92,15 @@ class Moment(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Series:
-    """`add` the totals at every moment; `moments` is what happened in between."""
+    """`add` the totals at every moment; `moments` is what happened in between.
+
+    These are at most `MAX_MOMENTS`: beyond it neighbours are put together, two and two.
+    """
 
     def __init__(self, start: Totals, server: dict[int, ProcessTime], at_s: float) -> None:
         self.moments: list[Moment] = []
+        self._together = 1  # added moments that make one of `moments`
+        self._in_last = 0  # of them, those in the last one
         self._start_s = self._at_s = at_s
         self._totals, self.server = start, server
 
@@ -118,5 +132,55 @@ class Series:
             ),
         )
         self._totals, self.server, self._at_s = totals, server, at_s
-        self.moments.append(moment)
+        self._keep(moment)
         return moment
+
+    def _keep(self, moment: Moment) -> None:
+        if 0 < self._in_last < self._together:
+            self.moments[-1] = put_together(self.moments[-1], moment)
+            self._in_last += 1
+            return
+        if len(self.moments) == MAX_MOMENTS:
+            pairs = zip(self.moments[::2], self.moments[1::2], strict=True)
+            self.moments = [put_together(*pair) for pair in pairs]
+            self._together *= 2
+        self.moments.append(moment)
+        self._in_last = 1
+
+
+def put_together(first: Moment, second: Moment) -> Moment:
+    """Two neighbours as one: what was bad in either stays to be seen."""
+    complete = [
+        each.frame_completeness for each in (first, second) if each.frame_completeness is not None
+    ]
+    return Moment(
+        at_s=second.at_s,
+        interviews=min(first.interviews, second.interviews),
+        forward_latency_ms=_worst(first.forward_latency_ms, second.forward_latency_ms),
+        indicator_latency_ms=_worst(first.indicator_latency_ms, second.indicator_latency_ms),
+        packets_lost=first.packets_lost + second.packets_lost,
+        freezes=first.freezes + second.freezes,
+        frame_completeness=min(complete, default=None),
+        server_cpu_percent=_largest(first.server_cpu_percent, second.server_cpu_percent),
+        server_memory_bytes=_largest(first.server_memory_bytes, second.server_memory_bytes),
+        generator_cpu_percent=max(first.generator_cpu_percent, second.generator_cpu_percent),
+    )
+
+
+def _worst(first: Percentiles, second: Percentiles) -> Percentiles:
+    def larger(one: float | None, other: float | None) -> float | None:
+        return max((each for each in (one, other) if each is not None), default=None)
+
+    return Percentiles(
+        larger(first.p50, second.p50),
+        larger(first.p95, second.p95),
+        larger(first.p99, second.p99),
+        larger(first.max, second.max),
+        first.samples + second.samples,
+    )
+
+
+def _largest(first: dict[str, _N], second: dict[str, _N]) -> dict[str, _N]:
+    return {
+        name: max(each[name] for each in (first, second) if name in each) for name in first | second
+    }

@@ -4,7 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadtest.growth import MIN_DURATION_S, memory_growth_per_hour, slope
+from loadtest.growth import (
+    MIN_DURATION_S,
+    MIN_JUDGED_S,
+    judged_mb_per_hour,
+    memory_growth_per_hour,
+    slope,
+)
 from loadtest.histogram import Histogram
 from loadtest.series import Moment, percentiles
 
@@ -55,3 +61,25 @@ def test_a_short_run_or_an_unknown_process_tells_nothing(memory: dict[str, int])
 def test_the_slope_of_a_line_is_its_own(rise: float, start: float) -> None:
     times = [0.0, 1.0, 2.5, 7.0]
     assert slope(times, [start + rise * t for t in times]) == pytest.approx(rise, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "scenario", "judged"),
+    [
+        (int(MIN_JUDGED_S), "steady", pytest.approx(36)),
+        (int(MIN_JUDGED_S), "soak:5m", pytest.approx(36)),
+        (int(MIN_JUDGED_S), "ramp", None),  # interviews are added
+        (int(MIN_JUDGED_S) - 1, "steady", None),
+        (0, "steady", None),
+    ],
+)
+def test_growth_is_judged_in_long_runs_whose_interviews_do_not_become_more(
+    seconds: int, scenario: str, judged: object
+) -> None:
+    series = [moment(second, {"media": 10_000 * second}) for second in range(1, seconds + 1)]
+    assert judged_mb_per_hour(series, scenario) == judged
+
+
+def test_without_a_media_process_nothing_is_judged() -> None:
+    series = [moment(second, {"janus": 5}) for second in range(1, 700)]
+    assert judged_mb_per_hour(series, "steady") is None

@@ -8,7 +8,7 @@ import pytest
 from loadtest.histogram import Histogram
 from loadtest.html import OutputError, flat_figures, page, refuse_unwritable
 from loadtest.report import InterviewResult, Report
-from loadtest.series import Series, Totals
+from loadtest.series import MAX_MOMENTS, Series, Totals
 from loadtest.server_cost import ProcessTime
 from tests.loadtest.test_report import report, result
 
@@ -83,6 +83,18 @@ def test_a_plot_shows_the_seconds_of_the_series() -> None:
     cpu = text.partition("<b>CPU</b>")[2].partition("</figure>")[0]
     # 25 % in each of five seconds, by a scale from 0 to 30 (marks of 10).
     assert re.findall(r'class="c0" d="M200.00 ([\d.]+)L', cpu) == ["16.67"]
+
+
+def test_the_page_of_a_soak_of_days_stays_small() -> None:
+    series = Series(totals(0), {}, 0.0)
+    for second in range(1, 2 * MAX_MOMENTS):
+        busy = totals(5)
+        busy.forward_latency_s = Histogram([second / 1e5])
+        analysis = ProcessTime("analysis", second * 0.1, second)
+        series.add(busy, {1: ProcessTime("media", 0, 1 << 20), 2: analysis}, 60.0 * second)
+    text = page(report(result(), series=series.moments))
+    assert len(text) < 1_000_000
+    assert "66:39:00" in text
 
 
 class _Outside(HTMLParser):

@@ -11,6 +11,8 @@ from loadtest.report import (
     Report,
     make_report,
 )
+from loadtest.series import Series, Totals
+from loadtest.server_cost import ProcessTime
 from loadtest.summary import as_text
 from loadtest.truth import Offsets
 
@@ -185,6 +187,19 @@ def test_a_recording_that_cannot_be_read_is_an_error_and_counts_as_none() -> Non
     assert made.recordings_checked == 0
     assert made.recording_frames_missing is None
     assert made.errors == ["recording: HTTP 404 for the index"]
+
+
+def test_a_leak_breaks_a_level_of_a_long_run() -> None:
+    series = Series(Totals(), {}, 0.0)
+    for second in range(1, 701):
+        media = ProcessTime("media", 0.0, 50_000_000 + second * 2000)
+        series.add(Totals(), {1: media}, float(second))
+    made = report(result(), series=series.moments, scenario="soak")
+    (level,) = [each for each in made.levels if each.name == "memory growth, media"]
+    assert level.measured == pytest.approx(7.2)
+    assert level.kept is False
+    assert "media +7.2 MB an hour" in as_text(made)
+    assert "memory growth, media" not in {each.name for each in report(result()).levels}
 
 
 def test_the_server_works_for_the_browser_as_well() -> None:

@@ -80,6 +80,14 @@ def test_in_churn_everyone_stays_for_the_pace_on_average_and_is_followed() -> No
     assert Counter(left.values()) == Counter(at_s for at_s in joined.values() if at_s > 0)
 
 
+def test_a_soak_is_steady_but_for_one_who_is_followed_every_pace() -> None:
+    scenario = make_scenario("soak:5m", 2, 1200)
+    assert times(scenario, Act.JOIN) == [0, 0, 300, 600, 900]
+    left = [(step.at_s, step.interview) for step in scenario.steps if step.act is Act.LEAVE]
+    assert left == [(300, 0), (600, 1), (900, 2)], "whoever is there longest"
+    assert len(times(make_scenario("soak", 2, 7200), Act.LEAVE)) == 19
+
+
 def test_the_same_seed_gives_the_same_churn_and_another_another() -> None:
     first = make_scenario("churn", 5, 60, "a")
     assert make_scenario("churn", 5, 60, "a") == first
@@ -108,8 +116,10 @@ def test_a_timeline_of_some_interviews_is_of_them_alone() -> None:
         ("rush", "there are steady, ramp"),
         ("ramp:soon", "not 'soon'"),
         ("ramp:0", "above zero"),
-        ("ramp:nan", "above zero"),
-        ("ramp:61", "not above the duration"),
+        ("ramp:nan", "not 'nan'"),
+        ("ramp:0.01", "at least 0.1 s"),
+        ("ramp:2m", "not be above the duration"),
+        ("ramp:61", "not be above the duration"),
     ],
 )
 def test_what_cannot_be_understood_is_said(text: str, why: str) -> None:

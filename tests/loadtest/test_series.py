@@ -1,8 +1,10 @@
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from loadtest.histogram import Histogram
+from loadtest.histogram import Histogram, merged
 from loadtest.report import InterviewResult
-from loadtest.series import Series, Totals
+from loadtest.series import MAX_MOMENTS, Moment, Series, Totals, put_together
 from loadtest.server_cost import ProcessTime
 
 
@@ -67,3 +69,53 @@ def test_totals_of_several_processes_are_merged() -> None:
     one.merge(totals(result(packets_lost=2, forward_latency_s=Histogram([0.002])), cpu_s=2.0))
     assert (one.up, one.packets_lost, one.generator_cpu_s) == (2, 3, 3.0)
     assert one.forward_latency_s.count == 2
+
+
+def freezing(seconds: int, bad: int) -> Series:
+    """A run of so many moments, in which the one called `bad` was the worst by far."""
+    series, so_far = Series(Totals(), {}, 0.0), Totals(up=1)
+    for second in range(1, seconds + 1):
+        so_far = Totals(
+            up=1,
+            frames_expected=30 * second,
+            frames_received=30 * second - 15 * (second >= bad),
+            freezes=int(second >= bad),
+            forward_latency_s=merged(
+                [so_far.forward_latency_s, Histogram([0.8 if second == bad else 0.002])]
+            ),
+        )
+        series.add(so_far, {1: ProcessTime("media", second * 0.1, 1)}, float(second))
+    return series
+
+
+@given(st.integers(1, 3 * MAX_MOMENTS), st.data())
+def test_a_long_run_is_thinned_and_its_worst_second_stays_to_be_seen(
+    seconds: int, data: st.DataObject
+) -> None:
+    bad = data.draw(st.integers(1, seconds))
+    moments = freezing(seconds, bad).moments
+    assert len(moments) <= MAX_MOMENTS
+    assert moments[-1].at_s == seconds
+    assert sum(each.freezes for each in moments) == 1
+    assert sum(each.forward_latency_ms.samples for each in moments) == seconds
+    (worst,) = (each for each in moments if each.freezes)
+    assert worst.at_s - moments[0].at_s < bad <= worst.at_s
+    assert worst.forward_latency_ms.p99 == pytest.approx(800, rel=0.01)
+    assert worst.frame_completeness == 0.5
+
+
+def test_moments_of_a_thinned_run_are_equally_long() -> None:
+    moments = freezing(MAX_MOMENTS + 5, 7).moments
+    assert [each.at_s for each in moments[:3]] == [2, 4, 6]
+    assert [each.at_s for each in moments[-3:]] == [2002, 2004, 2005]
+
+
+def test_of_two_moments_the_worse_is_kept_where_one_has_nothing() -> None:
+    series = Series(Totals(), {}, 0.0)
+    nothing = series.add(Totals(), {1: ProcessTime("media", 0.1, 5)}, 1.0)
+    something = series.add(totals(result(frames_expected=2, frames_received=1)), {}, 2.0)
+
+    def facts(moment: Moment) -> tuple[object, ...]:
+        return moment.at_s, moment.interviews, moment.frame_completeness, moment.server_memory_bytes
+
+    assert facts(put_together(nothing, something)) == (2.0, 0, 0.5, {"media": 5})
