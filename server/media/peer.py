@@ -1,6 +1,6 @@
 """One browser's transport: ICE-lite, DTLS, then SRTP in or out. Publishers and observers.
 
-Contract: the UDP port calls the three `..._received` functions, the media server calls `tick`
+Contract: the router calls the three `..._received` functions, the media server calls `tick`
 every 20 ms, `run` is the peer's one task (its handshake), `close` ends everything.
 """
 
@@ -11,18 +11,16 @@ import logging
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 
-from aioice import stun
-
 from server.core import rtcp
 from server.core.frames import Codec, TrackName
 from server.core.rtp import is_rtcp, unpack_header
 from server.media.clock import PeerClock
 from server.media.down_track import DownTrack
 from server.media.dtls import Certificate, DtlsError, DtlsRole, DtlsSession, SrtpError
-from server.media.ice import Address, IceLite
+from server.media.ice import Check, IceLite
+from server.media.router import Path, Router
 from server.media.sdp import MediaSection, RtpFormat
 from server.media.source import Source
-from server.media.udp import UdpPort
 from server.media.up_track import UpTrack
 
 log = logging.getLogger(__name__)
@@ -53,7 +51,7 @@ class Peer(abc.ABC):
 
     def __init__(
         self,
-        port: UdpPort,
+        router: Router,
         certificate: Certificate,
         remote: MediaSection,
         on_state: Callable[[PeerState], None],
@@ -65,10 +63,10 @@ class Peer(abc.ABC):
         self.ufrag = self.ice.ufrag
         self.ssrc = secrets.randbits(32)
         self._fingerprints = remote.fingerprints
-        self._port = port
+        self._router = router
         self._on_state = on_state
         self._clock = clock
-        self._address: Address | None = None
+        self._path: Path | None = None  # what the peer nominated: where everything is sent
         self._dtls = DtlsSession(
             certificate, DtlsRole.SERVER, self.send_datagram, self._closed_by_peer
         )
@@ -84,7 +82,7 @@ class Peer(abc.ABC):
     # ---- life
 
     def start(self, tasks: asyncio.TaskGroup) -> None:
-        self._port.add(self)
+        self._router.add(self)
         self._task = tasks.create_task(self._run(), name=f"peer {self.id}")
 
     async def _run(self) -> None:
@@ -117,7 +115,7 @@ class Peer(abc.ABC):
             task.cancel()
         self._detach()
         await self._dtls.close()
-        self._port.remove(self)
+        self._router.remove(self)
 
     def _set_state(self, state: PeerState) -> None:
         if state is not self.state and self.state is not PeerState.CLOSED:
@@ -138,15 +136,15 @@ class Peer(abc.ABC):
     def is_silent(self) -> bool:
         return self._clock() - self._seen_s > SILENCE_S
 
-    def check_received(self, request: stun.Message, address: Address) -> bool:
+    def check_received(self, check: Check, path: Path) -> bool:
         """A connectivity check; False when it is not this peer's."""
-        checked = self.ice.answer(request, address)
+        checked = self.ice.answer(check, path.address)
         if checked is None:
             return False
-        if self._address is None or checked.nominated:
-            self._address = address
+        if self._path is None or checked.nominated:
+            self._path = path
         self._alive()
-        self._port.send(checked.response, address)
+        path.send(checked.response)
         return True
 
     def dtls_received(self, data: bytes) -> None:
@@ -198,21 +196,21 @@ class Peer(abc.ABC):
     # ---- packets out
 
     def send_datagram(self, data: bytes) -> None:
-        if self._address is not None:
-            self._port.send(data, self._address)
+        if self._path is not None:
+            self._path.send(data)
 
     def _send_rtp(self, packet: bytes) -> None:
-        if self._keyed and self._address is not None:
+        if self._keyed and self._path is not None:
             try:
                 protected = self._dtls.protect(packet)
             except SrtpError:  # longer than libsrtp's buffer: nothing a browser sends
                 self.refused += 1
                 return
-            self._port.send(protected, self._address)
+            self._path.send(protected)
 
     def _send_rtcp(self, packet: bytes) -> None:
-        if self._keyed and self._address is not None:
-            self._port.send(self._dtls.protect_rtcp(packet), self._address)
+        if self._keyed and self._path is not None:
+            self._path.send(self._dtls.protect_rtcp(packet))
 
     # ---- time
 
@@ -242,7 +240,7 @@ class Publisher(Peer):
 
     def __init__(
         self,
-        port: UdpPort,
+        router: Router,
         certificate: Certificate,
         remote: MediaSection,
         on_state: Callable[[PeerState], None],
@@ -250,7 +248,7 @@ class Publisher(Peer):
         source: Source,
         formats: Mapping[TrackName, RtpFormat],
     ) -> None:
-        super().__init__(port, certificate, remote, on_state, clock)
+        super().__init__(router, certificate, remote, on_state, clock)
         self._source = source
         self._formats = {each.payload_type: (name, each) for name, each in formats.items()}
         self._ups: dict[int, UpTrack] = {}
@@ -341,7 +339,7 @@ class Observer(Peer):
 
     def __init__(
         self,
-        port: UdpPort,
+        router: Router,
         certificate: Certificate,
         remote: MediaSection,
         on_state: Callable[[PeerState], None],
@@ -349,7 +347,7 @@ class Observer(Peer):
         source: Source,
         payload_types: Mapping[TrackName, Mapping[Codec, int]],
     ) -> None:
-        super().__init__(port, certificate, remote, on_state, clock)
+        super().__init__(router, certificate, remote, on_state, clock)
         self._source = source
         self.downs = {
             name: DownTrack(secrets.randbits(32), each, self._send_rtp)

@@ -23,6 +23,7 @@ from server.core.frames import Codec, TrackName
 from server.media.dtls import Certificate
 from server.media.errors import NoCommonCodec, SdpError
 from server.media.peer import Observer, Peer, PeerState, Publisher
+from server.media.router import Router
 from server.media.sdp import (
     AnswerSection,
     Offer,
@@ -33,7 +34,7 @@ from server.media.sdp import (
     write_answer,
 )
 from server.media.source import Source
-from server.media.udp import SOCKET_BUFFER, UdpPort
+from server.media.udp import SOCKET_BUFFER, UdpSocket
 
 __all__ = [
     "MediaServer",
@@ -80,8 +81,11 @@ def _monotonic_unix_clock() -> Callable[[], float]:
 class MediaServer:
     """Made by `open_media`."""
 
-    def __init__(self, port: UdpPort, addresses: Sequence[tuple[str, int]]) -> None:
-        self._port = port
+    def __init__(
+        self, router: Router, udp: UdpSocket, addresses: Sequence[tuple[str, int]]
+    ) -> None:
+        self._router = router
+        self._udp = udp
         self.addresses = tuple(addresses)
         self._certificate = Certificate()
         self._peers: dict[str, Peer] = {}
@@ -99,7 +103,7 @@ class MediaServer:
         offer = parse_offer(offer_sdp)
         sections = _negotiate(offer, _SENDS, every=False)
         publisher = Publisher(
-            self._port,
+            self._router,
             self._certificate,
             offer.transport,
             on_state,
@@ -124,7 +128,7 @@ class MediaServer:
         # The candidate's codec may not be known yet, and may change: take all we forward.
         sections = _negotiate(offer, _RECEIVES, every=True)
         observer = Observer(
-            self._port,
+            self._router,
             self._certificate,
             offer.transport,
             on_state,
@@ -167,13 +171,13 @@ class MediaServer:
         return peer, answer
 
     def stats(self) -> MediaStats:
-        port = self._port
+        router, udp = self._router, self._udp
         return MediaStats(
             len(self._peers),
-            port.datagrams_in,
-            port.datagrams_out,
-            port.refused + self._refused_before + sum(p.refused for p in self._peers.values()),
-            port.dropped_out,
+            router.datagrams_in,
+            udp.datagrams_out,
+            router.refused + self._refused_before + sum(p.refused for p in self._peers.values()),
+            udp.dropped_out,
         )
 
     # ---- the two tasks' bodies
@@ -269,8 +273,9 @@ async def open_media(host: str, port: int, advertise: Sequence[str]) -> AsyncIte
     udp = _open_socket(host, port)
     bound = udp.getsockname()[1]
     loop = asyncio.get_running_loop()
-    _, protocol = await loop.create_datagram_endpoint(UdpPort, sock=udp)
-    server = MediaServer(protocol, [(address, bound) for address in advertise])
+    router = Router()
+    _, protocol = await loop.create_datagram_endpoint(lambda: UdpSocket(router), sock=udp)
+    server = MediaServer(router, protocol, [(address, bound) for address in advertise])
     try:
         async with server.run():
             yield server

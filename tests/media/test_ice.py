@@ -6,11 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.media.ice import (
+    MAX_ATTRIBUTES,
     MAX_STUN_LENGTH,
     CheckAnswered,
     IceLite,
-    local_ufrag,
-    parse_binding_request,
+    parse_check,
 )
 
 ADDRESS = ("192.0.2.7", 54_321)
@@ -38,8 +38,8 @@ def check(
 
 
 def answer(ice: IceLite, data: bytes) -> CheckAnswered | None:
-    request = parse_binding_request(data)
-    return ice.answer(request, ADDRESS) if request is not None else None
+    parsed = parse_check(data)
+    return ice.answer(parsed, ADDRESS) if parsed is not None else None
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def ice() -> IceLite:
 @pytest.mark.parametrize("address", [ADDRESS, ("2001:db8::7", 54_321, 0, 0)])
 def test_response_satisfies_the_client(ice: IceLite, address: tuple[str, int]) -> None:
     request = check(ice)
-    parsed = parse_binding_request(bytes(request))
+    parsed = parse_check(bytes(request))
     assert parsed is not None
     answered = ice.answer(parsed, address)
     assert answered is not None
@@ -77,13 +77,18 @@ def test_nomination_behind_the_integrity_does_not_count(ice: IceLite) -> None:
     assert answered is None or not answered.nominated
 
 
-def test_response_is_no_larger_than_half_again_the_request(ice: IceLite) -> None:
-    request = bytes(check(ice))
-    parsed = parse_binding_request(request)
+@pytest.mark.parametrize("address", [ADDRESS, ("2001:db8:1234:5678:9abc:def0:1234:5678", 65_535)])
+@pytest.mark.parametrize("remote", ["", "r", "r3m0", "r" * 256])
+def test_response_is_never_longer_than_the_request(address: tuple[str, int], remote: str) -> None:
+    ice = IceLite(remote)
+    request = stun.Message(stun.Method.BINDING, stun.Class.REQUEST)
+    request.attributes["USERNAME"] = f"{ice.ufrag}:{remote}"
+    request.add_message_integrity(ice.pwd.encode())  # the least that is answered
+    parsed = parse_check(bytes(request))
     assert parsed is not None
-    answered = ice.answer(parsed, ("2001:db8:1234:5678:9abc:def0:1234:5678", 65_535))
+    answered = ice.answer(parsed, address)
     assert answered is not None
-    assert len(answered.response) <= 1.5 * len(request)
+    assert len(answered.response) <= len(bytes(request))
 
 
 def test_credentials_are_long_enough_and_new_for_each_session() -> None:
@@ -97,8 +102,9 @@ def test_credentials_are_long_enough_and_new_for_each_session() -> None:
 
 
 def test_our_half_of_the_user_name_routes(ice: IceLite) -> None:
-    assert local_ufrag(check(ice)) == ice.ufrag
-    assert local_ufrag(stun.Message(stun.Method.BINDING, stun.Class.REQUEST)) == ""
+    parsed = parse_check(bytes(check(ice)))
+    assert parsed is not None
+    assert parsed.ufrag == ice.ufrag.encode()
 
 
 def test_check_with_a_forged_key_is_not_answered(ice: IceLite) -> None:
@@ -113,7 +119,7 @@ def test_check_for_another_user_name_is_not_answered(ice: IceLite, theirs: str) 
 
 def test_changed_bytes_are_not_answered(ice: IceLite) -> None:
     data = bytes(check(ice))
-    for index in range(len(data) - 8):  # what the integrity covers, and itself
+    for index in range(len(data)):
         changed = data[:index] + bytes([data[index] ^ 0x20]) + data[index + 1 :]
         assert answer(ice, changed) is None, f"byte {index}"
 
@@ -138,7 +144,7 @@ def test_only_authenticated_binding_requests_are_read(ice: IceLite) -> None:
         bytes(check(ice, username="x" * MAX_STUN_LENGTH)),
         b"",
     ]
-    assert [parse_binding_request(data) for data in refused] == [None] * len(refused)
+    assert [parse_check(data) for data in refused] == [None] * len(refused)
 
 
 STUN_LIKE = st.builds(
@@ -161,10 +167,62 @@ STUN_LIKE = st.builds(
 )
 
 
+def signed(body: bytes, key: str, kind: int = 0x0001) -> bytes:
+    """A message of any attributes, with the integrity and the fingerprint that aioice adds."""
+    data = kind.to_bytes(2, "big") + len(body).to_bytes(2, "big") + b"\x21\x12\xa4\x42"
+    data += bytes(12) + body
+    integrity = stun.message_integrity(data, key.encode())
+    data = stun.set_body_length(data, len(body) + 24) + b"\x00\x08\x00\x14" + integrity
+    fingerprint = stun.message_fingerprint(data)
+    data = stun.set_body_length(data, len(body) + 32)
+    return data + b"\x80\x28\x00\x04" + fingerprint.to_bytes(4, "big")
+
+
+def attribute(kind: int, value: bytes) -> bytes:
+    padding = bytes(-len(value) % 4)
+    return kind.to_bytes(2, "big") + len(value).to_bytes(2, "big") + value + padding
+
+
+def test_attributes_are_bounded(ice: IceLite) -> None:
+    username = attribute(0x0006, f"{ice.ufrag}:{REMOTE}".encode())
+    for count, answered in ((MAX_ATTRIBUTES - 2, True), (MAX_ATTRIBUTES - 1, False)):
+        data = signed(attribute(0xFFFF, b"") * count + username, ice.pwd)
+        assert (answer(ice, data) is not None) is answered
+
+
+ATTRIBUTES = st.one_of(
+    st.just(attribute(0x0025, b"")),
+    st.binary(min_size=4, max_size=4).map(lambda value: attribute(0x0024, value)),
+    st.binary(min_size=8, max_size=8).map(lambda value: attribute(0x802A, value)),
+    st.binary(max_size=24).map(lambda value: attribute(0xFFFF, value)),
+)
+
+
+@settings(deadline=None)
+@given(
+    st.lists(ATTRIBUTES, max_size=5),
+    st.integers(0, 5),
+    st.booleans(),
+)
+def test_what_is_answered_another_implementation_accepts_too(
+    others: list[bytes], position: int, ours: bool
+) -> None:
+    ice = IceLite(REMOTE)
+    username = attribute(0x0006, f"{ice.ufrag}:{REMOTE}".encode())
+    data = signed(b"".join([*others[:position], username, *others[position:]]), ice.pwd)
+    answered = answer(ice, data if ours else data[:-1] + bytes([data[-1] ^ 1]))
+    assert (answered is not None) is ours
+    if answered is None:
+        return
+    message = stun.parse_message(data)
+    assert message.attributes["USERNAME"] == f"{ice.ufrag}:{REMOTE}"
+    assert message.check_message_integrity(ice.pwd.encode())
+    assert answered.nominated == ("USE-CANDIDATE" in message.attributes)
+
+
 @settings(deadline=None)
 @given(st.one_of(st.binary(max_size=120), STUN_LIKE))
 def test_any_bytes_are_refused_without_an_error(data: bytes) -> None:
-    request = parse_binding_request(data)
-    if request is not None:
-        local_ufrag(request)
-        assert IceLite(REMOTE).answer(request, ADDRESS) is None
+    parsed = parse_check(data)
+    if parsed is not None:
+        assert IceLite(REMOTE).answer(parsed, ADDRESS) is None

@@ -26,9 +26,10 @@ from server.media.peer import (
     PeerState,
     Publisher,
 )
+from server.media.router import Router
 from server.media.sdp import MediaSection, RtpFormat
 from server.media.source import Source
-from server.media.udp import UdpPort
+from server.media.udp import UdpSocket
 from server.media.up_track import KEYFRAME_ANSWER_S
 from tests.media.streams import TICKS, pictures, rtp
 from tests.media.test_ice import REMOTE, check
@@ -57,16 +58,17 @@ class Sink:
 
 @dataclass
 class Room:
-    """One port, one source, and a clock that the test moves."""
+    """One socket, one source, and a clock that the test moves."""
 
-    port: UdpPort = field(default_factory=UdpPort)
+    router: Router = field(default_factory=Router)
     source: Source = field(default_factory=lambda: Source("one"))
     sink: Sink = field(default_factory=Sink)
     browsers: dict[Address, "Browser"] = field(default_factory=dict)
     now: float = NOW
 
     def __post_init__(self) -> None:
-        self.port.connection_made(self)
+        self.udp = UdpSocket(self.router)
+        self.udp.connection_made(self)
         self.source.add_sink(self.sink)
 
     def sendto(self, data: bytes, addr: Address) -> None:
@@ -92,7 +94,7 @@ class Browser:
         remote = MediaSection("audio", "", 9, {}, ice_ufrag=REMOTE)
         remote.fingerprints.append(("sha-256", self.certificate.fingerprint.split()[1]))
         self.peer = make(
-            room.port, OURS, remote, self.told, lambda: room.now, room.source, *arguments
+            room.router, OURS, remote, self.told, lambda: room.now, room.source, *arguments
         )
         self.dtls = DtlsSession(self.certificate, DtlsRole.CLIENT, self.send)
         self.rtp: list[bytes] = []
@@ -105,7 +107,7 @@ class Browser:
         self.changed.set()
 
     def send(self, data: bytes) -> None:
-        self.room.port.datagram_received(data, self.address)
+        self.room.udp.datagram_received(data, self.address)
 
     def send_rtp(self, data: bytes) -> None:
         self.send(self.dtls.protect(data))
@@ -370,7 +372,7 @@ async def test_wrong_certificate_closes_the_peer_and_frees_its_route() -> None:
         await candidate.handshake()
         await candidate.changed.wait()
     assert candidate.states == [PeerState.CLOSED]
-    assert (room.port._by_ufrag, room.port._by_address) == ({}, {})
+    assert (room.router._sessions, room.udp.paths) == ({}, {})
     await candidate.dtls.close()
 
 
@@ -385,7 +387,7 @@ async def test_close_during_the_handshake_and_twice_leaves_nothing() -> None:
             await browser.peer.close()
             await browser.peer.close()
     assert candidate.states == watcher.states == [PeerState.CLOSED]
-    assert (room.port._by_ufrag, room.port._by_address) == ({}, {})
+    assert (room.router._sessions, room.udp.paths) == ({}, {})
     assert all(not room.source.downs(name) for name in TrackName)
 
 
@@ -413,7 +415,7 @@ async def test_listener_that_fails_harms_neither_peer_nor_task(
         async with joined(candidate):
             candidate.send_rtp(sound(1))
     assert len(room.sink.frames) == 1
-    assert (room.port._by_ufrag, caplog.text.count("could not tell")) == ({}, 2)
+    assert (room.router._sessions, caplog.text.count("could not tell")) == ({}, 2)
 
 
 async def test_failure_in_the_handshake_closes_only_that_peer(
