@@ -10,7 +10,7 @@ import secrets
 import socket
 import ssl
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,11 +20,13 @@ from aiohttp import web
 from server.config import Config, ConfigError
 from server.live_analysis.pool import Analysis, open_analysis
 from server.media.server import MediaServer, open_media
+from server.media.sockets import accept, bind
 from server.recorder.keys import KeyProblem, parse_master_key
 from server.recorder.recorder import Recorder, open_recorder
 from server.signaling.access import Access
 from server.signaling.addresses import LOOPBACK, base_url, local_addresses, media_addresses
 from server.signaling.api import Api
+from server.signaling.first_byte import FirstByte
 from server.signaling.hub import Hub, open_hub
 from server.signaling.invitations import Links, owner_link
 from server.signaling.metrics import LoopLag, Metrics
@@ -40,7 +42,6 @@ from server.store import AsyncStore, Store, StoreError, open_store
 DATABASE = "vivavoce.sqlite"
 SERVER_FILE = "server.json"
 LINKS_KEY = Path("keys") / "links.key"
-BACKLOG = 512
 #: Requests that are being answered when the server stops may finish in this time.
 HTTP_GRACE_S = 2.0
 
@@ -65,8 +66,8 @@ async def open_server(config: Config) -> AsyncIterator[Server]:
     tls_files = await asyncio.to_thread(_tls_files, config)
     context = await asyncio.to_thread(_tls_context, tls_files)
     async with AsyncExitStack() as stack:
-        listener = stack.enter_context(_listen(config.host, config.port))
-        port = listener.getsockname()[1]
+        listeners = stack.enter_context(_listen(config.host, config.port))
+        port = listeners[0].getsockname()[1]
         url = base_url(config.host, port, config.tls, config.advertise)
         links = Links(await asyncio.to_thread(links_key, config.data_dir), url)
         db = await stack.enter_async_context(_store(config.data_dir))
@@ -75,7 +76,7 @@ async def open_server(config: Config) -> AsyncIterator[Server]:
         analysis = await stack.enter_async_context(_analysis(config.workers))
         plant = Plant(media, recorder, analysis, db, media.clock)
         hub = await stack.enter_async_context(open_hub(plant))
-        await stack.enter_async_context(_http(plant, hub, links, listener, context))
+        await stack.enter_async_context(_http(plant, hub, links, listeners, context))
         await stack.enter_async_context(_announced(config.data_dir, url))
         owner = await db.run(owner_link, time.time())
         certificate = tls_files[0] if tls_files else None
@@ -87,7 +88,7 @@ async def _http(
     plant: Plant,
     hub: Hub,
     links: Links,
-    listener: socket.socket,
+    listeners: Sequence[socket.socket],
     context: ssl.SSLContext | None,
 ) -> AsyncIterator[None]:
     lag = LoopLag()
@@ -100,17 +101,39 @@ async def _http(
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=HTTP_GRACE_S)
         await runner.setup()
         try:
-            await web.SockSite(runner, listener, ssl_context=context, backlog=BACKLOG).start()
             async with asyncio.TaskGroup() as tasks:
-                probe = tasks.create_task(lag.measure(), name="event loop lag")
+                running = {tasks.create_task(lag.measure(), name="event loop lag")}
+
+                def serve(connection: socket.socket) -> None:
+                    task = tasks.create_task(_connect(runner, connection, context), name="http")
+                    running.add(task)
+                    task.add_done_callback(running.discard)
+
+                shared = FirstByte(serve, plant.media.accept)
+                for each in listeners:
+                    running.add(tasks.create_task(accept(each, shared.accepted), name="accept"))
                 metrics.ready = True
                 try:
                     yield
                 finally:
                     metrics.ready = False
-                    probe.cancel()
+                    for task in list(running):
+                        task.cancel()
+                    shared.close()
         finally:
             await runner.cleanup()
+
+
+async def _connect(
+    runner: web.AppRunner, connection: socket.socket, context: ssl.SSLContext | None
+) -> None:
+    """Gives a connection to the HTTP server; with TLS, once its handshake is over."""
+    loop = asyncio.get_running_loop()
+    assert runner.server is not None
+    try:
+        await loop.connect_accepted_socket(runner.server, connection, ssl=context)
+    except OSError:  # it has ended already, or its handshake failed
+        connection.close()
 
 
 # ---- the parts, with errors that say what to do ----------------------------------------
@@ -185,16 +208,16 @@ async def _announced(data_dir: Path, url: str) -> AsyncIterator[None]:
 
 
 @contextmanager
-def _listen(host: str, port: int) -> Iterator[socket.socket]:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind((host, port))
-            listener.listen(BACKLOG)
-        except OSError as error:
-            raise _bind_error(error, host, f"Port {port}", "--port") from error
-        yield listener
+def _listen(host: str, port: int) -> Iterator[list[socket.socket]]:
+    try:
+        listeners = bind(host, port, socket.SOCK_STREAM)
+    except OSError as error:
+        raise _bind_error(error, host, f"Port {port}", "--port") from error
+    try:
+        yield listeners
+    finally:
+        for each in listeners:
+            each.close()
 
 
 def _bind_error(error: OSError, host: str, port: str, flag: str) -> ConfigError:
@@ -235,14 +258,16 @@ async def _recorder(config: Config) -> AsyncIterator[Recorder]:
 
 
 @asynccontextmanager
-async def _media(config: Config, tcp_port: int) -> AsyncIterator[MediaServer]:
-    port = tcp_port if config.udp_port is None else config.udp_port
+async def _media(config: Config, http_port: int) -> AsyncIterator[MediaServer]:
+    port = http_port if config.udp_port is None else config.udp_port
     addresses = media_addresses(config.host, config.advertise)
     async with AsyncExitStack() as stack:
         try:
-            media = await stack.enter_async_context(open_media(config.host, port, addresses))
+            media = await stack.enter_async_context(
+                open_media(config.host, port, addresses, http_port)
+            )
         except OSError as error:
-            raise _bind_error(error, config.host, f"UDP port {port}", "--udp-port") from error
+            raise _bind_error(error, config.host, f"Media port {port}", "--udp-port") from error
         yield media
 
 
@@ -261,7 +286,7 @@ def _tls_files(config: Config) -> tuple[Path, Path] | None:
     if not config.tls:
         return None
     names = ("localhost", socket.gethostname())
-    addresses = {LOOPBACK, *local_addresses(), *config.advertise}
+    addresses = {LOOPBACK, *local_addresses(), *(each.host for each in config.advertise)}
     now = datetime.datetime.now(datetime.UTC)
     return own_certificate(config.data_dir / "tls", names, sorted(addresses), now)
 

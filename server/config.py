@@ -2,10 +2,12 @@
 
 import argparse
 import ipaddress
+import re
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 DEFAULT_PORT = 8080
 DEFAULT_DATA_DIR = "data"
@@ -23,6 +25,13 @@ class TlsFiles:
     key: Path
 
 
+class Endpoint(NamedTuple):
+    """An address at which browsers reach our media; ``port`` None: the one that is bound."""
+
+    host: str
+    port: int | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Config:
     """``port`` 0 takes any free port; ``udp_port`` None means the number of ``port``."""
@@ -31,7 +40,7 @@ class Config:
     host: str = "127.0.0.1"
     port: int = DEFAULT_PORT
     udp_port: int | None = None
-    advertise: tuple[str, ...] = ()
+    advertise: tuple[Endpoint, ...] = ()
     tls: bool = False
     tls_files: TlsFiles | None = None
     workers: int = 1
@@ -50,13 +59,16 @@ def add_server_flags(parser: argparse.ArgumentParser) -> None:
     add_data_dir_flag(parser)
     parser.add_argument("--host", help="address to listen on (127.0.0.1; with --tls all of them)")
     parser.add_argument("--port", type=int, help=f"VIVAVOCE_PORT, {DEFAULT_PORT}")
-    parser.add_argument("--udp-port", type=int, help="port for media (the same number)")
+    parser.add_argument(
+        "--udp-port", type=int, help="port for media, UDP and TCP (--port's number)"
+    )
     parser.add_argument(
         "--advertise",
         action="append",
         default=[],
-        metavar="ADDRESS",
-        help="address at which browsers reach this machine's media; may be repeated",
+        metavar="ADDRESS[:PORT]",
+        help="where browsers reach this machine's media, as outside a NAT; may be repeated, "
+        "the best first; IPv6 with a port in brackets: [2001:db8::1]:8080",
     )
     parser.add_argument(
         "--tls", action="store_true", help="HTTPS; makes its own certificate at first start"
@@ -78,7 +90,7 @@ def load(flags: argparse.Namespace, env: Mapping[str, str]) -> Config:
         host=_address(flags.host or ("0.0.0.0" if tls else "127.0.0.1"), "--host"),
         port=_port(port, "--port"),
         udp_port=None if flags.udp_port is None else _port(flags.udp_port, "--udp-port"),
-        advertise=tuple(_address(a, "--advertise") for a in flags.advertise),
+        advertise=tuple(_endpoint(a) for a in flags.advertise),
         tls=tls,
         tls_files=tls_files,
         workers=flags.workers,
@@ -122,6 +134,21 @@ def _port(port: int, name: str) -> int:
     if not 0 <= port <= 65535:
         raise ConfigError(f"{name} is a port number from 0 to 65535, not {port}.")
     return port
+
+
+def _endpoint(text: str) -> Endpoint:
+    """`host`, `host:port`, `[IPv6]:port` or a bare IPv6 address."""
+    host, port = text, ""
+    if bracketed := re.fullmatch(r"\[(.*)\](?::(.*))?", text):
+        host, port = bracketed[1], bracketed[2]
+    elif text.count(":") == 1:
+        host, port = text.split(":")
+        port = port or "missing"
+    if not port:
+        return Endpoint(_address(host, "--advertise"))
+    if not port.isdecimal() or not 0 < int(port) <= 65535:
+        raise ConfigError(f"--advertise {text}: the port is a number from 1 to 65535.")
+    return Endpoint(_address(host, "--advertise"), int(port))
 
 
 def _address(text: str, name: str) -> str:

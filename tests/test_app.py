@@ -200,7 +200,7 @@ async def test_a_udp_port_in_use_is_named(tmp_path: Path) -> None:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
         message = await refusal(Config(tmp_path, port=0, udp_port=port, workers=0))
-    assert f"UDP port {port} is in use" in message
+    assert f"Media port {port} is in use" in message
     assert "--udp-port" in message
 
 

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from server.config import Config, ConfigError, add_server_flags, default_url, load
+from server.config import Config, ConfigError, Endpoint, add_server_flags, default_url, load
 
 
 def config(*flags: str, **env: str) -> Config:
@@ -59,6 +59,11 @@ def test_half_a_certificate_is_refused(tmp_path: Path) -> None:
         (["--workers", "-1"], {}, "--workers"),
         (["--host", "no such host"], {}, "--host"),
         (["--advertise", "no such host"], {}, "--advertise"),
+        (["--advertise", "192.0.2.7:0"], {}, "port"),
+        (["--advertise", "192.0.2.7:"], {}, "port"),
+        (["--advertise", "192.0.2.7:65536"], {}, "port"),
+        (["--advertise", "[2001:db8::1]:http"], {}, "port"),
+        (["--advertise", "[2001:db8::1]8080"], {}, "--advertise"),
     ],
 )
 def test_a_bad_value_is_named(flags: list[str], env: dict[str, str], named: str) -> None:
@@ -67,7 +72,20 @@ def test_a_bad_value_is_named(flags: list[str], env: dict[str, str], named: str)
 
 def test_advertised_addresses_are_kept_in_order() -> None:
     chosen = config("--advertise", "192.0.2.7", "--advertise", "2001:DB8::1")
-    assert chosen.advertise == ("192.0.2.7", "2001:db8::1")
+    assert chosen.advertise == (Endpoint("192.0.2.7"), Endpoint("2001:db8::1"))
+
+
+@pytest.mark.parametrize(
+    ("text", "endpoint"),
+    [
+        ("203.0.113.7:3478", Endpoint("203.0.113.7", 3478)),
+        ("[2001:db8::1]:8080", Endpoint("2001:db8::1", 8080)),
+        ("[2001:db8::1]", Endpoint("2001:db8::1")),
+        ("localhost:9", Endpoint("127.0.0.1", 9)),
+    ],
+)
+def test_an_advertised_address_may_have_a_port(text: str, endpoint: Endpoint) -> None:
+    assert config("--advertise", text).advertise == (endpoint,)
 
 
 def test_the_url_of_a_stopped_server_is_a_guess_from_the_port() -> None:

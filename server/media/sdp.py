@@ -7,6 +7,7 @@ offer is passed over, and media sections that cannot be served are refused with 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from server.core.frames import CLOCK_RATE, Codec
 from server.media.errors import SdpError
@@ -228,13 +229,22 @@ def _h264_rank(rtp_format: RtpFormat) -> int:
 
 
 @dataclass(frozen=True, slots=True)
+class Candidate:
+    """Where we can be reached; several stand in the order of preference."""
+
+    protocol: Literal["udp", "tcp"]
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
 class Transport:
     """Our side of the bundle's transport."""
 
     ufrag: str
     pwd: str
     fingerprint: str  #: "sha-256 AB:CD:..."
-    addresses: tuple[tuple[str, int], ...]
+    candidates: tuple[Candidate, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,7 +310,7 @@ def _section_lines(section: AnswerSection, transport: Transport) -> list[str]:
             f"a=ssrc:{section.ssrc} cname:{section.stream}",
             f"a=ssrc:{section.ssrc} msid:{section.stream} {section.stream}-{offered.kind}",
         ]
-    lines += [_candidate(index, *each) for index, each in enumerate(transport.addresses, 1)]
+    lines += [_candidate(*each) for each in enumerate(transport.candidates, 1)]
     return [*lines, "a=end-of-candidates"]
 
 
@@ -318,7 +328,14 @@ def _format_lines(rtp_format: RtpFormat, kind: str) -> list[str]:
     return lines
 
 
-def _candidate(index: int, host: str, port: int) -> str:
-    # RFC 8445 5.1.2.1: host candidates, preferred in the order given.
-    priority = (126 << 24) + ((65536 - index) << 8) + 255
-    return f"a=candidate:{index} 1 udp {priority} {host} {port} typ host"
+def _candidate(index: int, candidate: Candidate) -> str:
+    """RFC 8839 5.1 and RFC 6544 4.5; each has a foundation of its own."""
+    # RFC 8445 5.1.2.1: host candidates, the local preference falling in the order given.
+    # RFC 6544 4.2: TCP's is 2^13 * direction preference + another, passive being 4: below UDP's.
+    is_tcp = candidate.protocol == "tcp"
+    local_preference = (4 << 13) + 8192 - index if is_tcp else 65_536 - index
+    priority = (126 << 24) + (local_preference << 8) + 255
+    return (
+        f"a=candidate:{index} 1 {candidate.protocol} {priority} {candidate.host} {candidate.port} "
+        "typ host" + (" tcptype passive" if is_tcp else "")
+    )

@@ -1,4 +1,4 @@
-"""One UDP port for all interviews of this process: the public face of the media plane.
+"""One port, UDP and TCP, for all interviews of this process: the public face of the media plane.
 
 Used by the signalling layer like this::
 
@@ -19,6 +19,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
+from server.config import Endpoint
 from server.core.frames import Codec, TrackName
 from server.media.dtls import Certificate
 from server.media.errors import NoCommonCodec, SdpError
@@ -26,6 +27,7 @@ from server.media.peer import Observer, Peer, PeerState, Publisher
 from server.media.router import Router
 from server.media.sdp import (
     AnswerSection,
+    Candidate,
     Offer,
     RtpFormat,
     Transport,
@@ -33,7 +35,9 @@ from server.media.sdp import (
     parse_offer,
     write_answer,
 )
+from server.media.sockets import accept, bind
 from server.media.source import Source
+from server.media.tcp import TcpPort
 from server.media.udp import SOCKET_BUFFER, UdpSocket
 
 __all__ = [
@@ -63,13 +67,15 @@ _RECEIVES = ("sendrecv", "recvonly")
 
 @dataclass(frozen=True, slots=True)
 class MediaStats:
-    """Counters since start, for the metrics page."""
+    """Counters since start, for the metrics page; a TCP frame counts as a datagram."""
 
     peers: int
     datagrams_in: int
     datagrams_out: int
     datagrams_refused: int
     datagrams_dropped: int
+    tcp_connections: int
+    tcp_refused: int
 
 
 def _monotonic_unix_clock() -> Callable[[], float]:
@@ -82,16 +88,22 @@ class MediaServer:
     """Made by `open_media`."""
 
     def __init__(
-        self, router: Router, udp: UdpSocket, addresses: Sequence[tuple[str, int]]
+        self,
+        router: Router,
+        clock: Callable[[], float],
+        udp: Sequence[UdpSocket],
+        tcp: TcpPort,
+        candidates: Sequence[Candidate],
     ) -> None:
         self._router = router
         self._udp = udp
-        self.addresses = tuple(addresses)
+        self._tcp = tcp
+        self.candidates = tuple(candidates)
         self._certificate = Certificate()
         self._peers: dict[str, Peer] = {}
         self._refused_before = 0  # by peers that are gone
         self._tasks: asyncio.TaskGroup | None = None
-        self.clock = _monotonic_unix_clock()
+        self.clock = clock
 
     async def publish(
         self, source: Source, offer_sdp: str, on_state: Callable[[PeerState], None]
@@ -156,7 +168,7 @@ class MediaServer:
     ) -> tuple[Peer, str]:
         assert self._tasks is not None, "open_media has ended"
         transport = Transport(
-            peer.ufrag, peer.ice.pwd, self._certificate.fingerprint, self.addresses
+            peer.ufrag, peer.ice.pwd, self._certificate.fingerprint, self.candidates
         )
         answer = write_answer(
             secrets.randbits(62),
@@ -171,26 +183,43 @@ class MediaServer:
         return peer, answer
 
     def stats(self) -> MediaStats:
-        router, udp = self._router, self._udp
+        router = self._router
+        sockets: list[UdpSocket | TcpPort] = [*self._udp, self._tcp]
         return MediaStats(
             len(self._peers),
             router.datagrams_in,
-            udp.datagrams_out,
+            sum(each.datagrams_out for each in sockets),
             router.refused + self._refused_before + sum(p.refused for p in self._peers.values()),
-            udp.dropped_out,
+            sum(each.dropped_out for each in sockets),
+            self._tcp.connections,
+            self._tcp.refused,
         )
 
-    # ---- the two tasks' bodies
+    def accept(self, connection: socket.socket) -> None:
+        """A TCP connection that is for the media port; it is ours from now on."""
+        assert self._tasks is not None, "open_media has ended"
+        self._tasks.create_task(self._adopt(connection), name="media connection")
+
+    async def _adopt(self, connection: socket.socket) -> None:
+        try:
+            await self._tcp.adopt(connection)
+        except OSError:  # it has ended already
+            connection.close()
+
+    # ---- the tasks' bodies
 
     @contextlib.asynccontextmanager
-    async def run(self) -> AsyncIterator[None]:
+    async def run(self, listeners: Sequence[socket.socket]) -> AsyncIterator[None]:
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
-            ticker = tasks.create_task(self._tick(), name="media tick")
+            running = [tasks.create_task(self._tick(), name="media tick")]
+            for each in listeners:
+                running.append(tasks.create_task(accept(each, self.accept), name="media accept"))
             try:
                 yield
             finally:
-                ticker.cancel()
+                for task in running:
+                    task.cancel()
                 await self._close_peers(list(self._peers.values()))
                 self._tasks = None
 
@@ -198,6 +227,7 @@ class MediaServer:
         while True:
             await asyncio.sleep(TICK_S)
             now = self.clock()
+            self._tcp.tick(now)
             gone = []
             for peer in list(self._peers.values()):
                 if peer.state is PeerState.CLOSED or not self._tick_peer(peer, now):
@@ -249,35 +279,46 @@ def _negotiate(
     return chosen
 
 
-def _open_socket(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    udp = socket.socket(family, socket.SOCK_DGRAM)
-    try:
-        for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
-            udp.setsockopt(socket.SOL_SOCKET, option, SOCKET_BUFFER)
-        udp.setblocking(False)
-        udp.bind((host, port))
-    except OSError:
-        udp.close()
-        raise
+@contextlib.asynccontextmanager
+async def open_media(
+    host: str, port: int, advertise: Sequence[Endpoint], http_port: int | None = None
+) -> AsyncIterator[MediaServer]:
+    """Binds the port (0: any), UDP and TCP, and serves until the block ends.
+
+    `advertise`: where browsers can reach it. If `http_port` is the same number, somebody else
+    has bound TCP there and brings us what is ours by `accept`. Raises `OSError` when the port
+    cannot be bound.
+    """
+    router, clock = Router(), _monotonic_unix_clock()
+    tcp = TcpPort(router, clock)
+    async with contextlib.AsyncExitStack() as stack:
+        sockets = bind(host, port, socket.SOCK_DGRAM)
+        bound = sockets[0].getsockname()[1]
+        udp = [await _open_udp(stack, router, each) for each in sockets]
+        listeners = [] if bound == http_port else bind(host, bound, socket.SOCK_STREAM)
+        for each in listeners:
+            stack.callback(each.close)
+        stack.callback(tcp.close)
+        server = MediaServer(router, clock, udp, tcp, candidates(advertise, bound))
+        async with server.run(listeners):
+            yield server
+
+
+async def _open_udp(
+    stack: contextlib.AsyncExitStack, router: Router, opened: socket.socket
+) -> UdpSocket:
+    for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+        opened.setsockopt(socket.SOL_SOCKET, option, SOCKET_BUFFER)
+    loop = asyncio.get_running_loop()
+    _, udp = await loop.create_datagram_endpoint(lambda: UdpSocket(router), sock=opened)
+    stack.callback(udp.close)
     return udp
 
 
-@contextlib.asynccontextmanager
-async def open_media(host: str, port: int, advertise: Sequence[str]) -> AsyncIterator[MediaServer]:
-    """Binds the UDP port (0: any) and serves until the block ends.
-
-    `advertise`: the IP addresses browsers can reach this port at. Raises `OSError` when the
-    port cannot be bound.
-    """
-    udp = _open_socket(host, port)
-    bound = udp.getsockname()[1]
-    loop = asyncio.get_running_loop()
-    router = Router()
-    _, protocol = await loop.create_datagram_endpoint(lambda: UdpSocket(router), sock=udp)
-    server = MediaServer(router, protocol, [(address, bound) for address in advertise])
-    try:
-        async with server.run():
-            yield server
-    finally:
-        protocol.close()
+def candidates(advertise: Sequence[Endpoint], port: int) -> tuple[Candidate, ...]:
+    """UDP before TCP, each in the order given."""
+    return tuple(
+        Candidate(protocol, each.host, each.port or port)
+        for protocol in ("udp", "tcp")
+        for each in advertise
+    )

@@ -88,10 +88,14 @@ class _Collector(Collector):
     def _media(self) -> Iterable[Metric]:
         stats = self._plant.media.stats()
         yield _gauge("peers", "WebRTC peers", stats.peers)
-        yield _counter("datagrams_in", "UDP datagrams received", stats.datagrams_in)
-        yield _counter("datagrams_out", "UDP datagrams sent", stats.datagrams_out)
-        yield _counter("datagrams_refused", "UDP datagrams refused", stats.datagrams_refused)
-        yield _counter("datagrams_dropped", "UDP datagrams not sent", stats.datagrams_dropped)
+        yield _counter("datagrams_in", "Datagrams, TCP frames received", stats.datagrams_in)
+        yield _counter("datagrams_out", "Datagrams, TCP frames sent", stats.datagrams_out)
+        yield _counter(
+            "datagrams_refused", "Datagrams, TCP frames refused", stats.datagrams_refused
+        )
+        yield _counter("datagrams_dropped", "Not sent: full sockets", stats.datagrams_dropped)
+        yield _gauge("tcp_connections", "TCP connections to the media", stats.tcp_connections)
+        yield _counter("tcp_refused", "TCP connections refused", stats.tcp_refused)
 
     def _recorder(self) -> Iterable[Metric]:
         now = self._plant.recorder.metrics

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from server.config import Endpoint
 from server.media.server import MediaServer, Peer, SdpError, Source, open_media
 from tests.loadtest.bad_network import BadNetwork
 
@@ -120,7 +121,7 @@ class MiniServer:
 
 @asynccontextmanager
 async def mini_server() -> AsyncIterator[MiniServer]:
-    async with open_media("127.0.0.1", 0, ["127.0.0.1"]) as media:
+    async with open_media("127.0.0.1", 0, [Endpoint("127.0.0.1")]) as media:
         server = MiniServer(media)
         async with server.networks, TestServer(server.app()) as http:
             server.url = str(http.make_url("")).rstrip("/")

@@ -12,6 +12,7 @@ from server.media.sdp import (
     MAX_SDP_LENGTH,
     MAX_SECTIONS,
     AnswerSection,
+    Candidate,
     Offer,
     Transport,
     choose_formats,
@@ -21,7 +22,12 @@ from server.media.sdp import (
 from tests.media.offers import CHROMIUM, FINGERPRINT, FIREFOX
 
 BROWSERS = {"chromium": CHROMIUM, "firefox": FIREFOX}
-OURS = Transport("0123456789abcdef", "f" * 32, f"sha-256 {FINGERPRINT}", (("192.0.2.1", 3478),))
+OURS = Transport(
+    "0123456789abcdef",
+    "f" * 32,
+    f"sha-256 {FINGERPRINT}",
+    (Candidate("udp", "192.0.2.1", 3478),),
+)
 VIDEO, AUDIO = (Codec.H264, Codec.VP8), (Codec.OPUS,)
 
 
@@ -186,13 +192,28 @@ def test_answer_offers_nothing_that_is_not_handled() -> None:
     assert not re.search("rtx|extmap|transport-cc|simulcast|rid|red/|AV1|VP9", text)
 
 
-def test_candidates_are_preferred_in_the_order_given() -> None:
-    both = Transport("u", "p", "sha-256 AA", (("192.0.2.1", 5), ("2001:db8::1", 5)))
+def test_candidates_are_preferred_in_the_order_given_and_udp_before_tcp() -> None:
+    given = (
+        Candidate("udp", "192.0.2.1", 5),
+        Candidate("udp", "2001:db8::1", 6),
+        Candidate("tcp", "192.0.2.1", 5),
+        Candidate("tcp", "2001:db8::1", 6),
+    )
     section = parse_offer(CHROMIUM).sections[0]
-    text = write_answer(1, both, [AnswerSection(section, (section.formats[111],), "recvonly")])
+    chosen = [AnswerSection(section, (section.formats[111],), "recvonly")]
+    text = write_answer(1, Transport("u", "p", "sha-256 AA", given), chosen)
     read = SessionDescription.parse(text).media[0].ice_candidates
-    assert [each.ip for each in read] == ["192.0.2.1", "2001:db8::1"]
-    assert read[0].priority > read[1].priority
+    assert [(each.protocol, each.ip, each.port) for each in read] == [
+        (each.protocol, each.host, each.port) for each in given
+    ]
+    assert [each.tcpType for each in read] == [None, None, "passive", "passive"]
+    priorities = [each.priority for each in read]
+    assert priorities == sorted(set(priorities), reverse=True)
+    assert len({each.foundation for each in read}) == 4
+    # RFC 6544 4.2: type preference 126, direction preference 4 of 7, component 1.
+    assert [each >> 24 for each in priorities] == [126] * 4
+    assert [each >> 21 & 7 for each in priorities[2:]] == [4, 4]
+    assert [each & 0xFF for each in priorities] == [255] * 4
 
 
 # ---- refusals ----------------------------------------------------------------------------

@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import re
+import socket
 from collections.abc import AsyncIterator, Callable
 
 import aioice.ice
@@ -9,9 +11,16 @@ import pytest
 from aiortc import RTCPeerConnection, RTCSessionDescription
 from aiortc.mediastreams import AudioStreamTrack, MediaStreamTrack, VideoStreamTrack
 
+from server.config import Endpoint
 from server.core.frames import Codec, EncodedFrame, Gap, TrackName
+from server.media.dtls import Certificate, DtlsRole, DtlsSession
 from server.media.errors import NoCommonCodec, SdpError
-from server.media.server import MediaServer, PeerState, Source, open_media
+from server.media.framing import Deframer, frame
+from server.media.sdp import Candidate
+from server.media.server import MediaServer, Peer, PeerState, Source, candidates, open_media
+from tests.media.offers import CHROMIUM, FINGERPRINT
+from tests.media.streams import rtp
+from tests.media.test_ice import check
 
 
 class Sink:
@@ -39,12 +48,14 @@ class Sink:
 
 @pytest.fixture(autouse=True)
 def loopback(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(aioice.ice, "get_host_addresses", lambda *_, **__: ["127.0.0.1"])
+    """aiortc gathers this machine's own addresses only."""
+    own = ["127.0.0.1", "::1"]
+    monkeypatch.setattr(aioice.ice, "get_host_addresses", lambda *_, **__: own)
 
 
 @pytest.fixture
 async def media() -> AsyncIterator[MediaServer]:
-    async with open_media("127.0.0.1", 0, ["127.0.0.1"]) as server:
+    async with open_media("127.0.0.1", 0, [Endpoint("127.0.0.1")]) as server:
         yield server
 
 
@@ -121,8 +132,8 @@ async def test_audio_and_video_share_one_time_line(media: MediaServer) -> None:
     async with browser() as candidate:
         await publish(media, source, candidate)
         await sink.until(lambda: len(sink.of(TrackName.MICROPHONE)) > 100)
-    for frame in sink.frames:
-        assert abs(frame.arrived_s - frame.capture_s) < 0.5
+    for each in sink.frames:
+        assert abs(each.arrived_s - each.capture_s) < 0.5
     for name in TrackName:
         captures = [frame.capture_s for frame in sink.of(name)]
         assert captures == sorted(captures)
@@ -182,7 +193,9 @@ async def test_garbage_and_foreign_datagrams_are_refused_without_an_answer(
         def datagram_received(self, data: bytes, addr: object) -> None:
             answers.append(data)
 
-    transport, _ = await loop.create_datagram_endpoint(Listener, remote_addr=media.addresses[0])
+    transport, _ = await loop.create_datagram_endpoint(
+        Listener, remote_addr=(media.candidates[0].host, media.candidates[0].port)
+    )
     hostile = [bytes([first]) * length for first in range(0, 256, 5) for length in (1, 12, 200)]
     for data in hostile:
         transport.sendto(data)
@@ -193,6 +206,102 @@ async def test_garbage_and_foreign_datagrams_are_refused_without_an_answer(
     assert media.stats().datagrams_refused == len(hostile)
     assert media.stats().datagrams_out == 0
     assert answers == []
+
+
+class Stream:
+    """A browser that reaches us by TCP alone: ICE and DTLS-SRTP over one connection."""
+
+    def __init__(self) -> None:
+        self.certificate = Certificate()
+        self.dtls = DtlsSession(self.certificate, DtlsRole.CLIENT, self.send)
+        self._writer: asyncio.StreamWriter | None = None
+
+    def send(self, packet: bytes) -> None:
+        assert self._writer is not None
+        self._writer.write(frame(packet))
+
+    async def run(
+        self, candidate: Candidate, peer: Peer, fingerprint: str, sent: list[bytes]
+    ) -> None:
+        """Checks, makes the handshake, sends, and waits until the server hangs up."""
+        reader, self._writer = await asyncio.open_connection(candidate.host, candidate.port)
+        self.send(bytes(check(peer.ice, nominate=True, username=f"{peer.ufrag}:tcp1")))
+        async with asyncio.TaskGroup() as tasks:
+            reading = tasks.create_task(self._read(reader), name="reader")
+            await self.dtls.handshake([("sha-256", fingerprint)])
+            for packet in sent:
+                self.send(self.dtls.protect(packet))
+            await reading
+        await self.dtls.close()
+        self._writer.close()
+
+    async def _read(self, reader: asyncio.StreamReader) -> None:
+        deframer = Deframer()
+        while data := await reader.read(4096):
+            for packet in deframer.feed(data):
+                if 19 < packet[0] < 64:
+                    self.dtls.feed(packet)
+
+
+async def test_candidate_without_udp_reaches_sinks_by_tcp(media: MediaServer) -> None:
+    source, sink, stream = Source("one"), Sink(), Stream()
+    source.add_sink(sink)
+    theirs = stream.certificate.fingerprint.split()[1]
+    offer = CHROMIUM.replace(FINGERPRINT, theirs).replace("F7gI", "tcp1")
+    peer, answer = await media.publish(source, offer, lambda _: None)
+    candidate = media.candidates[1]
+    assert f" 127.0.0.1 {candidate.port} typ host tcptype passive" in answer
+    ours = re.findall("a=fingerprint:sha-256 (.*)\r", answer)[0]
+    sent = [rtp(seqno, 960 * seqno, b"opus", payload_type=111, ssrc=2) for seqno in range(50)]
+    async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
+        tasks.create_task(stream.run(candidate, peer, ours, sent), name="browser")
+        await sink.until(lambda: len(sink.frames) == 50)
+        assert media.stats().tcp_connections == 1
+        await peer.close()
+    assert [frame.payload for frame in sink.frames] == [b"opus"] * 50
+    async with asyncio.timeout(5):
+        while media.stats().tcp_connections:  # noqa: ASYNC110 (a plain counter)
+            await asyncio.sleep(0.01)
+
+
+async def test_tcp_that_brings_no_check_is_closed_unanswered(media: MediaServer) -> None:
+    candidate = media.candidates[1]
+    for hostile in (b"GET / HTTP/1.1\r\n\r\n", frame(b"\x80" + bytes(30)), b"\xff" * 5000):
+        reader, writer = await asyncio.open_connection(candidate.host, candidate.port)
+        writer.write(hostile)
+        with contextlib.suppress(ConnectionResetError):
+            async with asyncio.timeout(5):
+                assert await reader.read() == b""
+        writer.close()
+    assert (media.stats().tcp_refused, media.stats().datagrams_out) == (3, 0)
+
+
+@pytest.mark.parametrize(
+    ("bound", "reached"), [("0.0.0.0", "::1"), ("::", "127.0.0.1"), ("::1", "::1")]
+)
+async def test_candidate_joins_by_either_family(bound: str, reached: str) -> None:
+    source, sink = Source("one"), Sink()
+    source.add_sink(sink)
+    async with open_media(bound, 0, [Endpoint(reached)]) as media, browser() as candidate:
+        await publish(media, source, candidate)
+        await sink.until(lambda: len(sink.of(TrackName.MICROPHONE)) > 5)
+
+
+def test_candidates_name_the_bound_port_unless_another_is_given() -> None:
+    advertise = [Endpoint("203.0.113.7", 3478), Endpoint("2001:db8::1")]
+    assert candidates(advertise, 8080) == (
+        Candidate("udp", "203.0.113.7", 3478),
+        Candidate("udp", "2001:db8::1", 8080),
+        Candidate("tcp", "203.0.113.7", 3478),
+        Candidate("tcp", "2001:db8::1", 8080),
+    )
+
+
+async def test_tcp_of_the_http_port_is_left_to_whoever_has_it() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as http:
+        port = http.getsockname()[1]
+        async with open_media("127.0.0.1", port, [Endpoint("127.0.0.1")], port) as media:
+            assert {each.port for each in media.candidates} == {port}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,74 @@
+"""Networks that let no UDP through, and IPv6: a real browser joins and is recorded all the same."""
+
+import json
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Page
+
+from tests.e2e.chromium import ChromiumLauncher
+from tests.e2e.pages import join, leave, loudest, picture_moves
+from tests.e2e.server_process import ServerProcess, running_server
+
+#: As behind a firewall: the browser never learns of a UDP address. And it remembers its
+#: connection, so that the test can ask which way it took.
+_NETWORK = """
+const answered = RTCPeerConnection.prototype.setRemoteDescription;
+RTCPeerConnection.prototype.setRemoteDescription = function ({ type, sdp }) {
+  window.connection = this;
+  const lines = sdp.split("\\r\\n").filter((line) => !/^a=candidate:\\S+ 1 %s /.test(line));
+  return answered.call(this, { type, sdp: lines.join("\\r\\n") });
+};
+"""
+_PATH = """async () => {
+  const stats = await window.connection.getStats();
+  const transport = [...stats.values()].find((each) => each.type === "transport");
+  const pair = stats.get(transport.selectedCandidatePairId);
+  const remote = stats.get(pair.remoteCandidateId);
+  return [remote.protocol, remote.address];
+}"""
+
+
+async def _interview(
+    server: ServerProcess, chromium: ChromiumLauncher, without: str
+) -> tuple[list[str], list[str]]:
+    """From link to verified recording; the paths that candidate and observer took."""
+    invited = await server.invite("Backend engineer")
+    candidate = await (await chromium.launch()).new_page()
+    await candidate.add_init_script(_NETWORK % without)
+    await join(candidate, invited["candidate_url"])
+
+    observer = await (await chromium.launch()).new_page()
+    await observer.add_init_script(_NETWORK % without)
+    await observer.goto(invited["observer_url"])
+    await picture_moves(observer)
+    assert await loudest(observer, seconds=3) > 0.01
+    taken = (await _path(candidate), await _path(observer))
+    await leave(candidate)
+
+    (recording,) = json.loads(await server.command("recordings", "--json"))
+    assert recording["duration_s"] > 3
+    await server.command("verify", recording["path"])
+    return taken
+
+
+async def _path(page: Page) -> list[str]:
+    """Protocol and remote address of the path in use."""
+    path: list[str] = await page.evaluate(_PATH)
+    return path
+
+
+@pytest.mark.timeout(180)
+async def test_an_interview_without_udp_takes_the_port_of_the_pages(
+    server: ServerProcess, chromium: ChromiumLauncher
+) -> None:
+    paths = await _interview(server, chromium, without="udp")
+    assert paths == (["tcp", "127.0.0.1"], ["tcp", "127.0.0.1"])
+
+
+@pytest.mark.timeout(180)
+async def test_an_interview_by_ipv6(chromium: ChromiumLauncher, tmp_path: Path) -> None:
+    flags = ("--host", "::", "--advertise", "::1")
+    async with running_server(tmp_path, *flags) as server:
+        paths = await _interview(server, chromium, without="tcp")
+    assert paths == (["udp", "::1"], ["udp", "::1"])
