@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from loadtest.candidate import add_media_arguments
 from loadtest.duration import DurationError, parse_duration
 from loadtest.endpoints import EndpointTemplates
-from loadtest.media import VideoCodec, load_clip
+from loadtest.media import VideoCodec, load_clip, load_screen
 from loadtest.network import PROFILES, Impairments, NetworkError, parse_network
 from loadtest.packets import packetise
 from loadtest.plan import Plan
@@ -102,7 +102,8 @@ def make_plan(arguments: argparse.Namespace, interviews: int) -> Plan:
     observer_networks = _networks("--observer-network", arguments.observer_network)
     clips = [
         packetise(
-            load_clip(codec, arguments.cache, arguments.video, arguments.audio, arguments.dtx)
+            load_clip(codec, arguments.cache, arguments.video, arguments.audio, arguments.dtx),
+            load_screen(codec, arguments.cache) if arguments.screen else None,
         )
         for codec in codecs[:interviews]
     ]

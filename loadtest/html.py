@@ -93,6 +93,12 @@ def _tiles(report: Report) -> str:
         ("missing in recordings", report.recording_frames_missing, "frames"),
         ("generator CPU", report.generator_cpu_ms_per_candidate_second, "ms per candidate-second"),
     ]
+    if report.screens_offered:
+        offered = report.screens_offered
+        tiles.append(("screens accepted", report.screens_accepted, f"of {offered} offered"))
+    if report.screens_accepted:
+        share = _percent(report.screen_completeness)
+        tiles.append(("screen frames complete", share, f"% of {report.screen_frames_sent}"))
     if report.browser is not None:
         seen = report.browser
         tiles += [
