@@ -33,6 +33,14 @@ def refuse_unwritable(path: Path) -> None:
         raise OutputError(f"cannot write {path}: {error.strerror}") from error
 
 
+def write_page(path: Path, report: Report) -> None:
+    """Raises OutputError."""
+    try:
+        path.write_text(page(report))
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror}") from error
+
+
 def page(report: Report) -> str:
     """The page; every number in it is one of the report's, rounded at most to 4 digits."""
     title = f"Load test: {report.interviews} interviews, {report.duration_s:.4g} s"

@@ -150,10 +150,15 @@ def load_screen(codec: VideoCodec, cache: Path) -> Clip:
 def _cached(path: Path, encode: Callable[[], Clip]) -> Clip:
     try:
         return msgspec.msgpack.decode(path.read_bytes(), type=Clip)
-    except (FileNotFoundError, msgspec.DecodeError):
+    except (FileNotFoundError, NotADirectoryError, msgspec.DecodeError):
         clip = encode()
+    except OSError as error:
+        raise MediaError(f"cannot read {path}: {error.strerror}") from error
+    try:
         _write_whole(path, msgspec.msgpack.encode(clip))
-        return clip
+    except OSError as error:
+        raise MediaError(f"cannot write the cache {path.parent}: {error.strerror}") from error
+    return clip
 
 
 def _fingerprint(codec: VideoCodec, settings: str, files: Iterable[Path]) -> str:
