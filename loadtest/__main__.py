@@ -50,6 +50,8 @@ def main() -> int:
         return _fail(error, EXIT_NO_SERVER)
     except WorkerError as error:
         return _fail(error, EXIT_INVALID)
+    except KeyboardInterrupt:  # while media was encoded; later it is a report that ends early
+        return _fail("interrupted before it began", EXIT_INVALID)
 
 
 def _one_run(arguments_given: list[str]) -> int:
@@ -61,9 +63,9 @@ def _one_run(arguments_given: list[str]) -> int:
     plan = make_plan(arguments, arguments.interviews)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         report = runner.run(_until_stopped(lambda stop, show: run(plan, stop, show)))
+    print(msgspec.json.encode(report).decode() if arguments.json else as_text(report), flush=True)
     if arguments.html is not None:
-        arguments.html.write_text(html.page(report))
-    print(msgspec.json.encode(report).decode() if arguments.json else as_text(report))
+        html.write_page(arguments.html, report)
     return 0 if report.valid else EXIT_INVALID
 
 
@@ -101,7 +103,7 @@ async def find_capacity(
     return search.capacity(stop.is_set())
 
 
-def _fail(error: Exception, code: int) -> int:
+def _fail(error: object, code: int) -> int:
     print(f"loadtest: {error}", file=sys.stderr)
     return code
 

@@ -4,16 +4,18 @@ import argparse
 import os
 import resource
 from pathlib import Path
+from typing import NoReturn
 from urllib.parse import urlsplit
 
 from loadtest.candidate import add_media_arguments
 from loadtest.duration import DurationError, parse_duration
 from loadtest.endpoints import EndpointTemplates
-from loadtest.media import VideoCodec, load_clip
+from loadtest.media import VideoCodec, load_clip, load_screen
 from loadtest.network import PROFILES, Impairments, NetworkError, parse_network
 from loadtest.packets import packetise
 from loadtest.plan import Plan
 from loadtest.scenario import ScenarioError, describe, make_scenario
+from loadtest.server_cost import process_times
 
 #: Sockets of an interview: two for media, one for HTTP and one for the observer's WebSocket.
 FILES_PER_INTERVIEW = 4
@@ -31,8 +33,14 @@ class UsageError(Exception):
     """What was asked for cannot be done; the text says why."""
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """One line, as for everything else that is wrong; `--help` has the usage."""
+        raise UsageError(f"{message} (--help says what there is)")
+
+
 def run_parser(description: str | None) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="python -m loadtest",
         description=description,
         epilog=f"scenarios, NAME or NAME:PACE as churn:10m:\n{describe()}\n{_NETWORK_HELP}",
@@ -50,7 +58,7 @@ def run_parser(description: str | None) -> argparse.ArgumentParser:
 
 
 def capacity_parser(description: str | None) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m loadtest capacity", description=description)
+    parser = _Parser(prog="python -m loadtest capacity", description=description)
     parser.add_argument("--start", type=int, default=10, metavar="N", help="interviews at first")
     parser.add_argument("--limit", type=int, default=500, metavar="N", help="interviews at most")
     _add_common(parser)
@@ -102,7 +110,8 @@ def make_plan(arguments: argparse.Namespace, interviews: int) -> Plan:
     observer_networks = _networks("--observer-network", arguments.observer_network)
     clips = [
         packetise(
-            load_clip(codec, arguments.cache, arguments.video, arguments.audio, arguments.dtx)
+            load_clip(codec, arguments.cache, arguments.video, arguments.audio, arguments.dtx),
+            load_screen(codec, arguments.cache) if arguments.screen else None,
         )
         for codec in codecs[:interviews]
     ]
@@ -130,8 +139,19 @@ def _check(arguments: argparse.Namespace, interviews: int) -> None:
         raise UsageError("--interviews must be above zero")
     if arguments.processes < 1:
         raise UsageError("--processes must be above zero")
-    if urlsplit(arguments.url).scheme not in ("http", "https"):
-        raise UsageError(f"--url must be http or https, not {arguments.url!r}")
+    if not _is_http(arguments.url):
+        raise UsageError(f"--url must be http://HOST:PORT, or https, not {arguments.url!r}")
+    pid = arguments.server_pid
+    if pid is not None and (pid < 1 or not process_times(pid)):
+        raise UsageError(f"--server-pid: no process has the id {pid}")
+
+
+def _is_http(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port above 65535, half an IPv6 address
+        return False
 
 
 def _duration(text: str) -> float:

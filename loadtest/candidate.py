@@ -17,7 +17,7 @@ from typing import Any
 import aiohttp
 
 from loadtest import sdp, whip
-from loadtest.media import MediaError, default_cache, load_clip
+from loadtest.media import MediaError, default_cache, load_clip, load_screen
 from loadtest.packets import PacketisedClip, packetise
 from loadtest.peer import Candidate, Crowd, open_crowd
 from loadtest.transport import ConnectError
@@ -34,7 +34,9 @@ def main() -> int:
         clip = load_clip(
             arguments.codec, arguments.cache, arguments.video, arguments.audio, arguments.dtx
         )
-        run(_until_stopped(arguments.whip_url, packetise(clip), arguments.until_stdin_closes))
+        screen = load_screen(arguments.codec, arguments.cache) if arguments.screen else None
+        media = packetise(clip, screen)
+        run(_until_stopped(arguments.whip_url, media, arguments.until_stdin_closes))
     except MediaError as error:
         print(f"candidate: {error}", file=sys.stderr)
         return EXIT_USAGE
@@ -58,6 +60,7 @@ def add_media_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--video", type=Path, metavar="FILE", help="instead of the moving portrait")
     parser.add_argument("--audio", type=Path, metavar="FILE", help="instead of the read speech")
     parser.add_argument("--dtx", action="store_true", help="send no sound in pauses")
+    parser.add_argument("--screen", action="store_true", help="share a screen, as a second video")
     parser.add_argument("--cache", type=Path, default=default_cache(), metavar="DIR")
 
 

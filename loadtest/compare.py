@@ -29,6 +29,8 @@ FIGURES: dict[str, Better] = {
     "joined": "more",
     "frame_completeness": "more",
     "audio_completeness": "more",
+    "screens_accepted": "more",
+    "screen_completeness": "more",
     "recording_completeness": "more",
     "recording_gaps_undeclared": "less",
     "join_ms.p50": "less",

@@ -33,6 +33,14 @@ def refuse_unwritable(path: Path) -> None:
         raise OutputError(f"cannot write {path}: {error.strerror}") from error
 
 
+def write_page(path: Path, report: Report) -> None:
+    """Raises OutputError."""
+    try:
+        path.write_text(page(report))
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror}") from error
+
+
 def page(report: Report) -> str:
     """The page; every number in it is one of the report's, rounded at most to 4 digits."""
     title = f"Load test: {report.interviews} interviews, {report.duration_s:.4g} s"
@@ -93,6 +101,12 @@ def _tiles(report: Report) -> str:
         ("missing in recordings", report.recording_frames_missing, "frames"),
         ("generator CPU", report.generator_cpu_ms_per_candidate_second, "ms per candidate-second"),
     ]
+    if report.screens_offered:
+        offered = report.screens_offered
+        tiles.append(("screens accepted", report.screens_accepted, f"of {offered} offered"))
+    if report.screens_accepted:
+        share = _percent(report.screen_completeness)
+        tiles.append(("screen frames complete", share, f"% of {report.screen_frames_sent}"))
     if report.browser is not None:
         seen = report.browser
         tiles += [

@@ -12,6 +12,7 @@ import aiohttp
 from loadtest.endpoints import Endpoints
 from loadtest.histogram import merged
 from loadtest.invites import Invite
+from loadtest.media import TrackName
 from loadtest.network import Network
 from loadtest.observer import Observer
 from loadtest.packets import PacketisedClip
@@ -64,7 +65,7 @@ class Interview:
         self._token = invite.observer if isinstance(invite, Invite) else None
         self._crowd, self._url, self._network = crowd, url, networks.observer
         self._watching: asyncio.Task[None] | None = None
-        self._sent_before = (0, 0)
+        self._sent_before: dict[TrackName, int] = {}
         self._up_since: float | None = None
         self._refused_before = 0  #: by earlier connections' sockets
         self._finished = False
@@ -127,8 +128,13 @@ class Interview:
     async def _observe(self) -> None:
         if self._ways.whep is None:
             return
-        ssrcs = {self.candidate.audio_ssrc, self.candidate.video_ssrc}
-        self.observers.append(Observer(self._crowd, self._ways.whep, ssrcs, self._network))
+        candidate = self.candidate
+        ssrcs = {candidate.audio_ssrc, candidate.video_ssrc}
+        if candidate.screen_ssrc is not None:
+            ssrcs.add(candidate.screen_ssrc)
+        self.observers.append(
+            Observer(self._crowd, self._ways.whep, ssrcs, self._network, candidate.screen_ssrc)
+        )
         await self.observers[-1].join()
         self._sent_before = self._frames_begun()
         if self._token is not None:
@@ -162,9 +168,8 @@ class Interview:
         if not watcher.joined.is_set():
             raise WatchError("the server closed the observer's socket, or said no welcome")
 
-    def _frames_begun(self) -> tuple[int, int]:
-        video, audio = self.candidate.video, self.candidate.audio
-        return (video.frames if video else 0, audio.frames if audio else 0)
+    def _frames_begun(self) -> dict[TrackName, int]:
+        return {name: track.frames for name, track in self.candidate.tracks().items()}
 
     def collect(self) -> InterviewResult:
         """The result so far."""
@@ -185,11 +190,9 @@ class Interview:
 
     def sent_tracks(self) -> Sent:
         """What the recording should hold."""
-        tracks = (self.candidate.video, self.candidate.audio)
         return {
-            track.ssrc: SentTrack(track is self.candidate.video, track.frames)
-            for track in tracks
-            if track is not None
+            track.ssrc: SentTrack(name, track.frames)
+            for name, track in self.candidate.tracks().items()
         }
 
     def _what_was_lost(self) -> str | None:
@@ -203,26 +206,29 @@ class Interview:
 
     def _collect_sent(self) -> None:
         result = self.result
-        tracks = [each for each in (self.candidate.audio, self.candidate.video) if each]
+        tracks = self.candidate.tracks().values()
         result.packets_sent = sum(track.packets for track in tracks)
         result.packets_retransmitted = sum(track.retransmitted for track in tracks)
         result.packets_asked_for = sum(track.asked_for for track in tracks)
         result.datagrams_refused = self._refused_before + self.candidate.datagrams_refused
         result.max_bitrate_bps = self.candidate.max_bitrate_bps
         if self.observers:
-            result.frames_sent = self._frames_sent(video=True)
-            result.audio_frames_sent = self._frames_sent(video=False)
+            result.frames_sent = self._frames_sent("camera")
+            result.audio_frames_sent = self._frames_sent("microphone")
+            result.screen_frames_sent = self._frames_sent("screen")
+        result.screen_offered = self.candidate.screen_ssrc is not None
+        result.screen_accepted = self.candidate.screen is not None
 
-    def _frames_sent(self, video: bool) -> int:
+    def _frames_sent(self, name: TrackName) -> int:
         """Those that the observers of each connection should have seen."""
         *earlier, last = self.observers
-        first, before = last.first_frame(video), self._sent_before[not video]
-        now = self._frames_begun()[not video] - (before if first is None else first)
+        first, before = last.first_frame(name), self._sent_before.get(name, 0)
+        now = self._frames_begun().get(name, 0) - (before if first is None else first)
         return now + sum(
             track.frames.expected
             for observer in earlier
             for track in observer.tracks.values()
-            if track.is_video is video
+            if track.name == name
         )
 
     def _collect_received(self) -> None:
@@ -233,17 +239,19 @@ class Interview:
         result.packets_lost = sum(track.packets.lost for track in tracks)
         result.packets_repaired = sum(track.repaired for track in tracks)
         result.packets_duplicated = sum(track.packets.duplicates for track in tracks)
-        result.frames_received = sum(track.frames.received for track in tracks if track.is_video)
-        result.audio_frames_received = sum(
-            track.frames.received for track in tracks if not track.is_video
-        )
+        result.frames_received = self._frames_received("camera")
+        result.audio_frames_received = self._frames_received("microphone")
+        result.screen_frames_received = self._frames_received("screen")
         result.frames_misrouted = sum(track.misrouted for track in tracks)
         result.forward_latency_s = merged(each.latency_s() for each in self.observers)
         result.indicator_latency_s = merged(each.latency_s for each in self.watchers)
 
+    def _frames_received(self, name: TrackName) -> int:
+        return sum(track.frames.received for track in self._tracks() if track.name == name)
+
     def _collect_seen(self) -> None:
         result = self.result
-        video = [track for track in self._tracks() if track.is_video]
+        video = [track for track in self._tracks() if track.name == "camera"]
         result.frames_expected = sum(track.frames.expected for track in video)
         result.frames_shown = sum(track.viewing.shown for track in video)
         result.frames_duplicated = sum(track.frames.duplicates for track in video)

@@ -2,15 +2,17 @@
 
 A `Clip` is one loop: video frames and Opus packets of equal duration that begin and end in
 step, so that it can be repeated, or entered at any keyframe, without the two drifting apart.
+A shared screen is a clip without sound.
 """
 
 import hashlib
 import itertools
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Literal
@@ -24,15 +26,16 @@ from av.audio.codeccontext import AudioCodecContext
 from av.video.codeccontext import VideoCodecContext
 from numpy.typing import NDArray
 
+from loadtest import screen
 from loadtest.scene import HEIGHT, PORTRAIT, WIDTH, Scene
 
 VideoCodec = Literal["h264", "vp8"]
+#: As recordings name them.
+TrackName = Literal["camera", "microphone", "screen"]
 
 FPS = 30
 AUDIO_RATE_HZ = 48_000
 AUDIO_PACKETS_PER_S = 50  # 20 ms each
-KEYFRAME_INTERVAL = 2 * FPS
-VIDEO_BITRATE_BPS = 1_000_000
 AUDIO_BITRATE_BPS = 32_000
 #: The temporal layers of a VP8 clip's frames, from each keyframe on and over again.
 TEMPORAL_IDS = (0, 2, 1, 2)
@@ -44,31 +47,52 @@ DTX_REFRESH = 20  # packets, as its MAX_CONSECUTIVE_DTX: 400 ms
 MAX_LOOP_S = 60  # a longer file is cut: every loop is held in memory
 
 _SAMPLES_PER_PACKET = AUDIO_RATE_HZ // AUDIO_PACKETS_PER_S
-_FORMAT_VERSION = 2  # of the cache file and of the encoders' settings below
+_FORMAT_VERSION = 3  # of the cache file and of the encoders' settings below
 
-# Constrained baseline with parameter sets in band; one slice a frame as browsers send it.
-_X264 = {
-    "preset": "superfast",
-    "tune": "zerolatency",
-    "profile": "baseline",
-    "x264-params": "threads=1:sliced-threads=0:scenecut=0:repeat-headers=1:aud=0:"
-    f"keyint={KEYFRAME_INTERVAL}:min-keyint={KEYFRAME_INTERVAL}:"
-    f"vbv-maxrate={VIDEO_BITRATE_BPS // 1000}:vbv-bufsize={VIDEO_BITRATE_BPS // 1000}",
-}
-_LIBVPX = {
-    "deadline": "realtime",
-    "cpu-used": "-12",  # negative: this very speed; positive would adapt it to the clock
-    "lag-in-frames": "0",
-    "error-resilient": "1",
-    "minrate": str(VIDEO_BITRATE_BPS),
-    "maxrate": str(VIDEO_BITRATE_BPS),
-    "bufsize": str(VIDEO_BITRATE_BPS),
-    # L1T3 as our page asks browsers for; the shares of the layers are libwebrtc's.
-    "ts-parameters": "ts_number_layers=3:ts_periodicity=4:ts_layering_mode=3:ts_layer_id="
-    + ",".join(map(str, TEMPORAL_IDS))
-    + ":ts_rate_decimator=4,2,1:ts_target_bitrate="
-    + ",".join(str(VIDEO_BITRATE_BPS * share // 100_000) for share in (40, 60, 100)),
-}
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """What a clip is encoded to."""
+
+    bitrate_bps: int
+    fps: int
+    #: Frames from a keyframe to the next: few, as requests are granted by a jump to the nearest.
+    keyframe_interval: int
+    buffer_s: float  #: of the bitrate, that a keyframe may take at once
+
+    def x264(self) -> dict[str, str]:
+        """Constrained baseline, parameter sets in band; one slice a frame as browsers send it."""
+        rate, interval = self.bitrate_bps // 1000, self.keyframe_interval
+        return {
+            "preset": "superfast",
+            "tune": "zerolatency",
+            "profile": "baseline",
+            "x264-params": "threads=1:sliced-threads=0:scenecut=0:repeat-headers=1:aud=0:"
+            f"keyint={interval}:min-keyint={interval}:"
+            f"vbv-maxrate={rate}:vbv-bufsize={round(rate * self.buffer_s)}",
+        }
+
+    def libvpx(self) -> dict[str, str]:
+        rate = str(self.bitrate_bps)
+        return {
+            "deadline": "realtime",
+            "cpu-used": "-12",  # negative: this very speed; positive would adapt it to the clock
+            "lag-in-frames": "0",
+            "error-resilient": "1",
+            "minrate": rate,
+            "maxrate": rate,
+            "bufsize": str(round(self.bitrate_bps * self.buffer_s)),
+            # L1T3 as our page asks browsers for; the shares of the layers are libwebrtc's.
+            "ts-parameters": "ts_number_layers=3:ts_periodicity=4:ts_layering_mode=3:ts_layer_id="
+            + ",".join(map(str, TEMPORAL_IDS))
+            + ":ts_rate_decimator=4,2,1:ts_target_bitrate="
+            + ",".join(str(self.bitrate_bps * share // 100_000) for share in (40, 60, 100)),
+        }
+
+
+CAMERA = Encoding(1_000_000, FPS, 2 * FPS, 1.0)
+#: Still for the most part; a keyframe of small print is as large as four seconds of the rest.
+SCREEN = Encoding(250_000, screen.FPS, 4 * screen.FPS, 4.0)
 
 Samples = NDArray[np.int16]
 
@@ -81,10 +105,11 @@ class Clip(msgspec.Struct, frozen=True):
     keyframes: list[int]  #: indices in `video`; the first is 0
     #: Opus packets of 20 ms, AUDIO_PACKETS_PER_S / FPS times as many; empty: none is sent.
     audio: list[bytes]
+    fps: int = FPS
 
     @property
     def duration_s(self) -> float:
-        return len(self.audio) / AUDIO_PACKETS_PER_S
+        return len(self.video) / self.fps
 
 
 class MediaError(Exception):
@@ -111,18 +136,34 @@ def load_clip(
     With `dtx` nothing is sent in pauses (RFC 7587 3.1.3). Raises MediaError when a given file
     cannot be decoded.
     """
-    path = cache / f"{codec}-{_fingerprint(codec, video, audio, dtx)}.clip"
+    settings, files = f"{video is None} {dtx}", (video or PORTRAIT, audio or SPEECH)
+    path = cache / f"{codec}-{_fingerprint(codec, settings, files)}.clip"
+    return _cached(path, lambda: _encode_clip(codec, video, audio, dtx))
+
+
+def load_screen(codec: VideoCodec, cache: Path) -> Clip:
+    """The clip of the shared screen, encoded at first use."""
+    path = cache / f"screen-{codec}-{_fingerprint(codec, 'screen', (screen.PAGE,))}.clip"
+    return _cached(path, lambda: _encode_screen(codec))
+
+
+def _cached(path: Path, encode: Callable[[], Clip]) -> Clip:
     try:
         return msgspec.msgpack.decode(path.read_bytes(), type=Clip)
-    except (FileNotFoundError, msgspec.DecodeError):
-        clip = _encode_clip(codec, video, audio, dtx)
+    except (FileNotFoundError, NotADirectoryError, msgspec.DecodeError):
+        clip = encode()
+    except OSError as error:
+        raise MediaError(f"cannot read {path}: {error.strerror}") from error
+    try:
         _write_whole(path, msgspec.msgpack.encode(clip))
-        return clip
+    except OSError as error:
+        raise MediaError(f"cannot write the cache {path.parent}: {error.strerror}") from error
+    return clip
 
 
-def _fingerprint(codec: VideoCodec, video: Path | None, audio: Path | None, dtx: bool) -> str:
-    digest = hashlib.sha256(f"{_FORMAT_VERSION} {codec} {video is None} {dtx}".encode())
-    for path in (video or PORTRAIT, audio or SPEECH):
+def _fingerprint(codec: VideoCodec, settings: str, files: Iterable[Path]) -> str:
+    digest = hashlib.sha256(f"{_FORMAT_VERSION} {codec} {settings}".encode())
+    for path in files:
         try:
             digest.update(path.read_bytes())
         except OSError as error:
@@ -148,6 +189,12 @@ def _encode_clip(codec: VideoCodec, video: Path | None, audio: Path | None, dtx:
         with _naming(video):
             frames, keyframes = encode_pictures(codec, _film(video))
     return Clip(codec, frames, keyframes, encode_sound(speech, len(frames), dtx))
+
+
+def _encode_screen(codec: VideoCodec) -> Clip:
+    pictures = _ahead(screen.Screen().pictures())
+    frames, keyframes = encode_pictures(codec, pictures, SCREEN)
+    return Clip(codec, frames, keyframes, [], SCREEN.fps)
 
 
 @contextmanager
@@ -231,10 +278,10 @@ def _filtered(graph: av.filter.Graph, pictures: Iterable[av.VideoFrame]) -> Iter
 
 
 def encode_pictures(
-    codec: VideoCodec, pictures: Iterable[av.VideoFrame]
+    codec: VideoCodec, pictures: Iterable[av.VideoFrame], encoding: Encoding = CAMERA
 ) -> tuple[list[bytes], list[int]]:
     """The encoded frames and the indices of the keyframes among them."""
-    encoder = _video_encoder(codec)
+    encoder = _video_encoder(codec, encoding)
     packets = []
     for index, picture in enumerate(pictures):
         picture.pts, picture.time_base = index, encoder.time_base
@@ -242,19 +289,20 @@ def encode_pictures(
         picture.pict_type = av.video.frame.PictureType.NONE
         packets += encoder.encode(picture)
     packets += encoder.encode(None)
-    usable = len(packets) // (FPS // 10) * (FPS // 10)  # see _whole_loop
+    usable = len(packets) // (encoding.fps // 10) * (encoding.fps // 10)  # see _whole_loop
     packets = packets[:usable]
     keyframes = [index for index, packet in enumerate(packets) if packet.is_keyframe]
     return [bytes(packet) for packet in packets], keyframes
 
 
-def _video_encoder(codec: VideoCodec) -> VideoCodecContext:
-    name, options = ("libx264", _X264) if codec == "h264" else ("libvpx", _LIBVPX)
+def _video_encoder(codec: VideoCodec, encoding: Encoding) -> VideoCodecContext:
+    h264 = codec == "h264"
+    name, options = ("libx264", encoding.x264()) if h264 else ("libvpx", encoding.libvpx())
     encoder = av.CodecContext.create(name, "w")
     assert isinstance(encoder, VideoCodecContext)
     encoder.width, encoder.height, encoder.pix_fmt = WIDTH, HEIGHT, "yuv420p"
-    encoder.time_base, encoder.framerate = Fraction(1, FPS), Fraction(FPS)
-    encoder.bit_rate, encoder.gop_size = VIDEO_BITRATE_BPS, KEYFRAME_INTERVAL
+    encoder.time_base, encoder.framerate = Fraction(1, encoding.fps), Fraction(encoding.fps)
+    encoder.bit_rate, encoder.gop_size = encoding.bitrate_bps, encoding.keyframe_interval
     # libvpx's threads wait for each other in a spin: on a busy machine that multiplies the cost.
     encoder.thread_count = 1
     encoder.options = options

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from loadtest import sdp, whip
 from loadtest.histogram import Histogram, merged
+from loadtest.media import TrackName
 from loadtest.network import Network
 from loadtest.packets import starts_frame, starts_keyframe
 from loadtest.peer import (
@@ -40,6 +41,15 @@ _KINDS = {
 }
 
 
+@dataclass(slots=True)
+class _Picture:
+    """What can be shown of one stream: nothing before its first keyframe."""
+
+    keyframe_seen: bool = False
+    shown: bool = False
+    requested_at: float = float("-inf")
+
+
 class Observer:
     """`await join()`; it measures until `await leave()` or `lost` is set."""
 
@@ -49,15 +59,17 @@ class Observer:
         where: str | Signalling,
         sources: set[int],
         network: Network | None = None,
+        screen_source: int | None = None,
     ) -> None:
         """`where`: a WHEP URL, or another way to the server; `sources`: the SSRCs by which the
-        observed candidate stamps its frames; `network`: the one before the observer.
+        observed candidate stamps its frames, `screen_source` that of its shared screen, for
+        which a second video section is offered; `network`: the one before the observer.
         """
         self.lost = asyncio.Event()
         self.tracks: dict[int, TrackReceiver] = {}  #: by SSRC
         self.lip_sync = LipSync()
         self.first_picture_s: float | None = None  #: from the call of `join`
-        self._crowd, self._sources = crowd, sources
+        self._crowd, self._sources, self._screen_source = crowd, sources, screen_source
         self._signalling = whip.Whip(crowd.http, where) if isinstance(where, str) else where
         self._ssrc = random.getrandbits(32)
         self._transport = ClientTransport(
@@ -70,8 +82,7 @@ class Observer:
         )
         self._watching = False
         self._checking_repairs = False
-        self._keyframe_seen = False
-        self._keyframe_requested_at = float("-inf")
+        self._pictures: dict[int, _Picture] = {}  # by SSRC
 
     async def join(self) -> None:
         """Raises what `negotiate` does."""
@@ -95,12 +106,12 @@ class Observer:
         self._watching = False
         self._transport.vanish()
 
-    def first_frame(self, video: bool) -> int | None:
+    def first_frame(self, name: TrackName) -> int | None:
         """The number of the first whole frame that came."""
         firsts = [
             each.frames.first
             for each in self.tracks.values()
-            if each.is_video is video and each.frames.first is not None
+            if each.name == name and each.frames.first is not None
         ]
         return min(firsts, default=None)
 
@@ -116,7 +127,8 @@ class Observer:
 
     def _offer(self, fingerprint: str) -> str:
         transport = self._transport
-        local = sdp.LocalSide(transport.ufrag, transport.password, fingerprint, 0, 0)
+        screen_ssrc = None if self._screen_source is None else 0
+        local = sdp.LocalSide(transport.ufrag, transport.password, fingerprint, 0, 0, screen_ssrc)
         return sdp.write_offer(local, ["h264", "vp8"], "recvonly")
 
     def _lose(self) -> None:
@@ -136,7 +148,13 @@ class Observer:
             return
         track = self.tracks.get(header[4])
         if track is None:
-            track = TrackReceiver(header[4], kind.clock_rate, self._sources, lip_sync=self.lip_sync)
+            track = TrackReceiver(
+                header[4],
+                kind.clock_rate,
+                self._sources,
+                self._screen_source,
+                lip_sync=self.lip_sync,
+            )
             self.tracks[header[4]] = track
         payload = packet[begin:end]
         whole = track.receive(header, payload, starts_frame(kind.name, payload), now)
@@ -150,16 +168,18 @@ class Observer:
         self, kind: _Kind, track: TrackReceiver, payload: bytes, whole: bool, now: float
     ) -> None:
         """Until a keyframe has come, nothing can be shown: asks for one."""
-        if self.first_picture_s is not None:
+        picture = self._pictures.setdefault(track.ssrc, _Picture())
+        if picture.shown:
             return
-        self._keyframe_seen = self._keyframe_seen or starts_keyframe(kind.name, payload)
-        if self._keyframe_seen and whole:
-            self.first_picture_s = now - self._called_at
+        picture.keyframe_seen = picture.keyframe_seen or starts_keyframe(kind.name, payload)
+        if picture.keyframe_seen and whole:
+            picture.shown = True
+            if self.first_picture_s is None and track.name == "camera":
+                self.first_picture_s = now - self._called_at
         elif (
-            not self._keyframe_seen
-            and now - self._keyframe_requested_at >= KEYFRAME_REQUEST_INTERVAL_S
+            not picture.keyframe_seen and now - picture.requested_at >= KEYFRAME_REQUEST_INTERVAL_S
         ):
-            self._keyframe_requested_at = now
+            picture.requested_at = now
             self._transport.send_rtcp(
                 self._empty_report() + rtcp.picture_loss_indication(self._ssrc, track.ssrc)
             )

@@ -56,15 +56,17 @@ class PacketisedClip:
     clip: Clip
     video: tuple[Frame, ...]
     audio: tuple[Frame, ...]  #: empty: nothing is sent
+    screen: "PacketisedClip | None" = None  #: shared beside it
 
 
-def packetise(clip: Clip) -> PacketisedClip:
+def packetise(clip: Clip, screen: Clip | None = None) -> PacketisedClip:
     if clip.codec == "h264":
         video = map(packetise_h264, clip.video)
     else:
         video = map(packetise_vp8, clip.video, cycle(_LAYERS))
     audio = (packetise_opus(packet) if packet else () for packet in clip.audio)
-    return PacketisedClip(clip, tuple(video), tuple(audio))
+    shared = packetise(screen) if screen is not None else None
+    return PacketisedClip(clip, tuple(video), tuple(audio), shared)
 
 
 def packetise_vp8(frame: bytes, layer: int = 0) -> Frame:

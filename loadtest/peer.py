@@ -12,7 +12,7 @@ import aiohttp
 
 from loadtest import sdp, whip
 from loadtest.inbox import Inbox
-from loadtest.media import AUDIO_PACKETS_PER_S, FPS
+from loadtest.media import AUDIO_PACKETS_PER_S, FPS, SCREEN, TrackName
 from loadtest.network import Network
 from loadtest.pacer import Pacer, drive
 from loadtest.packets import PacketisedClip
@@ -100,10 +100,12 @@ class Candidate:
         self.lost = asyncio.Event()
         self.audio: TrackSender | None = None
         self.video: TrackSender | None = None
+        self.screen: TrackSender | None = None  #: None also where the server refused it
         self.max_bitrate_bps: int | None = None  #: what the server last said it takes (REMB)
         self._crowd, self._clip, self._where, self._network = crowd, clip, where, network
         self._signalling = whip.Whip(crowd.http, where) if isinstance(where, str) else where
         self.audio_ssrc, self.video_ssrc = random.getrandbits(32), random.getrandbits(32)
+        self.screen_ssrc = None if clip.screen is None else random.getrandbits(32)
         self._transport = ClientTransport(
             crowd.certificate,
             lambda packet, arrived_s: None,
@@ -122,12 +124,15 @@ class Candidate:
             await self._transport.close()
             raise
         self._connected = True
-        before = self.audio, self.video
+        before = self.tracks()
         self.audio = self._track(remote.audio, self.audio_ssrc, AUDIO_CLOCK_HZ, sdp.AUDIO_MID)
         self.video = self._track(remote.video, self.video_ssrc, VIDEO_CLOCK_HZ, sdp.VIDEO_MID)
-        for track, earlier in zip((self.audio, self.video), before, strict=True):
-            if track is not None and earlier is not None:
-                track.go_on_from(earlier)
+        if self.screen_ssrc is not None:
+            screen = remote.screen, self.screen_ssrc, VIDEO_CLOCK_HZ, sdp.SCREEN_MID
+            self.screen = self._track(*screen)
+        tracks = self.tracks()
+        for name in tracks.keys() & before.keys():
+            tracks[name].go_on_from(before[name])
         self._start()
 
     async def leave(self) -> None:
@@ -145,12 +150,22 @@ class Candidate:
         self._transport.vanish()
         again = Candidate(self._crowd, self._where, self._clip, self._network)
         again.audio_ssrc, again.video_ssrc = self.audio_ssrc, self.video_ssrc
-        again.audio, again.video = self.audio, self.video
+        again.screen_ssrc = self.screen_ssrc
+        again.audio, again.video, again.screen = self.audio, self.video, self.screen
         return again
 
     def pause(self) -> None:
         """Stops sending for good, while the connection stays."""
         self._sending = False
+
+    def tracks(self) -> dict[TrackName, TrackSender]:
+        """Those that the server took."""
+        named: dict[TrackName, TrackSender | None] = {
+            "camera": self.video,
+            "microphone": self.audio,
+            "screen": self.screen,
+        }
+        return {name: track for name, track in named.items() if track is not None}
 
     @property
     def datagrams_refused(self) -> int:
@@ -159,7 +174,12 @@ class Candidate:
     def _offer(self, fingerprint: str) -> str:
         transport = self._transport
         local = sdp.LocalSide(
-            transport.ufrag, transport.password, fingerprint, self.audio_ssrc, self.video_ssrc
+            transport.ufrag,
+            transport.password,
+            fingerprint,
+            self.audio_ssrc,
+            self.video_ssrc,
+            self.screen_ssrc,
         )
         return sdp.write_offer(local, [self._clip.clip.codec], "sendonly")
 
@@ -168,7 +188,7 @@ class Candidate:
     ) -> TrackSender | None:
         if accepted is None:
             return None
-        vp8 = mid == sdp.VIDEO_MID and self._clip.clip.codec == "vp8"
+        vp8 = mid != sdp.AUDIO_MID and self._clip.clip.codec == "vp8"
         # RFC 3550 5.1: sequence numbers start at random.
         seqno = random.getrandbits(16)
         return TrackSender(
@@ -185,24 +205,40 @@ class Candidate:
         pacer = self._crowd.pacer
         self._sending = True
         self._playback = Playback(self._clip)
+        self._screen_playback = Playback(self._clip.screen) if self._clip.screen else None
         self._started = asyncio.get_running_loop().time()
         self._base_timestamp = random.getrandbits(31)
-        self._next_video = self._next_audio = 0
+        self._next_video = self._next_audio = self._next_screen = 0
         if self.video is not None:
             pacer.at(self._started, self._send_video)
         if self.audio is not None:
             pacer.at(self._started, self._send_audio)
+        if self.screen is not None:
+            pacer.at(self._started, self._send_screen)
         pacer.at(self._started, self._send_reports)
 
     def _send_video(self, due: float, now: float) -> None:
         if not self._sending or self.video is None:
             return
         timestamp = self._base_timestamp + self._next_video * (VIDEO_CLOCK_HZ // FPS)
-        frame = self._playback.next_video()
-        sending = self.video.begin_frame(frame, timestamp)
-        self._send_burst(sending, max(BURST_PACKETS, -(-len(frame) // BURSTS)), due)
+        self._send_picture(self.video, self._playback, timestamp, due)
         self._next_video += 1
         self._crowd.pacer.at(self._started + self._next_video / FPS, self._send_video)
+
+    def _send_screen(self, due: float, now: float) -> None:
+        if not self._sending or self.screen is None or self._screen_playback is None:
+            return
+        timestamp = self._base_timestamp + self._next_screen * (VIDEO_CLOCK_HZ // SCREEN.fps)
+        self._send_picture(self.screen, self._screen_playback, timestamp, due)
+        self._next_screen += 1
+        self._crowd.pacer.at(self._started + self._next_screen / SCREEN.fps, self._send_screen)
+
+    def _send_picture(
+        self, track: TrackSender, playback: Playback, timestamp: int, due: float
+    ) -> None:
+        frame = playback.next_video()
+        sending = track.begin_frame(frame, timestamp)
+        self._send_burst(sending, max(BURST_PACKETS, -(-len(frame) // BURSTS)), due)
 
     def _send_burst(self, sending: Sending, limit: int, due: float) -> None:
         packets = sending.burst(limit, time.time())
@@ -232,11 +268,10 @@ class Candidate:
         if not self._sending:
             return
         unix_s = time.time()
-        for track in (self.audio, self.video):
-            if track is not None:
-                elapsed = int((now - self._started) * track.clock_rate)
-                timestamp = (self._base_timestamp + elapsed) & 0xFFFFFFFF
-                self._transport.send_rtcp(track.report(unix_s, timestamp))
+        for track in self.tracks().values():
+            elapsed = int((now - self._started) * track.clock_rate)
+            timestamp = (self._base_timestamp + elapsed) & 0xFFFFFFFF
+            self._transport.send_rtcp(track.report(unix_s, timestamp))
         self._crowd.pacer.at(due + REPORT_INTERVAL_S, self._send_reports)
 
     def _receive_rtcp(self, packet: bytes, arrived_s: float) -> None:
@@ -249,7 +284,7 @@ class Candidate:
                 case rtcp.Nack():
                     self._retransmit(item)
                 case rtcp.KeyframeRequest() if self._sending:
-                    self._playback.request_keyframe(asyncio.get_running_loop().time())
+                    self._request_keyframe(item.media_ssrc)
                 case rtcp.ReceiverReferenceTime():
                     # Answered at once, so that the delay to be told is none.
                     answer = rtcp.DelaySinceLastRr(item.ssrc, rtcp.ntp_middle(item.ntp), 0)
@@ -257,8 +292,13 @@ class Candidate:
                 case rtcp.MaxBitrate():
                     self.max_bitrate_bps = item.bitrate_bps
 
+    def _request_keyframe(self, ssrc: int) -> None:
+        """Of the screen where it is meant, else of the camera."""
+        shared = self._screen_playback if ssrc == self.screen_ssrc else None
+        (shared or self._playback).request_keyframe(asyncio.get_running_loop().time())
+
     def _retransmit(self, nack: rtcp.Nack) -> None:
-        for track in (self.audio, self.video):
-            if track is not None and track.ssrc == nack.media_ssrc:
+        for track in self.tracks().values():
+            if track.ssrc == nack.media_ssrc:
                 for packet in track.retransmissions(nack.seqnos):
                     self._transport.send_rtp(packet)

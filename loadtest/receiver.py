@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from loadtest.histogram import Histogram
+from loadtest.media import TrackName
 from loadtest.stamp import find_stamp
 from loadtest.truth import LipSync, Viewing
 from server.core import rtcp
@@ -102,6 +103,8 @@ class TrackReceiver:
     ssrc: int
     clock_rate: int
     sources: set[int] = field(default_factory=set)  #: of the stamps that belong here
+    screen_source: int | None = None  #: that of them which stamps a shared screen
+    source: int | None = None  #: of the last stamp
     packets: Sequence = field(default_factory=Sequence)
     frames: Sequence = field(default_factory=Sequence)  #: whole ones, by the stamps' numbers
     misrouted: int = 0  #: frames that another candidate has sent
@@ -146,6 +149,7 @@ class TrackReceiver:
         if stamp is not None:
             self.latency_s.add(now - stamp.sent_s)
             self.misrouted += stamp.source not in self.sources
+            self.source = stamp.source
             self._align(rtp_timestamp, stamp.sent_s)
         if start and marker:  # all sound, and small pictures
             return stamp is not None and self._take(stamp.frame, now)
@@ -175,14 +179,17 @@ class TrackReceiver:
 
     def _align(self, rtp_timestamp: int, sent_s: float) -> None:
         """On the time line that the sender reports give (RFC 3550 6.4.1)."""
-        if self._pair is not None:
+        name = self.name
+        if self._pair is not None and name != "screen":
             report_s, report_timestamp = self._pair
             ticks = (rtp_timestamp - report_timestamp + (1 << 31)) % (1 << 32) - (1 << 31)
-            self.lip_sync.add(self.is_video, sent_s, report_s + ticks / self.clock_rate)
+            self.lip_sync.add(name == "camera", sent_s, report_s + ticks / self.clock_rate)
 
     @property
-    def is_video(self) -> bool:
-        return self.clock_rate == 90_000
+    def name(self) -> TrackName:
+        if self.clock_rate != 90_000:
+            return "microphone"
+        return "camera" if self.source is None or self.source != self.screen_source else "screen"
 
     # ---- feedback -----------------------------------------------------------------------
 

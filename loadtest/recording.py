@@ -9,6 +9,7 @@ import aiohttp
 import av
 import msgspec
 
+from loadtest.media import TrackName
 from loadtest.report import RecordingResult
 from loadtest.stamp import find_stamp
 from loadtest.truth import LipSync
@@ -19,7 +20,6 @@ FINISH_TIMEOUT_S = 20.0
 POLL_S = 0.25
 #: A gap may begin and end so far from the frames next to it.
 GAP_TOLERANCE_S = 0.1
-_CAMERA, _MICROPHONE = "camera", "microphone"
 
 
 class RecordingError(Exception):
@@ -45,6 +45,7 @@ class Index(msgspec.Struct, frozen=True):
     state: str
     fragments: tuple[_Fragment, ...]
     gaps: tuple[Gap, ...]
+    tracks: tuple[str, ...]
 
 
 _decode_index = msgspec.json.Decoder(Index).decode
@@ -54,7 +55,7 @@ _decode_index = msgspec.json.Decoder(Index).decode
 class SentTrack:
     """What a candidate has sent under one SSRC: frames 0 up to `frames`."""
 
-    video: bool
+    name: TrackName
     frames: int
 
 
@@ -110,9 +111,10 @@ class Inspection:
 
     def __init__(self, sent: Sent) -> None:
         self._sent = sent
+        names: dict[TrackName, None] = {each.name: None for each in sent.values()}
         self._tracks = {
-            video: _Track({ssrc: each for ssrc, each in sent.items() if each.video is video})
-            for video in (True, False)
+            name: _Track({ssrc: each for ssrc, each in sent.items() if each.name == name})
+            for name in names
         }
         self._sync = LipSync()
         self._foreign = 0
@@ -132,29 +134,30 @@ class Inspection:
         stamp = find_stamp(payload)
         if stamp is None:
             return  # silence that fills a hole
-        track = self._tracks[video]
-        if stamp.source not in track.sent:
+        sent = self._sent.get(stamp.source)
+        if sent is None or (sent.name != "microphone") is not video:
             self._foreign += 1
             return
-        track.take(stamp.source, stamp.frame, media_s)
-        self._sync.add(video, stamp.sent_s, media_s)
+        self._tracks[sent.name].take(stamp.source, stamp.frame, media_s)
+        if sent.name != "screen":
+            self._sync.add(video, stamp.sent_s, media_s)
 
     def result(self, gaps: tuple[Gap, ...]) -> RecordingResult:
         """Call it once, with the recording's own ledger."""
         self._sync.finish()
         result = RecordingResult(gaps_declared=len(gaps))
-        for video, track in self._tracks.items():
+        for name, track in self._tracks.items():
             track.finish()
-            name = _CAMERA if video else _MICROPHONE
             ledger = [gap for gap in gaps if gap.track == name]
             undeclared = [each for each in track.missing if not _declared(each, ledger)]
             result.frames_sent += sum(each.frames for each in track.sent.values())
             result.frames_missing += sum(each.frames for each in track.missing)
             result.frames_undeclared += sum(each.frames for each in undeclared)
             result.gaps_undeclared += len(undeclared)
-        video_track = self._tracks[True]
-        result.video_sent = sum(each.frames for each in video_track.sent.values())
-        result.video_missing = sum(each.frames for each in video_track.missing)
+            if name == "camera":
+                result.video_missing = sum(each.frames for each in track.missing)
+            elif name == "screen":
+                result.screen_recorded = bool(track.seen)
         result.av_offsets, result.drift = self._sync.offsets, self._sync.drift()
         if self._foreign:
             result.error = f"{self._foreign} frames of another candidate"
@@ -189,7 +192,10 @@ async def check_recording(
                 inits[fragment.init] = await fetch.get(f"/init/{fragment.init}")
             media = await fetch.get(f"/fragment/{fragment.seq}")
             await asyncio.to_thread(inspection.add, inits[fragment.init] + media)
-        return inspection.result(index.gaps)
+        result = inspection.result(index.gaps)
+        if result.screen_recorded is not None:
+            result.screen_recorded &= "screen" in index.tracks
+        return result
     except (RecordingError, aiohttp.ClientError, TimeoutError) as error:
         return RecordingResult(error=str(error) or type(error).__name__)
 

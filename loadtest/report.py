@@ -28,8 +28,8 @@ class RecordingResult:
     frames_sent: int = 0  #: pictures and sounds
     frames_missing: int = 0
     frames_undeclared: int = 0  #: of the missing ones, those that the gap ledger does not name
-    video_sent: int = 0
-    video_missing: int = 0
+    video_missing: int = 0  #: of the camera
+    screen_recorded: bool | None = None  #: None: none was taken by the server
     gaps_declared: int = 0  #: entries of the ledger
     gaps_undeclared: int = 0  #: rows of missing frames that no entry covers
     av_offsets: Offsets = field(default_factory=Offsets)
@@ -59,6 +59,10 @@ class InterviewResult:
     frames_received: int = 0  #: whole
     audio_frames_sent: int = 0
     audio_frames_received: int = 0
+    screen_offered: bool = False
+    screen_accepted: bool = False  #: by the server
+    screen_frames_sent: int = 0  #: since the observer was there
+    screen_frames_received: int = 0
     frames_misrouted: int = 0  #: of other candidates
     #: Of video, as its observer sees it, whatever came before the observer.
     frames_expected: int = 0
@@ -157,6 +161,13 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     frames_received: int
     frame_completeness: float | None
     audio_completeness: float | None
+    #: Screens shared beside the camera, its second video.
+    screens_offered: int
+    screens_accepted: int  #: by the server
+    screens_recorded: int | None  #: None: no recording of one that was accepted was checked
+    screen_frames_sent: int
+    screen_frames_received: int
+    screen_completeness: float | None
     frames_misrouted: int
     frames_shown: int
     frames_lost: int  #: never whole
@@ -244,6 +255,7 @@ def make_report(
             sum(each.audio_frames_received for each in joined),
             sum(each.audio_frames_sent for each in joined),
         ),
+        **_screens(joined, recordings),
         frames_misrouted=sum(each.frames_misrouted for each in joined),
         frames_shown=sum(each.frames_shown for each in joined),
         frames_lost=max(0, frames_sent - frames_received),
@@ -279,6 +291,21 @@ def _losses(joined: list[InterviewResult]) -> dict[str, Any]:
         "uplink_loss": _share(sum(each.packets_asked_for for each in joined), sent),
         "downlink_loss": _share(missed, received + lost),
         "max_bitrate_bps": min(told, default=None),
+    }
+
+
+def _screens(joined: list[InterviewResult], recordings: list[RecordingResult]) -> dict[str, Any]:
+    """The fields of `Report` about shared screens."""
+    sent = sum(each.screen_frames_sent for each in joined)
+    received = sum(each.screen_frames_received for each in joined)
+    recorded = [each.screen_recorded for each in recordings if each.screen_recorded is not None]
+    return {
+        "screens_offered": sum(each.screen_offered for each in joined),
+        "screens_accepted": sum(each.screen_accepted for each in joined),
+        "screens_recorded": sum(recorded) if recorded else None,
+        "screen_frames_sent": sent,
+        "screen_frames_received": received,
+        "screen_completeness": _share(received, sent),
     }
 
 

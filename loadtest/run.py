@@ -50,7 +50,7 @@ def progress_line(progress: Progress) -> str:
         f"indicators p95 {_ms(moment.indicator_latency_ms.p95)}",
         f"{progress.packets_lost} packets lost",
         f"server CPU {sum(cpu.values()):.0f} %" if cpu else "server CPU –",
-        f"{clock(progress.left_s)} left",
+        f"{clock(round(progress.left_s))} left",
     ]
     return "   ".join(figures)
 
@@ -67,7 +67,7 @@ async def run(
     Raises NoServer, Refused or InviteError when no interview could even be made.
     """
     async with open_crowd() as crowd:
-        await _find_server(crowd.http, plan.url)
+        await _until(stop, _find_server(crowd.http, plan.url))
         invites = await _until(stop, _make_invites(crowd.http, plan)) or []
         numbers = range(min(plan.course.interviews, len(invites)))
         async with _parts(crowd, plan, {number: invites[number] for number in numbers}) as parts:
@@ -78,6 +78,7 @@ async def run(
         if plan.check_recordings:
             stop.clear()  # a second Ctrl-C ends this, too
             await _until(stop, _check_recordings(crowd.http, plan, invites, measured))
+            interrupted = interrupted or stop.is_set()
         return make_report(
             measured.results,
             measured.duration_s,
@@ -107,6 +108,10 @@ async def _make_invites(http: aiohttp.ClientSession, plan: Plan) -> Sequence[Inv
     titles = [f"Load test {number}" for number in range(1, count + 1)]
     if plan.owner_token is not None:
         return [await by_owner(http, plan.url, plan.owner_token, title) for title in titles]
+    if not (plan.data_dir / "keys").is_dir():
+        raise InviteError(
+            f"no server keeps its data in {plan.data_dir}: say --data-dir where it does"
+        )
     command = ByCommand(plan.url, plan.data_dir)
     try:
         async with asyncio.TaskGroup() as tasks:

@@ -3,6 +3,7 @@
 import ipaddress
 import random
 from dataclasses import dataclass
+from itertools import islice
 from typing import Literal
 
 from aiortc.sdp import MediaDescription, SessionDescription
@@ -10,7 +11,7 @@ from aiortc.sdp import MediaDescription, SessionDescription
 from loadtest.media import VideoCodec
 from loadtest.sender import Extensions
 
-AUDIO_MID, VIDEO_MID = "0", "1"
+AUDIO_MID, VIDEO_MID, SCREEN_MID = "0", "1", "2"
 PAYLOAD_TYPES: dict[str, int] = {"opus": 111, "vp8": 96, "h264": 102}
 
 _EXTENSION_URIS = {
@@ -41,6 +42,7 @@ class LocalSide:
     fingerprint: str  #: "sha-256 AB:CD:..."
     audio_ssrc: int
     video_ssrc: int
+    screen_ssrc: int | None = None  #: None: no section for a second video is offered
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,21 +62,27 @@ class RemoteSide:
     addresses: list[tuple[str, int]]
     audio: AcceptedTrack | None
     video: AcceptedTrack | None
+    screen: AcceptedTrack | None
 
 
 def write_offer(
     local: LocalSide, codecs: list[VideoCodec], direction: Literal["sendonly", "recvonly"]
 ) -> str:
+    mids, screen = [AUDIO_MID, VIDEO_MID], []
+    if local.screen_ssrc is not None:
+        mids.append(SCREEN_MID)
+        screen = _section(local, "video", SCREEN_MID, list(codecs), direction, local.screen_ssrc)
     lines = [
         "v=0",
         f"o=- {random.getrandbits(62)} 2 IN IP4 127.0.0.1",
         "s=-",
         "t=0 0",
-        f"a=group:BUNDLE {AUDIO_MID} {VIDEO_MID}",
+        f"a=group:BUNDLE {' '.join(mids)}",
         "a=extmap-allow-mixed",
         "a=msid-semantic: WMS candidate",
         *_section(local, "audio", AUDIO_MID, ["opus"], direction, local.audio_ssrc),
         *_section(local, "video", VIDEO_MID, list(codecs), direction, local.video_ssrc),
+        *screen,
     ]
     return "\r\n".join(lines) + "\r\n"
 
@@ -104,10 +112,11 @@ def _section(
             feedback = ("ccm fir", "nack", "nack pli")
             lines += [f"a=rtcp-fb:{PAYLOAD_TYPES[codec]} {each}" for each in feedback]
     if direction == "sendonly":
+        msid = "screen screen" if mid == SCREEN_MID else f"candidate {kind}"
         lines += [
-            f"a=msid:candidate {kind}",
+            f"a=msid:{msid}",
             f"a=ssrc:{ssrc} cname:vivavoce-loadtest",
-            f"a=ssrc:{ssrc} msid:candidate {kind}",
+            f"a=ssrc:{ssrc} msid:{msid}",
         ]
     return lines
 
@@ -131,8 +140,9 @@ def read_answer(text: str) -> RemoteSide:
         [(each.algorithm, each.value) for each in dtls.fingerprints],
         dtls.role != "client",
         _addresses(carrier),
-        _track(accepted, "audio"),
-        _track(accepted, "video"),
+        _track(session.media, "audio"),
+        _track(session.media, "video"),
+        _track(session.media, "video", 1),
     )
 
 
@@ -155,10 +165,11 @@ def _ipv4(host: str) -> bool:
         return False
 
 
-def _track(accepted: list[MediaDescription], kind: str) -> AcceptedTrack | None:
-    for media in accepted:
-        if media.kind == kind and media.rtp.codecs:
-            ids = {each.uri: each.id for each in media.rtp.headerExtensions}
-            extensions = {name: ids.get(uri) for name, uri in _EXTENSION_URIS.items()}
-            return AcceptedTrack(int(media.fmt[0]), Extensions(**extensions))
-    return None
+def _track(sections: list[MediaDescription], kind: str, which: int = 0) -> AcceptedTrack | None:
+    """An answer has the offer's sections in the offer's order (RFC 3264 6)."""
+    media = next(islice((each for each in sections if each.kind == kind), which, None), None)
+    if media is None or not media.port or not media.rtp.codecs:
+        return None
+    ids = {each.uri: each.id for each in media.rtp.headerExtensions}
+    extensions = {name: ids.get(uri) for name, uri in _EXTENSION_URIS.items()}
+    return AcceptedTrack(int(media.fmt[0]), Extensions(**extensions))

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 
-from loadtest.media import AUDIO_PACKETS_PER_S, FPS
+from loadtest.media import AUDIO_PACKETS_PER_S
 from loadtest.packets import Frame, Packet, PacketisedClip, vp8_descriptor
 from loadtest.stamp import pack_numbers, pack_source
 from server.core import rtcp
@@ -175,5 +175,6 @@ class Playback:
 
         nearest = min((step(keyframe) for keyframe in self._keyframes), key=abs)
         self._video = (self._video + nearest) % count
-        audio_step = round(nearest * AUDIO_PACKETS_PER_S / FPS)
-        self._audio = (self._audio + audio_step) % len(self._clip.audio)
+        if self._clip.audio:
+            audio_step = round(nearest * AUDIO_PACKETS_PER_S / self._clip.clip.fps)
+            self._audio = (self._audio + audio_step) % len(self._clip.audio)

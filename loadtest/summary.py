@@ -43,6 +43,8 @@ def as_text(report: Report) -> str:
         "generator lateness": _text(report.generator_lateness_ms),
         "valid": "yes" if report.valid else "NO: " + "; ".join(report.invalid_because),
     }
+    if report.screens_offered:
+        lines["screens"] = _screens_text(report)
     if report.scenario != "steady":
         lines["scenario"] = report.scenario
     for side, networks in report.networks.items():
@@ -54,6 +56,15 @@ def as_text(report: Report) -> str:
         lines["in a browser"] = _browser_text(report.browser)
     lines |= {f"error {number}": text for number, text in enumerate(report.errors, 1)}
     return "\n".join(f"{name:>22}  {value}" for name, value in lines.items())
+
+
+def _screens_text(report: Report) -> str:
+    text = f"{report.screens_accepted} of {report.screens_offered} accepted by the server"
+    if report.screens_accepted:
+        text += f", {report.screen_frames_received} of {report.screen_frames_sent} frames complete"
+    if report.screens_recorded is not None:
+        text += f", {report.screens_recorded} recorded"
+    return text
 
 
 def _percent_text(share: float | None) -> str:

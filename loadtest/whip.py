@@ -9,6 +9,8 @@ from urllib.parse import urljoin
 import aiohttp
 
 REQUEST_TIMEOUT = aiohttp.ClientTimeout(total=10)
+#: A server that hangs must not keep whoever wants to go.
+END_TIMEOUT = aiohttp.ClientTimeout(total=3)
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
@@ -63,8 +65,6 @@ async def end(
 ) -> None:
     """Ends the session; a server that has ended it already, or is gone, is no error."""
     with suppress(aiohttp.ClientConnectionError, TimeoutError):
-        async with http.delete(
-            session.location, headers=headers, timeout=REQUEST_TIMEOUT
-        ) as response:
+        async with http.delete(session.location, headers=headers, timeout=END_TIMEOUT) as response:
             if response.status not in (200, 204, 404):
                 raise Refused(response.status, await response.text())

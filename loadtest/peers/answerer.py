@@ -13,7 +13,7 @@ from pathlib import Path
 
 import aioice.ice
 from aiohttp import web
-from aiortc import RTCPeerConnection, RTCSessionDescription
+from aiortc import RTCBundlePolicy, RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 from aiortc.contrib.media import MediaBlackhole, MediaRecorder
 from aiortc.mediastreams import MediaStreamTrack
 
@@ -31,7 +31,9 @@ class Answerer:
     async def publish(self, request: web.Request) -> web.Response:
         self._begun += 1
         session = str(self._begun)
-        connection, sink = RTCPeerConnection(), self._sink(session)
+        # Its default policy leaves a second video section on a transport of its own.
+        bundled = RTCConfiguration(bundlePolicy=RTCBundlePolicy.MAX_BUNDLE)
+        connection, sink = RTCPeerConnection(bundled), self._sink(session)
         self._open[session] = connection, sink
         offer = RTCSessionDescription(sdp=await request.text(), type="offer")
 

@@ -10,7 +10,13 @@ import numpy as np
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
-from aiortc import MediaStreamTrack, RTCPeerConnection, RTCSessionDescription
+from aiortc import (
+    MediaStreamTrack,
+    RTCBundlePolicy,
+    RTCConfiguration,
+    RTCPeerConnection,
+    RTCSessionDescription,
+)
 
 from loadtest.invites import by_owner
 from loadtest.media import FPS, Clip, VideoCodec, encode_pictures, encode_sound
@@ -47,7 +53,8 @@ class Answerer:
     ended: int = 0
 
     async def publish(self, request: web.Request) -> web.Response:
-        connection = RTCPeerConnection()
+        # By its default policy aiortc leaves a second video section on a transport of its own.
+        connection = RTCPeerConnection(RTCConfiguration(bundlePolicy=RTCBundlePolicy.MAX_BUNDLE))
         self.connections.append(connection)
         connection.on("track", self.tracks.append)
         await connection.setRemoteDescription(

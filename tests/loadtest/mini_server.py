@@ -26,6 +26,7 @@ INDICATOR_INTERVAL_S = 0.1
 class MiniServer:
     media: MediaServer
     indicator_age_s: float = 0.2
+    records: bool = False
     metrics: str = "vivavoce_event_loop_lag_seconds_max 0.004\n"
     observers_network: BadNetwork | None = None
     url: str = ""
@@ -35,6 +36,11 @@ class MiniServer:
 
     #: Publishers that are taken before the rest is refused.
     refuse_after: int | None = None
+    #: What publishers wait for at the door.
+    let_in: asyncio.Event = field(default_factory=asyncio.Event)
+    at_the_door: asyncio.Event = field(default_factory=asyncio.Event)
+    #: Interviews' recordings are said to be open, for ever.
+    recording: asyncio.Event = field(default_factory=asyncio.Event)
     watched: asyncio.Event = field(default_factory=asyncio.Event)
     sockets: list[web.WebSocketResponse] = field(default_factory=list)
 
@@ -46,6 +52,7 @@ class MiniServer:
         app.router.add_post("/{kind:whip|whep}/{token}", self.open)
         app.router.add_delete("/{kind:whip|whep}/{token}/{session}", self.end)
         app.router.add_get("/ws", self.watch)
+        app.router.add_get("/api/recordings/{token}", self.get_recording)
         return app
 
     async def healthz(self, request: web.Request) -> web.Response:
@@ -59,12 +66,22 @@ class MiniServer:
             return web.Response(status=401, text="wrong token")
         token = str(len(self.sources))
         self.sources[token] = Source(token)
-        links = {name: f"{self.url}/x#{token}" for name in ("candidate_url", "observer_url")}
+        roles = ("candidate_url", "observer_url", "recruiter_url")
+        links = {name: f"{self.url}/x#{token}" for name in roles}
+        if self.records:
+            links["interview_id"] = token
         return web.json_response(links, status=201)
+
+    async def get_recording(self, request: web.Request) -> web.Response:
+        self.recording.set()
+        return web.json_response({"state": "recording", "fragments": [], "gaps": [], "tracks": []})
 
     async def open(self, request: web.Request) -> web.Response:
         source = self.sources[request.match_info["token"]]
         whip = request.match_info["kind"] == "whip"
+        if whip:
+            self.at_the_door.set()
+            await self.let_in.wait()
         if whip and self.refuse_after is not None:
             self.refuse_after -= 1
             if self.refuse_after < 0:
@@ -123,6 +140,7 @@ class MiniServer:
 async def mini_server() -> AsyncIterator[MiniServer]:
     async with open_media("127.0.0.1", 0, [Endpoint("127.0.0.1")]) as media:
         server = MiniServer(media)
+        server.let_in.set()
         async with server.networks, TestServer(server.app()) as http:
             server.url = str(http.make_url("")).rstrip("/")
             yield server

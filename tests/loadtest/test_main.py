@@ -74,6 +74,45 @@ async def test_ctrl_c_prints_what_was_measured(tmp_path: Path, mini: MiniServer)
     assert errors == ""
 
 
+async def test_ctrl_c_while_all_join_ends_it_with_a_report(
+    tmp_path: Path, mini: MiniServer
+) -> None:
+    mini.let_in.clear()
+    flags = ("--interviews", "3", "--json", "--url", mini.url, "--owner-token", OWNER_TOKEN)
+    process = await start(tmp_path, *flags)
+    await asyncio.wait_for(mini.at_the_door.wait(), 60)
+    process.send_signal(signal.SIGINT)
+    async with asyncio.timeout(10):
+        status, output, errors = await finish(process)
+    report = parsed(output)
+    assert (report["interrupted"], report["joined"], errors) == (True, 0, "")
+    assert report["errors"] == ["interrupted before it began"]
+    assert status == EXIT_INVALID
+
+
+async def test_ctrl_c_while_recordings_are_checked_leaves_what_was_measured(
+    tmp_path: Path, mini: MiniServer
+) -> None:
+    mini.records = True
+    flags = ("--duration", "1", "--json", "--url", mini.url, "--owner-token", OWNER_TOKEN)
+    process = await start(tmp_path, *flags)
+    await asyncio.wait_for(mini.recording.wait(), 60)
+    process.send_signal(signal.SIGINT)
+    async with asyncio.timeout(10):
+        _, output, errors = await finish(process)
+    report = parsed(output)
+    assert (report["interrupted"], report["joined"], errors) == (True, 1, "")
+    assert report["frames_received"] > 20
+    assert report["recordings_checked"] == 0
+
+
+async def test_a_folder_that_no_server_uses_is_named(tmp_path: Path, mini: MiniServer) -> None:
+    status, _, errors = await finish(await start(tmp_path, "--url", mini.url))
+    assert status == EXIT_REFUSED
+    assert errors.startswith(f"loadtest: no server keeps its data in {tmp_path}")
+    assert not (tmp_path / "keys").exists()
+
+
 async def test_a_search_prints_the_capacity_that_it_was_allowed(
     tmp_path: Path, mini: MiniServer
 ) -> None:
@@ -104,10 +143,16 @@ async def test_a_wrong_token_has_an_exit_code_of_its_own(tmp_path: Path, mini: M
     ("flags", "why"),
     [
         (("--interviews", "0"), "above zero"),
+        (("--cache", "/dev/null/x"), "cannot write the cache /dev/null/x: Not a directory"),
+        (("--url", "http://"), "must be http://HOST:PORT"),
+        (("--url", "http://127.0.0.1:99999"), "must be http://HOST:PORT"),
+        (("--url", "http://[::1"), "must be http://HOST:PORT"),
+        (("--server-pid", "0"), "no process has the id 0"),
+        (("--server-pid", "99999999"), "no process has the id 99999999"),
         (("--duration", "-1"), "written 90, 90s, 30m or 2h, not '-1'"),
         (("--duration", "nan"), "not 'nan'"),
         (("--duration", "0"), "above zero"),
-        (("--url", "ftp://127.0.0.1"), "must be http"),
+        (("--url", "ftp://127.0.0.1"), "must be http://HOST:PORT"),
         (("--audio", "/nonexistent.wav"), "cannot read"),
         (("--interviews", "999999999"), "open files"),
         (("--html", "/nonexistent/report.html"), "cannot write /nonexistent/report.html"),
@@ -129,3 +174,4 @@ async def test_what_cannot_be_done_is_said(
     status, output, errors = await finish(await start(tmp_path, *flags))
     assert (status, output) == (EXIT_USAGE, "")
     assert why in errors
+    assert errors.count("\n") == 1

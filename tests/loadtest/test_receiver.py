@@ -188,4 +188,4 @@ def test_sound_is_a_frame_a_packet() -> None:
         (data,) = sender.begin_frame(packetise_opus(b"\x78abc"), number * 960).burst(1, 100.0)
         assert receive(track, data, 100.0, "opus")
     assert track.frames.received == 10
-    assert not track.is_video
+    assert track.name == "microphone"

@@ -20,7 +20,7 @@ from tests.recorder.encoded import camera, microphone
 
 VIDEO, AUDIO = 7, 8  # SSRCs
 SECONDS = 4
-SENT = {VIDEO: SentTrack(True, SECONDS * 30), AUDIO: SentTrack(False, SECONDS * 50)}
+SENT = {VIDEO: SentTrack("camera", SECONDS * 30), AUDIO: SentTrack("microphone", SECONDS * 50)}
 Fault = Callable[[EncodedFrame, int], EncodedFrame | None]
 
 
@@ -118,7 +118,7 @@ def test_frames_of_another_candidate_spoil_the_recording(tmp_path: Path) -> None
     desk = Desk(tmp_path)
     desk.write([frame for frame, _ in sent(Codec.VP8, 1)])
     reader = desk.reader()
-    inspection = Inspection({AUDIO: SentTrack(False, 50)})
+    inspection = Inspection({AUDIO: SentTrack("microphone", 50)})
     inspection.add(reader.init(0) + reader.fragment(1))
     assert "frames of another candidate" in (inspection.result(()).error or "")
 
@@ -128,7 +128,7 @@ def test_frames_of_another_candidate_spoil_the_recording(tmp_path: Path) -> None
 
 def track_with_a_hole(*gaps: tuple[float, float]) -> RecordingResult:
     """Sounds 0..49 in the first second, 100..149 in the third; the ledger says `gaps`."""
-    inspection = Inspection({AUDIO: SentTrack(False, 150)})
+    inspection = Inspection({AUDIO: SentTrack("microphone", 150)})
     for number in (*range(50), *range(100, 150)):
         stamp = MAGIC + pack_numbers(pack_source(AUDIO), number, 1000 + number / 50)
         inspection._take(False, stamp, number / 50)
@@ -163,13 +163,40 @@ def test_a_gap_of_one_track_says_nothing_about_the_other() -> None:
 
 
 def test_a_candidate_who_joined_again_is_one_recording() -> None:
-    inspection = Inspection({AUDIO: SentTrack(False, 50), AUDIO + 1: SentTrack(False, 50)})
+    inspection = Inspection(
+        {AUDIO: SentTrack("microphone", 50), AUDIO + 1: SentTrack("microphone", 50)}
+    )
     for source, number in [(AUDIO, n) for n in range(45)] + [(AUDIO + 1, n) for n in range(50)]:
         media_s = number / 50 + (source - AUDIO) * 3
         stamp = MAGIC + pack_numbers(pack_source(source), number, 1000 + media_s)
         inspection._take(False, stamp, media_s)
     result = inspection.result((Gap("microphone", 0.9, 3.0),))
     assert (result.frames_missing, result.gaps_undeclared) == (5, 0)
+
+
+def test_a_screen_is_a_video_of_its_own_whose_frames_are_missed_by_themselves() -> None:
+    inspection = Inspection(
+        {
+            VIDEO: SentTrack("camera", 30),
+            AUDIO: SentTrack("microphone", 0),
+            9: SentTrack("screen", 15),
+        }
+    )
+    for source, rate in ((VIDEO, 30), (9, 15)):
+        for number in (n for n in range(rate) if (source, n) != (9, 7)):
+            stamp = MAGIC + pack_numbers(pack_source(source), number, 1000 + number / rate)
+            inspection._take(True, stamp, number / rate)
+    result = inspection.result((Gap("camera", 0, 1),))
+    assert (result.error, result.screen_recorded) == (None, True)
+    assert (result.video_missing, result.frames_missing, result.frames_undeclared) == (0, 1, 1)
+    silent = Inspection({9: SentTrack("screen", 15)}).result(())
+    assert (silent.screen_recorded, silent.frames_missing) == (False, 15)
+
+
+def test_a_screen_in_the_track_of_sound_spoils_the_recording() -> None:
+    inspection = Inspection({9: SentTrack("screen", 1)})
+    inspection._take(False, MAGIC + pack_numbers(pack_source(9), 0, 1000.0), 0.0)
+    assert "frames of another candidate" in (inspection.result(()).error or "")
 
 
 @pytest.mark.parametrize("fragment", [b"", b"garbage", bytes(1000)])

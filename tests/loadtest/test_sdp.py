@@ -1,4 +1,5 @@
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 from aiortc.sdp import SessionDescription
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 from loadtest.sdp import AnswerError, LocalSide, read_answer, write_offer
 from server.core.frames import Codec
 from server.media import sdp as server_sdp
+from server.media.server import _negotiate
 
 LOCAL = LocalSide("ufrag", "p" * 24, "sha-256 " + ":".join(["AB"] * 32), 1, 2)
 OFFER = write_offer(LOCAL, ["h264", "vp8"], "sendonly")
@@ -61,6 +63,27 @@ def test_our_server_reads_the_offer() -> None:
     assert codecs == {Codec.OPUS, Codec.H264, Codec.VP8}
 
 
+def test_a_screen_is_offered_as_a_second_video_with_a_stream_of_its_own() -> None:
+    local = replace(LOCAL, screen_ssrc=3)
+    parsed = SessionDescription.parse(write_offer(local, ["vp8"], "sendonly"))
+    assert parsed.group[0].items == ["0", "1", "2"]
+    assert [(each.kind, each.rtp.muxId) for each in parsed.media[1:]] == [
+        ("video", "1"),
+        ("video", "2"),
+    ]
+    camera, screen = parsed.media[1:]
+    assert [each.ssrc for each in screen.ssrc] == [3]
+    assert screen.msid != camera.msid
+    observers = write_offer(replace(local, screen_ssrc=0), ["vp8"], "recvonly")
+    assert observers.count("m=video") == 2
+
+
+def test_our_server_refuses_the_screen_today_and_takes_the_rest() -> None:
+    offer = server_sdp.parse_offer(write_offer(replace(LOCAL, screen_ssrc=3), ["vp8"], "sendonly"))
+    taken = _negotiate(offer, ("sendonly",), every=False)
+    assert list(taken) == [0, 1]
+
+
 def test_an_observers_offer_has_no_streams() -> None:
     offer = write_offer(LOCAL, ["vp8"], "recvonly")
     assert "a=recvonly" in offer
@@ -76,6 +99,20 @@ def test_the_answers_transport_and_tracks_are_read() -> None:
     assert remote.video is not None
     assert (remote.audio.payload_type, remote.audio.extensions.mid) == (111, 4)
     assert (remote.video.payload_type, remote.video.extensions.mid) == (96, None)
+
+
+def test_the_second_video_of_an_answer_is_the_screen() -> None:
+    at = ANSWER.index("m=video")
+    second = ANSWER[at:].replace("mid:1", "mid:2").replace("96", "97")
+    remote = read_answer(ANSWER + second)
+    assert remote.screen is not None
+    assert remote.video is not None
+    assert (remote.video.payload_type, remote.screen.payload_type) == (96, 97)
+    alone = read_answer(ANSWER.replace("m=video 9", "m=video 0") + second)
+    assert (alone.video, alone.screen) == (None, remote.screen)
+    refused = read_answer(ANSWER + second.replace("m=video 9", "m=video 0"))
+    assert (refused.video, refused.screen) == (remote.video, None)
+    assert read_answer(ANSWER).screen is None
 
 
 def test_a_peer_that_wants_to_be_the_dtls_client_may() -> None:
