@@ -16,7 +16,7 @@ class _Passing(Peer):
 
     def __init__(self, others: "list[_Passing]", media: MediaServer, offer: sdp.Offer) -> None:
         super().__init__(
-            media._port, media._certificate, offer.transport, lambda state: None, media.clock
+            media._router, media._certificate, offer.transport, lambda state: None, media.clock
         )
         self._others = others
         self.observes = offer.sections[0].direction == "recvonly"
