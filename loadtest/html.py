@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from loadtest.duration import clock
 from loadtest.levels import Level
 from loadtest.plot import Line, plot, thinned
 from loadtest.report import Report
@@ -43,13 +44,13 @@ def write_page(path: Path, report: Report) -> None:
 
 def page(report: Report) -> str:
     """The page; every number in it is one of the report's, rounded at most to 4 digits."""
-    title = f"Load test: {report.interviews} interviews, {report.duration_s:.4g} s"
+    title = f"Load test: {report.interviews} interviews, {clock(report.duration_s)}"
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
         '<meta name="color-scheme" content="light dark">'
         f"<title>{escape(title)}</title><style>{_STYLE.read_text()}</style></head>"
-        f"<body><main><h1>{escape(title)}</h1>{_verdict(report)}{_levels(report.levels)}"
+        f"<body><main><h1>{escape(title)}</h1>{_verdict(report)}{_course(report)}{_levels(report.levels)}"
         f"{_tiles(report)}<section>{_plots(report)}</section>{_all_figures(report)}"
         "</main></body></html>\n"
     )
@@ -72,6 +73,14 @@ def _verdict(report: Report) -> str:
     return f'<div class="verdict {kind}"><strong>{text}</strong><ul>{items}</ul></div>'
 
 
+def _course(report: Report) -> str:
+    """What was asked of the server."""
+    parts = [f"scenario {report.scenario}"]
+    for side, networks in report.networks.items():
+        parts.append(f"network of {side}: {'; '.join(networks) or 'as it is'}")
+    return f'<p class="course">{escape(" · ".join(parts))}</p>'
+
+
 def _levels(levels: Sequence[Level]) -> str:
     rows = "".join(
         f'<tr class="{_mark(level)[0]}"><td>{escape(level.name)}</td>'
@@ -81,7 +90,8 @@ def _levels(levels: Sequence[Level]) -> str:
         for level in levels
     )
     head = "<tr><th>service level</th><th>measured</th><th>demanded</th><th>kept</th></tr>"
-    return f'<table class="levels"><thead>{head}</thead><tbody>{rows}</tbody></table>'
+    table = f'<table class="levels"><thead>{head}</thead><tbody>{rows}</tbody></table>'
+    return f'<div class="wide">{table}</div>'
 
 
 def _mark(level: Level) -> tuple[str, str]:
@@ -183,7 +193,8 @@ def _all_figures(report: Report) -> str:
         f"<tr><td>{escape(name)}</td><td>{escape(str(value))}</td></tr>"
         for name, value in flat_figures(report).items()
     )
-    return f"<details><summary>All figures</summary><table>{rows}</table></details>"
+    table = f'<div class="wide"><table>{rows}</table></div>'
+    return f"<details><summary>All figures</summary>{table}</details>"
 
 
 def flat_figures(report: Report) -> dict[str, object]:

@@ -38,7 +38,7 @@ def plot(
         return ""
     low = min(low, *values)
     top = max(*values, low if limit is None else limit, low)
-    high, step = _scale(low, top if top > low else low + 1, whole)
+    low, high, step = _scale(low, top if top > low else low + 1, whole)
     end_s = max(at_s for line in lines for at_s, _ in line.points)
     drawn = "".join(_draw(line, index, low, high, end_s) for index, line in enumerate(lines))
     marks = [low + step * index for index in range(round((high - low) / step) + 1)]
@@ -103,13 +103,14 @@ def _y(value: float, low: float, high: float) -> float:
     return HEIGHT * max(0.0, high - value) / (high - low)  # rounding must not leave the frame
 
 
-def _scale(low: float, high: float, whole: bool) -> tuple[float, float]:
-    """A round top for the scale, and the step of its two to five marks."""
+def _scale(low: float, high: float, whole: bool) -> tuple[float, float, float]:
+    """Round ends for the scale, and the step of its two to six marks."""
     # 1e-300: a quarter of the smallest floats is zero, which has no logarithm.
     rough = max((high - low) / 4, 1 if whole else 1e-300)
     power = 10.0 ** floor(log10(rough))
     step = next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= rough * 0.999)
-    return low + step * max(1, ceil((high - low) / step - 1e-9)), step
+    low = step * floor(low / step + 1e-9)
+    return low, low + step * max(1, ceil((high - low) / step - 1e-9)), step
 
 
 def _short(value: float) -> str:

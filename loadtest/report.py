@@ -378,7 +378,7 @@ def _faults(results: list[InterviewResult]) -> list[str]:
         faults.append(f"{missing} of {len(results)} interviews did not take place")
     lost = sum(each.connection_lost is not None for each in results)
     if lost:
-        faults.append(f"{lost} interviews lost a connection")
+        faults.append(f"{lost} of {len(results)} interviews lost a connection")
     joined = [each for each in results if each.error is None]
     watched = not joined or any(each.frames_sent for each in joined)
     if watched and not any(each.frames_received for each in results):

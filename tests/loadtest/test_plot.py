@@ -61,6 +61,11 @@ def test_counts_have_marks_at_whole_numbers_only() -> None:
     assert marks(plot("x", "", [Line("x", [(1, 2)])], whole=True)) == [0, 1, 2]
 
 
+def test_a_scale_that_does_not_begin_at_zero_has_round_marks() -> None:
+    shown = marks(plot("x", "%", [Line("x", [(1, 94.44), (2, 100.0)])], low=99))
+    assert shown == [94, 96, 98, 100]
+
+
 def test_nothing_but_zeros_is_a_line_on_the_ground() -> None:
     figure = plot("x", "", [Line("x", [(1, 0), (2, 0)])], whole=True)
     assert marks(figure) == [0, 1]
