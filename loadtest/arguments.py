@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import NoReturn
 from urllib.parse import urlsplit
 
-from loadtest.candidate import add_media_arguments
+from loadtest.candidate import add_media_arguments, load_media
 from loadtest.duration import DurationError, parse_duration
 from loadtest.endpoints import EndpointTemplates
-from loadtest.media import VideoCodec, load_clip, load_screen
+from loadtest.media import VideoCodec
 from loadtest.network import PROFILES, Impairments, NetworkError, parse_network
-from loadtest.packets import packetise
 from loadtest.plan import Plan
 from loadtest.scenario import ScenarioError, describe, make_scenario
 from loadtest.server_cost import process_times
@@ -108,13 +107,7 @@ def make_plan(arguments: argparse.Namespace, interviews: int) -> Plan:
         raise UsageError(f"--scenario: {error}") from error
     networks = _networks("--network", arguments.network)
     observer_networks = _networks("--observer-network", arguments.observer_network)
-    clips = [
-        packetise(
-            load_clip(codec, arguments.cache, arguments.video, arguments.audio, arguments.dtx),
-            load_screen(codec, arguments.cache) if arguments.screen else None,
-        )
-        for codec in codecs[:interviews]
-    ]
+    clips = [load_media(arguments, codec) for codec in codecs[:interviews]]
     return Plan(
         foreign.origin if foreign else arguments.url.rstrip("/"),
         tuple(clips),

@@ -17,7 +17,14 @@ from typing import Any
 import aiohttp
 
 from loadtest import sdp, whip
-from loadtest.media import MediaError, default_cache, load_clip, load_screen
+from loadtest.media import (
+    LOWER,
+    MediaError,
+    VideoCodec,
+    default_cache,
+    load_clip,
+    load_screen,
+)
 from loadtest.packets import PacketisedClip, packetise
 from loadtest.peer import Candidate, Crowd, open_crowd
 from loadtest.transport import ConnectError
@@ -31,11 +38,7 @@ _FINAL_STATUS = (400, 401, 403, 404, 410)
 def main() -> int:
     arguments = _parse_arguments()
     try:
-        clip = load_clip(
-            arguments.codec, arguments.cache, arguments.video, arguments.audio, arguments.dtx
-        )
-        screen = load_screen(arguments.codec, arguments.cache) if arguments.screen else None
-        media = packetise(clip, screen)
+        media = load_media(arguments, arguments.codec)
         run(_until_stopped(arguments.whip_url, media, arguments.until_stdin_closes))
     except MediaError as error:
         print(f"candidate: {error}", file=sys.stderr)
@@ -61,7 +64,18 @@ def add_media_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--audio", type=Path, metavar="FILE", help="instead of the read speech")
     parser.add_argument("--dtx", action="store_true", help="send no sound in pauses")
     parser.add_argument("--screen", action="store_true", help="share a screen, as a second video")
+    parser.add_argument(
+        "--adapt", action="store_true", help="send less video when the server asks for it"
+    )
     parser.add_argument("--cache", type=Path, default=default_cache(), metavar="DIR")
+
+
+def load_media(arguments: argparse.Namespace, codec: VideoCodec) -> PacketisedClip:
+    """What `add_media_arguments` asks for. Raises MediaError."""
+    files = arguments.cache, arguments.video, arguments.audio, arguments.dtx
+    screen = load_screen(codec, arguments.cache) if arguments.screen else None
+    lower = [load_clip(codec, *files, encoding) for encoding in LOWER] if arguments.adapt else []
+    return packetise(load_clip(codec, *files), screen, lower)
 
 
 def _parse_arguments() -> argparse.Namespace:

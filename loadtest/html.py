@@ -151,6 +151,7 @@ def _plots(report: Report) -> str:
     indicators = lines.of("p95", lambda moment: moment.indicator_latency_ms.p95)
     freezes = lines.of("freezes", lambda moment: moment.freezes, sum, bars=True)
     complete = lines.of("complete", lambda moment: _percent(moment.frame_completeness), min)
+    sent = lines.of("sent", lambda moment: moment.sent_kbps, min)
     up = lines.of("up", lambda moment: moment.interviews, min)
     return (
         plot("Forward latency", "ms", latency, limit=limits["forward latency p99"])
@@ -159,6 +160,7 @@ def _plots(report: Report) -> str:
         + plot("Server memory", "MiB", memory)
         + plot("Freezes", "by the second in which they ended", [freezes], whole=True)
         + plot("Frames complete", "%", [complete], low=99)
+        + plot("Bitrate sent by a candidate", "kbit/s", [sent])
         + plot("Interviews up", "", [up], whole=True)
     )
 

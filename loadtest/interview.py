@@ -208,6 +208,7 @@ class Interview:
         result = self.result
         tracks = self.candidate.tracks().values()
         result.packets_sent = sum(track.packets for track in tracks)
+        result.octets_sent = sum(track.octets for track in tracks)
         result.packets_retransmitted = sum(track.retransmitted for track in tracks)
         result.packets_asked_for = sum(track.asked_for for track in tracks)
         result.datagrams_refused = self._refused_before + self.candidate.datagrams_refused

@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Literal
@@ -91,6 +91,8 @@ class Encoding:
 
 
 CAMERA = Encoding(1_000_000, FPS, 2 * FPS, 1.0)
+#: For candidates who send less when they are asked to.
+LOWER = (replace(CAMERA, bitrate_bps=500_000), replace(CAMERA, bitrate_bps=250_000))
 #: Still for the most part; a keyframe of small print is as large as four seconds of the rest.
 SCREEN = Encoding(250_000, screen.FPS, 4 * screen.FPS, 4.0)
 
@@ -130,15 +132,17 @@ def load_clip(
     video: Path | None = None,
     audio: Path | None = None,
     dtx: bool = False,
+    encoding: Encoding = CAMERA,
 ) -> Clip:
     """The clip of these files (by default the portrait and the speech), encoded at first use.
 
     With `dtx` nothing is sent in pauses (RFC 7587 3.1.3). Raises MediaError when a given file
     cannot be decoded.
     """
-    settings, files = f"{video is None} {dtx}", (video or PORTRAIT, audio or SPEECH)
+    settings = f"{video is None} {dtx} {encoding.bitrate_bps}"
+    files = (video or PORTRAIT, audio or SPEECH)
     path = cache / f"{codec}-{_fingerprint(codec, settings, files)}.clip"
-    return _cached(path, lambda: _encode_clip(codec, video, audio, dtx))
+    return _cached(path, lambda: _encode_clip(codec, video, audio, dtx, encoding))
 
 
 def load_screen(codec: VideoCodec, cache: Path) -> Clip:
@@ -179,15 +183,17 @@ def _write_whole(path: Path, content: bytes) -> None:
     os.replace(file.name, path)
 
 
-def _encode_clip(codec: VideoCodec, video: Path | None, audio: Path | None, dtx: bool) -> Clip:
+def _encode_clip(
+    codec: VideoCodec, video: Path | None, audio: Path | None, dtx: bool, encoding: Encoding
+) -> Clip:
     with _naming(audio or SPEECH):
         speech = _decode_audio(audio or SPEECH)
     if video is None:
         pictures = _portrait(speech, min(len(speech) / AUDIO_RATE_HZ, MAX_LOOP_S))
-        frames, keyframes = encode_pictures(codec, _ahead(pictures))
+        frames, keyframes = encode_pictures(codec, _ahead(pictures), encoding)
     else:
         with _naming(video):
-            frames, keyframes = encode_pictures(codec, _film(video))
+            frames, keyframes = encode_pictures(codec, _film(video), encoding)
     return Clip(codec, frames, keyframes, encode_sound(speech, len(frames), dtx))
 
 

@@ -5,7 +5,7 @@ Opus by RFC 7587. The numbers of the stamp, and VP8's payload descriptor with it
 differ at each sending: `Packet.payload` fills them in.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import cycle
 
@@ -57,16 +57,22 @@ class PacketisedClip:
     video: tuple[Frame, ...]
     audio: tuple[Frame, ...]  #: empty: nothing is sent
     screen: "PacketisedClip | None" = None  #: shared beside it
+    #: The video again at lower bitrates, for candidates who adapt theirs; empty: they do not.
+    lower: tuple[tuple[Frame, ...], ...] = ()
 
 
-def packetise(clip: Clip, screen: Clip | None = None) -> PacketisedClip:
-    if clip.codec == "h264":
-        video = map(packetise_h264, clip.video)
-    else:
-        video = map(packetise_vp8, clip.video, cycle(_LAYERS))
+def packetise(clip: Clip, screen: Clip | None = None, lower: Sequence[Clip] = ()) -> PacketisedClip:
+    assert all(each.keyframes == clip.keyframes for each in lower)
     audio = (packetise_opus(packet) if packet else () for packet in clip.audio)
     shared = packetise(screen) if screen is not None else None
-    return PacketisedClip(clip, tuple(video), tuple(audio), shared)
+    levels = tuple(_video(each) for each in lower)
+    return PacketisedClip(clip, _video(clip), tuple(audio), shared, levels)
+
+
+def _video(clip: Clip) -> tuple[Frame, ...]:
+    if clip.codec == "h264":
+        return tuple(map(packetise_h264, clip.video))
+    return tuple(map(packetise_vp8, clip.video, cycle(_LAYERS)))
 
 
 def packetise_vp8(frame: bytes, layer: int = 0) -> Frame:

@@ -11,8 +11,9 @@ from typing import Protocol
 import aiohttp
 
 from loadtest import sdp, whip
+from loadtest.adaptation import Adaptation, transport_feedback
 from loadtest.inbox import Inbox
-from loadtest.media import AUDIO_PACKETS_PER_S, FPS, SCREEN, TrackName
+from loadtest.media import AUDIO_PACKETS_PER_S, CAMERA, FPS, LOWER, SCREEN, TrackName
 from loadtest.network import Network
 from loadtest.pacer import Pacer, drive
 from loadtest.packets import PacketisedClip
@@ -86,6 +87,13 @@ async def negotiate(
     return remote
 
 
+def adaptation(clip: PacketisedClip) -> Adaptation | None:
+    """Between the bitrates that the clip has; None where it has one."""
+    if not clip.lower:
+        return None
+    return Adaptation([encoding.bitrate_bps for encoding in (CAMERA, *LOWER)])
+
+
 class Candidate:
     """`await join()`, then it sends by itself until `await leave()` or `lost` is set."""
 
@@ -114,6 +122,7 @@ class Candidate:
             Emulation(network, crowd.pacer) if network is not None else None,
             crowd.inbox,
         )
+        self.adaptation = adaptation(clip)
         self._connected = self._sending = False
 
     async def join(self) -> None:
@@ -180,6 +189,7 @@ class Candidate:
             self.audio_ssrc,
             self.video_ssrc,
             self.screen_ssrc,
+            self.adaptation is not None,
         )
         return sdp.write_offer(local, [self._clip.clip.codec], "sendonly")
 
@@ -192,7 +202,14 @@ class Candidate:
         # RFC 3550 5.1: sequence numbers start at random.
         seqno = random.getrandbits(16)
         return TrackSender(
-            ssrc, accepted.payload_type, clock_rate, mid, accepted.extensions, vp8, seqno
+            ssrc,
+            accepted.payload_type,
+            clock_rate,
+            mid,
+            accepted.extensions,
+            vp8,
+            self.adaptation.number if self.adaptation is not None else None,
+            seqno,
         )
 
     def _lose(self) -> None:
@@ -291,6 +308,19 @@ class Candidate:
                     self._transport.send_rtcp(rtcp.delay_since_last_rr(self.video_ssrc, answer))
                 case rtcp.MaxBitrate():
                     self.max_bitrate_bps = item.bitrate_bps
+        if self.adaptation is not None and self._sending:
+            self._adapt(self.adaptation, items, packet)
+
+    def _adapt(self, adaptation: Adaptation, items: list[rtcp.Item], packet: bytes) -> None:
+        now = time.time()
+        for item in items:
+            if isinstance(item, rtcp.MaxBitrate):
+                adaptation.max_bitrate(item.bitrate_bps, now)
+        with suppress(ValueError):
+            arrivals = transport_feedback(packet)
+            if arrivals:
+                adaptation.feedback(arrivals, now)
+        self._playback.wanted = adaptation.level
 
     def _request_keyframe(self, ssrc: int) -> None:
         """Of the screen where it is meant, else of the camera."""

@@ -46,6 +46,7 @@ class InterviewResult:
     join_s: float | None = None  #: from the candidate's request to its encrypted connection
     first_picture_s: float | None = None  #: from the observer's request
     packets_sent: int = 0
+    octets_sent: int = 0  #: of payload
     packets_retransmitted: int = 0
     packets_received: int = 0
     packets_lost: int = 0  #: never came, not even as a repair
@@ -155,6 +156,9 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     uplink_loss: float | None
     downlink_loss: float | None
     max_bitrate_bps: int | None  #: the least that a candidate was told to keep (REMB)
+    #: By a candidate, all its tracks: the mean of the whole run, and of its poorest moment.
+    sent_kbps: float | None
+    sent_kbps_lowest: float | None
     networks: dict[str, list[str]]  #: emulated before "candidates" and "observers"
     scenario: str
     frames_sent: int
@@ -246,6 +250,7 @@ def make_report(
         packets_lost=sum(each.packets_lost for each in joined),
         packets_duplicated=sum(each.packets_duplicated for each in joined),
         **_losses(joined),
+        **_bitrates(series or []),
         networks=dict(networks),
         scenario=scenario,
         frames_sent=(frames_sent := sum(each.frames_sent for each in joined)),
@@ -278,6 +283,15 @@ def make_report(
         browser=browser,
         series=series or [],
     )
+
+
+def _bitrates(series: list[Moment]) -> dict[str, Any]:
+    """The fields of `Report` about what candidates sent."""
+    known = [each.sent_kbps for each in series if each.sent_kbps is not None]
+    return {
+        "sent_kbps": round(sum(known) / len(known), 1) if known else None,
+        "sent_kbps_lowest": min(known, default=None),
+    }
 
 
 def _losses(joined: list[InterviewResult]) -> dict[str, Any]:

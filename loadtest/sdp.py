@@ -17,8 +17,9 @@ PAYLOAD_TYPES: dict[str, int] = {"opus": 111, "vp8": 96, "h264": 102}
 _EXTENSION_URIS = {
     "mid": "urn:ietf:params:rtp-hdrext:sdes:mid",
     "abs_send_time": "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time",
+    "transport_cc": "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01",
 }
-_EXTENSION_IDS = {"abs_send_time": 2, "mid": 4}  # the ids that Chromium uses
+_EXTENSION_IDS = {"abs_send_time": 2, "transport_cc": 3, "mid": 4}  # the ids that Chromium uses
 _FORMATS = {
     "opus": ["rtpmap:111 opus/48000/2", "rtcp-fb:111 nack", "fmtp:111 minptime=10;useinbandfec=1"],
     "vp8": ["rtpmap:96 VP8/90000"],
@@ -43,6 +44,7 @@ class LocalSide:
     audio_ssrc: int
     video_ssrc: int
     screen_ssrc: int | None = None  #: None: no section for a second video is offered
+    adapts: bool = False  #: it asks for what tells it to send less
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +103,11 @@ def _section(
         f"a=fingerprint:{local.fingerprint}",
         "a=setup:actpass",
         f"a=mid:{mid}",
-        *(f"a=extmap:{_EXTENSION_IDS[name]} {uri}" for name, uri in _EXTENSION_URIS.items()),
+        *(
+            f"a=extmap:{_EXTENSION_IDS[name]} {uri}"
+            for name, uri in _EXTENSION_URIS.items()
+            if local.adapts or name != "transport_cc"
+        ),
         f"a={direction}",
         "a=rtcp-mux",
         "a=rtcp-rsize",
@@ -109,7 +115,9 @@ def _section(
     for codec in codecs:
         lines += [f"a={line}" for line in _FORMATS[codec]]
         if kind == "video":
-            feedback = ("ccm fir", "nack", "nack pli")
+            feedback = ["ccm fir", "nack", "nack pli"]
+            if local.adapts:
+                feedback += ["goog-remb", "transport-cc"]
             lines += [f"a=rtcp-fb:{PAYLOAD_TYPES[codec]} {each}" for each in feedback]
     if direction == "sendonly":
         msid = "screen screen" if mid == SCREEN_MID else f"candidate {kind}"

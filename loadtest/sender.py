@@ -1,7 +1,7 @@
 """What a candidate sends on one track, and where in the loop of media it is. Pure."""
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -25,9 +25,13 @@ class Extensions:
 
     mid: int | None = None
     abs_send_time: int | None = None
+    transport_cc: int | None = None
 
-    def block(self, mid: str, now: float) -> bytes:
-        """The extension block of a packet sent at `now` (Unix seconds); may be empty."""
+    def block(self, mid: str, now: float, number: int = 0) -> bytes:
+        """The extension block of a packet sent at `now` (Unix seconds); may be empty.
+
+        `number`: the transport-wide one, where it was accepted.
+        """
         elements = b""
         if self.mid is not None:
             elements += bytes([self.mid << 4 | len(mid) - 1]) + mid.encode()
@@ -35,6 +39,8 @@ class Extensions:
             # 6.18 fixed-point seconds (webrtc.org/experiments/rtp-hdrext/abs-send-time).
             time = int(now * (1 << 18)) & 0xFFFFFF
             elements += bytes([self.abs_send_time << 4 | 2]) + time.to_bytes(3, "big")
+        if self.transport_cc is not None:
+            elements += bytes([self.transport_cc << 4 | 1]) + number.to_bytes(2, "big")
         if not elements:
             return b""
         elements += bytes(-len(elements) % 4)
@@ -51,6 +57,8 @@ class TrackSender:
     mid: str
     extensions: Extensions
     vp8: bool = False
+    #: The transport-wide number of a packet sent now (Unix seconds), shared by its streams.
+    number: Callable[[float], int] | None = None
     seqno: int = 0  #: of the next packet
     frames: int = 0  #: begun
     base_frames: int = 0  #: those of them in the base layer
@@ -85,7 +93,8 @@ class TrackSender:
         descriptor = vp8_descriptor(packet, frame, self.base_frames) if self.vp8 else b""
         numbers = pack_numbers(self._source, frame, now) if packet.stamped else b""
         payload = packet.payload(descriptor, numbers)
-        extensions = self.extensions.block(self.mid, now)
+        number = self.number(now) if self.number is not None else 0
+        extensions = self.extensions.block(self.mid, now, number)
         data = (
             _HEADER.pack(
                 0x90 if extensions else 0x80,
@@ -139,10 +148,17 @@ class Sending:
 
 
 class Playback:
-    """Which frame of the loop comes next; sound and picture stay in step when it jumps."""
+    """Which frame of the loop comes next; sound and picture stay in step when it jumps.
+
+    `wanted` is the bitrate that the pictures have from the next keyframe on: 0 the clip's own,
+    then those of its `lower` ones, which have the same pictures and keyframes.
+    """
 
     def __init__(self, clip: PacketisedClip) -> None:
+        self.wanted = 0
         self._clip = clip
+        self._video_levels = (clip.video, *clip.lower)
+        self._level = 0
         self._keyframes = frozenset(clip.clip.keyframes)
         self._video = self._audio = 0
         self._granted_at = float("-inf")
@@ -159,7 +175,9 @@ class Playback:
             self._keyframe_wanted = False
         index = self._video % len(self._clip.video)
         self._video = index + 1
-        return self._clip.video[index]
+        if index in self._keyframes:
+            self._level = self.wanted
+        return self._video_levels[self._level][index]
 
     def next_audio(self) -> Frame:
         index = self._audio % len(self._clip.audio)

@@ -39,6 +39,7 @@ class Totals:
 
     up: int = 0  #: interviews joined and with every connection
     packets_lost: int = 0
+    octets_sent: int = 0
     frames_expected: int = 0
     frames_received: int = 0
     freezes: int = 0
@@ -51,6 +52,7 @@ class Totals:
             return
         self.up += result.connection_lost is None and not result.left
         self.packets_lost += result.packets_lost
+        self.octets_sent += result.octets_sent
         self.frames_expected += result.frames_expected
         self.frames_received += result.frames_received
         self.freezes += result.freezes_s.count
@@ -60,6 +62,7 @@ class Totals:
     def merge(self, other: "Totals") -> None:
         self.up += other.up
         self.packets_lost += other.packets_lost
+        self.octets_sent += other.octets_sent
         self.frames_expected += other.frames_expected
         self.frames_received += other.frames_received
         self.freezes += other.freezes
@@ -89,6 +92,7 @@ class Moment(msgspec.Struct, frozen=True, kw_only=True):
     server_cpu_percent: dict[str, float]
     server_memory_bytes: dict[str, int]
     generator_cpu_percent: float
+    sent_kbps: float | None  #: by a candidate on average; None where there was none
 
 
 class Series:
@@ -130,6 +134,11 @@ class Series:
             generator_cpu_percent=round(
                 100 * (totals.generator_cpu_s - before.generator_cpu_s) / elapsed, 2
             ),
+            sent_kbps=round(
+                (totals.octets_sent - before.octets_sent) * 0.008 / elapsed / totals.up, 1
+            )
+            if totals.up
+            else None,
         )
         self._totals, self.server, self._at_s = totals, server, at_s
         self._keep(moment)
@@ -153,6 +162,7 @@ def put_together(first: Moment, second: Moment) -> Moment:
     complete = [
         each.frame_completeness for each in (first, second) if each.frame_completeness is not None
     ]
+    sent = [each.sent_kbps for each in (first, second) if each.sent_kbps is not None]
     return Moment(
         at_s=second.at_s,
         interviews=min(first.interviews, second.interviews),
@@ -164,6 +174,7 @@ def put_together(first: Moment, second: Moment) -> Moment:
         server_cpu_percent=_largest(first.server_cpu_percent, second.server_cpu_percent),
         server_memory_bytes=_largest(first.server_memory_bytes, second.server_memory_bytes),
         generator_cpu_percent=max(first.generator_cpu_percent, second.generator_cpu_percent),
+        sent_kbps=min(sent, default=None),
     )
 
 

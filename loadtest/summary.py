@@ -17,6 +17,9 @@ def as_text(report: Report) -> str:
         f"{report.packets_lost} lost, {report.packets_retransmitted} sent again",
         "lost at first try": f"up {_percent_text(report.uplink_loss)}, "
         f"down {_percent_text(report.downlink_loss)}",
+        "sent by a candidate": "unknown"
+        if report.sent_kbps is None
+        else f"{report.sent_kbps:g} kbit/s, at least {report.sent_kbps_lowest:g}",
         "frames complete": f"{report.frames_received} of {report.frames_sent}",
         "server CPU": "unknown"
         if cpu is None

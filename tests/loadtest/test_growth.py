@@ -28,6 +28,7 @@ def moment(at_s: float, memory: dict[str, int]) -> Moment:
         server_cpu_percent={},
         server_memory_bytes=memory,
         generator_cpu_percent=0,
+        sent_kbps=None,
     )
 
 

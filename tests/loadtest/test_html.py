@@ -76,7 +76,7 @@ def test_the_verdict_comes_first_with_its_reasons(made: Report, verdict: str, wh
 def test_what_was_asked_of_the_server_is_said_at_the_top() -> None:
     networks = {"candidates": ["loss=5%", "perfect"], "observers": []}
     text = page(report(result(), scenario="soak:5m", networks=networks))
-    said = "scenario soak:5m · network of candidates: loss=5%; perfect · network of observers: as it"
+    said = "scenario soak:5m · network of candidates: loss=5%; perfect · network of observers: as"
     assert said in text.partition("<table")[0]
 
 
@@ -85,6 +85,7 @@ def test_a_plot_shows_the_seconds_of_the_series() -> None:
     titles = re.findall(r"<figcaption><b>(.*?)</b>", text)
     assert titles == [
         *("Forward latency", "CPU", "Server memory", "Freezes", "Frames complete"),
+        "Bitrate sent by a candidate",
         "Interviews up",
     ]
     cpu = text.partition("<b>CPU</b>")[2].partition("</figure>")[0]

@@ -78,6 +78,14 @@ def test_a_screen_is_offered_as_a_second_video_with_a_stream_of_its_own() -> Non
     assert observers.count("m=video") == 2
 
 
+def test_only_who_adapts_asks_for_what_tells_it_to() -> None:
+    assert "transport" not in OFFER.replace("a=group", "")
+    asking = write_offer(replace(LOCAL, adapts=True), ["vp8"], "sendonly")
+    video = SessionDescription.parse(asking).media[1]
+    assert {"goog-remb", "transport-cc"} <= {each.type for each in video.rtp.codecs[0].rtcpFeedback}
+    assert sum("transport-wide-cc" in each.uri for each in video.rtp.headerExtensions) == 1
+
+
 def test_our_server_refuses_the_screen_today_and_takes_the_rest() -> None:
     offer = server_sdp.parse_offer(write_offer(replace(LOCAL, screen_ssrc=3), ["vp8"], "sendonly"))
     taken = _negotiate(offer, ("sendonly",), every=False)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 from aiortc.codecs.vpx import VpxPayloadDescriptor
 from aiortc.rtcrtpparameters import RTCRtpHeaderExtensionParameters, RTCRtpParameters
@@ -41,19 +43,22 @@ def test_headers_are_what_an_independent_parser_reads() -> None:
 
 
 def test_the_extensions_that_were_accepted_are_sent() -> None:
-    track = sender(extensions=Extensions(mid=4, abs_send_time=2))
+    extensions = Extensions(mid=4, abs_send_time=2, transport_cc=3)
+    track = sender(extensions=extensions, number=lambda now: 777)
     (data,) = track.begin_frame(packetise_opus(b"\x78abc"), 0).burst(10, 1.5)
     known = HeaderExtensionsMap()
     known.configure(
         RTCRtpParameters(
             headerExtensions=[
+                RTCRtpHeaderExtensionParameters(id=3, uri=_EXTENSION_URIS["transport_cc"]),
                 RTCRtpHeaderExtensionParameters(id=4, uri=_EXTENSION_URIS["mid"]),
                 RTCRtpHeaderExtensionParameters(id=2, uri=_EXTENSION_URIS["abs_send_time"]),
             ]
         )
     )
-    extensions = RtpPacket.parse(data, known).extensions
-    assert (extensions.mid, extensions.abs_send_time) == ("1", int(1.5 * 2**18))
+    read = RtpPacket.parse(data, known).extensions
+    assert (read.mid, read.abs_send_time) == ("1", int(1.5 * 2**18))
+    assert read.transport_sequence_number == 777
 
 
 def test_a_large_frame_leaves_in_bursts_and_loses_no_packet_between_them() -> None:
@@ -151,3 +156,18 @@ def test_requests_in_quick_succession_are_granted_once() -> None:
     assert number_of(playback.next_video(), b"video") == 6
     playback.request_keyframe(1.0 + KEYFRAME_SPACING_S * 2)
     assert number_of(playback.next_video(), b"video") == 0
+
+
+def test_another_bitrate_begins_at_a_keyframe() -> None:
+    clip = planted_clip(frames=120)
+    lower = tuple(packetise_vp8(b"lower %d" % number) for number in range(120))
+    playback = Playback(replace(clip, lower=(lower,)))
+    for _ in range(10):
+        playback.next_video()
+    playback.wanted = 1
+    words = [b"lower" in playback.next_video()[0].head for _ in range(100)]
+    assert words == [False] * 50 + [True] * 50
+    playback.wanted = 0
+    assert [b"lower" in playback.next_video()[0].head for _ in range(20)] == [True] * 10 + [
+        False
+    ] * 10

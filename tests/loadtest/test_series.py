@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loadtest.histogram import Histogram, merged
@@ -88,6 +88,7 @@ def freezing(seconds: int, bad: int) -> Series:
     return series
 
 
+@settings(deadline=None, max_examples=20)
 @given(st.integers(1, 3 * MAX_MOMENTS), st.data())
 def test_a_long_run_is_thinned_and_its_worst_second_stays_to_be_seen(
     seconds: int, data: st.DataObject
