@@ -18,6 +18,8 @@ NO_NETWORKS: Mapping[str, list[str]] = {}
 MAX_LATENESS_P99_S = 0.020
 #: Of one core: beyond it the generator's queue, not the server's, is what grows.
 MAX_CPU_SHARE = 0.85
+#: Of a run that was ended sooner, nothing is said about the generator's CPU.
+MIN_CPU_DURATION_S = 0.5
 
 
 @dataclass(slots=True)
@@ -408,7 +410,7 @@ def _generator_faults(
     lateness_s = generator.worst_lateness_p99_s
     if lateness_s is not None and lateness_s > MAX_LATENESS_P99_S:
         faults.append(f"the generator sent late: p99 {lateness_s * 1000:.0f} ms")
-    share = generator.busiest_cpu_s / duration_s if duration_s > 0 else 0.0
+    share = generator.busiest_cpu_s / duration_s if duration_s >= MIN_CPU_DURATION_S else 0.0
     if share > MAX_CPU_SHARE:
         faults.append(f"the generator used {share:.0%} of a core")
     refused = sum(each.datagrams_refused for each in results)

@@ -8,7 +8,8 @@ def as_text(report: Report) -> str:
     """For people: one figure a line, what it is first."""
     cpu = report.server_cpu_ms_per_interview_second
     lines = {
-        "interviews joined": f"{report.joined} of {report.interviews}, {report.duration_s:g} s",
+        "interviews joined": f"{report.joined} of {report.interviews}, {report.duration_s:g} s"
+        + (", interrupted" if report.interrupted else ""),
         "join": _text(report.join_ms),
         "first picture": _text(report.first_picture_ms),
         "forward latency": _text(report.forward_latency_ms),

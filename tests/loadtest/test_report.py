@@ -202,6 +202,13 @@ def test_a_leak_breaks_a_level_of_a_long_run() -> None:
     assert "memory growth, media" not in {each.name for each in report(result()).levels}
 
 
+def test_a_run_that_was_ended_at_once_does_not_blame_the_generator() -> None:
+    busy = GeneratorCost(0.1, Histogram())
+    made = make_report([InterviewResult(error="x")], 0.02, busy, None, None, interrupted=True)
+    assert made.generator_faults == []
+    assert "0 of 1, 0.02 s, interrupted" in as_text(made)
+
+
 def test_the_server_works_for_the_browser_as_well() -> None:
     seen = BrowserReport(None, 200.0, 900.0, 30.0, 0, 0, None, -10.0)
     made = report(result(), browser=seen, server_cpu_s={"media": 0.2})
