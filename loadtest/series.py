@@ -40,6 +40,7 @@ class Totals:
     up: int = 0  #: interviews joined and with every connection
     packets_lost: int = 0
     octets_sent: int = 0
+    up_s: float = 0.0  #: of all interviews, when the octets were counted
     frames_expected: int = 0
     frames_received: int = 0
     freezes: int = 0
@@ -53,6 +54,7 @@ class Totals:
         self.up += result.connection_lost is None and not result.left
         self.packets_lost += result.packets_lost
         self.octets_sent += result.octets_sent
+        self.up_s += result.up_s or 0.0
         self.frames_expected += result.frames_expected
         self.frames_received += result.frames_received
         self.freezes += result.freezes_s.count
@@ -63,6 +65,7 @@ class Totals:
         self.up += other.up
         self.packets_lost += other.packets_lost
         self.octets_sent += other.octets_sent
+        self.up_s += other.up_s
         self.frames_expected += other.frames_expected
         self.frames_received += other.frames_received
         self.freezes += other.freezes
@@ -73,6 +76,8 @@ class Totals:
 
 #: A long run's moments are put together, so that a report of days is as large as one of an hour.
 MAX_MOMENTS = 2000
+#: A bitrate is told from at least so many seconds.
+MIN_UP_S = 0.2
 
 
 class Moment(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,7 +97,7 @@ class Moment(msgspec.Struct, frozen=True, kw_only=True):
     server_cpu_percent: dict[str, float]
     server_memory_bytes: dict[str, int]
     generator_cpu_percent: float
-    sent_kbps: float | None  #: by a candidate on average; None where there was none
+    sent_kbps: float | None  #: by a candidate on average; None where that is not known
 
 
 class Series:
@@ -134,11 +139,7 @@ class Series:
             generator_cpu_percent=round(
                 100 * (totals.generator_cpu_s - before.generator_cpu_s) / elapsed, 2
             ),
-            sent_kbps=round(
-                (totals.octets_sent - before.octets_sent) * 0.008 / elapsed / totals.up, 1
-            )
-            if totals.up
-            else None,
+            sent_kbps=_sent_kbps(before, totals),
         )
         self._totals, self.server, self._at_s = totals, server, at_s
         self._keep(moment)
@@ -155,6 +156,14 @@ class Series:
             self._together *= 2
         self.moments.append(moment)
         self._in_last = 1
+
+
+def _sent_kbps(before: Totals, totals: Totals) -> float | None:
+    """By the interviews' own time: another process may have told of no second yet, or of two."""
+    up_s = totals.up_s - before.up_s
+    if up_s < MIN_UP_S:
+        return None
+    return round((totals.octets_sent - before.octets_sent) * 0.008 / up_s, 1)
 
 
 def put_together(first: Moment, second: Moment) -> Moment:

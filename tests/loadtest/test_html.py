@@ -17,6 +17,8 @@ def totals(second: int) -> Totals:
     made = Totals(generator_cpu_s=second * 0.1)
     made.add(
         result(
+            up_s=float(second),
+            octets_sent=125_000 * second,
             frames_expected=30 * second,
             frames_received=30 * second - (second > 2),
             freezes_s=Histogram([0.3] * (second > 2)),

@@ -71,6 +71,15 @@ def test_totals_of_several_processes_are_merged() -> None:
     assert one.forward_latency_s.count == 2
 
 
+def test_a_bitrate_is_by_the_time_that_the_octets_were_counted_in() -> None:
+    first = totals(result(octets_sent=125_000, up_s=1.0))
+    series = Series(Totals(), {}, 0.0)
+    assert series.add(first, {}, 1.0).sent_kbps == 1000
+    assert series.add(first, {}, 2.0).sent_kbps is None, "nothing was told in this second"
+    both = totals(result(octets_sent=375_000, up_s=3.0), result(octets_sent=62_500, up_s=1.0))
+    assert series.add(both, {}, 3.0).sent_kbps == pytest.approx(833.3)
+
+
 def freezing(seconds: int, bad: int) -> Series:
     """A run of so many moments, in which the one called `bad` was the worst by far."""
     series, so_far = Series(Totals(), {}, 0.0), Totals(up=1)
