@@ -38,7 +38,7 @@ from server.media.sdp import (
 from server.media.sockets import accept, bind
 from server.media.source import Source
 from server.media.tcp import TcpPort
-from server.media.udp import SOCKET_BUFFER, UdpSocket
+from server.media.udp import UdpSocket
 
 __all__ = [
     "MediaServer",
@@ -294,7 +294,10 @@ async def open_media(
     async with contextlib.AsyncExitStack() as stack:
         sockets = bind(host, port, socket.SOCK_DGRAM)
         bound = sockets[0].getsockname()[1]
-        udp = [await _open_udp(stack, router, each) for each in sockets]
+        udp = [UdpSocket(router, each) for each in sockets]
+        for socket_ in udp:
+            socket_.open()
+            stack.callback(socket_.close)
         listeners = [] if bound == http_port else bind(host, bound, socket.SOCK_STREAM)
         for each in listeners:
             stack.callback(each.close)
@@ -302,17 +305,6 @@ async def open_media(
         server = MediaServer(router, clock, udp, tcp, candidates(advertise, bound))
         async with server.run(listeners):
             yield server
-
-
-async def _open_udp(
-    stack: contextlib.AsyncExitStack, router: Router, opened: socket.socket
-) -> UdpSocket:
-    for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
-        opened.setsockopt(socket.SOL_SOCKET, option, SOCKET_BUFFER)
-    loop = asyncio.get_running_loop()
-    _, udp = await loop.create_datagram_endpoint(lambda: UdpSocket(router), sock=opened)
-    stack.callback(udp.close)
-    return udp
 
 
 def candidates(advertise: Sequence[Endpoint], port: int) -> tuple[Candidate, ...]:

@@ -26,10 +26,9 @@ from server.media.peer import (
     PeerState,
     Publisher,
 )
-from server.media.router import Router
+from server.media.router import Router, Session
 from server.media.sdp import MediaSection, RtpFormat
 from server.media.source import Source
-from server.media.udp import UdpSocket
 from server.media.up_track import KEYFRAME_ANSWER_S
 from tests.media.streams import TICKS, pictures, rtp
 from tests.media.test_ice import REMOTE, check
@@ -58,7 +57,7 @@ class Sink:
 
 @dataclass
 class Room:
-    """One socket, one source, and a clock that the test moves."""
+    """One router, one source, and a clock that the test moves."""
 
     router: Router = field(default_factory=Router)
     source: Source = field(default_factory=lambda: Source("one"))
@@ -66,19 +65,29 @@ class Room:
     browsers: dict[Address, "Browser"] = field(default_factory=dict)
     now: float = NOW
 
+    paths: dict[Address, "Way"] = field(default_factory=dict)
+
     def __post_init__(self) -> None:
-        self.udp = UdpSocket(self.router)
-        self.udp.connection_made(self)
         self.source.add_sink(self.sink)
 
-    def sendto(self, data: bytes, addr: Address) -> None:
-        self.browsers[addr].received(data)
 
-    def get_write_buffer_size(self) -> int:
-        return 0
+@dataclass(eq=False)
+class Way:
+    """A path to the browser at `address`; in the room's list while it has a session."""
 
-    def close(self) -> None:
-        pass
+    room: Room
+    address: Address
+    session: Session | None = None
+
+    def send(self, data: bytes) -> bool:
+        self.room.browsers[self.address].received(data)
+        return True
+
+    def bound(self) -> None:
+        self.room.paths[self.address] = self
+
+    def released(self) -> None:
+        del self.room.paths[self.address]
 
 
 class Browser:
@@ -107,7 +116,8 @@ class Browser:
         self.changed.set()
 
     def send(self, data: bytes) -> None:
-        self.room.udp.datagram_received(data, self.address)
+        way = self.room.paths.get(self.address) or Way(self.room, self.address)
+        self.room.router.datagram_received(data, way)
 
     def send_rtp(self, data: bytes) -> None:
         self.send(self.dtls.protect(data))
@@ -372,7 +382,7 @@ async def test_wrong_certificate_closes_the_peer_and_frees_its_route() -> None:
         await candidate.handshake()
         await candidate.changed.wait()
     assert candidate.states == [PeerState.CLOSED]
-    assert (room.router._sessions, room.udp.paths) == ({}, {})
+    assert (room.router._sessions, room.paths) == ({}, {})
     await candidate.dtls.close()
 
 
@@ -387,7 +397,7 @@ async def test_close_during_the_handshake_and_twice_leaves_nothing() -> None:
             await browser.peer.close()
             await browser.peer.close()
     assert candidate.states == watcher.states == [PeerState.CLOSED]
-    assert (room.router._sessions, room.udp.paths) == ({}, {})
+    assert (room.router._sessions, room.paths) == ({}, {})
     assert all(not room.source.downs(name) for name in TrackName)
 
 
