@@ -24,6 +24,10 @@ class ErrorId(enum.StrEnum):
     BAD_SDP = "bad-sdp"
     UNSUPPORTED_VERSION = "unsupported-version"
     NO_COMMON_CODEC = "no-common-codec"
+    UNPROCESSABLE = "unprocessable"
+    RESTART_REFUSED = "restart-refused"
+    PRECONDITION_MISSING = "precondition-missing"
+    PRECONDITION_FAILED = "precondition-failed"
     UNSUPPORTED_MEDIA_TYPE = "unsupported-media-type"
     TOKEN_MISSING = "token-missing"
     TOKEN_INVALID = "token-invalid"
@@ -69,6 +73,12 @@ class Watch(_Message, frozen=True, tag="watch"):
     sdp: str
 
 
+class Restart(_Message, frozen=True, tag="restart"):
+    """Candidate, observer: my connection's offer again, with new ICE credentials."""
+
+    sdp: str
+
+
 class Leave(_Message, frozen=True, tag="leave"):
     """Candidate: I end my part; the recording is closed. Observer: stop sending to me."""
 
@@ -94,7 +104,7 @@ class Welcome(_Message, frozen=True, tag="welcome"):
 
 
 class Answer(_Message, frozen=True, tag="answer"):
-    """The answer to `publish` or `watch`."""
+    """The answer to `publish`, `watch` or `restart`."""
 
     sdp: str
 
@@ -140,7 +150,7 @@ class Error(_Message, frozen=True, tag="error"):
     fatal: bool = False
 
 
-ClientMessage = Hello | Publish | Watch | Leave | Ping
+ClientMessage = Hello | Publish | Watch | Restart | Leave | Ping
 ServerMessage = (
     Welcome
     | Answer
