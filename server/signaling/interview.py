@@ -35,6 +35,7 @@ from server.signaling.protocol import (
     PROTOCOL_VERSION,
     AlertChanged,
     ErrorId,
+    IceServer,
     Indicators,
     InterviewInfo,
     RecordingState,
@@ -108,7 +109,7 @@ class LiveInterview:
             self._replace_sockets()
         self._participants.add(participant)
         if participant.outbox is not None:
-            self._greet(participant.role, participant.outbox)
+            self._greet(participant, participant.outbox)
 
     async def exit(self, participant: Participant) -> None:
         """A socket or a session is gone. The candidate's media goes on without its socket."""
@@ -375,9 +376,14 @@ class LiveInterview:
 
     # ---- telling ----
 
-    def _greet(self, role: Role, outbox: Outbox) -> None:
-        now = self._plant.clock()
-        outbox.send(Welcome(PROTOCOL_VERSION, role, self.info, self.state, now))
+    def ice_servers(self, participant: Participant) -> tuple[IceServer, ...]:
+        """Relays that this participant may use, with credentials that name nobody."""
+        return self._plant.turn.ice_servers(participant.id, self._plant.clock())
+
+    def _greet(self, participant: Participant, outbox: Outbox) -> None:
+        role, now = participant.role, self._plant.clock()
+        relays = self.ice_servers(participant)
+        outbox.send(Welcome(PROTOCOL_VERSION, role, self.info, self.state, now, relays))
         outbox.send(StateChanged(self.state, self.started_s))
         outbox.send(RecordingState(self._is_recording))
         if role is not Role.CANDIDATE:

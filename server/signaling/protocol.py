@@ -95,12 +95,22 @@ class InterviewInfo(msgspec.Struct, frozen=True):
     title: str
 
 
+class IceServer(msgspec.Struct, frozen=True):
+    """A TURN server and credentials for it, as `RTCIceServer` has them (WebRTC 4.2.2)."""
+
+    urls: tuple[str, ...]
+    username: str
+    credential: str
+
+
 class Welcome(_Message, frozen=True, tag="welcome"):
     version: int
     role: Role
     interview: InterviewInfo
     state: InterviewState
     server_time_s: float
+    #: Relays for a network that lets nothing else through; none where the server has none.
+    ice_servers: tuple[IceServer, ...] = ()
 
 
 class Answer(_Message, frozen=True, tag="answer"):

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 
 from aiohttp import web
+from multidict import CIMultiDict
 
 from server.media.ice import Credentials
 from server.media.sdpfrag import parse_fragment
@@ -15,6 +16,7 @@ from server.signaling.interview import LiveInterview
 from server.signaling.limits import MAX_SDP_BYTES
 from server.signaling.participant import Participant
 from server.signaling.protocol import ErrorId
+from server.signaling.turn import links
 
 SDP_TYPE = "application/sdp"
 #: RFC 8840 9: what PATCH brings.
@@ -59,7 +61,8 @@ class Whip:
         except BaseException:
             await interview.exit(participant)
             raise
-        headers = {"Location": _location(request, participant)}
+        headers = CIMultiDict({"Location": _location(request, participant)})
+        headers.extend(("Link", link) for link in links(interview.ice_servers(participant)))
         peer = interview.peer_of(participant)
         if peer is not None:
             headers["ETag"] = _etag(peer)

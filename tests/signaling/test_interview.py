@@ -37,6 +37,7 @@ async def test_a_visitor_is_told_where_the_interview_stands(rig: Rig) -> None:
     observer = rig.enter(Role.OBSERVER)
     welcome, state, recording = await told(observer)
     assert (welcome["type"], welcome["role"]) == ("welcome", "observer")
+    assert welcome["ice_servers"] == []
     assert welcome["interview"] == {"id": rig.interview.id, "title": "Backend engineer"}
     assert state == {"type": "state", "state": "waiting", "started_s": None}
     assert recording == {"type": "recording", "active": False}
