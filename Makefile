@@ -45,9 +45,9 @@ node_modules/.installed: package-lock.json
 	@npm ci --no-audit --no-fund --loglevel=error
 	@touch $@
 
-# What only the tests need from the system: a browser, media tools, a voice.
+# What only the tests need from the system: a browser, media tools, a voice, a relay.
 deps: .venv/.installed-dev node_modules/.installed
-	@.ci/need ffprobe=ffmpeg espeak-ng=espeak-ng
+	@.ci/need ffprobe=ffmpeg espeak-ng=espeak-ng turnserver=coturn
 	@.ci/need-chromium
 
 demo: install

@@ -36,6 +36,7 @@ from server.signaling.routes import Handlers, make_app
 from server.signaling.socket import Sockets
 from server.signaling.tls import own_certificate, server_context
 from server.signaling.tokens import KEY_BYTES
+from server.signaling.turn import Turn
 from server.signaling.whip import Whip
 from server.store import AsyncStore, Store, StoreError, open_store
 
@@ -74,7 +75,8 @@ async def open_server(config: Config) -> AsyncIterator[Server]:
         recorder = await stack.enter_async_context(_recorder(config))
         media = await stack.enter_async_context(_media(config, port))
         analysis = await stack.enter_async_context(_analysis(config.workers))
-        plant = Plant(media, recorder, analysis, db, media.clock)
+        turn = Turn(config.turn_urls, config.turn_secret)
+        plant = Plant(media, recorder, analysis, db, media.clock, turn)
         hub = await stack.enter_async_context(open_hub(plant))
         await stack.enter_async_context(_http(plant, hub, links, listeners, context))
         await stack.enter_async_context(_announced(config.data_dir, url))

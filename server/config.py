@@ -5,7 +5,7 @@ import ipaddress
 import re
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -46,6 +46,9 @@ class Config:
     workers: int = 1
     #: 64 hex digits; None: the file in the data directory.
     master_key: str | None = None
+    #: What browsers may relay through (RFC 7065), and the secret shared with those servers.
+    turn_urls: tuple[str, ...] = ()
+    turn_secret: str = field(default="", repr=False)
 
 
 def add_data_dir_flag(parser: argparse.ArgumentParser) -> None:
@@ -71,6 +74,14 @@ def add_server_flags(parser: argparse.ArgumentParser) -> None:
         "the best first; IPv6 with a port in brackets: [2001:db8::1]:8080",
     )
     parser.add_argument(
+        "--turn-url",
+        action="append",
+        default=[],
+        metavar="URL",
+        help="TURN server that browsers may use, turn:HOST:PORT?transport=udp; may be repeated; "
+        "its secret is VIVAVOCE_TURN_SECRET (coturn: use-auth-secret, static-auth-secret)",
+    )
+    parser.add_argument(
         "--tls", action="store_true", help="HTTPS; makes its own certificate at first start"
     )
     parser.add_argument("--tls-cert", metavar="FILE", help="PEM certificate chain; implies --tls")
@@ -83,6 +94,7 @@ def load(flags: argparse.Namespace, env: Mapping[str, str]) -> Config:
     tls_files = _tls_files(flags.tls_cert, flags.tls_key)
     tls = flags.tls or tls_files is not None
     port = flags.port if flags.port is not None else _env_port(env)
+    turn_urls = tuple(_turn_url(url) for url in flags.turn_url)
     if flags.workers < 0:
         raise ConfigError("--workers is a number of processes: 0 or more.")
     return Config(
@@ -95,6 +107,8 @@ def load(flags: argparse.Namespace, env: Mapping[str, str]) -> Config:
         tls_files=tls_files,
         workers=flags.workers,
         master_key=master_key(env),
+        turn_urls=turn_urls,
+        turn_secret=_turn_secret(env, turn_urls),
     )
 
 
@@ -110,6 +124,35 @@ def default_url(env: Mapping[str, str]) -> str:
 def master_key(env: Mapping[str, str]) -> str | None:
     """The recordings' master key as text; None: it is in the data directory."""
     return env.get("VIVAVOCE_MASTER_KEY") or None
+
+
+#: RFC 7065 3.1, without escapes: host names and addresses need none.
+_TURN_URL = re.compile(
+    r"turns?:(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{1,5}))?"
+    r"(?:\?transport=(?:udp|tcp))?"
+)
+
+
+def _turn_url(text: str) -> str:
+    match = _TURN_URL.fullmatch(text)
+    if match is None:
+        raise ConfigError(
+            f"--turn-url {text} is not turn:HOST:PORT?transport=udp (or tcp), or turns:..."
+        )
+    _port(int(match["port"] or 0), f"--turn-url {text}: what follows the host")
+    return text
+
+
+def _turn_secret(env: Mapping[str, str], urls: tuple[str, ...]) -> str:
+    secret = env.get("VIVAVOCE_TURN_SECRET", "")
+    if urls and not secret:
+        raise ConfigError(
+            "--turn-url needs the TURN server's secret in the environment: VIVAVOCE_TURN_SECRET "
+            "(coturn's static-auth-secret)."
+        )
+    if secret and not urls:
+        raise ConfigError("VIVAVOCE_TURN_SECRET is set, but no --turn-url says for which server.")
+    return secret
 
 
 def _tls_files(certificate: str | None, key: str | None) -> TlsFiles | None:

@@ -70,6 +70,44 @@ def test_a_bad_value_is_named(flags: list[str], env: dict[str, str], named: str)
     assert named in refusal(*flags, **env)
 
 
+TURN = "turn:turn.example.org:3478?transport=udp"
+
+
+def test_turn_servers_are_kept_in_order_with_a_secret_that_is_not_shown() -> None:
+    urls = [TURN, "turns:192.0.2.7", "turn:[2001:db8::1]:5349", "turns:a.b:443?transport=tcp"]
+    flags = [part for url in urls for part in ("--turn-url", url)]
+    chosen = config(*flags, VIVAVOCE_TURN_SECRET="shared")
+    assert (chosen.turn_urls, chosen.turn_secret) == (tuple(urls), "shared")
+    assert "shared" not in repr(chosen)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "turn.example.org",
+        "stun:turn.example.org",
+        "turn://turn.example.org",
+        "turn:user@turn.example.org",
+        "turn:turn.example.org:port",
+        "turn:turn.example.org:70000",
+        "turn:turn.example.org?transport=sctp",
+        'turn:a>; rel="x',
+        "turn:a\nb",
+    ],
+)
+def test_a_turn_url_that_no_browser_takes_is_named(url: str) -> None:
+    assert f"--turn-url {url}" in refusal("--turn-url", url, VIVAVOCE_TURN_SECRET="shared")
+
+
+def test_a_turn_server_and_its_secret_belong_together() -> None:
+    assert "VIVAVOCE_TURN_SECRET" in refusal("--turn-url", TURN)
+    assert "VIVAVOCE_TURN_SECRET" in refusal("--turn-url", TURN, VIVAVOCE_TURN_SECRET="")
+    alone = refusal(VIVAVOCE_TURN_SECRET="shared")
+    assert "--turn-url" in alone
+    assert "shared" not in alone
+
+
 def test_advertised_addresses_are_kept_in_order() -> None:
     chosen = config("--advertise", "192.0.2.7", "--advertise", "2001:DB8::1")
     assert chosen.advertise == (Endpoint("192.0.2.7"), Endpoint("2001:db8::1"))

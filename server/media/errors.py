@@ -5,5 +5,9 @@ class SdpError(ValueError):
     """The session description cannot be used; the message says which line and why."""
 
 
+class PartialAnswer(SdpError):
+    """Only a part of the offer could be taken, from a client that wants all or nothing."""
+
+
 class NoCommonCodec(SdpError):
     """The offer has no audio or video codec that this server forwards and records."""

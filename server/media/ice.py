@@ -94,6 +94,13 @@ def _is_binding_request(data: bytes) -> bool:
     )
 
 
+class Credentials(NamedTuple):
+    """One side's half of an ICE session."""
+
+    ufrag: str
+    pwd: str
+
+
 @dataclass(frozen=True, slots=True)
 class CheckAnswered:
     response: bytes  #: never longer than the check (IceLite.answer)
@@ -101,9 +108,14 @@ class CheckAnswered:
 
 
 class IceLite:
-    """Our credentials of one session, and the answer to a check made with them."""
+    """One ICE session: our credentials, and the answer to a check made with them.
 
-    def __init__(self, remote_ufrag: str) -> None:
+    The peer's password signs nothing here, as a lite agent sends no checks: with its user name
+    it tells a restart from the session that there is (RFC 8839 4.4.1.1.1).
+    """
+
+    def __init__(self, remote_ufrag: str, remote_pwd: str = "") -> None:
+        self.remote = Credentials(remote_ufrag, remote_pwd)
         # RFC 8839 5.4: at least 24 bits of ufrag and 128 bits of password, ice-chars only.
         self.ufrag = secrets.token_hex(8)
         self.pwd = secrets.token_hex(16)

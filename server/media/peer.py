@@ -17,7 +17,7 @@ from server.core.rtp import is_rtcp, unpack_header
 from server.media.clock import PeerClock
 from server.media.down_track import DownTrack
 from server.media.dtls import Certificate, DtlsError, DtlsRole, DtlsSession, SrtpError
-from server.media.ice import Check, IceLite
+from server.media.ice import Address, Check, CheckAnswered, Credentials, IceLite
 from server.media.router import Path, Router
 from server.media.sdp import MediaSection, RtpFormat
 from server.media.source import Source
@@ -27,8 +27,9 @@ log = logging.getLogger(__name__)
 
 #: From the answer to the end of the handshake.
 CONNECT_TIMEOUT_S = 15.0
-#: A browser checks its path every 2.5 s; RFC 7675 5.1 gives consent 30 s at most.
-SILENCE_S = 5.0
+#: Observers know within 5 s that a candidate is lost. A browser checks its path every 2.5 s and
+#: sends reports every second; RFC 7675 5.1 gives consent 30 s at most.
+SILENCE_S = 4.5
 CONSENT_TIMEOUT_S = 30.0
 #: SRTP that overtakes the handshake's last flight.
 MAX_EARLY_PACKETS = 64
@@ -59,8 +60,9 @@ class Peer(abc.ABC):
     ) -> None:
         self.id = secrets.token_hex(8)
         self.state = PeerState.NEW
-        self.ice = IceLite(remote.ice_ufrag or "")
-        self.ufrag = self.ice.ufrag
+        self.ice = IceLite(remote.ice_ufrag or "", remote.ice_pwd or "")
+        self._former_ice: IceLite | None = None  # until the first check after a restart
+        self.ufrag = self.ice.ufrag  # the router's name for this session, whatever restarts
         self.ssrc = secrets.randbits(32)
         self._fingerprints = remote.fingerprints
         self._router = router
@@ -115,7 +117,32 @@ class Peer(abc.ABC):
             task.cancel()
         self._detach()
         await self._dtls.close()
+        for ice in filter(None, (self.ice, self._former_ice)):
+            self._router.unroute(ice.ufrag)
         self._router.remove(self)
+
+    def restart_ice(self, remote: Credentials) -> None:
+        """New credentials on both sides (RFC 8445 9); keys, tracks and packets go on.
+
+        The former ones hold until a check is made with the new: only then has the browser got
+        them. One that asks again before that has given up what it never used.
+        """
+        if self._former_ice is None:
+            self._former_ice = self.ice
+        else:
+            self._router.unroute(self.ice.ufrag)
+        self.ice = IceLite(*remote)
+        self._router.route(self.ice.ufrag, self)
+
+    def _answer_check(self, check: Check, address: Address) -> CheckAnswered | None:
+        checked, former = self.ice.answer(check, address), self._former_ice
+        if former is None:
+            return checked
+        if checked is None:
+            return former.answer(check, address)
+        self._router.unroute(former.ufrag)
+        self._former_ice = None
+        return checked
 
     def _set_state(self, state: PeerState) -> None:
         if state is not self.state and self.state is not PeerState.CLOSED:
@@ -138,7 +165,7 @@ class Peer(abc.ABC):
 
     def check_received(self, check: Check, path: Path) -> bool:
         """A connectivity check; False when it is not this peer's."""
-        checked = self.ice.answer(check, path.address)
+        checked = self._answer_check(check, path.address)
         if checked is None:
             return False
         if self._path is None or checked.nominated:

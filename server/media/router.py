@@ -79,6 +79,13 @@ class Router:
         for path in self._paths.pop(session.ufrag, ()):
             _release(path)
 
+    def route(self, ufrag: str, session: Session) -> None:
+        """Another user name of a session: its ICE restarts."""
+        self._sessions[ufrag.encode()] = session
+
+    def unroute(self, ufrag: str) -> None:
+        self._sessions.pop(ufrag.encode(), None)
+
     def datagram_received(self, data: bytes, path: Path) -> None:
         """Hands on what came on `path`, or counts it as refused."""
         self.datagrams_in += 1

@@ -63,6 +63,11 @@ class MediaSection:
     fingerprints: list[tuple[str, str]] = field(default_factory=list)
     setup: str | None = None
 
+    @property
+    def is_open(self) -> bool:
+        """RFC 9143 6: port zero with a=bundle-only does not mean refused."""
+        return self.port != 0 or self.bundle_only
+
 
 @dataclass(frozen=True, slots=True)
 class Offer:
@@ -76,9 +81,7 @@ class Offer:
 
     def usable(self, section: MediaSection) -> bool:
         """Whether the section is open, and on the bundle's transport with RTCP multiplexed."""
-        # RFC 9143 6: port zero with a=bundle-only does not mean refused.
-        is_open = section.port != 0 or section.bundle_only
-        return is_open and section.rtcp_mux and section.mid in self.bundle
+        return section.is_open and section.rtcp_mux and section.mid in self.bundle
 
 
 def parse_offer(text: str) -> Offer:
@@ -262,21 +265,46 @@ class AnswerSection:
 _FEEDBACK = ("nack", "nack pli", "ccm fir", "goog-remb")
 
 
-def write_answer(session_id: int, transport: Transport, sections: Sequence[AnswerSection]) -> str:
+#: RFC 8838 4.2, RFC 8445 10: candidates may come later, and so may new credentials.
+ICE_ATTRIBUTES = ("a=ice-lite", "a=ice-options:ice2 trickle")
+
+
+def write_answer(
+    session_id: int, transport: Transport, sections: Sequence[AnswerSection], version: int = 1
+) -> str:
     """The answer's text; sections without formats are refused with port zero."""
-    accepted = [section for section in sections if section.formats]
     lines = [
         "v=0",
-        f"o=- {session_id} 1 IN IP4 0.0.0.0",
+        f"o=- {session_id} {version} IN IP4 0.0.0.0",
         "s=-",
         "t=0 0",
-        "a=group:BUNDLE " + " ".join(str(section.offered.mid) for section in accepted),
-        "a=ice-lite",
+        _bundle_line(sections),
+        *ICE_ATTRIBUTES,
         "a=msid-semantic: WMS *",
     ]
     for section in sections:
         lines += _section_lines(section, transport)
     return "\r\n".join(lines) + "\r\n"
+
+
+def write_restart(transport: Transport, sections: Sequence[AnswerSection]) -> str:
+    """Our half of a restart over HTTP (RFC 9725 4.3.3, RFC 8840 9): what of an answer is ICE."""
+    carrier = next(section for section in sections if section.formats)
+    lines = [
+        *ICE_ATTRIBUTES,
+        _bundle_line(sections),
+        f"m={carrier.offered.kind} 9 {carrier.offered.profile} {carrier.formats[0].payload_type}",
+        f"a=mid:{carrier.offered.mid}",
+        f"a=ice-ufrag:{transport.ufrag}",
+        f"a=ice-pwd:{transport.pwd}",
+        *_candidate_lines(transport),
+    ]
+    return "\r\n".join(lines) + "\r\n"
+
+
+def _bundle_line(sections: Sequence[AnswerSection]) -> str:
+    mids = (str(section.offered.mid) for section in sections if section.formats)
+    return f"a=group:BUNDLE {' '.join(mids)}"
 
 
 def _section_lines(section: AnswerSection, transport: Transport) -> list[str]:
@@ -296,6 +324,7 @@ def _section_lines(section: AnswerSection, transport: Transport) -> list[str]:
         f"a=mid:{offered.mid}",
         f"a={section.direction}",
         "a=rtcp-mux",
+        "a=rtcp-mux-only",  # RFC 9725 4.4.1
         *(["a=rtcp-rsize"] if offered.rtcp_rsize else []),  # RFC 5506 5
         f"a=ice-ufrag:{transport.ufrag}",
         f"a=ice-pwd:{transport.pwd}",
@@ -310,8 +339,7 @@ def _section_lines(section: AnswerSection, transport: Transport) -> list[str]:
             f"a=ssrc:{section.ssrc} cname:{section.stream}",
             f"a=ssrc:{section.ssrc} msid:{section.stream} {section.stream}-{offered.kind}",
         ]
-    lines += [_candidate(*each) for each in enumerate(transport.candidates, 1)]
-    return [*lines, "a=end-of-candidates"]
+    return [*lines, *_candidate_lines(transport)]
 
 
 def _format_lines(rtp_format: RtpFormat, kind: str) -> list[str]:
@@ -326,6 +354,11 @@ def _format_lines(rtp_format: RtpFormat, kind: str) -> list[str]:
         f"a=rtcp-fb:{payload_type} {each}" for each in _FEEDBACK if each in rtp_format.feedback
     ]
     return lines
+
+
+def _candidate_lines(transport: Transport) -> list[str]:
+    candidates = [_candidate(*each) for each in enumerate(transport.candidates, 1)]
+    return [*candidates, "a=end-of-candidates"]
 
 
 def _candidate(index: int, candidate: Candidate) -> str:

@@ -22,7 +22,8 @@ from dataclasses import dataclass
 from server.config import Endpoint
 from server.core.frames import Codec, TrackName
 from server.media.dtls import Certificate
-from server.media.errors import NoCommonCodec, SdpError
+from server.media.errors import NoCommonCodec, PartialAnswer, SdpError
+from server.media.ice import Credentials
 from server.media.peer import Observer, Peer, PeerState, Publisher
 from server.media.router import Router
 from server.media.sdp import (
@@ -34,6 +35,7 @@ from server.media.sdp import (
     choose_formats,
     parse_offer,
     write_answer,
+    write_restart,
 )
 from server.media.sockets import accept, bind
 from server.media.source import Source
@@ -84,6 +86,15 @@ def _monotonic_unix_clock() -> Callable[[], float]:
     return lambda: time.monotonic() + offset
 
 
+@dataclass(slots=True)
+class _Agreed:
+    """What a peer's answer said. An ICE restart says it again, with other credentials."""
+
+    session_id: int
+    sections: tuple[AnswerSection, ...]
+    version: int = 1
+
+
 class MediaServer:
     """Made by `open_media`."""
 
@@ -101,19 +112,28 @@ class MediaServer:
         self.candidates = tuple(candidates)
         self._certificate = Certificate()
         self._peers: dict[str, Peer] = {}
+        self._agreed: dict[str, _Agreed] = {}
         self._refused_before = 0  # by peers that are gone
         self._tasks: asyncio.TaskGroup | None = None
         self.clock = clock
 
     async def publish(
-        self, source: Source, offer_sdp: str, on_state: Callable[[PeerState], None]
+        self,
+        source: Source,
+        offer_sdp: str,
+        on_state: Callable[[PeerState], None],
+        *,
+        whole: bool = False,
     ) -> tuple[Peer, str]:
         """A candidate's offer; the source follows this publisher from now on.
 
-        Returns the peer and the SDP answer. Raises `SdpError` or `NoCommonCodec`.
+        `whole`: refuse an offer of which only a part can be taken. Returns the peer and the SDP
+        answer. Raises `SdpError`, `NoCommonCodec` or `PartialAnswer`.
         """
         offer = parse_offer(offer_sdp)
         sections = _negotiate(offer, _SENDS, every=False)
+        if whole:
+            _refuse_partial(offer, set(sections))
         publisher = Publisher(
             self._router,
             self._certificate,
@@ -167,20 +187,48 @@ class MediaServer:
         self, peer: Peer, offer: Offer, answers: dict[int, AnswerSection]
     ) -> tuple[Peer, str]:
         assert self._tasks is not None, "open_media has ended"
-        transport = Transport(
-            peer.ufrag, peer.ice.pwd, self._certificate.fingerprint, self.candidates
+        sections = tuple(
+            answers.get(index) or AnswerSection(section)
+            for index, section in enumerate(offer.sections)
         )
-        answer = write_answer(
-            secrets.randbits(62),
-            transport,
-            [
-                answers.get(index) or AnswerSection(section)
-                for index, section in enumerate(offer.sections)
-            ],
-        )
+        agreed = self._agreed[peer.id] = _Agreed(secrets.randbits(62), sections)
         self._peers[peer.id] = peer
         peer.start(self._tasks)
-        return peer, answer
+        return peer, write_answer(agreed.session_id, self._transport(peer), sections)
+
+    def _transport(self, peer: Peer) -> Transport:
+        return Transport(
+            peer.ice.ufrag, peer.ice.pwd, self._certificate.fingerprint, self.candidates
+        )
+
+    # ---- ICE restarts (RFC 8445 9): another path, the same keys and tracks
+
+    def restart(self, peer: Peer, offer_sdp: str) -> str:
+        """The answer to an open peer's offer again, with new credentials (RFC 8839 4.4.1.1.1).
+
+        Raises `SdpError` for an offer that is another connection's, or changes anything else.
+        """
+        offer, agreed = parse_offer(offer_sdp), self._agreed[peer.id]
+        former = [(each.offered.mid, each.offered.fingerprints) for each in agreed.sections]
+        if [(each.mid, each.fingerprints) for each in offer.sections] != former:
+            raise SdpError("an ICE restart keeps its connection's certificate and sections")
+        carrier = offer.transport
+        self._restart(peer, Credentials(carrier.ice_ufrag or "", carrier.ice_pwd or ""))
+        agreed.version += 1
+        return write_answer(
+            agreed.session_id, self._transport(peer), agreed.sections, agreed.version
+        )
+
+    def restart_by_fragment(self, peer: Peer, remote: Credentials) -> str:
+        """The same by a fragment of a description (RFC 9725 4.3.3). Raises `SdpError`."""
+        self._restart(peer, remote)
+        return write_restart(self._transport(peer), self._agreed[peer.id].sections)
+
+    def _restart(self, peer: Peer, remote: Credentials) -> None:
+        known = peer.ice.remote
+        if remote.ufrag == known.ufrag or remote.pwd == known.pwd:
+            raise SdpError("an ICE restart changes both a=ice-ufrag and a=ice-pwd")
+        peer.restart_ice(remote)
 
     def stats(self) -> MediaStats:
         router = self._router
@@ -245,6 +293,7 @@ class MediaServer:
     async def _close_peers(self, peers: list[Peer]) -> None:
         for peer in peers:
             self._peers.pop(peer.id, None)
+            self._agreed.pop(peer.id, None)
             self._refused_before += peer.refused
             try:
                 await peer.close()
@@ -277,6 +326,15 @@ def _negotiate(
             f"in a section that is {' or '.join(directions)}"
         )
     return chosen
+
+
+def _refuse_partial(offer: Offer, taken: set[int]) -> None:
+    for index, section in enumerate(offer.sections):
+        if section.kind in _TRACK_OF_KIND and section.is_open and index not in taken:
+            raise PartialAnswer(
+                f"section {section.mid} ({section.kind}) can't be taken: this server takes one "
+                "audio and one video section that send, with a codec it knows, or refuses all"
+            )
 
 
 @contextlib.asynccontextmanager

@@ -7,17 +7,22 @@ from contextlib import contextmanager
 import msgspec
 from aiohttp import web
 
-from server.media.errors import NoCommonCodec, SdpError
+from server.media.errors import NoCommonCodec, PartialAnswer, SdpError
 from server.signaling.protocol import ErrorId
 
 log = logging.getLogger(__name__)
 
-#: RFC 9110 15.5; RFC 6585 4 for 429.
+#: RFC 9110 15.5; RFC 6585 3 and 4 for 428 and 429.
 STATUS: dict[ErrorId, int] = {
     ErrorId.BAD_MESSAGE: 400,
     ErrorId.BAD_SDP: 400,
     ErrorId.UNSUPPORTED_VERSION: 400,
-    ErrorId.NO_COMMON_CODEC: 406,
+    # RFC 9725 4.4.3. Not 406: there a WHEP player looks for the server's own offer.
+    ErrorId.NO_COMMON_CODEC: 422,
+    ErrorId.UNPROCESSABLE: 422,
+    ErrorId.RESTART_REFUSED: 409,
+    ErrorId.PRECONDITION_MISSING: 428,
+    ErrorId.PRECONDITION_FAILED: 412,
     ErrorId.UNSUPPORTED_MEDIA_TYPE: 415,
     ErrorId.TOKEN_MISSING: 401,
     ErrorId.TOKEN_INVALID: 401,
@@ -68,6 +73,8 @@ def refusing_bad_sdp() -> Iterator[None]:
         yield
     except NoCommonCodec as error:
         raise Refusal(ErrorId.NO_COMMON_CODEC, str(error)) from error
+    except PartialAnswer as error:
+        raise Refusal(ErrorId.UNPROCESSABLE, str(error)) from error
     except SdpError as error:
         raise Refusal(ErrorId.BAD_SDP, str(error)) from error
 

@@ -16,6 +16,7 @@ from functools import partial
 from server.core.indicators import Alert, Indicator
 from server.core.interviews import InterviewState, Role
 from server.live_analysis.feed import Feed
+from server.media.ice import Credentials
 from server.media.server import Peer, PeerState, Source
 from server.recorder.recorder import Recording
 from server.signaling.errors import TOKEN_MESSAGES, Refusal
@@ -34,6 +35,7 @@ from server.signaling.protocol import (
     PROTOCOL_VERSION,
     AlertChanged,
     ErrorId,
+    IceServer,
     Indicators,
     InterviewInfo,
     RecordingState,
@@ -107,7 +109,7 @@ class LiveInterview:
             self._replace_sockets()
         self._participants.add(participant)
         if participant.outbox is not None:
-            self._greet(participant.role, participant.outbox)
+            self._greet(participant, participant.outbox)
 
     async def exit(self, participant: Participant) -> None:
         """A socket or a session is gone. The candidate's media goes on without its socket."""
@@ -119,13 +121,16 @@ class LiveInterview:
         await participant.close_peer()
         self._wake.set()
 
-    async def publish(self, participant: Participant, sdp: str) -> str:
-        """The answer to a candidate's offer, which takes the seat. Raises SdpError, Refusal."""
+    async def publish(self, participant: Participant, sdp: str, *, whole: bool = False) -> str:
+        """The answer to a candidate's offer, which takes the seat. Raises SdpError, Refusal.
+
+        ``whole``: all that is offered, or nothing.
+        """
         async with self._lock:
             participant.refuse_if_closed()
             seat = _Seat(participant)
             seat.peer, answer = await self._plant.media.publish(
-                self._source, sdp, partial(self._candidate_changed, seat)
+                self._source, sdp, partial(self._candidate_changed, seat), whole=whole
             )
             try:
                 self._open_session()
@@ -149,6 +154,39 @@ class LiveInterview:
             await participant.close_peer()
         participant.refuse_if_closed()
         return answer
+
+    def restart(self, participant: Participant, sdp: str) -> str:
+        """The answer to an offer with new ICE credentials. Raises SdpError, Refusal.
+
+        A candidate whose network changed comes on a new socket, with the connection of the
+        former one: that the link and the certificate are the same says so.
+        """
+        participant.refuse_if_closed()
+        seat = self._seat_of(participant)
+        peer = participant.peer if seat is None else seat.peer
+        if peer is None or peer.state is PeerState.CLOSED:
+            raise Refusal(ErrorId.RESTART_REFUSED, "There is no connection to restart: offer anew.")
+        answer = self._plant.media.restart(peer, sdp)
+        if seat is not None:
+            seat.participant = participant
+        return answer
+
+    def _seat_of(self, participant: Participant) -> _Seat | None:
+        """The seat that a candidate's page took, with this socket or a former one."""
+        seat = self._seat if participant.role is Role.CANDIDATE else None
+        if seat is None or seat.participant.outbox is None:
+            return None
+        return seat if seat.participant.link_id == participant.link_id else None
+
+    def peer_of(self, participant: Participant) -> Peer | None:
+        """The open peer of a WHIP or WHEP session."""
+        seated = self._seat is not None and self._seat.participant is participant
+        peer = self._seat.peer if self._seat is not None and seated else participant.peer
+        return peer if peer is not None and peer.state is not PeerState.CLOSED else None
+
+    def restart_by_fragment(self, peer: Peer, remote: Credentials) -> str:
+        """Our half of a session's ICE restart. Raises SdpError."""
+        return self._plant.media.restart_by_fragment(peer, remote)
 
     def session(self, session_id: str, link_id: str) -> Participant | None:
         """The WHIP or WHEP session of that id, if it was opened with that link."""
@@ -338,9 +376,14 @@ class LiveInterview:
 
     # ---- telling ----
 
-    def _greet(self, role: Role, outbox: Outbox) -> None:
-        now = self._plant.clock()
-        outbox.send(Welcome(PROTOCOL_VERSION, role, self.info, self.state, now))
+    def ice_servers(self, participant: Participant) -> tuple[IceServer, ...]:
+        """Relays that this participant may use, with credentials that name nobody."""
+        return self._plant.turn.ice_servers(participant.id, self._plant.clock())
+
+    def _greet(self, participant: Participant, outbox: Outbox) -> None:
+        role, now = participant.role, self._plant.clock()
+        relays = self.ice_servers(participant)
+        outbox.send(Welcome(PROTOCOL_VERSION, role, self.info, self.state, now, relays))
         outbox.send(StateChanged(self.state, self.started_s))
         outbox.send(RecordingState(self._is_recording))
         if role is not Role.CANDIDATE:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from server.live_analysis.pool import Analysis
 from server.media.server import MediaServer
 from server.recorder.recorder import Recorder
+from server.signaling.turn import Turn
 from server.store import AsyncStore
 
 
@@ -26,4 +27,5 @@ class Plant:
     analysis: Analysis | None  #: None: switched off
     db: AsyncStore
     clock: Callable[[], float]
+    turn: Turn = field(default_factory=Turn)
     counters: Counters = field(default_factory=Counters)

@@ -24,6 +24,10 @@ class ErrorId(enum.StrEnum):
     BAD_SDP = "bad-sdp"
     UNSUPPORTED_VERSION = "unsupported-version"
     NO_COMMON_CODEC = "no-common-codec"
+    UNPROCESSABLE = "unprocessable"
+    RESTART_REFUSED = "restart-refused"
+    PRECONDITION_MISSING = "precondition-missing"
+    PRECONDITION_FAILED = "precondition-failed"
     UNSUPPORTED_MEDIA_TYPE = "unsupported-media-type"
     TOKEN_MISSING = "token-missing"
     TOKEN_INVALID = "token-invalid"
@@ -69,6 +73,12 @@ class Watch(_Message, frozen=True, tag="watch"):
     sdp: str
 
 
+class Restart(_Message, frozen=True, tag="restart"):
+    """Candidate, observer: my connection's offer again, with new ICE credentials."""
+
+    sdp: str
+
+
 class Leave(_Message, frozen=True, tag="leave"):
     """Candidate: I end my part; the recording is closed. Observer: stop sending to me."""
 
@@ -85,16 +95,26 @@ class InterviewInfo(msgspec.Struct, frozen=True):
     title: str
 
 
+class IceServer(msgspec.Struct, frozen=True):
+    """A TURN server and credentials for it, as `RTCIceServer` has them (WebRTC 4.2.2)."""
+
+    urls: tuple[str, ...]
+    username: str
+    credential: str
+
+
 class Welcome(_Message, frozen=True, tag="welcome"):
     version: int
     role: Role
     interview: InterviewInfo
     state: InterviewState
     server_time_s: float
+    #: Relays for a network that lets nothing else through; none where the server has none.
+    ice_servers: tuple[IceServer, ...] = ()
 
 
 class Answer(_Message, frozen=True, tag="answer"):
-    """The answer to `publish` or `watch`."""
+    """The answer to `publish`, `watch` or `restart`."""
 
     sdp: str
 
@@ -140,7 +160,7 @@ class Error(_Message, frozen=True, tag="error"):
     fatal: bool = False
 
 
-ClientMessage = Hello | Publish | Watch | Leave | Ping
+ClientMessage = Hello | Publish | Watch | Restart | Leave | Ping
 ServerMessage = (
     Welcome
     | Answer

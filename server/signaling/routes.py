@@ -80,7 +80,7 @@ def _public(to: Handlers) -> tuple[Route, ...]:
 
 
 def _sessions(to: Handlers) -> tuple[Route, ...]:
-    sdp = whip.SDP_TYPE
+    sdp, fragment = whip.SDP_TYPE, whip.FRAGMENT_TYPE
     publish, observe = "Publish (WHIP, RFC 9725)", "Observe (WHEP)"
     routes: list[Route] = []
     for protocol, handler, roles, summary in (
@@ -90,12 +90,23 @@ def _sessions(to: Handlers) -> tuple[Route, ...]:
         for path in (f"/{protocol}", f"/{protocol}/{{token}}"):
             routes += (
                 Route("POST", path, handler, summary, roles, 201, takes=sdp, gives=sdp),
-                Route("OPTIONS", path, whip.options, "CORS preflight", status=204),
+                Route("OPTIONS", path, whip.options, "What may be sent here, and CORS preflight"),
+                Route("GET", path, whip.discover, f"Nothing to get here; {summary}", gives=sdp),
             )
         path = f"/{protocol}/{{token}}/{{session}}"
         routes += (
             Route("DELETE", path, to.whip.end, f"End: {summary}", roles),
-            Route("OPTIONS", path, whip.options, "CORS preflight", status=204),
+            Route(
+                "PATCH",
+                path,
+                to.whip.patch,
+                "ICE restart (200), or candidates that come later (204)",
+                roles,
+                takes=fragment,
+                gives=fragment,
+            ),
+            Route("GET", path, to.whip.look, "Whether the session exists", roles, 204),
+            Route("OPTIONS", path, whip.options, "What may be sent here, and CORS preflight"),
         )
     return tuple(routes)
 
@@ -197,6 +208,7 @@ def make_app(hub: Hub, access: Access, to: Handlers) -> web.Application:
     pages.add_assets(app.router)
     app[OPENAPI] = document(routes)
     app.on_response_prepare.append(pages.add_headers)
+    app.on_response_prepare.append(whip.add_headers)
     app.on_shutdown.append(lambda _: hub.shut_down())
     return app
 

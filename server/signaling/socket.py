@@ -24,6 +24,7 @@ from server.signaling.protocol import (
     Ping,
     Pong,
     Publish,
+    Restart,
     Watch,
 )
 
@@ -41,6 +42,7 @@ HEARTBEAT_S = 20.0
 SENDERS = {
     Publish: CANDIDATE,
     Watch: OBSERVERS,
+    Restart: ANY_ROLE,
     Leave: ANY_ROLE,
     Ping: ANY_ROLE,
 }
@@ -138,6 +140,8 @@ class Sockets:
                 outbox.send(Answer(await interview.publish(participant, sdp)))
             case Watch(sdp=sdp):
                 outbox.send(Answer(await interview.watch(participant, sdp)))
+            case Restart(sdp=sdp):
+                outbox.send(Answer(interview.restart(participant, sdp)))
             case Leave():
                 await interview.leave(participant)
             case Ping(id=id):

@@ -1,5 +1,6 @@
 """The pages as a person uses them."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -10,6 +11,7 @@ from playwright.async_api import Page
 
 from server.core.indicators import Indicator
 from server.signaling.protocol import PROTOCOL_VERSION, Indicators, ServerMessage
+from tests.e2e.server_process import POLL_S, ServerProcess
 
 #: Chromium starts, decodes and encodes on a machine that others load.
 PATIENCE_MS = 30_000
@@ -34,6 +36,22 @@ async def leave(page: Page) -> None:
     await page.locator("#leave").click()
     await page.locator('#leave-dialog button[value="leave"]').click()
     await page.locator('section[data-stage="over"]').wait_for()
+
+
+async def finished(server: ServerProcess, invited: dict[str, Any]) -> dict[str, Any]:
+    """The replay index of the interview's recording, once it is closed and signed."""
+    url = f"{server.base_url}/api/recordings"
+    headers = {"Authorization": f"Bearer {invited['recruiter_url'].partition('#')[2]}"}
+    async with asyncio.timeout(PATIENCE_MS / 1000), ClientSession(headers=headers) as http:
+        while True:
+            async with http.get(url, raise_for_status=True) as answer:
+                states = [each["state"] for each in await answer.json()]
+            if states == ["finished"]:
+                break
+            await asyncio.sleep(POLL_S)
+        async with http.get(f"{url}/{invited['interview_id']}", raise_for_status=True) as answer:
+            index: dict[str, Any] = await answer.json()
+            return index
 
 
 async def frames_shown(page: Page) -> int:

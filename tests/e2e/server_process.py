@@ -7,7 +7,7 @@ import signal
 import socket
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ class ServerProcess:
         log: Path,
         flags: tuple[str, ...] = (),
         program: tuple[str, ...] | None = None,
+        settings: Mapping[str, str] | None = None,
     ) -> None:
         self.data_dir = data_dir
         self.log = log
@@ -45,6 +46,7 @@ class ServerProcess:
         self.base_url = f"http://127.0.0.1:{self.port}"
         self._flags = flags
         self._program = program or (_VIVAVOCE,)
+        self._settings = dict(settings or {})
         self._process: Process | None = None
 
     @property
@@ -61,7 +63,7 @@ class ServerProcess:
                 stdin=DEVNULL,
                 stdout=log,
                 stderr=STDOUT,
-                env=_environment(),
+                env=_environment() | self._settings,
             )
         try:
             async with asyncio.timeout(START_TIMEOUT_S):
@@ -143,13 +145,17 @@ class ServerProcess:
 
 @asynccontextmanager
 async def running_server(
-    folder: Path, *flags: str, program: tuple[str, ...] | None = None
+    folder: Path,
+    *flags: str,
+    program: tuple[str, ...] | None = None,
+    settings: Mapping[str, str] | None = None,
 ) -> AsyncIterator[ServerProcess]:
     """A ready server with its data in `folder`/data and its output in `folder`/serve.log.
 
-    `program` runs in place of `vivavoce`, with the same arguments.
+    `program` runs in place of `vivavoce`, with the same arguments; `settings` are put into its
+    environment.
     """
-    server = ServerProcess(folder / "data", folder / "serve.log", flags, program)
+    server = ServerProcess(folder / "data", folder / "serve.log", flags, program, settings)
     await server.start()
     try:
         yield server

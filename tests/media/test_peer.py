@@ -15,7 +15,7 @@ from server.core import rtcp
 from server.core.frames import Codec, EncodedFrame, Gap, TrackName
 from server.core.rtp import is_rtcp, unpack_header
 from server.media.dtls import Certificate, DtlsRole, DtlsSession, SrtpError
-from server.media.ice import Address
+from server.media.ice import Address, Credentials
 from server.media.peer import (
     CONSENT_TIMEOUT_S,
     MAX_EARLY_PACKETS,
@@ -28,6 +28,7 @@ from server.media.peer import (
 )
 from server.media.router import Router, Session
 from server.media.sdp import MediaSection, RtpFormat
+from server.media.server import TICK_S
 from server.media.source import Source
 from server.media.up_track import KEYFRAME_ANSWER_S
 from tests.media.streams import TICKS, pictures, rtp
@@ -360,6 +361,21 @@ async def test_silent_peer_is_disconnected_then_gone_and_a_check_brings_it_back(
         assert not candidate.tick(CONSENT_TIMEOUT_S)
 
 
+async def test_loss_is_told_within_five_seconds_of_the_last_packet_that_was_authenticated() -> None:
+    room = Room()
+    async with joined(publisher(room)) as candidate, joined(publisher(room)) as stranger:
+        candidate.send_rtp(sound(1))
+        last_s = room.now
+        foreign = stranger.dtls.protect(sound(2))
+        forged = bytes(check(candidate.peer.ice, key="guess"))
+        while candidate.states[-1] is PeerState.CONNECTED:
+            candidate.send(foreign)
+            candidate.send(forged)
+            assert candidate.tick(TICK_S)
+        assert candidate.states[-1] is PeerState.DISCONNECTED
+        assert 4.0 < room.now - last_s < 5.0
+
+
 async def test_peer_that_says_goodbye_is_gone_whatever_straggles_in() -> None:
     room = Room()
     async with joined(publisher(room)) as candidate:
@@ -450,6 +466,98 @@ async def test_peer_that_makes_up_streams_has_to_go(make: Callable[[Room], Brows
         assert browser.tick()
         browser.send_rtcp(rtcp.picture_loss_indication(999_999, 1))
         assert not browser.tick()
+
+
+# ---- ICE restarts ------------------------------------------------------------------------
+
+NEW = Credentials("newufrag", "newpassword" * 2)
+
+
+def new_check(browser: Browser, *, nominate: bool = True) -> bytes:
+    """A check with the credentials of the newest restart."""
+    ice = browser.peer.ice
+    return bytes(check(ice, username=f"{ice.ufrag}:{ice.remote.ufrag}", nominate=nominate))
+
+
+def moved(browser: Browser) -> None:
+    """The browser's network changed: another address, from which nothing was checked yet."""
+    browser.address = (browser.address[0], browser.address[1] + 500)
+    browser.room.browsers[browser.address] = browser
+
+
+async def test_restart_moves_the_same_association_to_another_address() -> None:
+    room = Room()
+    async with joined(publisher(room)) as candidate, joined(observer(room)) as watcher:
+        candidate.send_rtp(sound(1))
+        former = candidate.peer.ice
+        moved(candidate)
+        candidate.peer.restart_ice(NEW)
+        assert former.ufrag != candidate.peer.ice.ufrag
+        assert former.pwd != candidate.peer.ice.pwd
+        candidate.send(new_check(candidate))
+        candidate.send_rtp(sound(2))
+        candidate.tick(1.0)
+        assert candidate.items(rtcp.ReceiverReport)  # they go to where it is now
+        assert [each.payload for each in room.sink.frames] == [b"opus"] * 2
+        assert [unpack_header(data)[2] for data in watcher.rtp] == [1, 2]
+        assert candidate.states == watcher.states == [PeerState.CONNECTED]
+        assert room.sink.gaps == []
+
+
+async def test_former_credentials_hold_until_the_first_check_with_the_new() -> None:
+    room = Room()
+    async with joined(publisher(room)) as candidate:
+        former = bytes(check(candidate.peer.ice, nominate=True))
+        candidate.peer.restart_ice(NEW)
+        before = room.router.refused
+        candidate.send(former)
+        assert room.router.refused == before
+        candidate.send(bytes(check(candidate.peer.ice)))  # the new name, but our half alone
+        assert room.router.refused == before + 1
+        candidate.send(new_check(candidate, nominate=False))
+        candidate.send(former)
+        assert room.router.refused == before + 2
+
+
+async def test_restart_during_a_restart_replaces_what_was_never_used() -> None:
+    room = Room()
+    async with joined(publisher(room)) as candidate:
+        first = bytes(check(candidate.peer.ice))
+        candidate.peer.restart_ice(NEW)
+        second = new_check(candidate)
+        candidate.peer.restart_ice(Credentials("third", "thirdpassword" * 2))
+        before = room.router.refused
+        candidate.send(second)
+        assert room.router.refused == before + 1
+        candidate.send(first)
+        candidate.send(new_check(candidate))
+        assert room.router.refused == before + 1
+        assert list(room.router._sessions) == [candidate.peer.ice.ufrag.encode()]
+
+
+async def test_lost_peer_comes_back_by_a_restart() -> None:
+    room = Room()
+    async with joined(publisher(room)) as candidate:
+        candidate.tick(SILENCE_S + 1)
+        moved(candidate)
+        candidate.peer.restart_ice(NEW)
+        assert candidate.tick()
+        assert candidate.states == [PeerState.CONNECTED, PeerState.DISCONNECTED]
+        candidate.send(new_check(candidate))
+        candidate.send_rtp(sound(1))
+        assert candidate.states[2:] == [PeerState.CONNECTED]
+        assert len(room.sink.frames) == 1
+
+
+@pytest.mark.parametrize("used", [False, True])
+async def test_peer_closed_during_or_after_a_restart_frees_its_routes(used: bool) -> None:
+    room = Room()
+    async with joined(publisher(room)) as candidate:
+        for name in ("second", "third"):
+            candidate.peer.restart_ice(Credentials(name, "password" * 3))
+            if used:
+                candidate.send(new_check(candidate))
+    assert (room.router._sessions, room.router._paths, room.udp.paths) == ({}, {}, {})
 
 
 # ---- any packet --------------------------------------------------------------------------

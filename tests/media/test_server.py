@@ -304,6 +304,66 @@ async def test_tcp_of_the_http_port_is_left_to_whoever_has_it() -> None:
             assert {each.port for each in media.candidates} == {port}
 
 
+# ---- ICE restarts ------------------------------------------------------------------------
+
+
+def with_credentials(offer: str, ufrag: str, pwd: str) -> str:
+    offer = re.sub(r"a=ice-ufrag:\S+", f"a=ice-ufrag:{ufrag}", offer)
+    return re.sub(r"a=ice-pwd:\S+", f"a=ice-pwd:{pwd}", offer)
+
+
+RESTARTED = with_credentials(CHROMIUM, "newufrag", "newpassword" * 2)
+
+
+async def test_restart_answers_as_before_but_for_credentials_and_version(
+    media: MediaServer,
+) -> None:
+    observing = CHROMIUM.replace("a=sendonly", "a=recvonly")
+    peer, first = await media.observe(Source("one"), observing, lambda _: None)
+    offer = with_credentials(observing, "newufrag", "newpassword" * 2)
+    second = media.restart(peer, offer)
+    assert (peer.ice.remote.ufrag, peer.ice.remote.pwd) == ("newufrag", "newpassword" * 2)
+    assert f"a=ice-ufrag:{peer.ice.ufrag}\r\na=ice-pwd:{peer.ice.pwd}\r\n" in second
+    changed = [
+        (old.partition(":")[0], new.partition(":")[0])
+        for old, new in zip(first.splitlines(), second.splitlines(), strict=True)
+        if old != new
+    ]
+    same = [(name, name) for name in ("a=ice-ufrag", "a=ice-pwd") * 2]
+    assert changed[1:] == same
+    origins = [text.splitlines()[1].split() for text in (first, second)]
+    assert (origins[0][1], origins[0][2], origins[1][2]) == (origins[1][1], "1", "2")
+    await peer.close()
+
+
+@pytest.mark.parametrize(
+    ("offer", "why"),
+    [
+        (CHROMIUM, "changes both"),
+        (with_credentials(RESTARTED, "only", "abcdefghijklmnopqrstuvwx"), "changes both"),
+        (RESTARTED.replace("sha-256 ", "sha-256 00:"), "certificate"),
+        (RESTARTED.replace("a=mid:1", "a=mid:7").replace("0 1 2", "0 7 2"), "sections"),
+        (RESTARTED[: RESTARTED.index("m=application")].replace(" 0 1 2", " 0 1"), "sections"),
+        ("v=0", "media section"),
+    ],
+)
+async def test_what_is_no_restart_is_refused_and_changes_nothing(
+    media: MediaServer, offer: str, why: str
+) -> None:
+    first = with_credentials(CHROMIUM, "first", "abcdefghijklmnopqrstuvwx")
+    peer, _ = await media.publish(Source("one"), first, lambda _: None)
+    ice = peer.ice
+    if offer is CHROMIUM:
+        offer = first
+    with pytest.raises(SdpError, match=why):
+        media.restart(peer, offer)
+    assert peer.ice is ice
+    await peer.close()
+
+
+# ---- refusals ----------------------------------------------------------------------------
+
+
 @pytest.mark.parametrize(
     ("offer", "error"),
     [

@@ -31,6 +31,10 @@ class FakePeer:
     on_state: Callable[[PeerState], None]
     closed: bool = False
 
+    @property
+    def state(self) -> PeerState:
+        return PeerState.CLOSED if self.closed else PeerState.CONNECTED
+
     async def close(self) -> None:
         if not self.closed:
             self.closed = True
@@ -42,9 +46,15 @@ class FakeMedia:
     """`bad` as an offer is refused; every other one gets a peer."""
 
     peers: list[FakePeer] = field(default_factory=list)
+    restarted: list[FakePeer] = field(default_factory=list)
 
     async def publish(
-        self, source: Source, sdp: str, on_state: Callable[[PeerState], None]
+        self,
+        source: Source,
+        sdp: str,
+        on_state: Callable[[PeerState], None],
+        *,
+        whole: bool = False,
     ) -> tuple[FakePeer, str]:
         if sdp == "bad":
             raise SdpError("line 1: no")
@@ -52,6 +62,12 @@ class FakeMedia:
         return self.peers[-1], f"answer to {sdp}"
 
     observe = publish
+
+    def restart(self, peer: FakePeer, sdp: str) -> str:
+        if sdp == "bad":
+            raise SdpError("another connection's")
+        self.restarted.append(peer)
+        return f"answer to {sdp}"
 
 
 @dataclass(eq=False)

@@ -37,6 +37,7 @@ async def test_a_visitor_is_told_where_the_interview_stands(rig: Rig) -> None:
     observer = rig.enter(Role.OBSERVER)
     welcome, state, recording = await told(observer)
     assert (welcome["type"], welcome["role"]) == ("welcome", "observer")
+    assert welcome["ice_servers"] == []
     assert welcome["interview"] == {"id": rig.interview.id, "title": "Backend engineer"}
     assert state == {"type": "state", "state": "waiting", "started_s": None}
     assert recording == {"type": "recording", "active": False}
@@ -191,6 +192,57 @@ async def test_the_candidates_media_survives_the_end_of_its_socket(rig: Rig) -> 
     await rig.interview.exit(candidate)
     assert not peer.closed
     assert rig.state() is InterviewState.LIVE
+
+
+async def test_a_candidate_on_another_network_restarts_on_a_new_socket(rig: Rig) -> None:
+    observer = rig.enter(Role.OBSERVER)
+    older, peer = await rig.join()
+    newer = rig.enter(Role.CANDIDATE)
+    assert rig.interview.restart(newer, "new network") == "answer to new network"
+    assert rig.media.restarted == [peer]
+    await rig.interview.exit(older)
+    assert (peer.closed, rig.state()) == (False, InterviewState.LIVE)
+    assert [e.events for e in rig.recorder.recordings] == [["joined"]]
+    states = [m["state"] for m in await told(observer) if m["type"] == "state"]
+    assert states == ["waiting", "live"]
+    # The seat is the newer socket's by now: its goodbye ends the interview.
+    await rig.interview.leave(newer)
+    assert peer.closed
+
+
+async def test_an_observer_restarts_its_own_connection(rig: Rig) -> None:
+    await rig.join()
+    one, two = rig.enter(Role.OBSERVER), rig.enter(Role.OBSERVER)
+    for observer in (one, two):
+        await rig.interview.watch(observer, "offer")
+    rig.interview.restart(two, "offer")
+    assert rig.media.restarted == [rig.media.peers[-1]]
+
+
+async def test_without_a_connection_there_is_nothing_to_restart(rig: Rig) -> None:
+    refused = [rig.enter(Role.OBSERVER), rig.enter(Role.CANDIDATE)]
+    _, peer = await rig.join(socket=False)  # WHIP has PATCH for this
+    refused.append(rig.enter(Role.CANDIDATE))
+    for participant in refused:
+        with pytest.raises(Refusal) as caught:
+            rig.interview.restart(participant, "offer")
+        assert caught.value.id in (ErrorId.RESTART_REFUSED, ErrorId.FORBIDDEN)
+    candidate, peer = await rig.join()
+    await peer.close()
+    with pytest.raises(Refusal) as caught:
+        rig.interview.restart(candidate, "offer")
+    assert caught.value.id is ErrorId.RESTART_REFUSED
+
+
+async def test_another_connections_offer_restarts_nothing(rig: Rig) -> None:
+    candidate, peer = await rig.join()
+    newer = rig.enter(Role.CANDIDATE)
+    with pytest.raises(SdpError):
+        rig.interview.restart(newer, "bad")
+    with pytest.raises(Refusal) as caught:
+        rig.interview.restart(candidate, "replaced by the newer")
+    assert caught.value.id is ErrorId.FORBIDDEN
+    assert (rig.media.restarted, peer.closed) == ([], False)
 
 
 async def test_observers_get_indicators_and_alerts_and_the_candidate_nothing(rig: Rig) -> None:

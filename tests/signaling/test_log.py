@@ -1,12 +1,13 @@
 import io
 import logging
+from pathlib import Path
 
 import pytest
 
 from server.core.interviews import Role
 from server.signaling.log import OneLine
 from server.signaling.tokens import Claims, sign
-from tests.signaling.serving import PUBLISH_OFFER, WATCH_OFFER, Serving, receive
+from tests.signaling.serving import PUBLISH_OFFER, WATCH_OFFER, Serving, open_serving, receive
 
 TOKEN = sign(bytes(32), Claims("a1b2", "i", Role.OBSERVER, 1))
 
@@ -38,7 +39,13 @@ def test_a_token_in_an_exception_is_cut_too() -> None:
     assert TOKEN[3:40] not in line
 
 
-async def test_no_token_and_no_title_reaches_the_log(serving: Serving) -> None:
+async def test_no_token_no_title_and_no_credential_reaches_the_log(tmp_path: Path) -> None:
+    turn = {"turn_urls": ("turn:127.0.0.1",), "turn_secret": "shared with the relay"}
+    async with open_serving(tmp_path, **turn) as serving:
+        await _nothing_secret_is_logged(serving)
+
+
+async def _nothing_secret_is_logged(serving: Serving) -> None:
     log = io.StringIO()
     handler = logging.StreamHandler(log)  # the plain formatter: nothing is cut here
     root = logging.getLogger()
@@ -57,11 +64,12 @@ async def test_no_token_and_no_title_reaches_the_log(serving: Serving) -> None:
                     "POST", url, data=data, headers={"Content-Type": "application/sdp"}
                 )
         async with serving.socket(serving.token(Role.RECRUITER)) as socket:
-            await receive(socket, "welcome")
+            (relay,) = (await receive(socket, "welcome"))["ice_servers"]
         await serving.call("POST", "/api/interviews", serving.owner, json={"title": "Zaphod"})
         await serving.call("GET", "/api/interviews", "v1.aaaaaaaaaaaa.bbbbbbbbbbb")
     finally:
         root.removeHandler(handler)
         root.setLevel(level)
-    for secret in (*(serving.token(role)[3:] for role in Role), "aaaaaaaaaaaa", "Zaphod"):
+    secrets = [*(serving.token(role)[3:] for role in Role), "aaaaaaaaaaaa", "Zaphod"]
+    for secret in (*secrets, relay["credential"], "shared with the relay"):
         assert secret not in log.getvalue()

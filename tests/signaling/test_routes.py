@@ -23,9 +23,13 @@ C, OB, R, OW = Role.CANDIDATE, Role.OBSERVER, Role.RECRUITER, Role.OWNER
 ALLOWED: dict[tuple[str, str], set[Role]] = {
     ("POST", "/whip"): {C},
     ("POST", "/whip/{token}"): {C},
+    ("GET", "/whip/{token}/{session}"): {C},
+    ("PATCH", "/whip/{token}/{session}"): {C},
     ("DELETE", "/whip/{token}/{session}"): {C},
     ("POST", "/whep"): {OB, R, OW},
     ("POST", "/whep/{token}"): {OB, R, OW},
+    ("GET", "/whep/{token}/{session}"): {OB, R, OW},
+    ("PATCH", "/whep/{token}/{session}"): {OB, R, OW},
     ("DELETE", "/whep/{token}/{session}"): {OB, R, OW},
     ("GET", "/api/me"): {C, OB, R, OW},
     ("GET", "/api/interviews"): {R, OW},
@@ -41,6 +45,7 @@ ALLOWED: dict[tuple[str, str], set[Role]] = {
 }
 PUBLIC = {"/", "/join", "/observe", "/recordings", "/ws"}
 PUBLIC |= {"/healthz", "/readyz", "/metrics", "/openapi.json"}
+PUBLIC |= {"/whip", "/whip/{token}", "/whep", "/whep/{token}"}  # with nothing to get
 
 _NOT_CALLED: Any = None
 HANDLERS = Handlers(
@@ -68,13 +73,13 @@ async def call(serving: Serving, route: Route, token: str, interview: str) -> tu
     more: dict[str, Any] = {"headers": {}}
     if "{token}" not in route.path:
         more["headers"] |= serving.bearer(token)
-    if route.takes == "application/sdp":
+    if isinstance(route.takes, str):
         offer = PUBLISH_OFFER if "whip" in path else WATCH_OFFER
         more |= {"data": offer, "params": {"interview": interview}}
-        more["headers"] |= {"Content-Type": "application/sdp"}
+        more["headers"] |= {"Content-Type": route.takes}
     elif route.takes is not None:
         more["json"] = {"title": "New", "role": "observer"}
-    elif route.method == "DELETE" and "session" in route.path:
+    elif "session" in route.path:
         more["params"] = {"interview": interview}
     return await serving.call(route.method, path, **more)
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import re
 from typing import Any
 
 import pytest
@@ -95,6 +96,33 @@ async def test_publish_and_watch_are_answered(serving: Serving) -> None:
             await observer.send_json({"type": "watch", "sdp": WATCH_OFFER})
             assert "a=ice-lite" in (await receive(observer, "answer"))["sdp"]
             await candidate.send_json({"type": "leave"})
+
+
+@pytest.mark.parametrize(
+    ("role", "offer"), [(Role.CANDIDATE, PUBLISH_OFFER), (Role.OBSERVER, WATCH_OFFER)]
+)
+async def test_a_restart_is_answered_or_refused_by_name(
+    serving: Serving, role: Role, offer: str
+) -> None:
+    restart = {"type": "restart", "sdp": offer.replace("abcd", "ABCD")}
+    first: dict[str, Any] = {"type": "watch", "sdp": offer}
+    if role is Role.CANDIDATE:
+        first = {"type": "publish", "sdp": offer, "consent": True}
+    async with serving.socket(serving.token(role)) as socket:
+        await socket.send_json(restart)
+        assert (await receive(socket, "error"))["id"] == "restart-refused"
+        await socket.send_json(first)
+        before = (await receive(socket, "answer"))["sdp"]
+        await socket.send_json(restart)
+        after = (await receive(socket, "answer"))["sdp"]
+        await socket.send_json(restart | {"sdp": offer})
+        again = (await receive(socket, "answer"))["sdp"]
+        await socket.send_json(restart | {"sdp": offer.replace(":AB", ":BA")})
+        assert (await receive(socket, "error"))["id"] == "bad-sdp"
+    ufrags = [re.findall(r"a=ice-ufrag:(\w+)", sdp)[0] for sdp in (before, after, again)]
+    assert len(set(ufrags)) == 3
+    fingerprints = [re.findall(r"a=fingerprint:.*", sdp) for sdp in (before, after, again)]
+    assert fingerprints[0] == fingerprints[1] == fingerprints[2]
 
 
 async def test_nothing_is_recorded_without_consent(serving: Serving) -> None:

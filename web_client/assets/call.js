@@ -49,6 +49,8 @@ export class Call {
     this.peer = new Peer({
       configure: (pc) => this.stream && sendStream(pc, this.stream),
       offer: (sdp) => this.signaling.send({ type: "publish", sdp, consent: true }),
+      restart: (sdp) => this.signaling.send({ type: "restart", sdp }),
+      iceServers: () => this.signaling.iceServers,
       onState: () => this.peerMoved(),
       onLost: (answered) => this.peerLost(answered),
     });
@@ -104,7 +106,7 @@ export class Call {
   receive(message) {
     switch (message.type) {
       case "welcome":
-        void this.peer.renew();
+        void this.peer.recover();
         break;
       case "answer":
         void this.answered(message.sdp);
@@ -121,6 +123,7 @@ export class Call {
         break;
       case "error":
         console.warn(`server: ${message.id}: ${message.message}`);
+        this.peer.refused();
         break;
     }
   }
@@ -144,7 +147,7 @@ export class Call {
 
   /** @param {boolean} answered */
   peerLost(answered) {
-    if (!this.signaling.online) return; // `welcome` renews
+    if (!this.signaling.online) return; // `welcome` recovers
     if (answered) void this.peer.renew();
     else this.signaling.reconnect();
   }

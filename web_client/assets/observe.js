@@ -75,6 +75,7 @@ function receive(message) {
       break;
     case "error":
       console.warn(`server: ${message.id}: ${message.message}`);
+      watcher.peer.refused();
       break;
   }
 }

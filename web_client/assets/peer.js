@@ -1,15 +1,17 @@
 // @ts-check
 /**
- * One direction of live media over one RTCPeerConnection, made anew whenever it is lost.
+ * One direction of live media over one RTCPeerConnection. When its path is lost it looks for
+ * another by an ICE restart, which keeps keys and tracks; when that fails it is made anew.
  *
- * Contract: call `renew()` when signalling is online, give every `answer` to `answered()`,
- * and `close()` at the end. The peer calls `onLost` when it must be renewed, and says
- * whether the server had answered: if not, signalling itself is to be doubted.
+ * Contract: call `renew()` or `recover()` when signalling is online, give every `answer` to
+ * `answered()`, every refusal to `refused()`, and `close()` at the end. The peer calls `onLost`
+ * when it must be renewed, and says whether the server had answered: if not, signalling itself
+ * is to be doubted, and the peer waits for `recover()`.
  */
 
 /** @typedef {"new" | "connecting" | "connected" | "unsteady" | "lost" | "closed"} PeerState */
 
-/** A connection that lost its path may find it again by itself within this time. */
+/** A connection that lost its path may find another within this time. */
 const GRACE_MS = 4000;
 /** From offer to connected. */
 const CONNECT_LIMIT_MS = 10_000;
@@ -19,6 +21,8 @@ export class Peer {
    * @param {object} options
    * @param {(pc: RTCPeerConnection) => void} options.configure add tracks or transceivers
    * @param {(sdp: string) => boolean} options.offer send the offer; false when it cannot be sent
+   * @param {(sdp: string) => boolean} options.restart send it again, with other ICE credentials
+   * @param {() => RTCIceServer[]} options.iceServers relays, as the server tells them
    * @param {(state: PeerState) => void} options.onState
    * @param {(answered: boolean) => void} options.onLost
    */
@@ -28,13 +32,28 @@ export class Peer {
     this.pc = null;
     /** @type {PeerState} */
     this.state = "new";
+    /** Whether an ICE restart was begun since the connection was last well. */
+    this.restarting = false;
     this.timer = 0;
+    window.addEventListener("online", () => {
+      if (this.isAnswered && !this.restarting) void this.restart();
+    });
+  }
+
+  get isAnswered() {
+    return this.pc?.remoteDescription != null;
+  }
+
+  /** Signalling is back: go on with the connection that there is, or make one. */
+  async recover() {
+    await (this.isAnswered ? this.restart() : this.renew());
   }
 
   /** Drop what there is and offer afresh: works after any kind of loss, server restarts included. */
   async renew() {
     this.release();
-    const pc = new RTCPeerConnection({ bundlePolicy: "max-bundle" });
+    const iceServers = this.options.iceServers();
+    const pc = new RTCPeerConnection({ bundlePolicy: "max-bundle", iceServers });
     this.pc = pc;
     this.enter("connecting");
     pc.onconnectionstatechange = () => {
@@ -53,6 +72,26 @@ export class Peer {
     if (sdp === undefined || !this.options.offer(sdp)) this.lose();
   }
 
+  /** Another path for the same connection (RFC 8445 9); what flows goes on meanwhile. */
+  async restart() {
+    const pc = /** @type {RTCPeerConnection} */ (this.pc);
+    this.restarting = true;
+    if (this.state !== "connected") this.enter("unsteady");
+    try {
+      pc.setConfiguration({ ...pc.getConfiguration(), iceServers: this.options.iceServers() });
+      pc.restartIce();
+      await pc.setLocalDescription();
+    } catch (error) {
+      console.warn("no ICE restart could be offered:", error);
+      if (this.pc === pc) this.lose();
+      return;
+    }
+    const sdp = pc.localDescription?.sdp;
+    if (this.pc !== pc || sdp === undefined) return;
+    // Without signalling there is nothing to hurry for: `recover` comes with it.
+    if (!this.options.restart(sdp)) window.clearTimeout(this.timer);
+  }
+
   /** @param {string} sdp */
   async answered(sdp) {
     const pc = this.pc;
@@ -62,7 +101,17 @@ export class Peer {
     } catch (error) {
       console.warn("answer not accepted:", error);
       if (this.pc === pc) this.lose();
+      return;
     }
+    if (this.pc !== pc || !this.restarting) return;
+    // The browser need not change its state for a restart whose former path still works.
+    if (pc.connectionState === "connected") this.follow("connected");
+    else this.enter("unsteady");
+  }
+
+  /** The server refused what was sent: a restart, perhaps, of a connection that it has given up. */
+  refused() {
+    if (this.restarting) void this.renew();
   }
 
   close() {
@@ -74,16 +123,30 @@ export class Peer {
   follow(state) {
     switch (state) {
       case "connected":
+        if (this.pc?.signalingState === "stable") this.restarting = false;
         this.enter("connected");
         break;
       case "disconnected":
-        this.enter("unsteady");
-        break;
       case "failed":
+        this.failing(state === "failed");
+        break;
       case "closed":
         this.lose();
         break;
     }
+  }
+
+  /** @param {boolean} failed for good, as far as the browser is concerned */
+  failing(failed) {
+    if (!this.isAnswered || this.state === "connecting") return this.lose();
+    if (this.restarting) {
+      // A restart that was answered has been tried; one that was not waits for signalling.
+      if (failed && this.pc?.signalingState === "stable") this.lose();
+      else if (this.state === "connected") this.enter("unsteady");
+      return;
+    }
+    this.enter("unsteady");
+    void this.restart();
   }
 
   /** @param {PeerState} state */
@@ -91,12 +154,18 @@ export class Peer {
     window.clearTimeout(this.timer);
     this.state = state;
     const limit = { connecting: CONNECT_LIMIT_MS, unsteady: GRACE_MS }[/** @type {string} */ (state)];
-    if (limit !== undefined) this.timer = window.setTimeout(() => this.lose(), limit);
+    if (limit !== undefined) this.timer = window.setTimeout(() => this.expire(), limit);
     this.options.onState(state);
   }
 
+  /** The time is up: for an answered restart that found no path, or for signalling. */
+  expire() {
+    if (this.restarting && this.pc?.signalingState !== "stable") this.options.onLost(false);
+    else this.lose();
+  }
+
   lose() {
-    const answered = this.pc?.remoteDescription != null;
+    const answered = this.isAnswered && this.pc?.signalingState === "stable";
     this.release();
     this.enter("lost");
     this.options.onLost(answered);
@@ -104,6 +173,7 @@ export class Peer {
 
   release() {
     window.clearTimeout(this.timer);
+    this.restarting = false;
     if (this.pc === null) return;
     this.pc.onconnectionstatechange = null;
     this.pc.ontrack = null;

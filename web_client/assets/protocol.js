@@ -10,7 +10,8 @@
  * @typedef {{id: string, active: boolean, since_s: number}} Alert
  *
  * @typedef {{type: "welcome", version: number, role: Role, interview: {id: string, title: string},
- *   state: InterviewState, server_time_s: number}} Welcome
+ *   state: InterviewState, server_time_s: number,
+ *   ice_servers: {urls: string[], username: string, credential: string}[]}} Welcome
  * @typedef {{type: "answer", sdp: string}} Answer
  * @typedef {{type: "state", state: InterviewState, started_s?: number | null}} StateChanged
  * @typedef {{type: "recording", active: boolean}} RecordingState
@@ -24,7 +25,7 @@
  *
  * @typedef {{type: "hello", version: number, token: string,
  *   interview: string | null} | {type: "publish", sdp: string, consent: boolean} |
- *   {type: "watch", sdp: string} | {type: "leave"} | {type: "ping", id: number}} ClientMessage
+ *   {type: "watch", sdp: string} | {type: "restart", sdp: string} | {type: "leave"} | {type: "ping", id: number}} ClientMessage
  */
 
 export const PROTOCOL_VERSION = 1;

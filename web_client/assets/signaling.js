@@ -32,6 +32,8 @@ export class Signaling {
     this.connection = new Connection();
     /** Server clock minus ours, in seconds. */
     this.clockOffsetS = 0;
+    /** @type {RTCIceServer[]} relays that this link may use, with fresh credentials */
+    this.iceServers = [];
     /** @type {WebSocket | null} */
     this.socket = null;
     this.timer = 0;
@@ -134,7 +136,10 @@ export class Signaling {
       this.clockOffsetS = message.server_time_s - Date.now() / 1000;
     }
     if (message.type === "pong") return;
-    if (message.type === "welcome") this.move("welcome");
+    if (message.type === "welcome") {
+      this.iceServers = message.ice_servers;
+      this.move("welcome");
+    }
     if (message.type === "error" && isFinal(message.id)) {
       this.move("refused");
       this.handlers.onRefused(message);

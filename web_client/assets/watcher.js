@@ -28,6 +28,8 @@ export class Watcher {
     this.peer = new Peer({
       configure: (pc) => this.receiveInto(pc),
       offer: (sdp) => signaling.send({ type: "watch", sdp }),
+      restart: (sdp) => signaling.send({ type: "restart", sdp }),
+      iceServers: () => signaling.iceServers,
       onState: onChange,
       onLost: (answered) => this.lost(answered),
     });

@@ -1,0 +1,195 @@
+import assert from "node:assert/strict";
+import { afterEach, beforeEach, mock, test } from "node:test";
+
+/** As much of RTCPeerConnection as a peer sees; what the network does is told by a test. */
+class FakeConnection {
+  constructor(configuration) {
+    FakeConnection.made.push(this);
+    this.configuration = configuration;
+    this.signalingState = "stable";
+    this.connectionState = "new";
+    this.localDescription = null;
+    this.remoteDescription = null;
+    this.generation = 1;
+    this.closed = false;
+  }
+
+  getConfiguration() {
+    return this.configuration;
+  }
+
+  setConfiguration(configuration) {
+    this.configuration = configuration;
+  }
+
+  restartIce() {
+    this.generation += 1;
+  }
+
+  async setLocalDescription() {
+    this.signalingState = "have-local-offer";
+    this.localDescription = { sdp: `offer ${this.generation}` };
+  }
+
+  async setRemoteDescription(description) {
+    this.signalingState = "stable";
+    this.remoteDescription = description;
+  }
+
+  close() {
+    this.closed = true;
+  }
+
+  /** @param {string} state */
+  become(state) {
+    this.connectionState = state;
+    this.onconnectionstatechange?.();
+  }
+}
+
+const events = new EventTarget();
+globalThis.window = {
+  setTimeout: (...all) => setTimeout(...all),
+  clearTimeout: (timer) => clearTimeout(timer),
+  addEventListener: (...all) => events.addEventListener(...all),
+};
+globalThis.RTCPeerConnection = FakeConnection;
+const { Peer } = await import("../../web_client/assets/peer.js");
+
+let peer;
+let online;
+let sent;
+let lost;
+let relays;
+
+beforeEach(async () => {
+  mock.timers.enable({ apis: ["setTimeout"] });
+  FakeConnection.made = [];
+  [online, sent, lost, relays] = [true, [], [], [{ urls: ["turn:a"] }]];
+  const send = (kind) => (sdp) => online && sent.push(`${kind} ${sdp}`) > 0;
+  peer = new Peer({
+    configure: () => {},
+    offer: send("offer"),
+    restart: send("restart"),
+    iceServers: () => relays,
+    onState: () => {},
+    onLost: (answered) => lost.push(answered),
+  });
+  await peer.recover();
+  await peer.answered("answer");
+  peer.pc.become("connected");
+});
+
+afterEach(() => {
+  peer.close();
+  mock.timers.reset();
+});
+
+const turns = () => new Promise((resolve) => setImmediate(resolve));
+
+test("a first connection is offered with the relays the server told of", () => {
+  assert.deepEqual(sent, ["offer offer 1"]);
+  assert.deepEqual(peer.pc.configuration, { bundlePolicy: "max-bundle", iceServers: relays });
+  assert.equal(peer.state, "connected");
+});
+
+test("a lost path is looked for by a restart on the same connection, with fresh relays", async () => {
+  relays = [{ urls: ["turn:b"] }];
+  peer.pc.become("disconnected");
+  await turns();
+  assert.deepEqual(sent.slice(1), ["restart offer 2"]);
+  assert.equal(peer.state, "unsteady");
+  await peer.answered("answer 2");
+  peer.pc.become("connected");
+  assert.equal(peer.state, "connected");
+  assert.equal(FakeConnection.made.length, 1);
+  assert.deepEqual(peer.pc.configuration, { bundlePolicy: "max-bundle", iceServers: relays });
+  mock.timers.tick(60_000);
+  assert.deepEqual(lost, []);
+});
+
+test("a restart that was answered and finds no path within four seconds is given up", async () => {
+  peer.pc.become("disconnected");
+  await turns();
+  await peer.answered("answer 2");
+  mock.timers.tick(3_900);
+  assert.deepEqual(lost, []);
+  mock.timers.tick(200);
+  assert.deepEqual([lost, peer.state, FakeConnection.made[0].closed], [[true], "lost", true]);
+});
+
+test("a path that fails again during a restart that was answered is given up at once", async () => {
+  peer.pc.become("failed");
+  await turns();
+  assert.deepEqual(sent.slice(1), ["restart offer 2"]);
+  await peer.answered("answer 2");
+  peer.pc.become("failed");
+  assert.deepEqual([lost, peer.state], [[true], "lost"]);
+});
+
+test("a restart that is not answered doubts signalling and keeps the connection", async () => {
+  peer.pc.become("disconnected");
+  await turns();
+  mock.timers.tick(4_100);
+  peer.pc.become("failed");
+  assert.deepEqual([lost, peer.state, FakeConnection.made[0].closed], [[false], "unsteady", false]);
+  await peer.recover(); // as after the next `welcome`
+  assert.deepEqual(sent.slice(1), ["restart offer 2", "restart offer 3"]);
+  await peer.answered("answer 3");
+  peer.pc.become("connected");
+  assert.deepEqual([peer.state, FakeConnection.made.length], ["connected", 1]);
+});
+
+test("without signalling nothing is given up", async () => {
+  online = false;
+  peer.pc.become("disconnected");
+  await turns();
+  mock.timers.tick(60_000);
+  assert.deepEqual([sent.length, lost, peer.state], [1, [], "unsteady"]);
+  online = true;
+  await peer.recover();
+  assert.deepEqual(sent.slice(1), ["restart offer 3"]);
+});
+
+test("signalling that came back alone disturbs nothing that flows", async () => {
+  await peer.recover();
+  assert.equal(peer.state, "connected");
+  await peer.answered("answer 2");
+  assert.equal(peer.state, "connected");
+  mock.timers.tick(60_000);
+  assert.deepEqual(lost, []);
+  peer.pc.become("disconnected"); // and the next loss is looked after as the first
+  await turns();
+  assert.deepEqual(sent.slice(1), ["restart offer 2", "restart offer 3"]);
+});
+
+test("a network that comes back is used at once", async () => {
+  events.dispatchEvent(new Event("online"));
+  events.dispatchEvent(new Event("online"));
+  await turns();
+  assert.deepEqual(sent.slice(1), ["restart offer 2"]);
+});
+
+test("a connection the server has given up is made anew", async () => {
+  peer.refused(); // of something else
+  assert.equal(FakeConnection.made.length, 1);
+  peer.pc.become("disconnected");
+  await turns();
+  peer.refused();
+  await turns();
+  assert.deepEqual([FakeConnection.made[0].closed, sent.at(-1)], [true, "offer offer 1"]);
+  assert.equal(peer.state, "connecting");
+});
+
+test("a first connection that fails is not restarted but made anew", async () => {
+  await peer.renew();
+  await peer.answered("answer");
+  peer.pc.become("failed");
+  assert.deepEqual([lost, sent.length], [[true], 2]);
+});
+
+test("a first offer without an answer doubts signalling", async () => {
+  await peer.renew();
+  mock.timers.tick(10_100);
+  assert.deepEqual([lost, peer.state], [[false], "lost"]);
+});
