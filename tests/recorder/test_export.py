@@ -9,7 +9,7 @@ import pytest
 from server.core.frames import Codec, EncodedFrame
 from server.recorder.export import ExportError, export
 from tests.recorder.conftest import Desk
-from tests.recorder.encoded import START_S, camera, interview, microphone
+from tests.recorder.encoded import START_S, VIDEO_CODECS, camera, interview, microphone
 
 
 def _export(desk: Desk, frames: list[EncodedFrame], out: Path) -> list[float]:
@@ -44,7 +44,7 @@ def _durations(path: Path) -> dict[str, float]:
         }
 
 
-@pytest.mark.parametrize("codec", [Codec.H264, Codec.VP8])
+@pytest.mark.parametrize("codec", VIDEO_CODECS)
 def test_pictures_and_sound_stay_within_40_ms_across_a_gap(
     desk: Desk, codec: Codec, tmp_path: Path
 ) -> None:
@@ -52,7 +52,7 @@ def test_pictures_and_sound_stay_within_40_ms_across_a_gap(
     out = tmp_path / "out.mp4"
     _export(desk, interview(codec, 3) + interview(codec, 3, START_S + 8), out)
     lengths = _durations(out)
-    assert lengths == {"h264": pytest.approx(11.0, abs=0.05), "aac": pytest.approx(11.0, abs=0.05)}
+    assert list(lengths.values()) == pytest.approx([11.0, 11.0], abs=0.05)
     bright = [(at_s, picture[:50, :70].mean() > 240) for at_s, picture in _pictures(out)]
     flashes = [
         at_s for (at_s, lit), (_, before) in zip(bright[1:], bright, strict=False) if lit > before
@@ -66,19 +66,21 @@ def test_pictures_and_sound_stay_within_40_ms_across_a_gap(
     assert sound[round(3.2 * 48_000) : round(7.9 * 48_000)].max() < 0.01, "silence in the gap"
 
 
-def test_h264_is_copied_bit_by_bit(desk: Desk, tmp_path: Path) -> None:
+@pytest.mark.parametrize("codec", [Codec.H264, Codec.VP9, Codec.AV1])
+def test_what_plays_in_mp4_is_copied_bit_by_bit(desk: Desk, codec: Codec, tmp_path: Path) -> None:
     out = tmp_path / "out.mp4"
-    _export(desk, interview(Codec.H264, 2), out)
+    _export(desk, interview(codec, 2), out)
     recorded = [sample.data for _, f in desk.reader().all_samples() for sample in f.video]
     with av.open(str(out)) as container:
         exported = [bytes(packet) for packet in container.demux(video=0) if packet.size]
     assert exported == recorded
 
 
-def test_a_rotated_phone_is_fitted_into_one_size(desk: Desk, tmp_path: Path) -> None:
-    upright = camera(Codec.VP8, 1, START_S + 1, width=120, height=160)
+@pytest.mark.parametrize("codec", VIDEO_CODECS)
+def test_a_rotated_phone_is_fitted_into_one_size(desk: Desk, codec: Codec, tmp_path: Path) -> None:
+    upright = camera(codec, 1, START_S + 1, width=120, height=160)
     out = tmp_path / "out.mp4"
-    _export(desk, camera(Codec.VP8, 1) + upright, out)
+    _export(desk, camera(codec, 1) + upright, out)
     pictures = _pictures(out)
     assert {picture.shape for _, picture in pictures} == {(160, 160)}
     before, after = pictures[15][1], pictures[45][1]
