@@ -20,6 +20,12 @@ class Codec(enum.StrEnum):
     OPUS = "opus"
 
 
+#: What cameras may send, best first, unless the operator orders it otherwise: H.264 is encoded by
+#: hardware nearly everywhere and its recording plays everywhere; VP9 and AV1 say more in fewer
+#: bits for more of the candidate's CPU; VP8 alone has to be transcoded for an export.
+VIDEO_CODECS = (Codec.H264, Codec.VP9, Codec.AV1, Codec.VP8)
+
+
 class TrackName(enum.StrEnum):
     CAMERA = "camera"
     MICROPHONE = "microphone"

@@ -58,9 +58,11 @@ class UpTrack:
         on_gap: Callable[[Gap], None],
         *,
         repair: bool,
+        profile: str = "",
     ) -> None:
         self.name = name
         self.codec = codec
+        self.profile = profile  # of H.264, as negotiated
         self.payload_type = payload_type
         self.ssrc = ssrc
         self.clock = TrackClock(CLOCK_RATE[codec], peer_clock)
