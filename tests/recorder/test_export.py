@@ -5,11 +5,13 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
+from server.core import vp9
 from server.core.frames import Codec, EncodedFrame
 from server.recorder.export import ExportError, export
 from tests.recorder.conftest import Desk
-from tests.recorder.encoded import START_S, VIDEO_CODECS, camera, interview, microphone
+from tests.recorder.encoded import FPS, START_S, VIDEO_CODECS, camera, interview, microphone
 
 
 def _export(desk: Desk, frames: list[EncodedFrame], out: Path) -> list[float]:
@@ -87,6 +89,24 @@ def test_a_rotated_phone_is_fitted_into_one_size(desk: Desk, codec: Codec, tmp_p
     assert before[:15].mean() < 25, "black above the wide picture"
     assert after[:, :15].mean() < 25, "black beside the tall one"
     assert after[:, 40:120].mean() > 60
+
+
+def test_spatial_layers_become_one_picture_each(desk: Desk, tmp_path: Path) -> None:
+    """Keyframes of two sizes as if they were layers of one picture."""
+    small, large = (
+        camera(Codec.VP9, 1, width=width, height=height, keyframe_s=1 / FPS)
+        for width, height in ((160, 120), (320, 240))
+    )
+    frames = [
+        replace(upper, payload=vp9.join_superframe([base.payload, upper.payload]))
+        for base, upper in zip(small, large, strict=True)
+    ]
+    out = tmp_path / "out.mp4"
+    _export(desk, frames, out)
+    assert list(_durations(out)) == ["h264"]
+    pictures = _pictures(out)
+    assert {picture.shape for _, picture in pictures} == {(240, 320)}
+    assert len(pictures) == pytest.approx(FPS, abs=2)
 
 
 def test_sound_alone_and_pictures_alone_are_exported(desk: Desk, tmp_path: Path) -> None:
