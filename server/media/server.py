@@ -57,7 +57,7 @@ log = logging.getLogger(__name__)
 TICK_S = 0.02
 _TRACK_OF_KIND = {"video": TrackName.CAMERA, "audio": TrackName.MICROPHONE}
 #: Of an observer all is taken that a candidate may come with, under whatever settings.
-_FORWARDED = {TrackName.CAMERA: VIDEO_CODECS, TrackName.MICROPHONE: (Codec.OPUS,)}
+FORWARDED = {TrackName.CAMERA: VIDEO_CODECS, TrackName.MICROPHONE: (Codec.OPUS,)}
 _SENDS = ("sendrecv", "sendonly")
 _RECEIVES = ("sendrecv", "recvonly")
 
@@ -137,7 +137,7 @@ class MediaServer:
         """
         offer = parse_offer(offer_sdp)
         # The candidate's codec may not be known yet, and may change: take all we forward.
-        sections = _negotiate(offer, _RECEIVES, _FORWARDED, every=True)
+        sections = _negotiate(offer, _RECEIVES, FORWARDED, every=True)
         observer = Observer(
             self._router,
             self._certificate,
