@@ -266,7 +266,7 @@ async def _media(config: Config, http_port: int) -> AsyncIterator[MediaServer]:
     async with AsyncExitStack() as stack:
         try:
             media = await stack.enter_async_context(
-                open_media(config.host, port, addresses, http_port)
+                open_media(config.host, port, addresses, http_port, config.video_codecs)
             )
         except OSError as error:
             raise _bind_error(error, config.host, f"Media port {port}", "--udp-port") from error

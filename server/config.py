@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from server.core.frames import VIDEO_CODECS, Codec
+
 DEFAULT_PORT = 8080
 DEFAULT_DATA_DIR = "data"
 
@@ -44,6 +46,8 @@ class Config:
     tls: bool = False
     tls_files: TlsFiles | None = None
     workers: int = 1
+    #: What candidates may send, best first.
+    video_codecs: tuple[Codec, ...] = VIDEO_CODECS
     #: 64 hex digits; None: the file in the data directory.
     master_key: str | None = None
     #: What browsers may relay through (RFC 7065), and the secret shared with those servers.
@@ -86,6 +90,12 @@ def add_server_flags(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--tls-cert", metavar="FILE", help="PEM certificate chain; implies --tls")
     parser.add_argument("--tls-key", metavar="FILE", help="its PEM private key")
+    parser.add_argument(
+        "--video-codecs",
+        metavar="LIST",
+        help="what candidates may send, best first (VIVAVOCE_VIDEO_CODECS,"
+        f" {','.join(VIDEO_CODECS).lower()})",
+    )
     parser.add_argument("--workers", type=int, default=1, help="analysis processes; 0: none (1)")
 
 
@@ -106,6 +116,7 @@ def load(flags: argparse.Namespace, env: Mapping[str, str]) -> Config:
         tls=tls,
         tls_files=tls_files,
         workers=flags.workers,
+        video_codecs=_video_codecs(flags.video_codecs or env.get("VIVAVOCE_VIDEO_CODECS")),
         master_key=master_key(env),
         turn_urls=turn_urls,
         turn_secret=_turn_secret(env, turn_urls),
@@ -153,6 +164,18 @@ def _turn_secret(env: Mapping[str, str], urls: tuple[str, ...]) -> str:
     if secret and not urls:
         raise ConfigError("VIVAVOCE_TURN_SECRET is set, but no --turn-url says for which server.")
     return secret
+
+
+def _video_codecs(text: str | None) -> tuple[Codec, ...]:
+    if not text:
+        return VIDEO_CODECS
+    known = {codec.lower(): codec for codec in VIDEO_CODECS}
+    names = [name.strip().lower() for name in text.split(",")]
+    if not set(names) <= known.keys() or len(set(names)) < len(names):
+        raise ConfigError(
+            f"--video-codecs lists some of {', '.join(known)}, each once, not {text!r}."
+        )
+    return tuple(known[name] for name in names)
 
 
 def _tls_files(certificate: str | None, key: str | None) -> TlsFiles | None:

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from server.config import Config, ConfigError, Endpoint, add_server_flags, default_url, load
+from server.core.frames import VIDEO_CODECS, Codec
 
 
 def config(*flags: str, **env: str) -> Config:
@@ -57,6 +58,9 @@ def test_half_a_certificate_is_refused(tmp_path: Path) -> None:
         (["--udp-port", "-1"], {}, "--udp-port"),
         ([], {"VIVAVOCE_PORT": "http"}, "VIVAVOCE_PORT"),
         (["--workers", "-1"], {}, "--workers"),
+        (["--video-codecs", "h264,hevc"], {}, "--video-codecs"),
+        (["--video-codecs", "av1,AV1"], {}, "--video-codecs"),
+        ([], {"VIVAVOCE_VIDEO_CODECS": "opus"}, "--video-codecs"),
         (["--host", "no such host"], {}, "--host"),
         (["--advertise", "no such host"], {}, "--advertise"),
         (["--advertise", "192.0.2.7:0"], {}, "port"),
@@ -106,6 +110,14 @@ def test_a_turn_server_and_its_secret_belong_together() -> None:
     alone = refusal(VIVAVOCE_TURN_SECRET="shared")
     assert "--turn-url" in alone
     assert "shared" not in alone
+
+
+def test_video_codecs_are_taken_in_the_order_given() -> None:
+    assert config().video_codecs == VIDEO_CODECS
+    env = {"VIVAVOCE_VIDEO_CODECS": "vp8"}
+    assert config(**env).video_codecs == (Codec.VP8,)
+    chosen = config("--video-codecs", "av1, VP9,h264", **env)
+    assert chosen.video_codecs == (Codec.AV1, Codec.VP9, Codec.H264)
 
 
 def test_advertised_addresses_are_kept_in_order() -> None:

@@ -14,8 +14,16 @@ import msgspec
 
 class Codec(enum.StrEnum):
     VP8 = "VP8"
+    VP9 = "VP9"
     H264 = "H264"
+    AV1 = "AV1"
     OPUS = "opus"
+
+
+#: What cameras may send, best first, unless the operator orders it otherwise: H.264 is encoded by
+#: hardware nearly everywhere and its recording plays everywhere; VP9 and AV1 say more in fewer
+#: bits for more of the candidate's CPU; VP8 alone has to be transcoded for an export.
+VIDEO_CODECS = (Codec.H264, Codec.VP9, Codec.AV1, Codec.VP8)
 
 
 class TrackName(enum.StrEnum):
@@ -23,16 +31,24 @@ class TrackName(enum.StrEnum):
     MICROPHONE = "microphone"
 
 
-#: RTP clock rate of each codec in Hz (RFC 7741 4.1, RFC 6184 8.1, RFC 7587 4.1).
-CLOCK_RATE = {Codec.VP8: 90_000, Codec.H264: 90_000, Codec.OPUS: 48_000}
+#: RTP clock rate of each codec in Hz (RFC 7741 4.1, RFC 9628 4.1, RFC 6184 8.1, AV1 RTP 4.1,
+#: RFC 7587 4.1).
+CLOCK_RATE = {
+    Codec.VP8: 90_000,
+    Codec.VP9: 90_000,
+    Codec.H264: 90_000,
+    Codec.AV1: 90_000,
+    Codec.OPUS: 48_000,
+}
 
 
 class EncodedFrame(msgspec.Struct, frozen=True, gc=False):
     """One whole encoded frame, in decoding order, never decoded by the media process.
 
-    ``payload`` is a VP8 frame (RFC 6386), an H.264 access unit whose NAL units each have a
-    four-byte big-endian length before them (ISO/IEC 14496-15; parameter sets stay in band),
-    or one Opus packet (RFC 6716).
+    ``payload`` is a VP8 frame (RFC 6386), a VP9 frame or superframe, an H.264 access unit whose
+    NAL units each have a four-byte big-endian length before them (ISO/IEC 14496-15; parameter
+    sets stay in band), an AV1 temporal unit in the low-overhead format as AV1-ISOBMFF stores it
+    (no temporal delimiter, no padding), or one Opus packet (RFC 6716).
     """
 
     track: TrackName

@@ -8,6 +8,8 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from server.core.bits import Bits
+
 NAL_TYPE_SPS = 7
 NAL_TYPE_PPS = 8
 
@@ -66,7 +68,7 @@ def parse_sps(nal: bytes) -> SequenceParameters:
     """Parse a sequence parameter set (H.264 7.3.2.1.1); H264Error if it is none."""
     if len(nal) < 5 or nal_type(nal) != NAL_TYPE_SPS:
         raise H264Error("not a sequence parameter set")
-    bits = _Bits(_unescape(nal[1:]))
+    bits = Bits(_unescape(nal[1:]), H264Error)
     profile_idc, constraint_flags, level_idc = bits.u(8), bits.u(8), bits.u(8)
     sps_id = _at_most(bits.ue(), 31, "seq_parameter_set_id")
     chroma, luma_depth, chroma_depth = 1, 8, 8
@@ -89,7 +91,31 @@ def parse_sps(nal: bytes) -> SequenceParameters:
     )
 
 
-def _read_high_profile(bits: "_Bits") -> tuple[int, int, int]:
+def configuration(sps: tuple[bytes, ...], pps: tuple[bytes, ...]) -> bytes:
+    """AVCDecoderConfigurationRecord (ISO/IEC 14496-15 5.3.3.1) for four-byte lengths.
+
+    H264Error if the first SPS cannot be parsed, or if there are too few or too many of either.
+    """
+    # 5.3.3.1.2: counts of 5 and 8 bits, lengths of 16.
+    if not 0 < len(sps) < 32 or not 0 < len(pps) < 256:
+        raise H264Error("keyframe without parameter sets")
+    if max(map(len, sps + pps)) > 0xFFFF:
+        raise H264Error("parameter set of more than 65535 bytes")
+    first = parse_sps(sps[0])
+    body = bytes([1, first.profile_idc, first.constraint_flags, first.level_idc, 0xFC | 3])
+    body += bytes([0xE0 | len(sps)]) + _with_lengths(sps)
+    body += bytes([len(pps)]) + _with_lengths(pps)
+    if first.profile_idc in (100, 110, 122, 144):
+        depths = (0xF8 | first.bit_depth_luma - 8, 0xF8 | first.bit_depth_chroma - 8)
+        body += bytes([0xFC | first.chroma_format_idc, *depths, 0])
+    return body
+
+
+def _with_lengths(sets: tuple[bytes, ...]) -> bytes:
+    return b"".join(struct.pack(">H", len(one)) + one for one in sets)
+
+
+def _read_high_profile(bits: Bits) -> tuple[int, int, int]:
     chroma = _at_most(bits.ue(), 3, "chroma_format_idc")
     if chroma == 3:
         bits.u(1)  # separate_colour_plane_flag
@@ -103,7 +129,7 @@ def _read_high_profile(bits: "_Bits") -> tuple[int, int, int]:
     return chroma, luma_depth, chroma_depth
 
 
-def _skip_scaling_list(bits: "_Bits", size: int) -> None:
+def _skip_scaling_list(bits: Bits, size: int) -> None:
     # H.264 7.3.2.1.1.1: the list ends early once next_scale becomes 0.
     scale = 8
     for _ in range(size):
@@ -112,7 +138,7 @@ def _skip_scaling_list(bits: "_Bits", size: int) -> None:
             return
 
 
-def _skip_picture_order(bits: "_Bits") -> None:
+def _skip_picture_order(bits: Bits) -> None:
     bits.ue()  # log2_max_frame_num_minus4
     order_type = _at_most(bits.ue(), 2, "pic_order_cnt_type")
     if order_type == 0:
@@ -125,7 +151,7 @@ def _skip_picture_order(bits: "_Bits") -> None:
             bits.se()
 
 
-def _read_size(bits: "_Bits", chroma: int) -> tuple[int, int]:
+def _read_size(bits: Bits, chroma: int) -> tuple[int, int]:
     columns = 1 + _at_most(bits.ue(), MAX_MACROBLOCKS_PER_SIDE - 1, "pic_width_in_mbs_minus1")
     rows = 1 + _at_most(bits.ue(), MAX_MACROBLOCKS_PER_SIDE - 1, "pic_height_in_map_units_minus1")
     frames_only = bits.u(1)
@@ -151,30 +177,3 @@ def _at_most(value: int, limit: int, name: str) -> int:
 def _unescape(data: bytes) -> bytes:
     # H.264 7.4.1: emulation_prevention_three_byte after two zero bytes.
     return data.replace(b"\x00\x00\x03", b"\x00\x00")
-
-
-class _Bits:
-    """Reads bits, most significant first; H264Error past the end."""
-
-    def __init__(self, data: bytes) -> None:
-        self._value = int.from_bytes(data, "big")
-        self._left = len(data) * 8
-
-    def u(self, count: int) -> int:
-        if count > self._left:
-            raise H264Error("parameter set ends early")
-        self._left -= count
-        return (self._value >> self._left) & ((1 << count) - 1)
-
-    def ue(self) -> int:
-        """Exp-Golomb (H.264 9.1), at most 32 bits."""
-        zeros = 0
-        while not self.u(1):
-            zeros += 1
-            if zeros > 32:
-                raise H264Error("Exp-Golomb code of more than 32 bits")
-        return (1 << zeros) - 1 + self.u(zeros)
-
-    def se(self) -> int:
-        code = self.ue()
-        return (code + 1) // 2 if code % 2 else -(code // 2)

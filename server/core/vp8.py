@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+#: VPCodecConfigurationRecord (VP Codec ISO Media File Format Binding 2.2): profile 0, level
+#: undefined, 8 bits, 4:2:0; BT.601 (RFC 6386 9.2).
+CONFIGURATION = bytes([0, 0, 8 << 4 | 1 << 1, 6, 6, 6, 0, 0])
 _START_CODE = b"\x9d\x01\x2a"
 _KEYFRAME_HEADER_BYTES = 10
 _FRAME_TAG_BYTES = 3

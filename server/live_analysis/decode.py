@@ -107,15 +107,24 @@ class OpusDecoder:
         return np.asarray((stretches @ _MATRIX).ravel()[:count], np.float32)
 
 
+_DECODERS = {
+    Codec.VP8: "vp8",
+    Codec.VP9: "vp9",
+    Codec.H264: "h264",
+    Codec.AV1: "libdav1d",
+}
+
+
 class VideoDecoder:
-    """Frames of one codec in decoding order, without loop filter but in keyframes.
+    """Frames of one codec in decoding order, of H.264 and VP8 without loop filter but in keyframes.
 
     That is two fifths of the work. What the deltas drift by ends with the next keyframe, which
-    the media plane asks for every few seconds: it blurs nothing, but blocks show.
+    the media plane asks for every few seconds: it blurs nothing, but blocks show. Of VP9 and AV1
+    the libraries filter every frame.
     """
 
     def __init__(self, codec: Codec) -> None:
-        context = av.CodecContext.create("h264" if codec is Codec.H264 else "vp8", "r")
+        context = av.CodecContext.create(_DECODERS[codec], "r")
         assert isinstance(context, av.VideoCodecContext)
         context.thread_count = 1
         context.flags |= Flags.low_delay

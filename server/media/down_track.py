@@ -16,12 +16,15 @@ MAX_RESENT_PER_S = 500
 
 
 class DownTrack:
-    """Contract: `attach` the up track, `forward` each of its packets; `send` takes plain RTP."""
+    """Contract: `attach` the up track, `forward` each of its packets; `send` takes plain RTP.
+
+    `payload_types`: of each codec by profile, the best first.
+    """
 
     def __init__(
         self,
         ssrc: int,
-        payload_types: Mapping[Codec, int],
+        payload_types: Mapping[Codec, Mapping[str, int]],
         send: Callable[[bytes], None],
     ) -> None:
         self.ssrc = ssrc
@@ -42,10 +45,15 @@ class DownTrack:
 
     def attach(self, up: UpTrack | None) -> None:
         """Follows another up track from its next keyframe on; None: silence."""
-        payload_type = self._payload_types.get(up.codec) if up is not None else None
+        payload_type = self._payload_type_for(up) if up is not None else None
         self._up = up if payload_type is not None else None
         self._payload_type = payload_type or 0
         self._waiting = True
+
+    def _payload_type_for(self, up: UpTrack) -> int | None:
+        of_profile = self._payload_types.get(up.codec, {})
+        # A decoder goes by the stream's own parameter sets: another profile is better than none.
+        return of_profile.get(up.profile, next(iter(of_profile.values()), None))
 
     @property
     def waiting(self) -> bool:

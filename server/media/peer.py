@@ -12,14 +12,14 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 
 from server.core import rtcp
-from server.core.frames import Codec, TrackName
+from server.core.frames import TrackName
 from server.core.rtp import is_rtcp, unpack_header
 from server.media.clock import PeerClock
 from server.media.down_track import DownTrack
 from server.media.dtls import Certificate, DtlsError, DtlsRole, DtlsSession, SrtpError
 from server.media.ice import Address, Check, CheckAnswered, Credentials, IceLite
 from server.media.router import Path, Router
-from server.media.sdp import MediaSection, RtpFormat
+from server.media.sdp import MediaSection, RtpFormat, payload_types
 from server.media.source import Source
 from server.media.up_track import UpTrack
 
@@ -314,6 +314,7 @@ class Publisher(Peer):
             self._source.on_frame,
             self._source.on_gap,
             repair="nack" in rtp_format.feedback,
+            profile=rtp_format.profile,
         )
         self._ups[ssrc] = up
         self._source.add_up(up)
@@ -372,13 +373,13 @@ class Observer(Peer):
         on_state: Callable[[PeerState], None],
         clock: Callable[[], float],
         source: Source,
-        payload_types: Mapping[TrackName, Mapping[Codec, int]],
+        formats: Mapping[TrackName, Sequence[RtpFormat]],
     ) -> None:
         super().__init__(router, certificate, remote, on_state, clock)
         self._source = source
         self.downs = {
-            name: DownTrack(secrets.randbits(32), each, self._send_rtp)
-            for name, each in payload_types.items()
+            name: DownTrack(secrets.randbits(32), payload_types(each), self._send_rtp)
+            for name, each in formats.items()
         }
         self._by_ssrc = {down.ssrc: down for down in self.downs.values()}
 

@@ -20,6 +20,10 @@ MAX_CLOCK_RATE = 10_000_000  #: Hz; far above any codec's
 #: H.264 profiles in the order we like them: constrained baseline plays everywhere
 #: (RFC 6184 8.1, profile-level-id without its level).
 _H264_PROFILES = ("42e0", "4200", "4d00", "6400", "640c")
+#: Baseline, main, high, whatever their constraints: 8 bits of 4:2:0.
+_H264_PROFILE_IDCS = ("42", "4d", "64")
+#: What its absence means (RFC 6184 8.1): baseline at level 1.
+_H264_DEFAULT = "42000a"
 
 
 @dataclass(slots=True)
@@ -38,13 +42,42 @@ class RtpFormat:
         codec = _CODECS.get(self.encoding)
         if codec is None or CLOCK_RATE[codec] != self.clock_rate:
             return None
-        # RFC 6184 6.3: mode 1 allows fragmentation units, which every browser sends.
-        if codec is Codec.H264 and self.fmtp.get("packetization-mode") != "1":
-            return None
-        return codec
+        return codec if self._is_recordable(codec) else None
+
+    def _is_recordable(self, codec: Codec) -> bool:
+        """Whether the parameters are of a kind that every player of recordings decodes."""
+        match codec:
+            case Codec.H264:
+                # RFC 6184 6: interleaved mode (2) would reorder NAL units of several pictures.
+                known = self.profile[:2] in _H264_PROFILE_IDCS
+                return self.packetization_mode in (0, 1) and known
+            case Codec.VP9:  # RFC 9628 6.1: absent means 0, which is 8 bits of 4:2:0
+                return self.fmtp.get("profile-id", "0") == "0"
+            case Codec.AV1:  # AV1 RTP 7.1: absent means 0, the main profile
+                return self.fmtp.get("profile", "0") == "0"
+            case _:
+                return True
+
+    @property
+    def profile(self) -> str:
+        """Of H.264, profile-level-id without its level; otherwise empty: there is only one."""
+        if self.encoding != "h264":
+            return ""
+        return self.fmtp.get("profile-level-id", _H264_DEFAULT)[:4].lower()
+
+    @property
+    def packetization_mode(self) -> int | None:
+        """Of H.264: single NAL units (0), non-interleaved (1); None: another."""
+        return {"0": 0, "1": 1}.get(self.fmtp.get("packetization-mode", "0"))
 
 
-_CODECS = {"vp8": Codec.VP8, "h264": Codec.H264, "opus": Codec.OPUS}
+_CODECS = {
+    "vp8": Codec.VP8,
+    "vp9": Codec.VP9,
+    "h264": Codec.H264,
+    "av1": Codec.AV1,
+    "opus": Codec.OPUS,
+}
 
 
 @dataclass(slots=True)
@@ -216,19 +249,33 @@ def _check(sections: list[MediaSection], bundle: tuple[str, ...]) -> None:
 def choose_formats(
     section: MediaSection, preference: Sequence[Codec], *, every: bool
 ) -> list[RtpFormat]:
-    """The section's formats that we serve, best first: one, or one for `every` codec."""
+    """The section's formats that we serve, best first: one to receive, or `every` to send by.
+
+    What is sent on may have NAL units in fragments, which mode 0 of H.264 forbids (RFC 6184 6.2).
+    """
     chosen: list[RtpFormat] = []
     for codec in preference:
         candidates = [each for each in section.formats.values() if each.codec is codec]
         if codec is Codec.H264:
             candidates.sort(key=_h264_rank)
-        chosen += candidates[:1]
+            if every:
+                candidates = [each for each in candidates if each.packetization_mode == 1]
+        chosen += candidates
     return chosen if every else chosen[:1]
 
 
-def _h264_rank(rtp_format: RtpFormat) -> int:
-    profile = rtp_format.fmtp.get("profile-level-id", "42000a").lower()[:4]
-    return _H264_PROFILES.index(profile) if profile in _H264_PROFILES else len(_H264_PROFILES)
+def payload_types(formats: Sequence[RtpFormat]) -> dict[Codec, dict[str, int]]:
+    """The formats' payload types by codec and profile, each in the order given."""
+    known: dict[Codec, dict[str, int]] = {}
+    for each in formats:
+        if each.codec is not None:
+            known.setdefault(each.codec, {}).setdefault(each.profile, each.payload_type)
+    return known
+
+
+def _h264_rank(rtp_format: RtpFormat) -> tuple[bool, int]:
+    liked = {profile: rank for rank, profile in enumerate(_H264_PROFILES)}
+    return rtp_format.packetization_mode != 1, liked.get(rtp_format.profile, len(liked))
 
 
 @dataclass(frozen=True, slots=True)
@@ -347,8 +394,11 @@ def _format_lines(rtp_format: RtpFormat, kind: str) -> list[str]:
     channels = "/2" if kind == "audio" else ""
     name = rtp_format.codec
     lines = [f"a=rtpmap:{payload_type} {name}/{rtp_format.clock_rate}{channels}"]
-    if rtp_format.fmtp:
-        settings = ";".join(f"{k}={v}" if v else k for k, v in rtp_format.fmtp.items())
+    fmtp = rtp_format.fmtp
+    if name is Codec.VP9:
+        fmtp = {"profile-id": "0", **fmtp}  # for those who compare it without its default
+    if fmtp:
+        settings = ";".join(f"{k}={v}" if v else k for k, v in fmtp.items())
         lines.append(f"a=fmtp:{payload_type} {settings}")
     lines += [
         f"a=rtcp-fb:{payload_type} {each}" for each in _FEEDBACK if each in rtp_format.feedback

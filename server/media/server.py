@@ -16,11 +16,11 @@ import logging
 import secrets
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from server.config import Endpoint
-from server.core.frames import Codec, TrackName
+from server.core.frames import VIDEO_CODECS, Codec, TrackName
 from server.media.dtls import Certificate
 from server.media.errors import NoCommonCodec, PartialAnswer, SdpError
 from server.media.ice import Credentials
@@ -57,12 +57,9 @@ log = logging.getLogger(__name__)
 
 #: Fine enough that a NACK is not late, coarse enough to cost nothing.
 TICK_S = 0.02
-#: H.264 records and exports without transcoding; VP8 is what every browser has.
-CODEC_PREFERENCE = {
-    TrackName.CAMERA: (Codec.H264, Codec.VP8),
-    TrackName.MICROPHONE: (Codec.OPUS,),
-}
 _TRACK_OF_KIND = {"video": TrackName.CAMERA, "audio": TrackName.MICROPHONE}
+#: Of an observer all is taken that a candidate may come with, under whatever settings.
+FORWARDED = {TrackName.CAMERA: VIDEO_CODECS, TrackName.MICROPHONE: (Codec.OPUS,)}
 _SENDS = ("sendrecv", "sendonly")
 _RECEIVES = ("sendrecv", "recvonly")
 
@@ -105,11 +102,13 @@ class MediaServer:
         udp: Sequence[UdpSocket],
         tcp: TcpPort,
         candidates: Sequence[Candidate],
+        video_codecs: Sequence[Codec],
     ) -> None:
         self._router = router
         self._udp = udp
         self._tcp = tcp
         self.candidates = tuple(candidates)
+        self._taken = {TrackName.CAMERA: video_codecs, TrackName.MICROPHONE: (Codec.OPUS,)}
         self._certificate = Certificate()
         self._peers: dict[str, Peer] = {}
         self._agreed: dict[str, _Agreed] = {}
@@ -131,7 +130,7 @@ class MediaServer:
         answer. Raises `SdpError`, `NoCommonCodec` or `PartialAnswer`.
         """
         offer = parse_offer(offer_sdp)
-        sections = _negotiate(offer, _SENDS, every=False)
+        sections = _negotiate(offer, _SENDS, self._taken, every=False)
         if whole:
             _refuse_partial(offer, set(sections))
         publisher = Publisher(
@@ -158,7 +157,7 @@ class MediaServer:
         """
         offer = parse_offer(offer_sdp)
         # The candidate's codec may not be known yet, and may change: take all we forward.
-        sections = _negotiate(offer, _RECEIVES, every=True)
+        sections = _negotiate(offer, _RECEIVES, FORWARDED, every=True)
         observer = Observer(
             self._router,
             self._certificate,
@@ -166,10 +165,7 @@ class MediaServer:
             on_state,
             self.clock,
             source,
-            {
-                name: {each.codec: each.payload_type for each in formats if each.codec}
-                for name, formats in sections.values()
-            },
+            dict(sections.values()),
         )
         answers = {
             index: AnswerSection(
@@ -302,7 +298,11 @@ class MediaServer:
 
 
 def _negotiate(
-    offer: Offer, directions: Sequence[str], *, every: bool
+    offer: Offer,
+    directions: Sequence[str],
+    codecs: Mapping[TrackName, Sequence[Codec]],
+    *,
+    every: bool,
 ) -> dict[int, tuple[TrackName, list[RtpFormat]]]:
     """Section index -> track and formats: the first usable audio and the first video section.
 
@@ -315,14 +315,14 @@ def _negotiate(
         usable = offer.usable(section) and section.direction in directions
         if name is None or name in taken or not usable:
             continue
-        formats = choose_formats(section, CODEC_PREFERENCE[name], every=every)
+        formats = choose_formats(section, codecs[name], every=every)
         if formats:
             chosen[index] = (name, formats)
             taken.add(name)
     if not chosen:
         raise NoCommonCodec(
-            "the offer has nothing this server can use: it takes H.264 "
-            "(packetization-mode=1) or VP8 video and Opus audio, with rtcp-mux, "
+            "the offer has nothing this server can use: it takes "
+            f"{' or '.join(codecs[TrackName.CAMERA])} video and Opus audio, with rtcp-mux, "
             f"in a section that is {' or '.join(directions)}"
         )
     return chosen
@@ -339,13 +339,17 @@ def _refuse_partial(offer: Offer, taken: set[int]) -> None:
 
 @contextlib.asynccontextmanager
 async def open_media(
-    host: str, port: int, advertise: Sequence[Endpoint], http_port: int | None = None
+    host: str,
+    port: int,
+    advertise: Sequence[Endpoint],
+    http_port: int | None = None,
+    video_codecs: Sequence[Codec] = VIDEO_CODECS,
 ) -> AsyncIterator[MediaServer]:
     """Binds the port (0: any), UDP and TCP, and serves until the block ends.
 
     `advertise`: where browsers can reach it. If `http_port` is the same number, somebody else
-    has bound TCP there and brings us what is ours by `accept`. Raises `OSError` when the port
-    cannot be bound.
+    has bound TCP there and brings us what is ours by `accept`. `video_codecs`: what is taken of
+    a candidate, the best first. Raises `OSError` when the port cannot be bound.
     """
     router, clock = Router(), _monotonic_unix_clock()
     tcp = TcpPort(router, clock)
@@ -360,7 +364,7 @@ async def open_media(
         for each in listeners:
             stack.callback(each.close)
         stack.callback(tcp.close)
-        server = MediaServer(router, clock, udp, tcp, candidates(advertise, bound))
+        server = MediaServer(router, clock, udp, tcp, candidates(advertise, bound), video_codecs)
         async with server.run(listeners):
             yield server
 

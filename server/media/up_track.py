@@ -16,7 +16,13 @@ from server.media.clock import PeerClock, TrackClock
 from server.media.nack import NackTracker
 
 #: Packets kept for observers' NACKs: several seconds of 720p video, over a second of audio.
-RING_LENGTH = {Codec.VP8: 1024, Codec.H264: 1024, Codec.OPUS: 128}
+RING_LENGTH = {
+    Codec.VP8: 1024,
+    Codec.VP9: 1024,
+    Codec.H264: 1024,
+    Codec.AV1: 1024,
+    Codec.OPUS: 128,
+}
 #: A stream begins with a keyframe, and a request is answered with one, within this: asked (again)
 #: only then, however many observers wait.
 KEYFRAME_ANSWER_S = 0.5
@@ -52,9 +58,11 @@ class UpTrack:
         on_gap: Callable[[Gap], None],
         *,
         repair: bool,
+        profile: str = "",
     ) -> None:
         self.name = name
         self.codec = codec
+        self.profile = profile  # of H.264, as negotiated
         self.payload_type = payload_type
         self.ssrc = ssrc
         self.clock = TrackClock(CLOCK_RATE[codec], peer_clock)

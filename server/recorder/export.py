@@ -1,9 +1,9 @@
 """Exports a recording to one MP4 that plays everywhere: H.264 pictures and AAC sound.
 
-Runs in a program of its own, never in the media process: it decodes. H.264 of one coding is
-copied; VP8, and H.264 that changes in the middle, is decoded and encoded by libx264 at the
-size of the largest picture. Opus becomes AAC. Gaps keep their length: the last picture stays,
-and silence fills.
+Runs in a program of its own, never in the media process: it decodes. H.264, VP9 and AV1 of one
+coding are copied; VP8, spatial layers of VP9, and what changes in the middle, is decoded and
+encoded by libx264 at the size of the largest picture. Opus becomes AAC. Gaps keep their length:
+the last picture stays, and silence fills.
 """
 
 import io
@@ -21,6 +21,7 @@ from av.audio.stream import AudioStream
 from av.container import OutputContainer
 from av.video.stream import VideoStream
 
+from server.core import vp9
 from server.core.frames import Codec, TrackName
 from server.recorder import mp4
 from server.recorder.reader import RecordingReader
@@ -100,23 +101,31 @@ def _pictures(
 ) -> _Pictures | None:
     if not videos:
         return None
-    if len(videos) == 1 and videos[0].codec is Codec.H264:
-        return _Copied(container, videos[0], reader)
+    first = next(fragment.video[0] for _, fragment in reader.all_samples() if fragment.video)
+    if len(videos) == 1 and _plays_everywhere(videos[0], first):
+        return _Copied(container, videos[0], first)
     return _Encoded(container, videos)
 
 
-class _Copied:
-    """H.264 as it was captured; each picture lasts until the next."""
+def _plays_everywhere(video: VideoConfig, first: Sample) -> bool:
+    if video.codec is Codec.VP9:
+        # Of a superframe browsers show the last layer alone, FFmpeg's players all in turn.
+        return len(vp9.split_superframe(first.data)) == 1
+    return video.codec is not Codec.VP8
 
-    def __init__(
-        self, container: OutputContainer, video: VideoConfig, reader: RecordingReader
-    ) -> None:
+
+class _Copied:
+    """Pictures as they were captured; each picture lasts until the next."""
+
+    def __init__(self, container: OutputContainer, video: VideoConfig, first: Sample) -> None:
         self._container = container
-        first = next(fragment for _, fragment in reader.all_samples() if fragment.video)
         only_video = mp4.init_segment(Tracks(video, False))
-        sample = mp4.media_segment(1, Fragment(first.video[:1], ()))
+        sample = mp4.media_segment(1, Fragment((first,), ()))
         with av.open(io.BytesIO(only_video + sample), format="mp4") as template:
-            self._stream = container.add_stream_from_template(template.streams.video[0])
+            # Opaque: nothing is encoded, and of AV1's decoder there is no encoder by that name.
+            self._stream = container.add_stream_from_template(
+                template.streams.video[0], opaque=True
+            )
         self._held: Sample | None = None
 
     def add(self, tracks: Tracks, samples: tuple[Sample, ...]) -> None:
@@ -200,12 +209,20 @@ class _Encoded:
         self._container.mux(self._stream.encode(self._held))
 
 
+_DECODERS = {
+    Codec.VP8: "vp8",
+    Codec.VP9: "vp9",
+    Codec.H264: "h264",
+    Codec.AV1: "libdav1d",
+}
+
+
 def _decoder_of(video: VideoConfig) -> av.VideoCodecContext:
-    decoder = av.CodecContext.create("vp8" if video.codec is Codec.VP8 else "h264", "r")
+    decoder = av.CodecContext.create(_DECODERS[video.codec], "r")
     assert isinstance(decoder, av.VideoCodecContext)
     decoder.thread_type = "SLICE"  # frame threads would hold pictures back
     if video.codec is Codec.H264:
-        decoder.extradata = mp4.avc_configuration(video)
+        decoder.extradata = video.configuration
     return decoder
 
 

@@ -7,7 +7,7 @@ pauses; write what they return; drain :meth:`Fragmenter.take_gaps`.
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from server.core import h264, vp8
+from server.core import av1, h264, vp8, vp9
 from server.core.frames import Codec, EncodedFrame, Gap, GapCause, TrackName
 from server.recorder.tracks import (
     Fragment,
@@ -173,18 +173,46 @@ class Fragmenter:
 
     def _read_picture(self, frame: EncodedFrame) -> tuple[VideoConfig, bytes, bool]:
         try:
-            if frame.codec is Codec.VP8:
-                return self._read_vp8(frame)
-            return self._read_h264(frame)
-        except (vp8.Vp8Error, h264.H264Error) as error:
+            match frame.codec:
+                case Codec.VP8:
+                    return self._read_vp8(frame)
+                case Codec.VP9:
+                    return self._read_vp9(frame)
+                case Codec.H264:
+                    return self._read_h264(frame)
+                case Codec.AV1:
+                    return self._read_av1(frame)
+                case Codec.OPUS:
+                    raise _Unusable("sound on the camera's track")
+        except (vp8.Vp8Error, vp9.Vp9Error, h264.H264Error, av1.Av1Error) as error:
             raise _Unusable(str(error)) from error
 
     def _read_vp8(self, frame: EncodedFrame) -> tuple[VideoConfig, bytes, bool]:
         header = vp8.parse_header(frame.payload)
         if header.keyframe:
-            config = VideoConfig(Codec.VP8, header.width, header.height)
+            config = VideoConfig(Codec.VP8, header.width, header.height, vp8.CONFIGURATION)
             return config, frame.payload, True
         return self._known(Codec.VP8), frame.payload, False
+
+    def _read_vp9(self, frame: EncodedFrame) -> tuple[VideoConfig, bytes, bool]:
+        layers = vp9.split_superframe(frame.payload)
+        header = vp9.parse_header(layers[0])
+        if not header.keyframe:
+            return self._known(Codec.VP9), frame.payload, False
+        # The picture has the size of its highest spatial layer, which says it if it differs.
+        sizes = [(header.width, header.height)]
+        sizes += [(one.width, one.height) for one in map(vp9.parse_header, layers[1:])]
+        width, height = max(sizes)
+        config = VideoConfig(Codec.VP9, width, height, vp9.configuration(header, width, height))
+        return config, frame.payload, True
+
+    def _read_av1(self, frame: EncodedFrame) -> tuple[VideoConfig, bytes, bool]:
+        sequence = av1.sequence_header(frame.payload)
+        if sequence is None or not av1.is_keyframe(frame.payload):
+            return self._known(Codec.AV1), frame.payload, False
+        header = av1.parse_sequence_header(sequence)
+        record = av1.configuration(sequence)
+        return VideoConfig(Codec.AV1, header.width, header.height, record), frame.payload, True
 
     def _read_h264(self, frame: EncodedFrame) -> tuple[VideoConfig, bytes, bool]:
         nals = list(h264.nal_units(frame.payload))
@@ -224,13 +252,9 @@ class _ParameterSets:
 
     def config(self) -> VideoConfig:
         """H264Error if there is no usable SPS and PPS."""
-        # ISO/IEC 14496-15 5.3.3.1.2: counts of 5 and 8 bits, lengths of 16.
-        if not 0 < len(self._sps) < 32 or not 0 < len(self._pps) < 256:
-            raise h264.H264Error("keyframe without parameter sets")
-        if max(map(len, self._sps + self._pps)) > 0xFFFF:
-            raise h264.H264Error("parameter set of more than 65535 bytes")
+        record = h264.configuration(self._sps, self._pps)
         first = h264.parse_sps(self._sps[0])
-        return VideoConfig(Codec.H264, first.width, first.height, self._sps, self._pps)
+        return VideoConfig(Codec.H264, first.width, first.height, record)
 
 
 def _of_type(nals: list[bytes], wanted: int) -> tuple[bytes, ...]:

@@ -1,15 +1,15 @@
 """Fragmented MP4 written and read by ourselves: one video and one audio track, no I/O.
 
-Boxes by ISO/IEC 14496-12; H.264 by ISO/IEC 14496-15, VP8 by the "VP Codec ISO Media File
-Format Binding", Opus by the "Encapsulation of Opus in ISO Base Media File Format". The reader
-understands what the writer writes, and raises :class:`Mp4Error` for anything else.
+Boxes by ISO/IEC 14496-12; H.264 by ISO/IEC 14496-15, VP8 and VP9 by the "VP Codec ISO Media
+File Format Binding", AV1 by the "AV1 Codec ISO Media File Format Binding", Opus by the
+"Encapsulation of Opus in ISO Base Media File Format". The reader understands what the writer
+writes, and raises :class:`Mp4Error` for anything else.
 """
 
 import struct
 from collections.abc import Iterator
 from itertools import pairwise
 
-from server.core import h264
 from server.core.frames import Codec, TrackName
 from server.recorder.tracks import (
     OPUS_CHANNELS,
@@ -30,6 +30,18 @@ _DELTA_SAMPLE = 0x0101_0000
 _DEFAULT_BASE_IS_MOOF = 0x02_0000
 _TRUN_FLAGS = 0x000001 | 0x000100 | 0x000200 | 0x000400  # offset; each duration, size, flags
 _UNITY_MATRIX = struct.pack(">9I", 0x10000, 0, 0, 0, 0x10000, 0, 0, 0, 0x40000000)
+
+
+SAMPLE_ENTRIES = {
+    Codec.H264: b"avc1",
+    Codec.VP8: b"vp08",
+    Codec.VP9: b"vp09",
+    Codec.AV1: b"av01",
+}
+_CODECS = {entry: codec for codec, entry in SAMPLE_ENTRIES.items()}
+_RECORDS = {Codec.H264: b"avcC", Codec.VP8: b"vpcC", Codec.VP9: b"vpcC", Codec.AV1: b"av1C"}
+#: VP Codec binding 2.2: vpcC is a full box of version 1.
+_VPCC_VERSION = b"\1\0\0\0"
 
 
 class Mp4Error(ValueError):
@@ -59,7 +71,10 @@ def init_segment(tracks: Tracks) -> bytes:
         + bytes(24)
         + struct.pack(">I", 1 + max(_TRACK_NAME)),
     )
-    ftyp = _box(b"ftyp", b"iso6" + struct.pack(">I", 0) + b"iso6mp41")
+    brands = b"iso6mp41"
+    if tracks.video is not None and tracks.video.codec is Codec.AV1:
+        brands += b"av01"  # AV1-ISOBMFF 2.1
+    ftyp = _box(b"ftyp", b"iso6" + struct.pack(">I", 0) + brands)
     return ftyp + _box(b"moov", mvhd + traks + _box(b"mvex", extends))
 
 
@@ -147,27 +162,9 @@ def _visual_entry(video: VideoConfig) -> bytes:
         + bytes(32)
         + struct.pack(">Hh", 0x18, -1)
     )
-    if video.codec is Codec.H264:
-        return _box(b"avc1", head + _box(b"avcC", avc_configuration(video)))
-    # VP Codec binding 2.2: profile 0, level undefined, 8 bits, 4:2:0; BT.601 (RFC 6386 9.2).
-    vpcc = struct.pack(">BBBBBBH", 0, 0, 8 << 4 | 1 << 1, 6, 6, 6, 0)
-    return _box(b"vp08", head + _full_box(b"vpcC", 1, 0, vpcc))
-
-
-def avc_configuration(video: VideoConfig) -> bytes:
-    """AVCDecoderConfigurationRecord (ISO/IEC 14496-15 5.3.3.1), four-byte lengths."""
-    sps = h264.parse_sps(video.sps[0])
-    body = bytes([1, sps.profile_idc, sps.constraint_flags, sps.level_idc, 0xFC | 3])
-    body += bytes([0xE0 | len(video.sps)]) + _with_lengths(video.sps)
-    body += bytes([len(video.pps)]) + _with_lengths(video.pps)
-    if sps.profile_idc in (100, 110, 122, 144):
-        depths = (0xF8 | sps.bit_depth_luma - 8, 0xF8 | sps.bit_depth_chroma - 8)
-        body += bytes([0xFC | sps.chroma_format_idc, *depths, 0])
-    return body
-
-
-def _with_lengths(sets: tuple[bytes, ...]) -> bytes:
-    return b"".join(struct.pack(">H", len(one)) + one for one in sets)
+    record = _RECORDS[video.codec]
+    body = (_VPCC_VERSION if record == b"vpcC" else b"") + video.configuration
+    return _box(SAMPLE_ENTRIES[video.codec], head + _box(record, body))
 
 
 def _opus_entry() -> bytes:
@@ -205,28 +202,14 @@ def parse_init(data: bytes) -> Tracks:
 
 
 def _parse_visual_entry(kind: bytes, entry: bytes) -> VideoConfig:
-    if len(entry) < 78 or kind not in (b"avc1", b"vp08"):
+    codec = _CODECS.get(kind)
+    if len(entry) < 78 or codec is None:
         raise Mp4Error(f"unknown sample entry {kind!r}")
     width, height = struct.unpack_from(">HH", entry, 24)
-    if kind == b"vp08":
-        return VideoConfig(Codec.VP8, width, height)
-    avcc = _only(entry[78:], b"avcC")
-    sps, offset = _parse_sets(avcc, 5, 0x1F)
-    pps, _ = _parse_sets(avcc, offset, 0xFF)
-    return VideoConfig(Codec.H264, width, height, sps, pps)
-
-
-def _parse_sets(avcc: bytes, offset: int, count_mask: int) -> tuple[tuple[bytes, ...], int]:
-    try:
-        count, sets = avcc[offset] & count_mask, []
-        offset += 1
-        for _ in range(count):
-            (length,) = struct.unpack_from(">H", avcc, offset)
-            sets.append(avcc[offset + 2 : offset + 2 + length])
-            offset += 2 + length
-    except (IndexError, struct.error) as error:
-        raise Mp4Error("avcC ends early") from error
-    return tuple(sets), offset
+    record = _only(entry[78:], _RECORDS[codec])
+    if _RECORDS[codec] == b"vpcC":
+        record = record[len(_VPCC_VERSION) :]
+    return VideoConfig(codec, width, height, record)
 
 
 def parse_media(data: bytes) -> Fragment:

@@ -19,6 +19,7 @@ from server.recorder.tracks import (
     Fragment,
     Sample,
     Tracks,
+    VideoConfig,
     opus_duration,
     to_ticks,
 )
@@ -70,16 +71,30 @@ class Plan:
 
 def mime(tracks: Tracks) -> str:
     """As MediaSource.isTypeSupported() takes it (RFC 6381; WebM's names by RFC 9559)."""
-    codecs, container = [], "mp4"
-    if tracks.video is not None and tracks.video.codec is Codec.VP8:
-        codecs, container = ["vp8"], "webm"
-    elif tracks.video is not None:
-        # RFC 6381 3.3: profile, constraint flags and level in hex.
-        codecs = [f"avc1.{tracks.video.sps[0][1:4].hex().upper()}"]
+    codecs = [_codec_name(tracks.video)] if tracks.video is not None else []
     if tracks.audio:
         codecs.append("opus")
     kind = "audio" if tracks.video is None else "video"
+    container = "webm" if _in_webm(tracks) else "mp4"
     return f'{kind}/{container}; codecs="{",".join(codecs)}"'
+
+
+def _codec_name(video: VideoConfig) -> str:
+    record = video.configuration
+    match video.codec:
+        case Codec.VP8:
+            return "vp8"
+        case Codec.VP9:
+            # VP Codec binding 2.3: profile, level and bit depth, two digits each.
+            return f"vp09.{record[0]:02}.{record[1]:02}.{record[2] >> 4:02}"
+        case Codec.AV1:
+            # AV1-ISOBMFF 5: profile, level and tier, bit depth, from the fields of 2.3.
+            tier = "H" if record[2] & 0x80 else "M"
+            depth = 8 + 2 * (record[2] >> 6 & 1) + 2 * (record[2] >> 5 & 1)
+            return f"av01.{record[1] >> 5}.{record[1] & 0x1F:02}{tier}.{depth:02}"
+        case _:
+            # RFC 6381 3.3: profile, constraint flags and level in hex.
+            return f"avc1.{record[1:4].hex().upper()}"
 
 
 def init_segment(tracks: Tracks) -> bytes:

@@ -16,13 +16,16 @@ OPUS_SILENCE_TICKS = 960
 
 @dataclass(frozen=True, slots=True)
 class VideoConfig:
-    """How the samples of the camera are coded; parameter sets are H.264's, else empty."""
+    """How the samples of the camera are coded; the size in pixels.
+
+    ``configuration`` is the record that ISO files keep of the codec: of AVC (ISO/IEC 14496-15
+    5.3.3.1), of VP8 and VP9 (VP Codec binding 2.2), of AV1 (AV1-ISOBMFF 2.3).
+    """
 
     codec: Codec
     width: int
     height: int
-    sps: tuple[bytes, ...] = ()
-    pps: tuple[bytes, ...] = ()
+    configuration: bytes
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,6 +57,25 @@ def test_lengths_that_do_not_add_up_are_refused(data: bytes) -> None:
         list(h264.nal_units(data))
 
 
+def test_the_configuration_of_a_high_profile_carries_chroma_and_depth() -> None:
+    # H.264 7.3.2.1.1: profile 100, level 30, then 4:2:0 with 8 bits, 160x128.
+    sps = bytes.fromhex("6764001eacd94141fb0110000003001000000303c0f162d960")
+    record = h264.configuration((sps,), (b"\x68\xeb",))
+    assert record[:6] == bytes([1, 100, 0, 30, 0xFF, 0xE1])
+    assert record[-4:] == bytes([0xFD, 0xF8, 0xF8, 0])
+
+
+@pytest.mark.parametrize(("sps", "pps"), [(0, 1), (1, 0), (32, 1), (1, 256)])
+def test_a_configuration_has_some_parameter_sets_and_not_too_many(sps: int, pps: int) -> None:
+    with pytest.raises(h264.H264Error):
+        h264.configuration((_sps(160, 120),) * sps, (b"\x68\xeb",) * pps)
+
+
+def test_a_parameter_set_too_long_for_a_configuration_is_refused() -> None:
+    with pytest.raises(h264.H264Error):
+        h264.configuration((_sps(160, 120),), (b"\x68" * 65_536,))
+
+
 @settings(deadline=None)  # the first example encodes
 @given(st.binary(max_size=80))
 def test_any_bytes_parse_or_are_refused(data: bytes) -> None:

@@ -73,6 +73,21 @@ async def picture_moves(page: Page) -> None:
     )
 
 
+async def replay(page: Page, recruiter_url: str) -> None:
+    """Opens the recording of the link's interview; returns once it has played for 1.5 s."""
+    page.set_default_timeout(PATIENCE_MS)
+    base, _, token = recruiter_url.partition("/observe#")
+    await page.goto(f"{base}/recordings#{token}")
+    await page.locator("#play").click()
+    await page.wait_for_function("() => document.getElementById('replay-video').currentTime > 1.5")
+
+
+async def frames_replayed(page: Page) -> int:
+    """How many pictures the replay has presented so far."""
+    quality = "document.getElementById('replay-video').getVideoPlaybackQuality()"
+    return int(await page.evaluate(f"{quality}.totalVideoFrames"))
+
+
 async def loudest(page: Page, seconds: float) -> float:
     """The greatest sample heard from the page's video within that time, 0..1."""
     return float(

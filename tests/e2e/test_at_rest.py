@@ -16,7 +16,19 @@ from tests.e2e.pages import join, leave
 from tests.e2e.server_process import ServerError, ServerProcess
 
 #: Box types, codec names and start codes that media in the clear cannot do without.
-MARKERS = (b"moof", b"mdat", b"ftyp", b"trun", b"avcC", b"avc1", b"vp08", b"Opus", b"\x1aE\xdf\xa3")
+MARKERS = (
+    b"moof",
+    b"mdat",
+    b"ftyp",
+    b"trun",
+    b"avcC",
+    b"avc1",
+    b"vp08",
+    b"vp09",
+    b"av01",
+    b"Opus",
+    b"\x1aE\xdf\xa3",
+)
 
 
 @pytest.mark.timeout(180)

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import av
 import pytest
-from playwright.async_api import Page
 
 from tests.e2e.chromium import ChromiumLauncher
 from tests.e2e.pages import (
-    PATIENCE_MS,
+    frames_replayed,
     indicator_stream,
     join,
     leave,
     loudest,
     picture_moves,
+    replay,
 )
 from tests.e2e.server_process import ServerProcess
 
@@ -85,14 +85,9 @@ async def _indicators_follow_the_media(server: ServerProcess, observer_url: str)
 
 async def _replays_in_the_page(chromium: ChromiumLauncher, recruiter_url: str) -> None:
     page = await (await chromium.launch()).new_page()
-    page.set_default_timeout(PATIENCE_MS)
-    token = recruiter_url.partition("#")[2]
-    base = recruiter_url.partition("/observe")[0]
-    await page.goto(f"{base}/recordings#{token}")
-    await page.locator("#play").click()
-    await page.wait_for_function("() => document.getElementById('replay-video').currentTime > 1.5")
+    await replay(page, recruiter_url)
     # Sought into the middle, the picture goes on from there.
-    shown = await _replayed_frames(page)
+    shown = await frames_replayed(page)
     await page.locator("#seek").fill("8")
     await page.wait_for_function(
         """() => {
@@ -100,12 +95,7 @@ async def _replays_in_the_page(chromium: ChromiumLauncher, recruiter_url: str) -
           return currentTime > 9 && currentTime < 20 && !seeking;
         }"""
     )
-    assert await _replayed_frames(page) > shown + 10
-
-
-async def _replayed_frames(page: Page) -> int:
-    quality = "document.getElementById('replay-video').getVideoPlaybackQuality()"
-    return int(await page.evaluate(f"{quality}.totalVideoFrames"))
+    assert await frames_replayed(page) > shown + 10
 
 
 async def _exports(server: ServerProcess, interview_id: str, out: Path, lasted_s: float) -> None:

@@ -1,6 +1,6 @@
 """Media with planted truth: faces at known places, tones, speech with known pauses, encoded."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
@@ -119,6 +119,31 @@ def length_prefixed(annex_b: bytes) -> bytes:
     return b"".join(len(unit).to_bytes(4, "big") + unit for unit in units)
 
 
+def without_delimiter(temporal_unit: bytes) -> bytes:
+    """AV1 as the media layer gives it: without the delimiter that comes first (AV1 7.5)."""
+    return temporal_unit.removeprefix(b"\x12\0")
+
+
+# Negative: this very speed; a positive one would follow the clock, and tests with it.
+_LIBVPX = {"deadline": "realtime", "cpu-used": "-8", "lag-in-frames": "0"}
+#: Encoder, its options, and how its packets become payloads.
+_ENCODERS: dict[Codec, tuple[str, dict[str, str], Callable[[bytes], bytes]]] = {
+    Codec.VP8: ("libvpx", _LIBVPX, bytes),
+    Codec.VP9: ("libvpx-vp9", {**_LIBVPX, "cpu-used": "8"}, bytes),
+    Codec.H264: (
+        "libx264",
+        {"preset": "superfast", "tune": "zerolatency", "profile": "baseline"},
+        length_prefixed,
+    ),
+    Codec.AV1: (
+        "libsvtav1",
+        {"preset": "10", "svtav1-params": "rc=2:pred-struct=1:rtc=1:lp=1"},
+        without_delimiter,
+    ),
+}
+VIDEO_CODECS = tuple(_ENCODERS)
+
+
 def video(
     codec: Codec,
     pictures: Iterable[Image],
@@ -126,17 +151,13 @@ def video(
     gop: int = 10_000,
 ) -> Packets:
     """Frames of a stream as a browser would send it: deltas, with a keyframe every ``gop``."""
-    h264 = codec is Codec.H264
-    encoder = av.CodecContext.create("libx264" if h264 else "libvpx", "w")
+    name, options, convert = _ENCODERS[codec]
+    encoder = av.CodecContext.create(name, "w")
     assert isinstance(encoder, av.VideoCodecContext)
     encoder.width, encoder.height = size
     encoder.pix_fmt, encoder.time_base = "yuv420p", Fraction(1, FPS)
     encoder.bit_rate, encoder.gop_size = 600_000, gop
-    if h264:
-        encoder.options = {"preset": "superfast", "tune": "zerolatency", "profile": "baseline"}
-    else:
-        # Negative: this very speed; a positive one would follow the clock, and tests with it.
-        encoder.options = {"deadline": "realtime", "cpu-used": "-8", "lag-in-frames": "0"}
+    encoder.options = options
     packets = []
     for pts, image in enumerate(pictures):
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
@@ -144,9 +165,7 @@ def video(
         frame.pts = pts
         packets += encoder.encode(frame)
     packets += encoder.encode(None)
-    return [
-        (length_prefixed(bytes(it)) if h264 else bytes(it), bool(it.is_keyframe)) for it in packets
-    ]
+    return [(convert(bytes(it)), bool(it.is_keyframe)) for it in packets]
 
 
 def noise(shape: tuple[int, ...], seed: int) -> NDArray[np.float32]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from server.core import rtcp
 from server.media import sdp
 from server.media.peer import Peer, PeerState
-from server.media.server import CODEC_PREFERENCE, MediaServer, Source
+from server.media.server import FORWARDED, MediaServer, Source
 
 
 class _Passing(Peer):
@@ -78,7 +78,7 @@ class PassingMedia:
 
     def _open(self, source: Source, offer_sdp: str, direction: str) -> tuple[Peer, str]:
         offer = sdp.parse_offer(offer_sdp)
-        every = [codec for codecs in CODEC_PREFERENCE.values() for codec in codecs]
+        every = [codec for codecs in FORWARDED.values() for codec in codecs]
         answers = {
             index: sdp.AnswerSection(
                 section, tuple(sdp.choose_formats(section, every, every=True)), direction

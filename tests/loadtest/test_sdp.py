@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from loadtest.sdp import AnswerError, LocalSide, read_answer, write_offer
 from server.core.frames import Codec
 from server.media import sdp as server_sdp
-from server.media.server import _negotiate
+from server.media.server import FORWARDED, _negotiate
 
 LOCAL = LocalSide("ufrag", "p" * 24, "sha-256 " + ":".join(["AB"] * 32), 1, 2)
 OFFER = write_offer(LOCAL, ["h264", "vp8"], "sendonly")
@@ -88,7 +88,7 @@ def test_only_who_adapts_asks_for_what_tells_it_to() -> None:
 
 def test_our_server_refuses_the_screen_today_and_takes_the_rest() -> None:
     offer = server_sdp.parse_offer(write_offer(replace(LOCAL, screen_ssrc=3), ["vp8"], "sendonly"))
-    taken = _negotiate(offer, ("sendonly",), every=False)
+    taken = _negotiate(offer, ("sendonly",), FORWARDED, every=False)
     assert list(taken) == [0, 1]
 
 

@@ -1,4 +1,7 @@
-"""Real encoded pictures as RTP packets, packetised by aiortc: the oracle of these tests."""
+"""Real encoded pictures as RTP packets, packetised by others: the oracles of these tests.
+
+VP8 and H.264 by aiortc, VP9 and AV1 by FFmpeg's RTP muxer.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,7 +15,7 @@ from aiortc.codecs.vpx import Vp8Encoder
 
 from server.core.frames import Codec
 from server.core.h264 import join_nal_units
-from server.core.rtp import pack_header
+from server.core.rtp import is_rtcp, pack_header
 from server.media.assembler import Packet
 
 VIDEO_PAYLOAD_TYPE = 96
@@ -31,25 +34,51 @@ class Picture:
 @cache
 def pictures(codec: Codec, count: int = 12, keyframe_every: int = 4) -> tuple[Picture, ...]:
     """Moving noise at 320x240: each picture takes several packets."""
+    if codec in _MUXED:
+        return tuple(_muxed(codec, count, keyframe_every))
     return tuple(_packetise(codec, *each) for each in _encode(codec, count, keyframe_every))
 
 
-def _encode(codec: Codec, count: int, keyframe_every: int) -> Iterator[tuple[bytes, bool, int]]:
-    name = {Codec.VP8: "libvpx", Codec.H264: "libx264"}[codec]
-    encoder = av.CodecContext.create(name, "w")
-    assert isinstance(encoder, av.VideoCodecContext)
+_LIBVPX = {"deadline": "realtime", "cpu-used": "8", "lag-in-frames": "0"}
+_OPTIONS = {
+    Codec.VP8: ("libvpx", _LIBVPX),
+    Codec.VP9: ("libvpx-vp9", _LIBVPX),
+    Codec.H264: (
+        "libx264",
+        {"tune": "zerolatency", "preset": "ultrafast", "x264-params": "slices=2"},
+    ),
+    Codec.AV1: (
+        "libsvtav1",
+        {"preset": "10", "svtav1-params": "rc=2:pred-struct=1:rtc=1:lp=1"},
+    ),
+}
+_MUXED = (Codec.VP9, Codec.AV1)
+
+
+def _prepare(encoder: av.VideoCodecContext, keyframe_every: int) -> None:
     encoder.width, encoder.height, encoder.pix_fmt = 320, 240, "yuv420p"
     encoder.time_base, encoder.bit_rate = Fraction(1, 30), 2_000_000
     encoder.gop_size = keyframe_every
-    if codec is Codec.H264:
-        encoder.options = {"tune": "zerolatency", "preset": "ultrafast", "x264-params": "slices=2"}
-    else:
-        encoder.options = {"deadline": "realtime", "cpu-used": "8", "lag-in-frames": "0"}
+
+
+def _noise(count: int) -> Iterator[av.VideoFrame]:
     noise = np.random.default_rng(7).integers(0, 255, (240, 640, 3), np.uint8)
-    index = 0
     for shift in range(count):
         picture = np.ascontiguousarray(noise[:, 5 * shift : 5 * shift + 320])
-        for packet in encoder.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")):
+        frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+        frame.pts = shift
+        yield frame
+
+
+def _encode(codec: Codec, count: int, keyframe_every: int) -> Iterator[tuple[bytes, bool, int]]:
+    name, options = _OPTIONS[codec]
+    encoder = av.CodecContext.create(name, "w")
+    assert isinstance(encoder, av.VideoCodecContext)
+    _prepare(encoder, keyframe_every)
+    encoder.options = options
+    index = 0
+    for frame in _noise(count):
+        for packet in encoder.encode(frame):
             yield bytes(packet), packet.is_keyframe, index
             index += 1
 
@@ -59,6 +88,35 @@ def _packetise(codec: Codec, data: bytes, keyframe: bool, index: int) -> Picture
         return Picture(tuple(Vp8Encoder._packetize(data, index)), data, keyframe)
     units = list(H264Encoder._split_bitstream(data))
     return Picture(tuple(H264Encoder._packetize(units)), join_nal_units(units), keyframe)
+
+
+class _Wire:
+    """What a muxer sends, one entry a packet."""
+
+    def __init__(self) -> None:
+        self.packets: list[bytes] = []
+
+    def write(self, data: bytes) -> int:
+        self.packets.append(bytes(data))
+        return len(data)
+
+
+def _muxed(codec: Codec, count: int, keyframe_every: int) -> Iterator[Picture]:
+    wire = _Wire()
+    name, options = _OPTIONS[codec]
+    sent = {"packetsize": "1200", "strict": "experimental"}
+    with av.open(wire, "w", format="rtp", options=sent) as muxer:
+        stream = muxer.add_stream(name, options=options)
+        assert isinstance(stream, av.VideoStream)
+        _prepare(stream.codec_context, keyframe_every)
+        for frame in _noise(count):
+            for packet in stream.encode(frame):
+                data, keyframe = bytes(packet), packet.is_keyframe
+                wire.packets.clear()
+                muxer.mux(packet)
+                payloads = tuple(each[12:] for each in wire.packets if not is_rtcp(each))
+                # AV1 7.5: a temporal unit begins with its delimiter, which is not sent.
+                yield Picture(payloads, data.removeprefix(b"\x12\0"), keyframe)
 
 
 def rtp(

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from server.core.frames import Codec
+from server.core.frames import VIDEO_CODECS, Codec
 from server.media.assembler import (
     AUDIO_DEADLINE_S,
     MAX_HELD,
@@ -18,7 +18,7 @@ from server.media.assembler import (
 from server.media.depacketise import MAX_FRAME_LENGTH
 from tests.media.streams import TICKS, packets, pictures, rtp
 
-VIDEO = [Codec.VP8, Codec.H264]
+VIDEO = VIDEO_CODECS
 
 
 def assemble(

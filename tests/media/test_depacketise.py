@@ -12,8 +12,10 @@ from server.media.depacketise import (
     DEPACKETISERS,
     MAX_FRAME_LENGTH,
     Assembled,
+    Av1Depacketiser,
     H264Depacketiser,
     Vp8Depacketiser,
+    Vp9Depacketiser,
 )
 from tests.media.streams import pictures
 
@@ -34,8 +36,8 @@ def h264(*payloads: bytes) -> Assembled:
     return depacketiser.finish()
 
 
-@pytest.mark.parametrize("codec", [Codec.VP8, Codec.H264])
-def test_pictures_packetised_by_aiortc_come_back_byte_identical(codec: Codec) -> None:
+@pytest.mark.parametrize("codec", DEPACKETISERS)
+def test_pictures_packetised_by_others_come_back_byte_identical(codec: Codec) -> None:
     depacketiser = DEPACKETISERS[codec]()
     for picture in pictures(codec):
         for payload in picture.payloads:
@@ -43,7 +45,7 @@ def test_pictures_packetised_by_aiortc_come_back_byte_identical(codec: Codec) ->
         assert depacketiser.finish() == Assembled(picture.frame, picture.keyframe, 0)
 
 
-@pytest.mark.parametrize("codec", [Codec.VP8, Codec.H264])
+@pytest.mark.parametrize("codec", DEPACKETISERS)
 def test_only_the_first_packet_of_a_keyframe_starts_one(codec: Codec) -> None:
     depacketiser = DEPACKETISERS[codec]()
     for picture in pictures(codec):
@@ -110,6 +112,192 @@ def test_vp8_refusals(payloads: list[bytes], message: str) -> None:
 def test_vp8_frame_without_packets_is_refused() -> None:
     with pytest.raises(ValueError, match="empty"):
         vp8()
+
+
+# ---- VP9 (RFC 9628 4.2) ------------------------------------------------------------------
+
+# VP9 6.2: marker 2, profile 0, show_existing_frame 0, then frame_type: 0 a key frame.
+VP9_KEYFRAME, VP9_DELTA = b"\x82\x49\x83\x42", b"\x86\x00\x40"
+# The first octet's flags (RFC 9628 4.2), by their letters; ID is its I.
+ID, P, L, F, B, E, V = 0x80, 0x40, 0x20, 0x10, 0x08, 0x04, 0x02
+
+
+def vp9(*payloads: bytes) -> Assembled:
+    depacketiser = Vp9Depacketiser()
+    for payload in payloads:
+        depacketiser.add(payload)
+    return depacketiser.finish()
+
+
+@pytest.mark.parametrize(
+    ("descriptor", "temporal_id"),
+    [
+        (bytes([B | E]), 0),
+        (bytes([ID | B | E, 0x7F]), 0),
+        (bytes([ID | B | E, 0x80, 0x01]), 0),
+        (bytes([ID | P | L | B | E, 0x80, 0x01, 0b010_0_000_0, 9]), 2),  # TL0PICIDX: F=0
+        (bytes([ID | P | L | F | B | E, 0x80, 0x01, 0b001_1_000_0, 0b0000001_0]), 1),
+        (bytes([ID | P | F | B | E, 5, 0b0000001_1, 0b0000010_1, 0b0000011_0]), 0),
+        (bytes([ID | P | F | B | E, 5, 0b0000001_1, 0b0000010_1, 0b0000011_1]), 0),  # three at most
+        (bytes([ID | L | F | B | E, 0x80, 0x01, 0b001_0_000_0]), 1),  # P=0: no P_DIFF
+    ],
+)
+def test_vp9_descriptor_is_stripped_in_both_modes(descriptor: bytes, temporal_id: int) -> None:
+    assert vp9(descriptor + VP9_DELTA) == Assembled(VP9_DELTA, False, temporal_id)
+
+
+@pytest.mark.parametrize(
+    "structure",
+    [
+        bytes([0b000_0_0_000]),
+        bytes([0b000_1_0_000]) + bytes(4),
+        bytes([0b010_1_0_000]) + bytes(12),  # N_S=2: three layers with their sizes
+        bytes([0b000_0_1_000, 0]),
+        # N_G=3 pictures, with 0, 1 and 2 references.
+        bytes([0b000_1_1_000]) + bytes(4) + bytes([3, 0b000_0_00_00, 0b010_1_01_00, 2])
+        + bytes([0b001_1_10_00, 1, 2]),
+    ],
+)  # fmt: skip
+def test_vp9_scalability_structure_is_stripped(structure: bytes) -> None:
+    payload = bytes([ID | L | B | E | V, 0x80, 0x01, 0, 7]) + structure + VP9_KEYFRAME
+    assert vp9(payload) == Assembled(VP9_KEYFRAME, True, 0)
+    assert Vp9Depacketiser().starts_keyframe(payload)
+
+
+def test_vp9_layer_frames_become_one_superframe() -> None:
+    base, upper = VP9_KEYFRAME + b"base", VP9_DELTA + b"upper"
+    out = vp9(
+        bytes([ID | L | B, 7, 0b000_0_000_0, 3]) + base[:4],
+        bytes([ID | L | E, 7, 0b000_0_000_0, 3]) + base[4:],
+        bytes([ID | L | B | E, 7, 0b000_0_001_1, 3]) + upper,
+    )
+    index = bytes([0b110_00_001, len(base), len(upper), 0b110_00_001])  # VP9 Annex B
+    assert out == Assembled(base + upper + index, True, 0)
+
+
+def test_vp9_upper_layer_of_a_picture_starts_no_keyframe() -> None:
+    starts = Vp9Depacketiser().starts_keyframe
+    assert starts(bytes([L | B, 0, 0]) + VP9_KEYFRAME)
+    assert not starts(bytes([L | B, 0b000_0_001_0, 0]) + VP9_KEYFRAME)
+    assert not starts(bytes([L, 0, 0]) + VP9_KEYFRAME)
+    assert not any(map(starts, [b"", bytes([B]), bytes([B]) + VP9_DELTA, bytes([ID | B, 0x80])]))
+
+
+@pytest.mark.parametrize(
+    ("payloads", "message"),
+    [
+        ([b""], "truncated"),
+        ([bytes([ID | B])], "truncated"),
+        ([bytes([L | B])], "truncated"),
+        ([bytes([ID | P | F | B, 1, 1])], "truncated"),
+        ([bytes([V | B])], "truncated"),
+        ([bytes([V | B, 0b000_0_1_000])], "truncated"),
+        ([bytes([V | B, 0b000_0_1_000, 2, 0b0000_1000, 1, 1])], "truncated"),
+        ([bytes([V | B, 0b000_1_0_000]) + bytes(4)], "empty"),
+        ([bytes([B])], "empty"),
+        ([bytes([E]) + VP9_DELTA], "does not begin"),
+        ([bytes([B]) + VP9_DELTA, bytes([B]) + VP9_DELTA], "does not begin"),
+        ([bytes([B | E]) + VP9_DELTA, bytes([E]) + VP9_DELTA], "does not begin"),
+        ([bytes([B]) + VP9_DELTA], "incomplete"),
+        ([], "incomplete"),
+        ([bytes([B]) + bytes(MAX_FRAME_LENGTH + 1)], "too long"),
+        ([bytes([B | E]) + VP9_DELTA] * 10, "too long"),
+        ([bytes([B | E]) + VP9_DELTA] * 9, "superframe of 9"),
+    ],
+)
+def test_vp9_refusals(payloads: list[bytes], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        vp9(*payloads)
+
+
+# ---- AV1 (AV1 RTP 4.3 to 4.5) ------------------------------------------------------------
+
+# An OBU's header (AV1 5.3.2): type in bits 3 to 6, extension flag, size flag.
+SEQUENCE, FRAME, METADATA = b"\x08seq", b"\x30\x10key", b"\x28\x06meta"
+AV1_DELTA = b"\x30\x30delta"
+Z, Y, N = 0x80, 0x40, 0x08
+
+
+def w(count: int) -> int:
+    return count << 4
+
+
+def av1(*payloads: bytes) -> Assembled:
+    depacketiser = Av1Depacketiser()
+    for payload in payloads:
+        depacketiser.add(payload)
+    return depacketiser.finish()
+
+
+def stored(*obus: bytes) -> bytes:
+    """OBUs without extension, with their sizes (AV1 5.2)."""
+    return b"".join(bytes([obu[0] | 2, len(obu) - 1]) + obu[1:] for obu in obus)
+
+
+def counted(*obus: bytes) -> bytes:
+    return b"".join(bytes([len(obu)]) + obu for obu in obus)
+
+
+@pytest.mark.parametrize(
+    "payloads",
+    [
+        [bytes([N | w(0)]) + counted(SEQUENCE, FRAME)],
+        [bytes([N | w(2)]) + counted(SEQUENCE) + FRAME],
+        [bytes([N | w(1)]) + SEQUENCE, bytes([w(1)]) + FRAME],
+        [bytes([N | Y | w(2)]) + counted(SEQUENCE) + FRAME[:2], bytes([Z | w(1)]) + FRAME[2:]],
+        [
+            bytes([N | Y | w(0)]) + counted(SEQUENCE, FRAME[:1]),
+            bytes([Z | Y | w(1)]) + FRAME[1:2],
+            bytes([Z | w(0)]) + counted(FRAME[2:]),
+        ],
+        # Sizes inside OBUs, delimiters and padding: allowed, and made uniform.
+        [bytes([N | w(3)]) + counted(b"\x12\x00", stored(SEQUENCE)) + FRAME],
+        [bytes([N | w(3)]) + counted(SEQUENCE, b"\x78pad") + FRAME],
+    ],
+)
+def test_av1_elements_become_a_temporal_unit_with_sizes(payloads: list[bytes]) -> None:
+    assert av1(*payloads) == Assembled(stored(SEQUENCE, FRAME), True, 0)
+    assert Av1Depacketiser().starts_keyframe(payloads[0])
+    assert not any(map(Av1Depacketiser().starts_keyframe, payloads[1:]))
+
+
+def test_av1_metadata_stays_and_a_frame_alone_is_no_keyframe() -> None:
+    assert av1(bytes([w(2)]) + counted(METADATA) + AV1_DELTA) == Assembled(
+        stored(METADATA, AV1_DELTA), False, 0
+    )
+    assert not av1(bytes([w(1)]) + FRAME).keyframe, "without a sequence header nothing begins"
+
+
+def test_av1_temporal_id_comes_from_the_extension() -> None:
+    # AV1 5.3.3: temporal_id in the upper three bits.
+    frame = b"\x34\x40\x30delta"
+    assert av1(bytes([w(1)]) + frame) == Assembled(b"\x36\x40\x06\x30delta", False, 2)
+
+
+@pytest.mark.parametrize(
+    ("payloads", "message"),
+    [
+        ([b""], "empty"),
+        ([bytes([w(1)])], "empty"),
+        ([bytes([w(0)]) + b"\x05abc"], "truncated"),
+        ([bytes([w(2)]) + b"\x05abc"], "truncated"),
+        ([bytes([w(0), 0x80])], "without an end"),
+        ([bytes([w(3)]) + counted(SEQUENCE)], "fewer OBU elements"),
+        ([bytes([w(0), 0])], "within its header"),
+        ([bytes([w(1), 0x34])], "within its header"),
+        ([bytes([w(1), 0xB0, 1])], "forbidden bit"),
+        ([bytes([w(1)]) + b"\x32\x05ab"], "OBU of 5 bytes in 2"),
+        ([bytes([Z | w(1)]) + FRAME], "without its beginning"),
+        ([bytes([Y | w(1)]) + FRAME, bytes([w(1)]) + FRAME], "without its beginning or end"),
+        ([bytes([Y | w(1)]) + FRAME], "incomplete"),
+        ([bytes([w(1)]) + b"\x10"], "incomplete"),
+        ([], "incomplete"),
+        ([bytes([Y | w(1)]) + bytes(MAX_FRAME_LENGTH + 1)], "too long"),
+    ],
+)
+def test_av1_refusals(payloads: list[bytes], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        av1(*payloads)
 
 
 # ---- H.264 (RFC 6184 5.6 to 5.8) ---------------------------------------------------------
@@ -219,7 +407,7 @@ def test_h264_payload_is_read_as_aiortc_reads_it(payload: bytes) -> None:
 
 
 @settings(deadline=None)
-@given(st.sampled_from([Codec.VP8, Codec.H264]), st.lists(st.binary(max_size=60), max_size=20))
+@given(st.sampled_from(list(DEPACKETISERS)), st.lists(st.binary(max_size=60), max_size=20))
 def test_any_payloads_are_taken_or_refused_as_documented(
     codec: Codec, payloads: list[bytes]
 ) -> None:

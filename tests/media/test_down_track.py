@@ -3,7 +3,7 @@ from collections.abc import Sequence
 import pytest
 
 from server.core import rtcp
-from server.core.frames import Codec, TrackName
+from server.core.frames import VIDEO_CODECS, Codec, TrackName
 from server.core.rtp import HEADER_LENGTH, unpack_header
 from server.media.clock import PeerClock
 from server.media.down_track import MAX_RESENT_PER_S, DownTrack
@@ -12,7 +12,13 @@ from tests.media.streams import TICKS, Picture, pictures, rtp
 
 NOW = 1_800_000_000.0
 SSRC = 0xBEEF
-PAYLOAD_TYPES = {Codec.VP8: 120, Codec.H264: 126, Codec.OPUS: 109}
+PAYLOAD_TYPES = {
+    Codec.VP8: {"": 120},
+    Codec.VP9: {"": 98},
+    Codec.H264: {"42e0": 126, "6400": 127},
+    Codec.AV1: {"": 39},
+    Codec.OPUS: {"": 109},
+}
 
 
 class Observer:
@@ -28,7 +34,7 @@ class Observer:
         return [unpack_header(data)[2:4] for data in self.sent]
 
 
-def publish(observer: Observer, codec: Codec = Codec.VP8) -> UpTrack:
+def publish(observer: Observer, codec: Codec = Codec.VP8, profile: str = "") -> UpTrack:
     """A new up track that the observer follows."""
     name = TrackName.MICROPHONE if codec is Codec.OPUS else TrackName.CAMERA
     up = UpTrack(
@@ -41,6 +47,7 @@ def publish(observer: Observer, codec: Codec = Codec.VP8) -> UpTrack:
         lambda _: None,
         lambda _: None,
         repair=False,
+        profile=profile,
     )
     observer.down.attach(up)
     return up
@@ -100,7 +107,7 @@ def test_own_sequence_numbers_wrap_too() -> None:
     assert observer.sent[0][HEADER_LENGTH:] == b"opus"
 
 
-@pytest.mark.parametrize("codec", [Codec.VP8, Codec.H264])
+@pytest.mark.parametrize("codec", VIDEO_CODECS)
 def test_late_join_begins_with_the_next_keyframe(codec: Codec) -> None:
     observer, sequence = Observer(), pictures(codec)
     up = publish(observer, codec)
@@ -143,11 +150,11 @@ def test_loss_upstream_is_a_hole_downstream_that_repair_fills() -> None:
 
 
 @pytest.mark.parametrize("pause_s", [0.0, 2.0, 60.0])
-@pytest.mark.parametrize("codec", [Codec.VP8, Codec.H264])
+@pytest.mark.parametrize("codec", VIDEO_CODECS)
 def test_reconnect_goes_on_at_a_keyframe_where_the_last_left_off(
     pause_s: float, codec: Codec
 ) -> None:
-    """Also when the candidate comes back with the other codec."""
+    """Also when the candidate comes back with another codec."""
     observer, sequence = Observer(), pictures(Codec.VP8)
     receive(publish(observer), stream(sequence))
     observer.down.attach(None)
@@ -156,7 +163,7 @@ def test_reconnect_goes_on_at_a_keyframe_where_the_last_left_off(
     again = pictures(codec)
     receive(up, stream(again[2:], seqno=9, timestamp=77), NOW + pause_s)
     assert observer.sent[count][HEADER_LENGTH:] == again[4].payloads[0]
-    assert observer.sent[count][1] & 0x7F == PAYLOAD_TYPES[codec]
+    assert observer.sent[count][1] & 0x7F == next(iter(PAYLOAD_TYPES[codec].values()))
     next_seqno, next_timestamp = observer.headers[count]
     assert next_seqno == (seqno + 1) & 0xFFFF
     passed = (next_timestamp - timestamp) & 0xFFFF_FFFF
@@ -172,10 +179,19 @@ def test_while_nobody_publishes_nothing_is_sent_or_stated() -> None:
 
 def test_codec_that_the_observer_cannot_take_is_silence() -> None:
     observer = Observer()
-    observer.down = DownTrack(SSRC, {Codec.H264: 126}, observer.sent.append)
+    observer.down = DownTrack(SSRC, {Codec.H264: {"42e0": 126}}, observer.sent.append)
     receive(publish(observer), stream(pictures(Codec.VP8)))
     assert observer.sent == []
     assert not observer.down.waiting, "no keyframe would help"
+
+
+@pytest.mark.parametrize(("profile", "payload_type"), [("42e0", 126), ("6400", 127), ("4d00", 126)])
+def test_h264_goes_out_by_the_payload_type_of_its_profile_or_the_best_one(
+    profile: str, payload_type: int
+) -> None:
+    observer = Observer()
+    receive(publish(observer, Codec.H264, profile), stream(pictures(Codec.H264)))
+    assert {unpack_header(data)[1] & 0x7F for data in observer.sent} == {payload_type}
 
 
 # ---- repair ------------------------------------------------------------------------------

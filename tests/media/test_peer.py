@@ -41,7 +41,10 @@ FORMATS = {
     TrackName.CAMERA: RtpFormat(96, "vp8", 90_000, feedback={"nack", "nack pli"}),
     TrackName.MICROPHONE: RtpFormat(111, "opus", 48_000),
 }
-PAYLOAD_TYPES = {TrackName.CAMERA: {Codec.VP8: 120}, TrackName.MICROPHONE: {Codec.OPUS: 109}}
+OBSERVED = {
+    TrackName.CAMERA: [RtpFormat(120, "vp8", 90_000)],
+    TrackName.MICROPHONE: [RtpFormat(109, "opus", 48_000)],
+}
 
 
 class Sink:
@@ -173,7 +176,7 @@ def publisher(room: Room) -> Browser:
 
 
 def observer(room: Room) -> Browser:
-    return Browser(room, Observer, PAYLOAD_TYPES)
+    return Browser(room, Observer, OBSERVED)
 
 
 def camera(count: int = 4, *, ssrc: int = 1, seqno: int = 1) -> list[bytes]:

@@ -6,17 +6,19 @@ from aiortc.sdp import SessionDescription
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from server.core.frames import Codec
+from server.core.frames import VIDEO_CODECS, Codec
 from server.media.errors import SdpError
 from server.media.sdp import (
     MAX_SDP_LENGTH,
     MAX_SECTIONS,
     AnswerSection,
     Candidate,
+    MediaSection,
     Offer,
     Transport,
     choose_formats,
     parse_offer,
+    payload_types,
     write_answer,
 )
 from tests.media.offers import CHROMIUM, FINGERPRINT, FIREFOX
@@ -28,14 +30,14 @@ OURS = Transport(
     f"sha-256 {FINGERPRINT}",
     (Candidate("udp", "192.0.2.1", 3478),),
 )
-VIDEO, AUDIO = (Codec.H264, Codec.VP8), (Codec.OPUS,)
+AUDIO = (Codec.OPUS,)
 
 
 def answer(offer: Offer, *, every: bool = False, ssrc: int | None = None) -> str:
     """Each usable section taken as the server takes it."""
     sections = []
     for section in offer.sections:
-        preference = AUDIO if section.kind == "audio" else VIDEO
+        preference = AUDIO if section.kind == "audio" else VIDEO_CODECS
         formats = choose_formats(section, preference, every=every) if offer.usable(section) else []
         sections.append(AnswerSection(section, tuple(formats), "recvonly", ssrc, "stream"))
     return write_answer(7, OURS, sections)
@@ -90,25 +92,93 @@ def test_section_without_rtcp_mux_is_not_usable() -> None:
     assert not offer.usable(offer.sections[0])
 
 
+def video_of(offer: str) -> MediaSection:
+    return parse_offer(offer).sections[1]
+
+
 @pytest.mark.parametrize(
-    ("browser", "expected"), [("chromium", [108, 96]), ("firefox", [126, 120])]
+    ("browser", "expected"),
+    [("chromium", [108, 102, 127, 98, 39, 96]), ("firefox", [126, 121, 120])],
 )
-def test_constrained_baseline_in_mode_one_is_preferred_then_vp8(
-    browser: str, expected: list[int]
-) -> None:
-    video = parse_offer(BROWSERS[browser]).sections[1]
-    formats = choose_formats(video, VIDEO, every=True)
+def test_an_observer_takes_all_that_is_forwarded(browser: str, expected: list[int]) -> None:
+    formats = choose_formats(video_of(BROWSERS[browser]), VIDEO_CODECS, every=True)
     assert [each.payload_type for each in formats] == expected
-    assert choose_formats(video, VIDEO, every=False) == formats[:1]
 
 
-def test_format_of_another_clock_rate_or_mode_is_not_ours() -> None:
+@pytest.mark.parametrize(
+    ("preference", "expected"),
+    [
+        (VIDEO_CODECS, 108),
+        ((Codec.AV1, Codec.H264), 39),
+        ((Codec.VP9, Codec.AV1), 98),
+        ((Codec.VP8,), 96),
+    ],
+)
+def test_a_candidate_sends_what_is_preferred(preference: tuple[Codec, ...], expected: int) -> None:
+    (chosen,) = choose_formats(video_of(CHROMIUM), preference, every=False)
+    assert chosen.payload_type == expected
+
+
+def with_h264(*formats: tuple[str, str]) -> MediaSection:
+    """A video section of H.264 alone: (packetization-mode, profile-level-id) of 96 and on."""
+    lines = [f"m=video 9 UDP/TLS/RTP/SAVPF {' '.join(str(96 + n) for n in range(len(formats)))}"]
+    lines += ["a=mid:1", "a=rtcp-mux"]
+    for payload_type, (mode, profile) in enumerate(formats, 96):
+        lines.append(f"a=rtpmap:{payload_type} H264/90000")
+        parameters = [f"packetization-mode={mode}"] * bool(mode)
+        parameters += [f"profile-level-id={profile}"] * bool(profile)
+        lines += [f"a=fmtp:{payload_type} {';'.join(parameters)}"] * bool(parameters)
+    start, rest = CHROMIUM.split("m=video", 1)
+    return video_of(
+        "\r\n".join([start.rstrip(), *lines, "m=application" + rest.split("m=application")[1]])
+    )
+
+
+@pytest.mark.parametrize(
+    ("offered", "chosen", "observed"),
+    [
+        ([("0", "42e01f"), ("1", "64001f")], 97, [97]),
+        (
+            [("1", "64001f"), ("1", "4d001f"), ("1", "42001f"), ("1", "42e01f")],
+            99,
+            [99, 98, 97, 96],
+        ),
+        ([("0", "42e01f"), ("0", "42001f")], 96, []),
+        ([("", "")], 96, []),  # mode 0 of baseline, by RFC 6184 8.1
+        ([("1", "42c01f"), ("1", "640C1F")], 97, [97, 96]),
+        ([("2", "42e01f"), ("1", "f4001f"), ("x", "42e01f")], None, []),
+    ],
+)
+def test_h264_modes_and_profiles(
+    offered: list[tuple[str, str]], chosen: int | None, observed: list[int]
+) -> None:
+    section = with_h264(*offered)
+    taken = choose_formats(section, VIDEO_CODECS, every=False)
+    assert [each.payload_type for each in taken] == [chosen] * (chosen is not None)
+    sent = choose_formats(section, VIDEO_CODECS, every=True)
+    assert [each.payload_type for each in sent] == observed
+
+
+def test_formats_of_another_clock_rate_or_profile_are_not_ours() -> None:
     offer = parse_offer(
-        CHROMIUM.replace("opus/48000", "opus/16000").replace("packetization-mode=1", "x=1")
+        CHROMIUM.replace("opus/48000", "opus/16000")
+        .replace("packetization-mode=", "packetization-mode=2")
+        .replace("profile-id=0", "profile-id=2")
+        .replace(";profile=0", ";profile=1")
     )
     assert choose_formats(offer.sections[0], AUDIO, every=True) == []
-    formats = choose_formats(offer.sections[1], VIDEO, every=True)
+    formats = choose_formats(offer.sections[1], VIDEO_CODECS, every=True)
     assert [each.codec for each in formats] == [Codec.VP8]
+
+
+def test_payload_types_are_known_by_codec_and_profile() -> None:
+    formats = choose_formats(video_of(CHROMIUM), VIDEO_CODECS, every=True)
+    assert payload_types(formats) == {
+        Codec.H264: {"42e0": 108, "4200": 102, "4d00": 127},
+        Codec.VP9: {"": 98},
+        Codec.AV1: {"": 39},
+        Codec.VP8: {"": 96},
+    }
 
 
 @pytest.mark.parametrize(
@@ -183,13 +253,38 @@ def test_answer_to_an_observer_names_stream_and_ssrc() -> None:
     read = SessionDescription.parse(text)
     assert [each.ssrc for each in read.media[1].ssrc] == [99]
     assert read.media[1].msid == "stream stream-video"
-    assert [each.payloadType for each in read.media[1].rtp.codecs] == [126, 120]
+    assert [each.payloadType for each in read.media[1].rtp.codecs] == [126, 121, 120]
+
+
+@pytest.mark.parametrize(
+    ("codec", "rtpmap", "fmtp"),
+    [
+        (Codec.VP9, "98 VP9/90000", "98 profile-id=0"),
+        (Codec.AV1, "39 AV1/90000", "39 level-idx=5;profile=0;tier=0"),
+        (Codec.VP8, "96 VP8/90000", None),
+    ],
+)
+def test_answer_repeats_the_parameters_of_the_codec(
+    codec: Codec, rtpmap: str, fmtp: str | None
+) -> None:
+    offer = parse_offer(CHROMIUM)
+    formats = choose_formats(offer.sections[1], (codec,), every=False)
+    text = write_answer(7, OURS, [AnswerSection(offer.sections[1], tuple(formats), "recvonly")])
+    assert f"a=rtpmap:{rtpmap}\r\n" in text
+    assert re.findall("a=fmtp:(.*)\r\n", text) == ([fmtp] if fmtp else [])
+
+
+def test_answer_names_the_vp9_profile_that_firefox_leaves_out() -> None:
+    offer = parse_offer(FIREFOX)
+    formats = choose_formats(offer.sections[1], (Codec.VP9,), every=False)
+    text = write_answer(7, OURS, [AnswerSection(offer.sections[1], tuple(formats), "recvonly")])
+    assert "a=fmtp:121 profile-id=0;max-fs=12288;max-fr=60\r\n" in text
 
 
 def test_answer_offers_nothing_that_is_not_handled() -> None:
     """No retransmission stream, no header extension, no transport-wide feedback, no simulcast."""
     text = answer(parse_offer(CHROMIUM), every=True)
-    assert not re.search("rtx|extmap|transport-cc|simulcast|rid|red/|AV1|VP9", text)
+    assert not re.search("rtx|extmap|transport-cc|simulcast|rid|red/", text)
 
 
 def test_candidates_are_preferred_in_the_order_given_and_udp_before_tcp() -> None:

@@ -102,7 +102,7 @@ def test_time_between_two_publishers_is_a_gap_of_its_own_cause() -> None:
 
 def test_observer_before_the_publisher_and_across_two_of_them() -> None:
     source, sent = Source("one"), list[bytes]()
-    down = DownTrack(9, {Codec.VP8: 120}, sent.append)
+    down = DownTrack(9, {Codec.VP8: {"": 120}}, sent.append)
     source.add_down(TrackName.CAMERA, down)
     for connection in range(2):
         picture(camera(source, connection), 1, NOW + connection)

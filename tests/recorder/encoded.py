@@ -1,6 +1,7 @@
 """Real encoded media for the recorder's tests, made with PyAV's encoders as a browser would."""
 
 import functools
+from collections.abc import Callable
 from fractions import Fraction
 
 import av
@@ -29,31 +30,53 @@ def annexb_to_lengths(data: bytes) -> bytes:
     return b"".join(len(nal).to_bytes(4, "big") + nal for nal in nals if nal)
 
 
+def without_delimiters(data: bytes) -> bytes:
+    """A temporal unit of an AV1 encoder as the media plane delivers it."""
+    assert data[:2] == b"\x12\0", "a temporal delimiter comes first (AV1 7.5)"
+    return data[2:]
+
+
+_LIBVPX = {"deadline": "realtime", "lag-in-frames": "0", "cpu-used": "8"}
+#: Encoder, its options as a browser would choose them, and how its packets become payloads.
+_ENCODERS: dict[Codec, tuple[str, dict[str, str], Callable[[bytes], bytes]]] = {
+    Codec.VP8: ("libvpx", _LIBVPX, bytes),
+    Codec.VP9: ("libvpx-vp9", _LIBVPX, bytes),
+    Codec.H264: (
+        "libx264",
+        {"preset": "ultrafast", "tune": "zerolatency", "profile": "baseline"},
+        annexb_to_lengths,
+    ),
+    Codec.AV1: (
+        "libsvtav1",
+        {"preset": "10", "svtav1-params": "rc=2:pred-struct=1:rtc=1:lp=1"},
+        without_delimiters,
+    ),
+}
+
+
+VIDEO_CODECS = tuple(_ENCODERS)
+
+
 @functools.cache
 def video(
     codec: Codec, seconds: float = 2.0, width: int = 160, height: int = 120, keyframe_s: float = 1.0
 ) -> tuple[tuple[bytes, bool], ...]:
     """(payload, keyframe) of each picture at `FPS`."""
-    name = "libvpx" if codec is Codec.VP8 else "libx264"
+    name, options, convert = _ENCODERS[codec]
     encoder = av.CodecContext.create(name, "w")
     assert isinstance(encoder, av.VideoCodecContext)
     encoder.width, encoder.height, encoder.pix_fmt = width, height, "yuv420p"
     encoder.time_base, encoder.framerate = Fraction(1, FPS), Fraction(FPS)
     encoder.gop_size = round(keyframe_s * FPS)
     encoder.bit_rate = 200_000
-    if codec is Codec.VP8:
-        encoder.options = {"deadline": "realtime", "lag-in-frames": "0", "cpu-used": "8"}
-    else:
-        encoder.profile = "Baseline"
-        encoder.options = {"preset": "ultrafast", "tune": "zerolatency"}
+    encoder.options = options
     packets = []
     for index in range(round(seconds * FPS)):
         frame = av.VideoFrame.from_ndarray(picture(index, width, height), format="rgb24")
         frame.pts = index
         packets += encoder.encode(frame)
     packets += encoder.encode(None)
-    convert = bytes if codec is Codec.VP8 else (lambda packet: annexb_to_lengths(bytes(packet)))
-    return tuple((convert(packet), packet.is_keyframe) for packet in packets)
+    return tuple((convert(bytes(packet)), packet.is_keyframe) for packet in packets)
 
 
 @functools.cache

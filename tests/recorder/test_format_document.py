@@ -11,7 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from server.core.frames import GapCause, TrackName
-from server.recorder import catalog, keys, manifest, sealing
+from server.recorder import catalog, keys, manifest, mp4, sealing
 from server.recorder.sealing import (
     FaultKind,
     Kind,
@@ -59,6 +59,11 @@ def _dump() -> bytes:
 
 def _field(data: bytes, base: int, place: tuple[int, int]) -> bytes:
     return data[base + place[0] : base + place[0] + place[1]]
+
+
+def test_sample_entries_are_those_of_the_document() -> None:
+    entries = [entry.strip("`").encode() for entry, _ in _rows(DOCUMENT, "entry")]
+    assert entries == [*mp4.SAMPLE_ENTRIES.values(), b"Opus"]
 
 
 def test_the_segment_headers_table_reads_the_dump() -> None:

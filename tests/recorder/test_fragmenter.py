@@ -1,5 +1,6 @@
 """Frames become fragments: where they are cut, and what clocks and cameras may do meanwhile."""
 
+import itertools
 from itertools import pairwise
 
 import pytest
@@ -7,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from server.core import h264
+from server.core import h264, vp9
 from server.core.frames import Codec, EncodedFrame, GapCause, TrackName
 from server.recorder.fragmenter import FRAGMENT_US, Cut, Fragmenter
 from server.recorder.tracks import OPUS_SILENCE, to_us
-from tests.recorder.encoded import FPS, START_S, camera, interview, microphone
+from tests.recorder.encoded import FPS, START_S, VIDEO_CODECS, camera, interview, microphone
 
 
 def _cuts(frames: list[EncodedFrame], fragmenter: Fragmenter | None = None) -> list[Cut]:
@@ -27,7 +28,7 @@ def _times_s(cuts: list[Cut], track: TrackName) -> list[float]:
     return [to_us(track, sample.time) / 1e6 for sample in samples]
 
 
-@pytest.mark.parametrize("codec", [Codec.H264, Codec.VP8])
+@pytest.mark.parametrize("codec", VIDEO_CODECS)
 def test_every_sample_arrives_once_at_its_own_time(codec: Codec) -> None:
     frames = interview(codec, 4.0)
     cuts = _cuts(frames)
@@ -78,36 +79,63 @@ def test_parameter_sets_live_in_the_configuration_and_not_in_the_samples() -> No
     cuts = _cuts(camera(Codec.H264, 1))
     config = cuts[0].video
     assert config is not None
-    assert (config.width, config.height, len(config.sps), len(config.pps)) == (160, 120, 1, 1)
+    assert (config.width, config.height) == (160, 120)
+    # ISO/IEC 14496-15 5.3.3.1.2: one SPS behind five bytes.
+    assert config.configuration[5:6] == b"\xe1"
+    assert h264.parse_sps(config.configuration[8:]).width == 160
     for cut in cuts:
         for sample in cut.fragment.video:
             assert {h264.nal_type(nal) for nal in h264.nal_units(sample.data)}.isdisjoint({7, 8})
 
 
-def test_a_new_size_begins_a_new_fragment_with_a_new_configuration() -> None:
-    small = camera(Codec.VP8, 0.5)
-    large = camera(Codec.VP8, 0.5, START_S + 0.1, width=320, height=240)
+@pytest.mark.parametrize("codec", VIDEO_CODECS)
+def test_a_new_size_begins_a_new_fragment_with_a_new_configuration(codec: Codec) -> None:
+    small = camera(codec, 0.5)
+    large = camera(codec, 0.5, START_S + 0.1, width=320, height=240)
     cuts = _cuts(small[:3] + large)
     assert [cut.video and cut.video.width for cut in cuts[:2]] == [160, 320]
     assert len(cuts[0].fragment.video) == 3
 
 
-def test_a_new_codec_waits_for_its_keyframe() -> None:
+@pytest.mark.parametrize(("old", "new"), [*itertools.permutations(VIDEO_CODECS, 2)])
+def test_a_new_codec_waits_for_its_keyframe(old: Codec, new: Codec) -> None:
     fragmenter = Fragmenter(None)
-    cuts = _cuts(camera(Codec.VP8, 0.2) + camera(Codec.H264, 1.4, START_S + 0.2)[1:], fragmenter)
-    assert [cut.video and cut.video.codec for cut in cuts] == [Codec.VP8, Codec.H264]
+    cuts = _cuts(camera(old, 0.2) + camera(new, 1.4, START_S + 0.2)[1:], fragmenter)
+    assert [cut.video and cut.video.codec for cut in cuts] == [old, new]
     (gap,) = fragmenter.take_gaps()
     assert gap.lost == 29
 
 
-def test_unreadable_frames_are_declared_lost() -> None:
-    frames = camera(Codec.H264, 0.5)
-    frames[4] = replace(frames[4], payload=b"\0\0\0\xff")
+@pytest.mark.parametrize(
+    ("codec", "payload"),
+    [
+        (Codec.H264, b"\0\0\0\xff"),
+        (Codec.VP8, b"\0"),
+        (Codec.VP9, b"\x40\0"),
+        (Codec.VP9, b"\x86\0\xc0\xff\xc0"),  # an index of more than there is
+        (Codec.AV1, b"\x32\x05ab"),
+    ],
+)
+def test_unreadable_frames_are_declared_lost(codec: Codec, payload: bytes) -> None:
+    frames = camera(codec, 0.5)
+    frames[4] = replace(frames[4], payload=payload)
     fragmenter = Fragmenter(None)
     assert sum(len(cut.fragment.video) for cut in _cuts(frames, fragmenter)) == 14
     (gap,) = fragmenter.take_gaps()
     assert gap.lost == 1
     assert gap.end_s - gap.start_s == pytest.approx(1 / FPS, abs=1e-3)
+
+
+def test_a_picture_of_spatial_layers_has_the_size_of_the_highest() -> None:
+    base = camera(Codec.VP9, 0.1)[0]
+    # VP9 6.2: an interframe, refresh_frame_flags, three references of other sizes, its own size.
+    header = f"10000111 00000001 {0:012b} 000 {319:016b} {239:016b} 0".replace(" ", "")
+    upper = int(header, 2).to_bytes(8, "big") + b"layer"
+    frame = replace(base, payload=vp9.join_superframe([base.payload, upper]))
+    (cut,) = _cuts([frame])
+    assert cut.video is not None
+    assert (cut.video.width, cut.video.height) == (320, 240)
+    assert cut.fragment.video[0].data == frame.payload
 
 
 def test_times_that_repeat_or_go_back_still_grow() -> None:

@@ -11,7 +11,7 @@ from server.recorder import mp4
 from server.recorder.replay import mime
 from server.recorder.tracks import Fragment, Tracks, VideoConfig
 from tests.recorder.conftest import Desk
-from tests.recorder.encoded import START_S, camera, interview, microphone
+from tests.recorder.encoded import START_S, VIDEO_CODECS, camera, interview, microphone
 
 
 def _played(desk: Desk, frames: list[EncodedFrame]) -> list[Fragment]:
@@ -34,22 +34,25 @@ def _holes_s(fragments: list[Fragment]) -> list[float]:
 
 
 @pytest.mark.parametrize(
-    ("tracks", "expected"),
+    ("codec", "record", "expected"),
     [
-        (Tracks(VideoConfig(Codec.VP8, 1, 1), True), 'video/webm; codecs="vp8,opus"'),
-        (Tracks(VideoConfig(Codec.VP8, 1, 1), False), 'video/webm; codecs="vp8"'),
-        (Tracks(None, True), 'audio/mp4; codecs="opus"'),
-        (
-            Tracks(VideoConfig(Codec.H264, 1, 1, (b"\x67\x42\xe0\x1f\xff",)), True),
-            'video/mp4; codecs="avc1.42E01F,opus"',
-        ),
+        (None, "", 'audio/mp4; codecs="opus"'),
+        (Codec.VP8, "", 'video/webm; codecs="vp8,opus"'),
+        (Codec.H264, "0142e01fff", 'video/mp4; codecs="avc1.42E01F,opus"'),
+        (Codec.VP9, "001f820202020000", 'video/mp4; codecs="vp09.00.31.08,opus"'),
+        (Codec.VP9, "020aa20202020000", 'video/mp4; codecs="vp09.02.10.10,opus"'),
+        (Codec.AV1, "81050c00", 'video/mp4; codecs="av01.0.05M.08,opus"'),
+        (Codec.AV1, "812dcc00", 'video/mp4; codecs="av01.1.13H.10,opus"'),
+        (Codec.AV1, "8148ec00", 'video/mp4; codecs="av01.2.08H.12,opus"'),
     ],
 )
-def test_the_mime_type_is_exact(tracks: Tracks, expected: str) -> None:
-    assert mime(tracks) == expected
+def test_the_mime_type_is_exact(codec: Codec | None, record: str, expected: str) -> None:
+    video = VideoConfig(codec, 1, 1, bytes.fromhex(record)) if codec else None
+    assert mime(Tracks(video, True)) == expected
+    assert mime(Tracks(video, False)) == expected.replace(",opus", "") or video is None
 
 
-@pytest.mark.parametrize("codec", [Codec.H264, Codec.VP8])
+@pytest.mark.parametrize("codec", VIDEO_CODECS)
 def test_init_and_fragments_together_are_a_file_that_plays(desk: Desk, codec: Codec) -> None:
     desk.write(interview(codec, 3))
     reader = desk.reader()
@@ -116,9 +119,10 @@ def test_the_silence_of_discontinuous_transmission_is_filled(desk: Desk) -> None
     assert _holes_s(_played(desk, sparse + camera(Codec.H264, 4))) == []
 
 
-def test_a_change_of_codec_is_another_init_with_its_own_type(desk: Desk) -> None:
+@pytest.mark.parametrize("codec", [Codec.H264, Codec.VP9, Codec.AV1])
+def test_a_change_of_codec_is_another_init_with_its_own_type(desk: Desk, codec: Codec) -> None:
     desk.write(interview(Codec.VP8, 2))
-    desk.write(interview(Codec.H264, 2, START_S + 4))
+    desk.write(interview(codec, 2, START_S + 4))
     index = desk.reader().describe()
     assert [init.mime.split(";")[0] for init in index.inits] == ["video/webm", "video/mp4"]
     assert [fragment.init for fragment in index.fragments] == sorted(

@@ -11,7 +11,7 @@ from playwright.async_api import Page, async_playwright
 from server.core.frames import Codec, EncodedFrame
 from server.recorder.reader import RecordingReader
 from tests.recorder.conftest import Desk
-from tests.recorder.encoded import START_S, camera, interview, microphone
+from tests.recorder.encoded import START_S, VIDEO_CODECS, camera, interview, microphone
 
 pytestmark = pytest.mark.may_block("the test itself reads the recording")
 
@@ -95,7 +95,7 @@ def _plays_through(played: dict[str, Any], seconds: float) -> None:
     assert (start_s, end_s) == pytest.approx((0, seconds), abs=0.1)
 
 
-@pytest.mark.parametrize("codec", [Codec.H264, Codec.VP8])
+@pytest.mark.parametrize("codec", VIDEO_CODECS)
 async def test_an_interview_plays_to_its_end(page: Page, desk: Desk, codec: Codec) -> None:
     played = await _play(page, desk, interview(codec, 4))
     _plays_through(played, 4)
@@ -103,7 +103,7 @@ async def test_an_interview_plays_to_its_end(page: Page, desk: Desk, codec: Code
     assert played["sound"] > 0
 
 
-@pytest.mark.parametrize("codec", [Codec.H264, Codec.VP8])
+@pytest.mark.parametrize("codec", VIDEO_CODECS)
 async def test_a_troubled_interview_plays_through_without_a_hole(
     page: Page, desk: Desk, codec: Codec
 ) -> None:
@@ -121,13 +121,19 @@ async def test_sound_alone_plays(page: Page, desk: Desk) -> None:
     _plays_through(played, 2)
 
 
-async def test_pictures_alone_play_and_a_rotation_too(page: Page, desk: Desk) -> None:
-    upright = camera(Codec.H264, 2, START_S + 2, width=120, height=160)
-    played = await _play(page, desk, camera(Codec.H264, 2) + upright)
+@pytest.mark.parametrize("codec", VIDEO_CODECS)
+async def test_pictures_alone_play_and_a_rotation_too(page: Page, desk: Desk, codec: Codec) -> None:
+    upright = camera(codec, 2, START_S + 2, width=120, height=160)
+    played = await _play(page, desk, camera(codec, 2) + upright)
     _plays_through(played, 4)
 
 
-async def test_a_change_of_codec_plays_on_after_change_type(page: Page, desk: Desk) -> None:
-    later = interview(Codec.H264, 2, START_S + 2)
-    played = await _play(page, desk, interview(Codec.VP8, 2) + later)
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [(Codec.VP8, Codec.H264), (Codec.H264, Codec.AV1), (Codec.AV1, Codec.VP9)],
+)
+async def test_a_change_of_codec_plays_on_after_change_type(
+    page: Page, desk: Desk, old: Codec, new: Codec
+) -> None:
+    played = await _play(page, desk, interview(old, 2) + interview(new, 2, START_S + 2))
     _plays_through(played, 4)

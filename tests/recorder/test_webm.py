@@ -5,6 +5,7 @@ import io
 import av
 import pytest
 
+from server.core import vp8
 from server.core.frames import Codec
 from server.recorder import webm
 from server.recorder.fragmenter import Fragmenter
@@ -42,7 +43,7 @@ def test_a_fragment_longer_than_a_clusters_reach_gets_more_clusters() -> None:
 
 
 def test_pictures_carry_their_duration() -> None:
-    tracks = Tracks(VideoConfig(Codec.VP8, 16, 16), False)
+    tracks = Tracks(VideoConfig(Codec.VP8, 16, 16, vp8.CONFIGURATION), False)
     fragment = Fragment((Sample(0, 450_000, True, b"\x10\0\0\x9d\x01\x2a\x10\0\x10\0"),), ())
     with av.open(
         io.BytesIO(webm.init_segment(tracks) + webm.media_segment(fragment)), "r"

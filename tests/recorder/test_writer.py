@@ -13,7 +13,7 @@ from server.recorder.reader import ReplayIndex
 from server.recorder.repair import repair
 from server.recorder.verify import verify
 from tests.recorder.conftest import Desk, feed
-from tests.recorder.encoded import START_S, camera, interview, microphone
+from tests.recorder.encoded import START_S, VIDEO_CODECS, camera, interview, microphone
 from tests.recorder.failing_disk import Disk
 
 
@@ -189,7 +189,7 @@ import resource, signal, sys
 from pathlib import Path
 from tests.recorder.conftest import Desk, feed
 from tests.recorder.failing_disk import Disk
-from tests.recorder.encoded import START_S, interview
+from tests.recorder.encoded import VIDEO_CODECS, START_S, interview
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 desk = Desk(Path(sys.argv[1]))
 writer = desk.writer()
@@ -219,10 +219,21 @@ def test_a_real_limit_on_file_sizes_is_survived(desk: Desk) -> None:
     assert GapCause.WRITE_FAILED in {gap.cause for gap in _index(desk).gaps}
 
 
-MARKERS = (b"avcC", b"avc1", b"vp08", b"moof", b"mdat", b"moov", b"Opus", b"A title")
+MARKERS = (
+    b"avcC",
+    b"avc1",
+    b"vp08",
+    b"vp09",
+    b"av01",
+    b"moof",
+    b"mdat",
+    b"moov",
+    b"Opus",
+    b"A title",
+)
 
 
-@pytest.mark.parametrize("codec", [Codec.H264, Codec.VP8])
+@pytest.mark.parametrize("codec", VIDEO_CODECS)
 def test_nothing_on_the_disk_is_in_the_clear(desk: Desk, codec: Codec) -> None:
     frames = interview(codec, 3)
     desk.write(frames, finish=False)

@@ -10,8 +10,10 @@ export const WEAK_LOSS = 0.05;
 export const WEAK_ROUND_TRIP_S = 0.4;
 
 /**
- * What the server records best comes first: H.264 (constrained baseline before others,
- * non-interleaved, RFC 6184 6.3), then VP8; retransmission stays with them.
+ * What the server can record, in the order in which it prefers by default: H.264 (constrained
+ * baseline before others, non-interleaved, RFC 6184 6.3), VP9 and AV1 (8 bits of 4:2:0: profile 0,
+ * also where none is named, RFC 9628 6.1), then VP8; retransmission stays with them. The server's
+ * answer decides.
  * @template {{mimeType: string, sdpFmtpLine?: string}} C
  * @param {readonly C[]} codecs what the browser can send
  * @returns {C[]}
@@ -23,10 +25,14 @@ export function preferCodecs(codecs) {
       case "video/h264":
         if (!/packetization-mode=1/.test(sdpFmtpLine)) return -1;
         return /profile-level-id=42e0/i.test(sdpFmtpLine) ? 0 : 1;
+      case "video/vp9":
+        return /profile-id=[1-9]/.test(sdpFmtpLine) ? -1 : 2;
+      case "video/av1":
+        return /profile=[1-9]/.test(sdpFmtpLine) ? -1 : 3;
       case "video/vp8":
-        return 2;
+        return 4;
       case "video/rtx":
-        return 3;
+        return 5;
       default:
         return -1;
     }

@@ -195,8 +195,8 @@ export const STRINGS = {
   "refused.version.text": ["Reload the page to get the current one.", "请刷新页面以获取最新版本。"],
   "refused.codec.title": ["This browser cannot send video here", "此浏览器无法发送视频"],
   "refused.codec.text": [
-    "It knows neither H.264 nor VP8. Open the link in a current Chrome, Edge, Firefox or Safari.",
-    "它不支持 H.264 或 VP8。请用最新版 Chrome、Edge、Firefox 或 Safari 打开链接。",
+    "It knows none of H.264, VP9, AV1 and VP8. Open the link in a current Chrome, Edge, Firefox or Safari.",
+    "它不支持 H.264、VP9、AV1 或 VP8。请用最新版 Chrome、Edge、Firefox 或 Safari 打开链接。",
   ],
   "refused.locked.title": ["This recording cannot be opened", "无法打开此录像"],
   "refused.locked.text": [

@@ -1,0 +1,92 @@
+"""Each video codec from a real browser's encoder to its replay and export."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import av
+import pytest
+from aiohttp import ClientSession
+
+from tests.e2e.chromium import ChromiumLauncher
+from tests.e2e.pages import (
+    frames_replayed,
+    indicator_stream,
+    join,
+    leave,
+    picture_moves,
+    replay,
+)
+from tests.e2e.server_process import ServerProcess, running_server
+
+WATCHED_S = 6.0
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize(
+    ("codec", "mime", "exported"),
+    [
+        ("vp9", "vp09.00.", "vp9"),
+        ("av1", "av01.0.", "av1"),
+        ("vp8", "vp8", "h264"),
+    ],
+)
+async def test_codec_is_observed_measured_recorded_replayed_and_exported(
+    tmp_path: Path, chromium: ChromiumLauncher, codec: str, mime: str, exported: str
+) -> None:
+    async with running_server(tmp_path, "--video-codecs", codec) as server:
+        invited = await server.invite("Backend engineer")
+        candidate = await (await chromium.launch()).new_page()
+        observer = await (await chromium.launch()).new_page()
+        await join(candidate, invited["candidate_url"])
+        await observer.goto(invited["observer_url"])
+        await picture_moves(observer)
+        await _face_is_found(server, invited["observer_url"])
+        await picture_moves(observer)
+        await leave(candidate)
+        index = await _replay_index(server, invited)
+        assert [
+            init["mime"].split('"')[1].split(",")[0][: len(mime)] for init in index["inits"]
+        ] == [mime]
+        page = await (await chromium.launch()).new_page()
+        await replay(page, invited["recruiter_url"])
+        assert await frames_replayed(page) > 20
+        await _verifies_and_exports(server, invited["interview_id"], tmp_path / "out.mp4", exported)
+
+
+async def _face_is_found(server: ServerProcess, observer_url: str) -> None:
+    present = []
+    async with indicator_stream(server.base_url, observer_url) as stream:
+        end = time.monotonic() + WATCHED_S
+        async for indicator in stream:
+            if time.monotonic() > end:
+                break
+            if indicator.name == "face.present" and indicator.value is not None:
+                present.append(indicator.value)
+    assert len(present) > 2 * WATCHED_S
+    assert sum(present) / len(present) > 0.8
+
+
+async def _replay_index(server: ServerProcess, invited: dict[str, Any]) -> dict[str, Any]:
+    token = invited["recruiter_url"].partition("#")[2]
+    url = f"{server.base_url}/api/recordings/{invited['interview_id']}"
+    headers = {"Authorization": f"Bearer {token}"}
+    async with ClientSession() as http, http.get(url, headers=headers) as response:
+        index: dict[str, Any] = await response.json()
+        return index
+
+
+async def _verifies_and_exports(
+    server: ServerProcess, interview_id: str, out: Path, exported: str
+) -> None:
+    recordings = json.loads(await server.command("recordings", "--json"))
+    (recording,) = [each for each in recordings if each["interview_id"] == interview_id]
+    assert recording["state"] == "finished"
+    await server.command("verify", recording["path"])
+    await server.command("export", interview_id, "-o", str(out))
+    with av.open(str(out)) as container:
+        (pictures,) = container.streams.video
+        assert pictures.codec_context.codec.canonical_name == exported
+        shown = sum(1 for _ in container.decode(pictures))
+    assert shown > 10 * recording["duration_s"], "every picture that came decodes"
