@@ -7,3 +7,7 @@ class SdpError(ValueError):
 
 class NoCommonCodec(SdpError):
     """The offer has no audio or video codec that this server forwards and records."""
+
+
+class MediaBusy(Exception):
+    """Too many peers are still connecting: the offer may be made again in a moment."""

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 
 from server.signaling.access import Grant
-from server.signaling.errors import Refusal, refusing_bad_sdp
+from server.signaling.errors import Refusal, refusing_offers
 from server.signaling.hub import Hub
 from server.signaling.interview import LiveInterview
 from server.signaling.limits import MAX_SDP_BYTES
@@ -47,7 +47,7 @@ class Whip:
         participant = Participant(grant.link_id, grant.role)
         interview = await self._hub.enter(interview_id, participant)
         try:
-            with refusing_bad_sdp():
+            with refusing_offers():
                 answer = await negotiate(interview, participant, offer)
         except BaseException:
             await interview.exit(participant)
