@@ -5,7 +5,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: help packages install demo run test deps lint format types contracts spelling web pytest bench-peers lock clean
+.PHONY: help packages install demo run test deps lint format types contracts spelling web pytest fuzz bench-peers lock clean
 
 PORT ?=
 ARGS ?=
@@ -84,6 +84,17 @@ web: node_modules/.installed
 pytest: deps
 	.venv/bin/pytest --numprocesses 2 --dist loadgroup $(ARGS)
 
+# Each parser of what strangers send, RUNS inputs chosen by coverage, from tests/fuzz/corpus.
+RUNS ?= 1000000
+TARGETS ?= stun rtp rtcp sdp depacketise framing
+
+.venv/.installed-fuzz: requirements/fuzz.txt .venv/.installed-dev
+	@$(LOCKED) -r requirements/fuzz.txt
+	@touch $@
+
+fuzz: .venv/.installed-fuzz
+	for target in $(TARGETS); do $(PYTHON) -m tests.fuzz $$target -runs=$(RUNS) -max_len=2048; done
+
 # Our server beside Janus and a stock aiortc, under one load (docs/decisions/loadtest-peers.md).
 # What cannot be installed is reported as absent. ARGS="--publishers 10 --seconds 10 --rounds 3"
 bench-peers: install
@@ -94,7 +105,7 @@ bench-peers: install
 COMPILE := --quiet --strip-extras --allow-unsafe --generate-hashes --no-emit-index-url --no-emit-find-links
 lock: .venv/.installed-dev
 	$(PIP) install pip-tools==7.6.2
-	for name in base build dev; do \
+	for name in base build dev fuzz; do \
 	    $(PYTHON) -m piptools compile $(COMPILE) --output-file requirements/$$name.txt requirements/$$name.in; \
 	done
 

@@ -11,3 +11,7 @@ class PartialAnswer(SdpError):
 
 class NoCommonCodec(SdpError):
     """The offer has no audio or video codec that this server forwards and records."""
+
+
+class MediaBusy(Exception):
+    """Too many peers are still connecting: the offer may be made again in a moment."""

@@ -57,7 +57,9 @@ class Peer(abc.ABC):
         remote: MediaSection,
         on_state: Callable[[PeerState], None],
         clock: Callable[[], float],
+        source: Source,
     ) -> None:
+        self.source = source
         self.id = secrets.token_hex(8)
         self.state = PeerState.NEW
         self.ice = IceLite(remote.ice_ufrag or "", remote.ice_pwd or "")
@@ -275,8 +277,7 @@ class Publisher(Peer):
         source: Source,
         formats: Mapping[TrackName, RtpFormat],
     ) -> None:
-        super().__init__(router, certificate, remote, on_state, clock)
-        self._source = source
+        super().__init__(router, certificate, remote, on_state, clock, source)
         self._formats = {each.payload_type: (name, each) for name, each in formats.items()}
         self._ups: dict[int, UpTrack] = {}
         self._replaced: set[int] = set()  # SSRCs of which only stragglers can come
@@ -301,7 +302,7 @@ class Publisher(Peer):
         if name is None or rtp_format is None or rtp_format.codec is None:
             return None
         for known in [each for each in self._ups.values() if each.name is name]:
-            self._source.remove_up(known)
+            self.source.remove_up(known)
             del self._ups[known.ssrc]
             self._replaced.add(known.ssrc)
         up = UpTrack(
@@ -310,14 +311,14 @@ class Publisher(Peer):
             payload_type,
             ssrc,
             self._peer_clock,
-            self._source.downs(name),
-            self._source.on_frame,
-            self._source.on_gap,
+            self.source.downs(name),
+            self.source.on_frame,
+            self.source.on_gap,
             repair="nack" in rtp_format.feedback,
             profile=rtp_format.profile,
         )
         self._ups[ssrc] = up
-        self._source.add_up(up)
+        self.source.add_up(up)
         return up
 
     def _rtcp(self, items: Sequence[rtcp.Item], now: float) -> None:
@@ -358,7 +359,7 @@ class Publisher(Peer):
 
     def _detach(self) -> None:
         for up in self._ups.values():
-            self._source.remove_up(up)
+            self.source.remove_up(up)
         self._ups.clear()
 
 
@@ -375,8 +376,7 @@ class Observer(Peer):
         source: Source,
         formats: Mapping[TrackName, Sequence[RtpFormat]],
     ) -> None:
-        super().__init__(router, certificate, remote, on_state, clock)
-        self._source = source
+        super().__init__(router, certificate, remote, on_state, clock, source)
         self.downs = {
             name: DownTrack(secrets.randbits(32), payload_types(each), self._send_rtp)
             for name, each in formats.items()
@@ -388,7 +388,7 @@ class Observer(Peer):
         super()._set_state(state)
         if joined:
             for name, down in self.downs.items():
-                self._source.add_down(name, down)
+                self.source.add_down(name, down)
 
     def _rtcp(self, items: Sequence[rtcp.Item], now: float) -> None:
         for item in items:
@@ -396,7 +396,7 @@ class Observer(Peer):
                 case rtcp.Nack() if item.media_ssrc in self._by_ssrc:
                     self._by_ssrc[item.media_ssrc].resend(item.seqnos)
                 case rtcp.KeyframeRequest() if item.media_ssrc in self._by_ssrc:
-                    self._source.request_keyframe()
+                    self.source.request_keyframe()
                 case _:
                     pass
 
@@ -409,4 +409,4 @@ class Observer(Peer):
 
     def _detach(self) -> None:
         for name, down in self.downs.items():
-            self._source.remove_down(name, down)
+            self.source.remove_down(name, down)

@@ -150,12 +150,19 @@ def _parse_media_line(value: str) -> MediaSection:
     if len(words) < 3:
         raise ValueError("a media section needs its kind, a port and a profile")
     kind, port, profile, *formats = words
+    _check_visible(kind + profile)
     section = MediaSection(kind, profile, _number("port", port.partition("/")[0], 65_535), {})
     if "RTP/" in profile:
         for text in formats:
             payload_type = _number("payload type", text, 127)
             section.formats[payload_type] = RtpFormat(payload_type, "", 0)
     return section
+
+
+def _check_visible(text: str) -> None:
+    """What an answer repeats; RFC 8866 9 has tokens of visible ASCII, browsers keep to it."""
+    if not re.fullmatch(r"[\x20-\x7e]*", text):
+        raise ValueError("characters other than visible ASCII")
 
 
 def _number(name: str, text: str, maximum: int) -> int:
@@ -205,6 +212,7 @@ def _read_format(section: MediaSection, name: str, value: str) -> None:
     elif name == "rtcp-fb":
         target.feedback.add(rest)
     else:
+        _check_visible(rest)
         for parameter in rest.split(";"):
             key, _, setting = parameter.strip().partition("=")
             target.fmtp[key.lower()] = setting

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from server.config import Endpoint
 from server.core.frames import VIDEO_CODECS, Codec, TrackName
 from server.media.dtls import Certificate
-from server.media.errors import NoCommonCodec, PartialAnswer, SdpError
+from server.media.errors import MediaBusy, NoCommonCodec, PartialAnswer, SdpError
 from server.media.ice import Credentials
 from server.media.peer import Observer, Peer, PeerState, Publisher
 from server.media.router import Router
@@ -43,6 +43,7 @@ from server.media.tcp import TcpPort
 from server.media.udp import UdpSocket
 
 __all__ = [
+    "MediaBusy",
     "MediaServer",
     "MediaStats",
     "NoCommonCodec",
@@ -57,6 +58,11 @@ log = logging.getLogger(__name__)
 
 #: Fine enough that a NACK is not late, coarse enough to cost nothing.
 TICK_S = 0.02
+#: Peers between answer and end of handshake. A handshake takes under a millisecond of the loop
+#: (docs/decisions/media-flood.md) in steps: 256 at once hold nobody up for long.
+MAX_CONNECTING = 256
+#: Of one interview: its panel comes at once when the server has been started anew.
+MAX_CONNECTING_PER_SOURCE = 64
 _TRACK_OF_KIND = {"video": TrackName.CAMERA, "audio": TrackName.MICROPHONE}
 #: Of an observer all is taken that a candidate may come with, under whatever settings.
 FORWARDED = {TrackName.CAMERA: VIDEO_CODECS, TrackName.MICROPHONE: (Codec.OPUS,)}
@@ -127,8 +133,9 @@ class MediaServer:
         """A candidate's offer; the source follows this publisher from now on.
 
         `whole`: refuse an offer of which only a part can be taken. Returns the peer and the SDP
-        answer. Raises `SdpError`, `NoCommonCodec` or `PartialAnswer`.
+        answer. Raises `MediaBusy`, `SdpError`, `NoCommonCodec` or `PartialAnswer`.
         """
+        self._refuse_if_busy(source)
         offer = parse_offer(offer_sdp)
         sections = _negotiate(offer, _SENDS, self._taken, every=False)
         if whole:
@@ -153,8 +160,9 @@ class MediaServer:
     ) -> tuple[Peer, str]:
         """A watcher's offer, before or after the candidate has joined.
 
-        Returns the peer and the SDP answer. Raises `SdpError` or `NoCommonCodec`.
+        Returns the peer and the SDP answer. Raises `MediaBusy`, `SdpError` or `NoCommonCodec`.
         """
+        self._refuse_if_busy(source)
         offer = parse_offer(offer_sdp)
         # The candidate's codec may not be known yet, and may change: take all we forward.
         sections = _negotiate(offer, _RECEIVES, FORWARDED, every=True)
@@ -178,6 +186,13 @@ class MediaServer:
             for index, (name, formats) in sections.items()
         }
         return self._open(observer, offer, answers)
+
+    def _refuse_if_busy(self, source: Source) -> None:
+        """A peer that never completes its handshake keeps its place until CONNECT_TIMEOUT_S."""
+        connecting = [each for each in self._peers.values() if each.state is PeerState.NEW]
+        of_source = sum(each.source is source for each in connecting)
+        if len(connecting) >= MAX_CONNECTING or of_source >= MAX_CONNECTING_PER_SOURCE:
+            raise MediaBusy("too many connections are being made: try again in a moment")
 
     def _open(
         self, peer: Peer, offer: Offer, answers: dict[int, AnswerSection]

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import msgspec
 from aiohttp import web
 
-from server.media.errors import NoCommonCodec, PartialAnswer, SdpError
+from server.media.errors import MediaBusy, NoCommonCodec, PartialAnswer, SdpError
 from server.signaling.protocol import ErrorId
 
 log = logging.getLogger(__name__)
@@ -67,7 +67,7 @@ class Refusal(Exception):
 
 
 @contextmanager
-def refusing_bad_sdp() -> Iterator[None]:
+def refusing_offers() -> Iterator[None]:
     """Media's complaints about an offer are refusals: they speak to whoever sent it."""
     try:
         yield
@@ -77,6 +77,8 @@ def refusing_bad_sdp() -> Iterator[None]:
         raise Refusal(ErrorId.UNPROCESSABLE, str(error)) from error
     except SdpError as error:
         raise Refusal(ErrorId.BAD_SDP, str(error)) from error
+    except MediaBusy as error:
+        raise Refusal(ErrorId.SERVER_BUSY, str(error)) from error
 
 
 class ErrorInfo(msgspec.Struct, frozen=True):

@@ -7,7 +7,7 @@ import msgspec
 from aiohttp import WSCloseCode, WSMessage, WSMsgType, web
 
 from server.signaling.access import ANY_ROLE, CANDIDATE, OBSERVERS, Access, Grant
-from server.signaling.errors import Refusal, refusing_bad_sdp
+from server.signaling.errors import Refusal, refusing_offers
 from server.signaling.hub import Hub
 from server.signaling.interview import LiveInterview
 from server.signaling.limits import MAX_MESSAGE_BYTES, PER_SOCKET, TokenBucket
@@ -113,7 +113,7 @@ class Sockets:
                 outbox.refuse(ErrorId.TOO_MANY_REQUESTS, "Too many messages.")
                 return
             try:
-                with refusing_bad_sdp():
+                with refusing_offers():
                     await self._act(_message(frame), interview, participant, outbox)
             except Refusal as refusal:
                 outbox.send(Error(refusal.id, refusal.message))

@@ -10,7 +10,7 @@ from server.media.ice import Credentials
 from server.media.sdpfrag import parse_fragment
 from server.media.server import Peer, SdpError
 from server.signaling.access import Grant
-from server.signaling.errors import Refusal, refusing_bad_sdp
+from server.signaling.errors import Refusal, refusing_offers
 from server.signaling.hub import Hub
 from server.signaling.interview import LiveInterview
 from server.signaling.limits import MAX_SDP_BYTES
@@ -56,7 +56,7 @@ class Whip:
         participant = Participant(grant.link_id, grant.role)
         interview = await self._hub.enter(interview_id, participant)
         try:
-            with refusing_bad_sdp():
+            with refusing_offers():
                 answer = await negotiate(interview, participant, offer)
         except BaseException:
             await interview.exit(participant)
@@ -78,7 +78,7 @@ class Whip:
         peer = interview.peer_of(participant)
         if peer is None:
             raise _no_session()
-        with refusing_bad_sdp():
+        with refusing_offers():
             remote = parse_fragment(body)
         _check_precondition(request, peer)
         if remote == peer.ice.remote:

@@ -14,9 +14,20 @@ from server.media.server import FORWARDED, MediaServer, Source
 class _Passing(Peer):
     """One side of one interview; `others` are all peers of that interview."""
 
-    def __init__(self, others: "list[_Passing]", media: MediaServer, offer: sdp.Offer) -> None:
+    def __init__(
+        self,
+        others: "list[_Passing]",
+        media: MediaServer,
+        offer: sdp.Offer,
+        source: Source,
+    ) -> None:
         super().__init__(
-            media._router, media._certificate, offer.transport, lambda state: None, media.clock
+            media._router,
+            media._certificate,
+            offer.transport,
+            lambda state: None,
+            media.clock,
+            source,
         )
         self._others = others
         self.observes = offer.sections[0].direction == "recvonly"
@@ -86,4 +97,4 @@ class PassingMedia:
             for index, section in enumerate(offer.sections)
         }
         peers = self._peers.setdefault(source.interview_id, [])
-        return self._media._open(_Passing(peers, self._media, offer), offer, answers)
+        return self._media._open(_Passing(peers, self._media, offer, source), offer, answers)

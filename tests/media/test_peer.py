@@ -560,7 +560,7 @@ async def test_peer_closed_during_or_after_a_restart_frees_its_routes(used: bool
             candidate.peer.restart_ice(Credentials(name, "password" * 3))
             if used:
                 candidate.send(new_check(candidate))
-    assert (room.router._sessions, room.router._paths, room.udp.paths) == ({}, {}, {})
+    assert (room.router._sessions, room.router._paths, room.paths) == ({}, {}, {})
 
 
 # ---- any packet --------------------------------------------------------------------------

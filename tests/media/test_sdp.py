@@ -326,6 +326,8 @@ def changed(pattern: str, replacement: str, offer: str = CHROMIUM) -> str:
         ("", "must begin with v=0"),
         ("v=1\r\n", "must begin with v=0"),
         ("{}", "must begin with v=0"),
+        (changed("m=audio", "m=au\0dio"), "visible ASCII"),
+        (changed("minptime=10", "minptime=\x01"), "visible ASCII"),
         ("v=0\r\ns=-\r\n", "no media section"),
         ("v=0\r\n" + "a" * MAX_SDP_LENGTH, "longer than 65536"),
         ("v=0\r\n" + "m=audio 9 RTP/AVP 0\r\n" * (MAX_SECTIONS + 1), "more than 16 media"),

@@ -13,14 +13,17 @@ from aiortc.mediastreams import AudioStreamTrack, MediaStreamTrack, VideoStreamT
 
 from server.config import Endpoint
 from server.core.frames import Codec, EncodedFrame, Gap, TrackName
+from server.media import server as media_server
 from server.media.dtls import Certificate, DtlsRole, DtlsSession
-from server.media.errors import NoCommonCodec, SdpError
+from server.media.errors import MediaBusy, NoCommonCodec, SdpError
 from server.media.framing import Deframer, frame
 from server.media.sdp import Candidate
 from server.media.server import MediaServer, Peer, PeerState, Source, candidates, open_media
 from tests.media.offers import CHROMIUM, FINGERPRINT
 from tests.media.streams import rtp
 from tests.media.test_ice import check
+
+CHROMIUM_WATCHES = CHROMIUM.replace("a=sendonly", "a=recvonly")
 
 
 class Sink:
@@ -378,6 +381,24 @@ async def test_unusable_offers_are_refused_and_leave_nothing_behind(
     with pytest.raises(error):
         await media.publish(Source("one"), offer, lambda _: None)
     assert media.stats().peers == 0
+
+
+@pytest.mark.parametrize(
+    ("limit", "source"), [("MAX_CONNECTING", "two"), ("MAX_CONNECTING_PER_SOURCE", "one")]
+)
+async def test_peers_that_never_connect_are_bounded_and_make_room(
+    media: MediaServer, monkeypatch: pytest.MonkeyPatch, limit: str, source: str
+) -> None:
+    monkeypatch.setattr(media_server, limit, 3)
+    sources = {name: Source(name) for name in ("one", "two")}
+    half_open = [
+        (await media.observe(sources["one"], CHROMIUM_WATCHES, lambda _: None))[0] for _ in range(3)
+    ]
+    with pytest.raises(MediaBusy, match="moment"):
+        await media.publish(sources[source], CHROMIUM, lambda _: None)
+    assert media.stats().peers == 3
+    await half_open[0].close()
+    await media.publish(sources[source], CHROMIUM, lambda _: None)
 
 
 async def test_offer_without_common_codec_is_named(media: MediaServer) -> None:

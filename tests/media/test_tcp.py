@@ -1,10 +1,14 @@
+import asyncio
+import socket
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from server.media.framing import frame
+from server.media.framing import Deframer, frame
 from server.media.ice import Address
 from server.media.router import Router
+from server.media.sockets import bind
 from server.media.tcp import (
     FIRST_CHECK_S,
     LINGER_S,
@@ -161,6 +165,30 @@ def test_slow_reader_loses_whole_frames_which_are_counted(room: Room) -> None:
     wire.waiting = MAX_SEND_BUFFER
     assert path.send(b"kept")
     assert (wire.written, room.port.dropped_out) == (frame(b"kept"), 1)
+
+
+async def test_real_reader_that_stops_gets_whole_frames_when_it_goes_on(room: Room) -> None:
+    (listener,) = bind("127.0.0.1", 0, socket.SOCK_STREAM)
+    with listener, socket.create_connection(listener.getsockname()) as client:
+        loop = asyncio.get_running_loop()
+        connection, _ = await loop.sock_accept(listener)
+        await room.port.adopt(connection)
+        client.setblocking(False)
+        await loop.sock_sendall(client, frame(bytes(check(room.session.ice))))
+        async with asyncio.timeout(5):
+            while not room.router._paths[room.session.ufrag]:  # noqa: ASYNC110 (a plain list)
+                await asyncio.sleep(0)
+        (path,) = room.router._paths[room.session.ufrag]
+        packet = bytes(1000)
+        taken = [path.send(packet) for _ in range(20_000)]
+        assert room.port.dropped_out == taken.count(False) > 10_000, "20 MB are not kept"
+        received, deframer = 0, Deframer()
+        async with asyncio.timeout(10):
+            while received < taken.count(True):
+                packets = deframer.feed(await loop.sock_recv(client, 65536))
+                assert set(packets) <= {packet}
+                received += len(packets)
+        room.port.close()
 
 
 def test_connection_ends_with_its_session_and_may_first_send_what_waits(room: Room) -> None:

@@ -3,8 +3,8 @@ import json
 import pytest
 from aiohttp import web
 
-from server.media.errors import NoCommonCodec, SdpError
-from server.signaling.errors import STATUS, Refusal, error_response, refusing_bad_sdp
+from server.media.errors import MediaBusy, NoCommonCodec, SdpError
+from server.signaling.errors import STATUS, Refusal, error_response, refusing_offers
 from server.signaling.protocol import ErrorId
 from tests.signaling.serving import Serving
 
@@ -26,10 +26,14 @@ def test_an_error_is_json_that_no_cache_keeps(id: ErrorId) -> None:
 
 @pytest.mark.parametrize(
     ("error", "id"),
-    [(SdpError("line 3"), ErrorId.BAD_SDP), (NoCommonCodec("none"), ErrorId.NO_COMMON_CODEC)],
+    [
+        (SdpError("line 3"), ErrorId.BAD_SDP),
+        (NoCommonCodec("none"), ErrorId.NO_COMMON_CODEC),
+        (MediaBusy("wait"), ErrorId.SERVER_BUSY),
+    ],
 )
-def test_complaints_about_an_offer_are_refusals(error: SdpError, id: ErrorId) -> None:
-    with pytest.raises(Refusal) as caught, refusing_bad_sdp():
+def test_complaints_about_an_offer_are_refusals(error: Exception, id: ErrorId) -> None:
+    with pytest.raises(Refusal) as caught, refusing_offers():
         raise error
     assert (caught.value.id, caught.value.message) == (id, str(error))
 

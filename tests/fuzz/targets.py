@@ -1,0 +1,117 @@
+"""What `make fuzz` runs: each target takes any bytes and returns, or fails by an assertion.
+
+A parser accepts or raises its documented error; what it accepts must hold together.
+"""
+
+import contextlib
+from collections.abc import Callable
+
+from server.core import h264, rtcp, vp8
+from server.core.frames import Codec
+from server.core.rtp import HEADER_LENGTH, is_rtcp, payload_span
+from server.media.depacketise import DEPACKETISERS, MAX_FRAME_LENGTH
+from server.media.errors import SdpError
+from server.media.framing import MAX_FRAME, Deframer, FrameTooLong
+from server.media.ice import MAX_STUN_LENGTH, IceLite, parse_check
+from server.media.sdp import (
+    AnswerSection,
+    Candidate,
+    Transport,
+    choose_formats,
+    parse_offer,
+    write_answer,
+)
+from tests.media.test_ice import REMOTE, attribute, signed
+
+ADDRESS = ("2001:db8::7", 54_321)
+ICE = IceLite(REMOTE)
+USERNAME = attribute(0x0006, f"{ICE.ufrag}:{REMOTE}".encode())
+TRANSPORT = Transport("u" * 16, "p" * 32, "sha-256 AB:CD", (Candidate("udp", "192.0.2.1", 8080),))
+
+
+def stun(data: bytes) -> None:
+    """As it came, and as attributes of a check that knows the password."""
+    check = parse_check(data)
+    assert check is None or ICE.answer(check, ADDRESS) is None
+    whole = signed(USERNAME + data + bytes(-len(data) % 4), ICE.pwd)
+    check = parse_check(whole)
+    answered = ICE.answer(check, ADDRESS) if check is not None else None
+    assert answered is None or len(answered.response) <= len(whole) <= MAX_STUN_LENGTH
+
+
+def rtp(data: bytes) -> None:
+    if len(data) >= 2:
+        is_rtcp(data)
+    with contextlib.suppress(ValueError):
+        start, end = payload_span(data)
+        assert HEADER_LENGTH <= start <= end <= len(data)
+
+
+def rtcp_(data: bytes) -> None:
+    with contextlib.suppress(ValueError):
+        for item in rtcp.parse(data):
+            if isinstance(item, rtcp.Nack):
+                # RFC 4585 6.2.1: 17 packets to each entry of four bytes.
+                assert len(item.seqnos) <= 17 * len(data) // 4
+                rtcp.parse(rtcp.nack(1, item.media_ssrc, item.seqnos))
+
+
+def sdp(data: bytes) -> None:
+    with contextlib.suppress(SdpError):
+        offer = parse_offer(data.decode("utf-8", "replace"))
+        codecs = (Codec.H264, Codec.VP8, Codec.OPUS)
+        sections = [
+            AnswerSection(each, tuple(choose_formats(each, codecs, every=True)), "recvonly")
+            for each in offer.sections
+        ]
+        answer = write_answer(1, TRANSPORT, sections)
+        # Nothing of the offer makes a line of its own in our answer.
+        lines = answer.removesuffix("\r\n").split("\r\n")
+        assert all(line[:1].islower() and line[1:2] == "=" for line in lines)
+        assert all(line.isprintable() for line in lines)
+        assert sum(line.startswith("m=") for line in lines) == len(sections)
+
+
+def depacketise(data: bytes) -> None:
+    """The first byte chooses the codec; the rest are payloads behind two bytes of length."""
+    codec = Codec.H264 if data[:1] < b"\x80" else Codec.VP8
+    depacketiser = DEPACKETISERS[codec]()
+    try:
+        for payload in Deframer().feed(data[1:]):
+            depacketiser.starts_keyframe(payload)
+            depacketiser.add(payload)
+        frame = depacketiser.finish().payload
+    except ValueError:
+        return
+    assert 0 < len(frame) <= MAX_FRAME_LENGTH
+    if codec is Codec.VP8:
+        with contextlib.suppress(vp8.Vp8Error):
+            vp8.parse_header(frame)
+        return
+    units = list(h264.nal_units(frame))
+    assert h264.join_nal_units(units) == frame
+    for unit in units:
+        with contextlib.suppress(h264.H264Error):
+            h264.parse_sps(unit)
+
+
+def framing(data: bytes) -> None:
+    """However the stream is cut, the same packets come out."""
+    cut = data[0] if data else 0
+    try:
+        whole = Deframer().feed(data)
+    except FrameTooLong:
+        return
+    deframer = Deframer()
+    assert deframer.feed(data[:cut]) + deframer.feed(data[cut:]) == whole
+    assert all(0 < len(packet) <= MAX_FRAME for packet in whole)
+
+
+TARGETS: dict[str, Callable[[bytes], None]] = {
+    "stun": stun,
+    "rtp": rtp,
+    "rtcp": rtcp_,
+    "sdp": sdp,
+    "depacketise": depacketise,
+    "framing": framing,
+}
