@@ -46,6 +46,13 @@ class Reorderer:
     def waiting(self) -> bool:
         return bool(self._held)
 
+    def is_next(self, seqno: int) -> bool:
+        """Whether the packet is in order, as nearly all are, and nothing waits for it."""
+        if seqno != self._next or self._held:
+            return False
+        self._next = seqno + 1
+        return True
+
     @property
     def next_seqno(self) -> int:
         return self._next or 0
@@ -150,7 +157,16 @@ class VideoAssembler:
         self._gap = False
 
     def push(self, packet: Packet, now: float) -> list[FrameReady]:
-        return self._join(self.reorderer.push(packet, now))
+        if not self.reorderer.is_next(packet[0]):
+            return self._join(self.reorderer.push(packet, now))
+        _, timestamp, marker, data = packet
+        if timestamp != self._timestamp and self._timestamp is not None:
+            return self._join((packet,))
+        self._add(timestamp, data)
+        ready: list[FrameReady] = []
+        if marker:
+            self._finish(ready)
+        return ready
 
     def expire(self, now: float) -> list[FrameReady]:
         return self._join(self.reorderer.expire(now))

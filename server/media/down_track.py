@@ -70,14 +70,19 @@ class DownTrack:
             self._open(up, seqno, timestamp, now)
         elif seqno < self._first_seqno:
             return  # older than the keyframe this observer began with
-        out = seqno + self._seqno_offset
+        out, out_timestamp = seqno + self._seqno_offset, timestamp + self._timestamp_offset
         if out > self._last_seqno:
-            self._last_seqno = out
-            self._last_timestamp = timestamp + self._timestamp_offset
-            self._last_sent_s = now
+            self._last_seqno, self._last_timestamp, self._last_sent_s = out, out_timestamp, now
         self.packets += 1
         self.octets += len(data) - HEADER_LENGTH
-        self._send(self._rewrite(second, seqno, timestamp, data))
+        header = pack_header(
+            data[0],
+            second & 0x80 | self._payload_type,
+            out & 0xFFFF,
+            out_timestamp & 0xFFFF_FFFF,
+            self.ssrc,
+        )
+        self._send(header + data[HEADER_LENGTH:])
 
     def _open(self, up: UpTrack, seqno: int, timestamp: int, now: float) -> None:
         self._waiting = False
@@ -87,16 +92,6 @@ class DownTrack:
         if self.packets:
             resumed += max(1, round((now - self._last_sent_s) * CLOCK_RATE[up.codec]))
         self._timestamp_offset = resumed - timestamp
-
-    def _rewrite(self, second: int, seqno: int, timestamp: int, data: bytes) -> bytes:
-        header = pack_header(
-            data[0],
-            second & 0x80 | self._payload_type,
-            (seqno + self._seqno_offset) & 0xFFFF,
-            (timestamp + self._timestamp_offset) & 0xFFFF_FFFF,
-            self.ssrc,
-        )
-        return header + data[HEADER_LENGTH:]
 
     def resend(self, seqnos: Sequence[int]) -> None:
         """Answers a NACK from the up track's ring, byte for byte as first sent."""
@@ -113,7 +108,14 @@ class DownTrack:
             if kept is not None:
                 self._resent += 1
                 _, timestamp, _, data = kept
-                self._send(self._rewrite(data[1], seqno, timestamp, data))
+                header = pack_header(
+                    data[0],
+                    data[1] & 0x80 | self._payload_type,
+                    seqno16,
+                    (timestamp + self._timestamp_offset) & 0xFFFF_FFFF,
+                    self.ssrc,
+                )
+                self._send(header + data[HEADER_LENGTH:])
 
     def report(self, now: float) -> rtcp.SenderReport | None:
         """The sender report of this second, or None when nothing has been sent."""

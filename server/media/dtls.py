@@ -128,7 +128,7 @@ class DtlsSession:
 
 def _transform(session: Any, function: Any, trailer: int) -> Callable[[bytes], bytes]:
     """One of libsrtp's functions, which works in place, in the session's own buffer."""
-    owner, memory, view = session._srtp, session._cdata, session._buffer
+    context, memory, view = session._srtp[0], session._cdata, session._buffer
     room = len(memory) - trailer
     length = ffi.new("int *")
 
@@ -138,7 +138,7 @@ def _transform(session: Any, function: Any, trailer: int) -> Callable[[bytes], b
             raise ValueError("packet is too long")
         view[:size] = packet
         length[0] = size
-        status = function(owner[0], memory, length)
+        status = function(context, memory, length)
         if status:
             raise pylibsrtp.Error(status)
         return view[: length[0]]  # type: ignore[no-any-return]

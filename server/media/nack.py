@@ -21,27 +21,23 @@ class NackTracker:
 
     def __init__(self) -> None:
         self._missing: dict[int, tuple[int, float]] = {}  # seqno -> (tries, next time)
-        self._highest: int | None = None
         self.requested = 0
 
     def __bool__(self) -> bool:
         return bool(self._missing)
 
-    def packet_received(self, seqno: int, now: float) -> None:
-        """Every packet, in the order of arrival; `seqno` extended."""
-        highest = self._highest
-        if highest is None or seqno == highest + 1:
-            self._highest = seqno
-        elif seqno > highest:
-            self._highest = seqno
-            if seqno - highest > MAX_MISSING:
-                self._missing.clear()
-            else:
-                for missing in range(highest + 1, seqno):
-                    self._missing[missing] = (0, now + REORDER_WAIT_S)
-                self._shed()
-        elif self._missing:
-            self._missing.pop(seqno, None)
+    def hole(self, seqnos: range, now: float) -> None:
+        """These have been overtaken by a later packet; extended, and told once."""
+        if len(seqnos) >= MAX_MISSING:
+            self._missing.clear()
+            return
+        for missing in seqnos:
+            self._missing[missing] = (0, now + REORDER_WAIT_S)
+        self._shed()
+
+    def late(self, seqno: int) -> None:
+        """One of them has come."""
+        self._missing.pop(seqno, None)
 
     def forget_before(self, seqno: int) -> None:
         """Packets nobody waits for any more."""

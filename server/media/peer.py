@@ -184,23 +184,26 @@ class Peer(abc.ABC):
             if len(self._early) < MAX_EARLY_PACKETS:
                 self._early.append(data)
             return
-        now = self._clock()
-        items: Sequence[rtcp.Item] | None = None
+        if is_rtcp(data):
+            self._rtcp_received(data)
+            return
         try:
-            if is_rtcp(data):
-                items = rtcp.parse(self._dtls.unprotect_rtcp(data))
-            else:
-                packet = self._dtls.unprotect(data)
+            packet = self._dtls.unprotect(data)
         except SrtpError:
             self.refused += 1
             return
-        if items is not None:
-            self._alive()
-            self._count_ssrc(int.from_bytes(data[4:8], "big"))  # RFC 3711 3.4
-            self._rtcp(items, now)
-        else:
-            self._seen_s = now
-            self._rtp(packet, now)
+        now = self._seen_s = self._clock()
+        self._rtp(packet, now)
+
+    def _rtcp_received(self, data: bytes) -> None:
+        try:
+            items = rtcp.parse(self._dtls.unprotect_rtcp(data))
+        except SrtpError:
+            self.refused += 1
+            return
+        self._alive()
+        self._count_ssrc(int.from_bytes(data[4:8], "big"))  # RFC 3711 3.4
+        self._rtcp(items, self._seen_s)
 
     def _alive(self) -> None:
         self._seen_s = self._clock()

@@ -72,8 +72,9 @@ class UpTrack:
         video = name is TrackName.CAMERA
         self.assembler = VideoAssembler(codec) if video else AudioAssembler()
         self.nacks = NackTracker() if repair else None
-        self._seqnos = Unwrapper(16)
         self._timestamps = Unwrapper(32)
+        self._timestamp32 = -1  # of the packet before, as sent and
+        self._timestamp = 0  # unwrapped
         self._mask = RING_LENGTH[codec] - 1
         self._ring: list[Packet | None] = [None] * (self._mask + 1)
         self._is_video = video
@@ -89,7 +90,7 @@ class UpTrack:
         self.frames = 0
         self.keyframe_requests = 0
         self._first_seqno = 0
-        self._highest_seqno = 0
+        self._highest_seqno = -2  # no packet's number follows it
         self._transit: float | None = None
         self._jitter = 0.0
         self._rate = CLOCK_RATE[codec]
@@ -101,33 +102,51 @@ class UpTrack:
 
     def receive(self, second: int, seqno16: int, timestamp32: int, data: bytes, now: float) -> None:
         """A decrypted packet; `second`: its marker and payload type octet; `now`: Unix s."""
-        seqno = self._seqnos.unwrap(seqno16)
-        timestamp = self._timestamps.unwrap(timestamp32)
-        index = seqno & self._mask
-        kept = self._ring[index]
-        if kept is not None and kept[0] >= seqno:
-            self.duplicates += 1
-            return
-        packet = self._ring[index] = (seqno, timestamp, second > 127, data)
-        self._count(seqno, timestamp, len(data), now)
-        self.clock.packet_received(timestamp, now)
+        seqno = self._highest_seqno + 1
+        if seqno16 == seqno & 0xFFFF:  # nearly always
+            self._highest_seqno = seqno
+        else:
+            seqno = self._out_of_order(seqno16, now)
+            if seqno < 0:
+                self.duplicates += 1
+                return
+        if timestamp32 != self._timestamp32:
+            self._new_timestamp(timestamp32, now)
+        timestamp = self._timestamp
+        packet = self._ring[seqno & self._mask] = (seqno, timestamp, second > 127, data)
+        self.packets += 1
+        self.octets += len(data)
         for down in self._downs:
             down.forward(seqno, timestamp, second, data, now)
-        if self.nacks is not None:
-            self.nacks.packet_received(seqno, now)
         ready = self.assembler.push(packet, now)
         if ready:
             self._deliver(ready, now)
 
-    def _count(self, seqno: int, timestamp: int, length: int, now: float) -> None:
-        if self.packets == 0:
-            self._first_seqno = seqno
+    def _out_of_order(self, seqno16: int, now: float) -> int:
+        """The extended sequence number; below zero for one that was here or is long past."""
+        if not self.packets:
+            # One turn up, so that what was sent just before the first packet stays positive.
+            self._first_seqno = self._highest_seqno = seqno16 + (1 << 16)
             self._may_ask_s = now + KEYFRAME_ANSWER_S
-        self.packets += 1
-        self.octets += length
-        if seqno > self._highest_seqno:
+            return self._first_seqno
+        ahead = (seqno16 - self._highest_seqno) & 0xFFFF
+        if ahead < 1 << 15:
+            seqno = self._highest_seqno + ahead
+            if ahead and self.nacks is not None:
+                self.nacks.hole(range(self._highest_seqno + 1, seqno), now)
             self._highest_seqno = seqno
-        # RFC 3550 A.8, in clock-rate units.
+        else:
+            seqno = self._highest_seqno + ahead - (1 << 16)
+            if self.nacks is not None:
+                self.nacks.late(seqno)
+        kept = self._ring[seqno & self._mask]
+        return -1 if kept is not None and kept[0] >= seqno else seqno
+
+    def _new_timestamp(self, timestamp32: int, now: float) -> None:
+        self._timestamp32 = timestamp32
+        timestamp = self._timestamp = self._timestamps.unwrap(timestamp32)
+        self.clock.packet_received(timestamp, now)
+        # RFC 3550 A.8, in clock-rate units; the first packet of a frame counts, as in libwebrtc.
         transit = now * self._rate - timestamp
         if self._transit is not None:
             self._jitter += (abs(transit - self._transit) - self._jitter) / 16

@@ -14,9 +14,12 @@ from server.media.nack import (
 
 def received(tracker: NackTracker, loss: list[int], now: float = 0.0) -> None:
     """Packets 1000, 1001, ... arrive but for those marked 1."""
+    highest = 999
     for index, lost in enumerate(loss):
         if not lost:
-            tracker.packet_received(1000 + index, now)
+            if 1000 + index > highest + 1:
+                tracker.hole(range(highest + 1, 1000 + index), now)
+            highest = 1000 + index
 
 
 def test_stream_without_holes_asks_for_nothing() -> None:
@@ -37,7 +40,7 @@ def test_hole_is_asked_for_after_the_reordering_wait() -> None:
 def test_packet_that_was_only_late_is_not_asked_for() -> None:
     tracker = NackTracker()
     received(tracker, [0, 1, 0])
-    tracker.packet_received(1001, 0.001)
+    tracker.late(1001)
     assert not tracker
 
 
@@ -74,7 +77,7 @@ def test_what_nobody_waits_for_is_forgotten() -> None:
 def test_outage_is_left_to_a_keyframe() -> None:
     tracker = NackTracker()
     received(tracker, [0, 1, 0])
-    tracker.packet_received(1002 + MAX_MISSING + 1, 0.0)
+    tracker.hole(range(1003, 1003 + MAX_MISSING), 0.0)
     assert not tracker
 
 
@@ -97,11 +100,15 @@ def test_hostile_losses_stay_bounded_and_each_request_fits_a_packet() -> None:
 def test_any_arrival_order_asks_only_for_what_has_not_arrived(
     arrivals: list[tuple[int, float]],
 ) -> None:
-    tracker, seen, now = NackTracker(), set[int](), 0.0
+    tracker, seen, now, highest = NackTracker(), set[int](), 0.0, -1
     for seqno, elapsed_s in arrivals:
         now += elapsed_s
         seen.add(seqno)
-        tracker.packet_received(seqno, now)
+        if seqno > highest:
+            tracker.hole(range(highest + 1, seqno), now)
+            highest = seqno
+        else:
+            tracker.late(seqno)
         due = tracker.due(now, 0.05)
         assert due == sorted(due)
         assert not seen & set(due)
