@@ -2,14 +2,17 @@
 
 import asyncio
 import socket
+import ssl
 import stat
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import aioice.ice
 import pytest
+from aiohttp import ClientSession
 from aiortc import RTCPeerConnection, RTCSessionDescription
 from aiortc.mediastreams import AudioStreamTrack
 
@@ -23,6 +26,7 @@ from server.app import (
 )
 from server.config import Config, ConfigError, TlsFiles
 from server.core.interviews import InterviewState, Role
+from server.media.framing import frame
 from server.signaling import hub as hub_module
 from server.store import Store
 from tests.signaling.serving import Serving, open_serving, receive
@@ -202,6 +206,31 @@ async def test_a_udp_port_in_use_is_named(tmp_path: Path) -> None:
         message = await refusal(Config(tmp_path, port=0, udp_port=port, workers=0))
     assert f"Media port {port} is in use" in message
     assert "--udp-port" in message
+
+
+async def test_https_and_media_share_the_port_and_an_unfinished_handshake_holds_up_nothing(
+    tmp_path: Path,
+) -> None:
+    config = Config(tmp_path, port=0, workers=0, tls=True)
+    async with asyncio.timeout(20), open_server(config) as server:
+        assert server.certificate is not None
+        trust = ssl.create_default_context(cafile=server.certificate)
+        host, port = "127.0.0.1", urlsplit(server.base_url).port
+        _, half_open = await asyncio.open_connection(host, port)
+        half_open.write(b"\x16\x03\x01")
+        media, stranger = await asyncio.open_connection(host, port)
+        stranger.write(frame(b"\x00\x01" + bytes(30)))
+        assert await media.read() == b"", "closed unanswered by the media port"
+        async with ClientSession(server.base_url) as http:
+            for _ in range(2):
+                async with http.get("/readyz", ssl=trust) as answer:
+                    assert answer.status == 200
+            async with http.get("/metrics", ssl=trust) as answer:
+                assert "vivavoce_tcp_refused_total 1.0" in await answer.text()
+        begun = asyncio.get_running_loop().time()
+    assert asyncio.get_running_loop().time() - begun < 5
+    for writer in (half_open, stranger):
+        writer.close()
 
 
 async def test_a_data_directory_in_use_is_named(tmp_path: Path) -> None:
