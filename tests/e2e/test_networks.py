@@ -59,11 +59,12 @@ async def _path(page: Page) -> list[str]:
 
 
 @pytest.mark.timeout(180)
-async def test_an_interview_without_udp_takes_the_port_of_the_pages(
-    server: ServerProcess, chromium: ChromiumLauncher
+@pytest.mark.parametrize(("without", "taken"), [("udp", "tcp"), ("none", "udp")])
+async def test_an_interview_without_udp_takes_the_port_of_the_pages_and_with_it_udp(
+    server: ServerProcess, chromium: ChromiumLauncher, without: str, taken: str
 ) -> None:
-    paths = await _interview(server, chromium, without="udp")
-    assert paths == (["tcp", "127.0.0.1"], ["tcp", "127.0.0.1"])
+    paths = await _interview(server, chromium, without)
+    assert paths == ([taken, "127.0.0.1"], [taken, "127.0.0.1"])
 
 
 @pytest.mark.timeout(180)
