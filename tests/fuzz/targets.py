@@ -6,7 +6,7 @@ A parser accepts or raises its documented error; what it accepts must hold toget
 import contextlib
 from collections.abc import Callable
 
-from server.core import h264, rtcp, vp8
+from server.core import av1, h264, rtcp, vp8, vp9
 from server.core.frames import Codec
 from server.core.rtp import HEADER_LENGTH, is_rtcp, payload_span
 from server.media.depacketise import DEPACKETISERS, MAX_FRAME_LENGTH
@@ -23,6 +23,7 @@ from server.media.sdp import (
 )
 from tests.media.test_ice import REMOTE, attribute, signed
 
+CODECS = (Codec.VP8, Codec.VP9, Codec.H264, Codec.AV1)
 ADDRESS = ("2001:db8::7", 54_321)
 ICE = IceLite(REMOTE)
 USERNAME = attribute(0x0006, f"{ICE.ufrag}:{REMOTE}".encode())
@@ -74,7 +75,7 @@ def sdp(data: bytes) -> None:
 
 def depacketise(data: bytes) -> None:
     """The first byte chooses the codec; the rest are payloads behind two bytes of length."""
-    codec = Codec.H264 if data[:1] < b"\x80" else Codec.VP8
+    codec = CODECS[data[0] % len(CODECS)] if data else Codec.VP8
     depacketiser = DEPACKETISERS[codec]()
     try:
         for payload in Deframer().feed(data[1:]):
@@ -84,15 +85,27 @@ def depacketise(data: bytes) -> None:
     except ValueError:
         return
     assert 0 < len(frame) <= MAX_FRAME_LENGTH
-    if codec is Codec.VP8:
-        with contextlib.suppress(vp8.Vp8Error):
+    with contextlib.suppress(vp8.Vp8Error, vp9.Vp9Error, h264.H264Error, av1.Av1Error):
+        _read_frame(codec, frame)
+
+
+def _read_frame(codec: Codec, frame: bytes) -> None:
+    """As the recorder reads what it is given."""
+    match codec:
+        case Codec.VP8:
             vp8.parse_header(frame)
-        return
-    units = list(h264.nal_units(frame))
-    assert h264.join_nal_units(units) == frame
-    for unit in units:
-        with contextlib.suppress(h264.H264Error):
-            h264.parse_sps(unit)
+        case Codec.VP9:
+            for each in vp9.split_superframe(frame):
+                vp9.parse_header(each)
+        case Codec.AV1:
+            for obu in av1.obus(frame):
+                if obu.type == av1.OBU_SEQUENCE_HEADER:
+                    av1.parse_sequence_header(obu.payload)
+        case Codec.H264:
+            units = list(h264.nal_units(frame))
+            assert h264.join_nal_units(units) == frame
+            for unit in units:
+                h264.parse_sps(unit)
 
 
 def framing(data: bytes) -> None:
