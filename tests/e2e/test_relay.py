@@ -1,6 +1,5 @@
 """A candidate whose network lets only a relay through; then the relay is gone: ICE restarts."""
 
-import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -8,34 +7,12 @@ import pytest
 from playwright.async_api import Page
 
 from tests.e2e.chromium import ChromiumLauncher
+from tests.e2e.connections import keep_connections, restarted, transport
 from tests.e2e.coturn import running_coturn
-from tests.e2e.pages import PATIENCE_MS, finished, join, leave, picture_moves
+from tests.e2e.pages import finished, join, leave, picture_moves
 from tests.e2e.server_process import ServerProcess, running_server
 
 SECRET = "shared by relay and server"
-#: Every connection of the page is kept, and sees relays only until a test lets it.
-_RELAY_ONLY = """
-  window.connections = [];
-  window.RTCPeerConnection = class extends window.RTCPeerConnection {
-    constructor(configuration) {
-      super({...configuration, iceTransportPolicy: 'relay'});
-      window.connections.push(this);
-    }
-  };
-"""
-#: The pair in use, and the address of the candidate's side of the DTLS association.
-_TRANSPORT = """async () => {
-  const report = new Map(await window.connections.at(-1).getStats());
-  const transport = [...report.values()].find((each) => each.type === 'transport');
-  const pair = report.get(transport.selectedCandidatePairId);
-  return {
-    connections: window.connections.length,
-    type: report.get(pair.localCandidateId).candidateType,
-    ufrag: transport.iceLocalUsernameFragment,
-    dtls: transport.dtlsState,
-    sent: transport.packetsSent,
-  };
-}"""
 
 
 @pytest.mark.timeout(240)
@@ -48,22 +25,22 @@ async def test_relayed_interview_survives_the_end_of_the_relay(
         async with running_server(tmp_path, "--turn-url", url, settings=settings) as server:
             invited = await server.invite("Backend engineer")
             candidate = await (await chromium.launch()).new_page()
-            await candidate.add_init_script(_RELAY_ONLY)
+            await keep_connections(candidate, policy="relay")
             await join(candidate, invited["candidate_url"])
             observer = await (await chromium.launch()).new_page()
             await observer.goto(invited["observer_url"])
             await picture_moves(observer)
-            relayed = await candidate.evaluate(_TRANSPORT)
-            assert (relayed["type"], relayed["connections"]) == ("relay", 1)
+            relayed = await transport(candidate)
+            assert (relayed["way"], relayed["connections"]) == ("relay", 1)
 
             coturn.freeze()
             await _let_through(candidate)
-            direct = await _restarted(candidate, relayed["ufrag"])
+            direct = await restarted(candidate, relayed)
             await picture_moves(observer)
             # The same association: keys and counters go on, nothing was negotiated anew.
             assert (direct["connections"], direct["dtls"]) == (1, "connected")
-            assert direct["type"] != "relay"
-            assert direct["sent"] > relayed["sent"]
+            assert direct["way"] != "relay"
+            assert direct["packets"] > relayed["packets"]
             await leave(candidate)
             await _recorded_as_one(server, invited)
             log = server.log.read_text()
@@ -81,16 +58,6 @@ async def _let_through(page: Page) -> None:
         "() => { const pc = window.connections[0];"
         "pc.setConfiguration({...pc.getConfiguration(), iceTransportPolicy: 'all'}); }"
     )
-
-
-async def _restarted(page: Page, former_ufrag: str) -> dict[str, Any]:
-    """The transport once it works with other ICE credentials."""
-    async with asyncio.timeout(PATIENCE_MS / 1000):
-        while True:
-            transport: dict[str, Any] = await page.evaluate(_TRANSPORT)
-            if transport["ufrag"] != former_ufrag and transport["type"] != "relay":
-                return transport
-            await asyncio.sleep(0.2)
 
 
 async def _recorded_as_one(server: ServerProcess, invited: dict[str, Any]) -> None:
