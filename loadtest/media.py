@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 from loadtest import screen
 from loadtest.scene import HEIGHT, PORTRAIT, WIDTH, Scene
+from loadtest.svtav1 import open_like_others
 
 VideoCodec = Literal["h264", "vp8", "vp9", "av1"]
 VIDEO_CODECS: tuple[VideoCodec, ...] = get_args(VideoCodec)
@@ -321,7 +322,6 @@ def _video_encoder(codec: VideoCodec, encoding: Encoding) -> VideoCodecContext:
             name, options = "libvpx-vp9", encoding.libvpx_vp9()
         case "av1":
             name, options = "libsvtav1", encoding.svtav1()
-            os.environ.setdefault("SVT_LOG", "1")  # errors alone; else it tells its life
     encoder = av.CodecContext.create(name, "w")
     assert isinstance(encoder, VideoCodecContext)
     encoder.width, encoder.height, encoder.pix_fmt = WIDTH, HEIGHT, "yuv420p"
@@ -330,6 +330,7 @@ def _video_encoder(codec: VideoCodec, encoding: Encoding) -> VideoCodecContext:
     # libvpx's threads wait for each other in a spin: on a busy machine that multiplies the cost.
     encoder.thread_count = 1
     encoder.options = options
+    open_like_others(encoder)
     return encoder
 
 
