@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from loadtest.candidate import add_media_arguments, load_media
 from loadtest.duration import DurationError, parse_duration
 from loadtest.endpoints import EndpointTemplates
-from loadtest.media import VideoCodec
+from loadtest.media import VIDEO_CODECS, VideoCodec
 from loadtest.network import PROFILES, Impairments, NetworkError, parse_network
 from loadtest.plan import Plan
 from loadtest.scenario import ScenarioError, describe, make_scenario
@@ -81,7 +81,9 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data-dir", type=Path, default=Path(data_dir), metavar="DIR")
     parser.add_argument("--owner-token", metavar="TOKEN", help="make interviews by the API with it")
     parser.add_argument("--server-pid", type=int, metavar="PID", help="else from DIR/server.json")
-    parser.add_argument("--codec", choices=("mixed", "h264", "vp8"), default="mixed")
+    parser.add_argument(
+        "--codec", choices=("mixed", *VIDEO_CODECS), default="mixed", help="mixed: h264 and vp8"
+    )
     again = "; several: in turn"
     parser.add_argument(
         "--network", action="append", default=[], metavar="WHAT", help="of candidates" + again

@@ -19,6 +19,7 @@ import aiohttp
 from loadtest import sdp, whip
 from loadtest.media import (
     LOWER,
+    VIDEO_CODECS,
     MediaError,
     VideoCodec,
     default_cache,
@@ -81,7 +82,7 @@ def load_media(arguments: argparse.Namespace, codec: VideoCodec) -> PacketisedCl
 def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m loadtest.candidate", description=__doc__)
     parser.add_argument("--whip-url", required=True)
-    parser.add_argument("--codec", choices=("h264", "vp8"), default="h264")
+    parser.add_argument("--codec", choices=VIDEO_CODECS, default="h264")
     parser.add_argument("--until-stdin-closes", action="store_true", help="stop at end of input")
     add_media_arguments(parser)
     return parser.parse_args()

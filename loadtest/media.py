@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import av
 import av.filter
@@ -28,8 +28,10 @@ from numpy.typing import NDArray
 
 from loadtest import screen
 from loadtest.scene import HEIGHT, PORTRAIT, WIDTH, Scene
+from loadtest.svtav1 import open_like_others
 
-VideoCodec = Literal["h264", "vp8"]
+VideoCodec = Literal["h264", "vp8", "vp9", "av1"]
+VIDEO_CODECS: tuple[VideoCodec, ...] = get_args(VideoCodec)
 #: As recordings name them.
 TrackName = Literal["camera", "microphone", "screen"]
 
@@ -37,7 +39,7 @@ FPS = 30
 AUDIO_RATE_HZ = 48_000
 AUDIO_PACKETS_PER_S = 50  # 20 ms each
 AUDIO_BITRATE_BPS = 32_000
-#: The temporal layers of a VP8 clip's frames, from each keyframe on and over again.
+#: The temporal layers of a VP8 or VP9 clip's frames, from each keyframe on and over again.
 TEMPORAL_IDS = (0, 2, 1, 2)
 SPEECH = Path(__file__).parent / "assets" / "speech.ogg"
 #: Samples of 16 bits that are smaller are none, -50 dBFS; ffmpeg's encoder has no DTX.
@@ -89,6 +91,14 @@ class Encoding:
             + ",".join(str(self.bitrate_bps * share // 100_000) for share in (40, 60, 100)),
         }
 
+    def libvpx_vp9(self) -> dict[str, str]:
+        return {**self.libvpx(), "cpu-used": "8"}  # VP9 adapts to no clock
+
+    def svtav1(self) -> dict[str, str]:
+        """Constant bitrate, one layer; its real-time mode, each frame out at once."""
+        params = f"rc=2:pred-struct=1:rtc=1:lp=1:scd=0:buf-sz={round(self.buffer_s * 1000)}"
+        return {"preset": "10", "svtav1-params": params}
+
 
 CAMERA = Encoding(1_000_000, FPS, 2 * FPS, 1.0)
 #: For candidates who send less when they are asked to.
@@ -103,7 +113,8 @@ class Clip(msgspec.Struct, frozen=True):
     """One loop of encoded media."""
 
     codec: VideoCodec
-    video: list[bytes]  #: VP8 frames, or H.264 access units in Annex B form
+    #: VP8 or VP9 frames, H.264 access units in Annex B form, or AV1 temporal units (AV1 5.2).
+    video: list[bytes]
     keyframes: list[int]  #: indices in `video`; the first is 0
     #: Opus packets of 20 ms, AUDIO_PACKETS_PER_S / FPS times as many; empty: none is sent.
     audio: list[bytes]
@@ -302,8 +313,15 @@ def encode_pictures(
 
 
 def _video_encoder(codec: VideoCodec, encoding: Encoding) -> VideoCodecContext:
-    h264 = codec == "h264"
-    name, options = ("libx264", encoding.x264()) if h264 else ("libvpx", encoding.libvpx())
+    match codec:
+        case "h264":
+            name, options = "libx264", encoding.x264()
+        case "vp8":
+            name, options = "libvpx", encoding.libvpx()
+        case "vp9":
+            name, options = "libvpx-vp9", encoding.libvpx_vp9()
+        case "av1":
+            name, options = "libsvtav1", encoding.svtav1()
     encoder = av.CodecContext.create(name, "w")
     assert isinstance(encoder, VideoCodecContext)
     encoder.width, encoder.height, encoder.pix_fmt = WIDTH, HEIGHT, "yuv420p"
@@ -312,6 +330,7 @@ def _video_encoder(codec: VideoCodec, encoding: Encoding) -> VideoCodecContext:
     # libvpx's threads wait for each other in a spin: on a busy machine that multiplies the cost.
     encoder.thread_count = 1
     encoder.options = options
+    open_like_others(encoder)
     return encoder
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from loadtest import sdp, whip
 from loadtest.histogram import Histogram, merged
-from loadtest.media import TrackName
+from loadtest.media import VIDEO_CODECS, TrackName
 from loadtest.network import Network
 from loadtest.packets import starts_frame, starts_keyframe
 from loadtest.peer import (
@@ -31,7 +31,7 @@ KEYFRAME_REQUEST_INTERVAL_S = 0.5
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    name: str  #: "opus", "vp8" or "h264"
+    name: str  #: "opus" or one of VIDEO_CODECS
     clock_rate: int
 
 
@@ -129,7 +129,7 @@ class Observer:
         transport = self._transport
         screen_ssrc = None if self._screen_source is None else 0
         local = sdp.LocalSide(transport.ufrag, transport.password, fingerprint, 0, 0, screen_ssrc)
-        return sdp.write_offer(local, ["h264", "vp8"], "recvonly")
+        return sdp.write_offer(local, list(VIDEO_CODECS), "recvonly")
 
     def _lose(self) -> None:
         self._watching = False

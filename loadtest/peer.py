@@ -16,7 +16,7 @@ from loadtest.inbox import Inbox
 from loadtest.media import AUDIO_PACKETS_PER_S, CAMERA, FPS, LOWER, SCREEN, TrackName
 from loadtest.network import Network
 from loadtest.pacer import Pacer, drive
-from loadtest.packets import PacketisedClip
+from loadtest.packets import DESCRIPTORS, PacketisedClip, no_descriptor
 from loadtest.port import Emulation
 from loadtest.sender import Playback, Sending, TrackSender
 from loadtest.transport import ClientTransport
@@ -198,7 +198,8 @@ class Candidate:
     ) -> TrackSender | None:
         if accepted is None:
             return None
-        vp8 = mid != sdp.AUDIO_MID and self._clip.clip.codec == "vp8"
+        codec = "opus" if mid == sdp.AUDIO_MID else self._clip.clip.codec
+        describe = DESCRIPTORS.get(codec, no_descriptor)
         # RFC 3550 5.1: sequence numbers start at random.
         seqno = random.getrandbits(16)
         return TrackSender(
@@ -207,7 +208,7 @@ class Candidate:
             clock_rate,
             mid,
             accepted.extensions,
-            vp8,
+            describe,
             self.adaptation.number if self.adaptation is not None else None,
             seqno,
         )

@@ -12,7 +12,13 @@ from loadtest.media import VideoCodec
 from loadtest.sender import Extensions
 
 AUDIO_MID, VIDEO_MID, SCREEN_MID = "0", "1", "2"
-PAYLOAD_TYPES: dict[str, int] = {"opus": 111, "vp8": 96, "h264": 102}
+PAYLOAD_TYPES: dict[str, int] = {
+    "opus": 111,
+    "vp8": 96,
+    "vp9": 98,
+    "h264": 102,
+    "av1": 45,
+}
 
 _EXTENSION_URIS = {
     "mid": "urn:ietf:params:rtp-hdrext:sdes:mid",
@@ -23,6 +29,8 @@ _EXTENSION_IDS = {"abs_send_time": 2, "transport_cc": 3, "mid": 4}  # the ids th
 _FORMATS = {
     "opus": ["rtpmap:111 opus/48000/2", "rtcp-fb:111 nack", "fmtp:111 minptime=10;useinbandfec=1"],
     "vp8": ["rtpmap:96 VP8/90000"],
+    "vp9": ["rtpmap:98 VP9/90000", "fmtp:98 profile-id=0"],
+    "av1": ["rtpmap:45 AV1/90000", "fmtp:45 level-idx=5;profile=0;tier=0"],
     "h264": [
         "rtpmap:102 H264/90000",
         "fmtp:102 level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f",

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from loadtest.media import AUDIO_PACKETS_PER_S
-from loadtest.packets import Frame, Packet, PacketisedClip, vp8_descriptor
+from loadtest.packets import Describe, Frame, Packet, PacketisedClip, no_descriptor
 from loadtest.stamp import pack_numbers, pack_source
 from server.core import rtcp
 
@@ -56,7 +56,7 @@ class TrackSender:
     clock_rate: int
     mid: str
     extensions: Extensions
-    vp8: bool = False
+    describe: Describe = no_descriptor
     #: The transport-wide number of a packet sent now (Unix seconds), shared by its streams.
     number: Callable[[float], int] | None = None
     seqno: int = 0  #: of the next packet
@@ -90,7 +90,7 @@ class TrackSender:
 
     def rtp_packet(self, packet: Packet, rtp_timestamp: int, frame: int, now: float) -> bytes:
         """The packet as sent at `now` (Unix seconds), remembered for retransmission."""
-        descriptor = vp8_descriptor(packet, frame, self.base_frames) if self.vp8 else b""
+        descriptor = self.describe(packet, frame, self.base_frames)
         numbers = pack_numbers(self._source, frame, now) if packet.stamped else b""
         payload = packet.payload(descriptor, numbers)
         number = self.number(now) if self.number is not None else 0

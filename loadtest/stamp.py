@@ -2,9 +2,10 @@
 
 It travels inside the encoded payload, where passthrough forwarding and recording keep it and a
 decoder ignores it: an H.264 SEI message of unregistered user data (ITU-T H.264 D.2.7), bytes
-after the last VP8 partition (RFC 6386 9.5: a decoder reads only what it needs), Opus padding
-(RFC 6716 3.2.5). Every byte after the magic has its top bit set, so that no start code or
-emulation prevention byte can arise in H.264.
+after the last VP8 partition (RFC 6386 9.5: a decoder reads only what it needs), bytes between
+a VP9 frame and the superframe index that tells its length (VP9 Annex B), an AV1 metadata OBU of
+a private type (AV1 6.7.1), Opus padding (RFC 6716 3.2.5). Every byte after the magic has its top
+bit set, so that no start code or emulation prevention byte can arise in H.264.
 """
 
 from dataclasses import dataclass

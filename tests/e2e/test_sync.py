@@ -20,7 +20,7 @@ RECORDED_S = 9.0
 MAX_OFFSET_S = 0.040
 
 
-@pytest.mark.parametrize("codec", ["h264", "vp8"])
+@pytest.mark.parametrize("codec", ["h264", "vp8", "vp9", "av1"])
 @pytest.mark.timeout(120)
 async def test_flash_and_beep_stay_together(
     server: ServerProcess, tmp_path: Path, codec: str

@@ -9,6 +9,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from loadtest.svtav1 import open_like_others
 from server.core.frames import Codec, EncodedFrame, TrackName
 from server.live_analysis.port import SAMPLE_RATE, Image, Picture, Samples
 
@@ -158,6 +159,7 @@ def video(
     encoder.pix_fmt, encoder.time_base = "yuv420p", Fraction(1, FPS)
     encoder.bit_rate, encoder.gop_size = 600_000, gop
     encoder.options = options
+    open_like_others(encoder)
     packets = []
     for pts, image in enumerate(pictures):
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")

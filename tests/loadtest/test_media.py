@@ -5,7 +5,15 @@ import numpy as np
 import pytest
 
 from loadtest import media
-from loadtest.media import AUDIO_PACKETS_PER_S, FPS, Clip, MediaError, VideoCodec, load_clip
+from loadtest.media import (
+    AUDIO_PACKETS_PER_S,
+    FPS,
+    VIDEO_CODECS,
+    Clip,
+    MediaError,
+    VideoCodec,
+    load_clip,
+)
 from loadtest.packets import split_annex_b
 from tests.loadtest.conftest import write_tone
 
@@ -20,7 +28,7 @@ def decoded_level(clip: Clip) -> list[float]:
     ]
 
 
-@pytest.mark.parametrize("codec", ["h264", "vp8"])
+@pytest.mark.parametrize("codec", VIDEO_CODECS)
 def test_picture_and_sound_of_a_loop_last_equally_long(tmp_path: Path, codec: VideoCodec) -> None:
     clip = load_clip(codec, tmp_path, audio=write_tone(tmp_path, 2.3))
     assert len(clip.video) / FPS == len(clip.audio) / AUDIO_PACKETS_PER_S == 2.3
@@ -28,10 +36,14 @@ def test_picture_and_sound_of_a_loop_last_equally_long(tmp_path: Path, codec: Vi
     assert clip.keyframes == [0, 60]
 
 
-def test_the_picture_is_as_large_and_costs_as_much_as_a_webcam(tmp_path: Path) -> None:
-    clip = load_clip("vp8", tmp_path, audio=write_tone(tmp_path, 2))
-    decoder = av.CodecContext.create("vp8", "r")
-    (picture,) = decoder.decode(av.Packet(clip.video[0]))
+@pytest.mark.parametrize("codec", ["vp8", "vp9", "av1"])
+def test_the_picture_is_as_large_and_costs_as_much_as_a_webcam(
+    tmp_path: Path, codec: VideoCodec
+) -> None:
+    clip = load_clip(codec, tmp_path, audio=write_tone(tmp_path, 2))
+    decoder = av.CodecContext.create("libdav1d" if codec == "av1" else codec, "r")
+    assert isinstance(decoder, av.VideoCodecContext)
+    (picture,) = [*decoder.decode(av.Packet(clip.video[0])), *decoder.decode(None)]
     assert (picture.width, picture.height) == (1280, 720)
     bitrate = sum(map(len, clip.video)) * 8 / clip.duration_s
     assert 700_000 < bitrate < 1_300_000

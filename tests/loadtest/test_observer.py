@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from loadtest.media import VideoCodec
+from loadtest.media import VIDEO_CODECS, VideoCodec
 from loadtest.observer import Observer
 from loadtest.packets import packetise
 from loadtest.peer import Candidate, Crowd
@@ -52,7 +52,7 @@ async def leave(candidate: Candidate, observer: Observer) -> None:
     await candidate.leave()
 
 
-@pytest.mark.parametrize("codec", ["h264", "vp8"])
+@pytest.mark.parametrize("codec", VIDEO_CODECS)
 async def test_it_receives_every_frame_of_its_candidate(
     crowd: Crowd, mini: MiniServer, codec: VideoCodec
 ) -> None:
@@ -68,7 +68,7 @@ async def test_it_receives_every_frame_of_its_candidate(
     assert observer.first_picture_s < 2
 
 
-@pytest.mark.parametrize("codec", ["h264", "vp8"])
+@pytest.mark.parametrize("codec", VIDEO_CODECS)
 async def test_one_who_comes_late_asks_for_a_picture_and_gets_it_at_once(
     crowd: Crowd, mini: MiniServer, codec: VideoCodec
 ) -> None:

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadtest.packets import packetise_opus, packetise_vp8, starts_frame
+from loadtest.packets import packetise_opus, packetise_vp8, starts_frame, vp8_descriptor
 from loadtest.receiver import MAX_NACKS, NACK_DELAY_S, NACK_INTERVAL_S, Sequence, TrackReceiver
 from loadtest.sender import Extensions, TrackSender
 from server.core import rtcp, rtp
@@ -16,7 +16,7 @@ def receive(track: TrackReceiver, data: bytes, now: float, codec: str = "vp8") -
 
 def sent_frames(count: int, size: int = 3000, at: float = 100.0) -> list[list[bytes]]:
     """Frames of three packets each, thirty a second."""
-    sender = TrackSender(5, 96, 90_000, "1", Extensions(), vp8=True, seqno=65_530)
+    sender = TrackSender(5, 96, 90_000, "1", Extensions(), describe=vp8_descriptor, seqno=65_530)
     frame = packetise_vp8(bytes(size))
     return [
         sender.begin_frame(frame, number * 3000).burst(99, at + number / 30)

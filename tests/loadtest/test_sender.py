@@ -6,7 +6,7 @@ from aiortc.rtcrtpparameters import RTCRtpHeaderExtensionParameters, RTCRtpParam
 from aiortc.rtp import HeaderExtensionsMap, RtpPacket
 
 from loadtest.media import Clip, VideoCodec
-from loadtest.packets import PacketisedClip, packetise_opus, packetise_vp8
+from loadtest.packets import PacketisedClip, packetise_opus, packetise_vp8, vp8_descriptor
 from loadtest.sdp import _EXTENSION_URIS
 from loadtest.sender import HISTORY, KEYFRAME_SPACING_S, Extensions, Playback, TrackSender
 from loadtest.stamp import find_stamp
@@ -32,7 +32,7 @@ def sender(**changes: object) -> TrackSender:
 
 
 def test_headers_are_what_an_independent_parser_reads() -> None:
-    track = sender(seqno=65_535, vp8=True)
+    track = sender(seqno=65_535, describe=vp8_descriptor)
     large = packetise_vp8(bytes(3000))
     sent = track.begin_frame(large, 2**32 + 7).burst(10, 1.5)
     packets = [RtpPacket.parse(data) for data in sent]
@@ -62,7 +62,7 @@ def test_the_extensions_that_were_accepted_are_sent() -> None:
 
 
 def test_a_large_frame_leaves_in_bursts_and_loses_no_packet_between_them() -> None:
-    track = sender(vp8=True)
+    track = sender(describe=vp8_descriptor)
     sending = track.begin_frame(packetise_vp8(bytes(20_000)), 0)
     bursts = [sending.burst(8, now) for now in (1.0, 1.1, 1.2)]
     assert [len(burst) for burst in bursts] == [8, 8, 2]
@@ -74,7 +74,7 @@ def test_a_large_frame_leaves_in_bursts_and_loses_no_packet_between_them() -> No
 
 
 def test_each_frame_of_the_base_layer_is_counted_for_the_layers_above() -> None:
-    track = sender(vp8=True)
+    track = sender(describe=vp8_descriptor)
     sent = [
         track.begin_frame(packetise_vp8(b"frame", layer), 0).burst(1, 1.0)[0]
         for layer in (0x00, 0xA0, 0x60, 0x80, 0x00)

@@ -13,6 +13,7 @@ import numpy as np
 from aiortc.codecs.h264 import H264Encoder
 from aiortc.codecs.vpx import Vp8Encoder
 
+from loadtest.svtav1 import open_like_others
 from server.core.frames import Codec
 from server.core.h264 import join_nal_units
 from server.core.rtp import is_rtcp, pack_header
@@ -76,6 +77,7 @@ def _encode(codec: Codec, count: int, keyframe_every: int) -> Iterator[tuple[byt
     assert isinstance(encoder, av.VideoCodecContext)
     _prepare(encoder, keyframe_every)
     encoder.options = options
+    open_like_others(encoder)
     index = 0
     for frame in _noise(count):
         for packet in encoder.encode(frame):
@@ -109,6 +111,7 @@ def _muxed(codec: Codec, count: int, keyframe_every: int) -> Iterator[Picture]:
         stream = muxer.add_stream(name, options=options)
         assert isinstance(stream, av.VideoStream)
         _prepare(stream.codec_context, keyframe_every)
+        open_like_others(stream.codec_context)
         for frame in _noise(count):
             for packet in stream.encode(frame):
                 data, keyframe = bytes(packet), packet.is_keyframe

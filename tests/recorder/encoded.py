@@ -7,6 +7,7 @@ from fractions import Fraction
 import av
 import numpy as np
 
+from loadtest.svtav1 import open_like_others
 from server.core.frames import Codec, EncodedFrame, TrackName
 
 #: Unix time at which all of these recordings begin.
@@ -70,6 +71,7 @@ def video(
     encoder.gop_size = round(keyframe_s * FPS)
     encoder.bit_rate = 200_000
     encoder.options = options
+    open_like_others(encoder)
     packets = []
     for index in range(round(seconds * FPS)):
         frame = av.VideoFrame.from_ndarray(picture(index, width, height), format="rgb24")
