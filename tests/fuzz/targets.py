@@ -21,6 +21,7 @@ from server.media.sdp import (
     parse_offer,
     write_answer,
 )
+from server.media.sdpfrag import parse_fragment
 from tests.media.test_ice import REMOTE, attribute, signed
 
 CODECS = (Codec.VP8, Codec.VP9, Codec.H264, Codec.AV1)
@@ -71,6 +72,15 @@ def sdp(data: bytes) -> None:
         assert all(line[:1].islower() and line[1:2] == "=" for line in lines)
         assert all(line.isprintable() for line in lines)
         assert sum(line.startswith("m=") for line in lines) == len(sections)
+
+
+def sdpfrag(data: bytes) -> None:
+    with contextlib.suppress(SdpError):
+        remote = parse_fragment(data.decode("utf-8", "replace"))
+        # RFC 8839 5.4.
+        assert 4 <= len(remote.ufrag) <= 256
+        assert 22 <= len(remote.pwd) <= 256
+        assert (remote.ufrag + remote.pwd).isascii()
 
 
 def depacketise(data: bytes) -> None:
@@ -125,6 +135,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "rtp": rtp,
     "rtcp": rtcp_,
     "sdp": sdp,
+    "sdpfrag": sdpfrag,
     "depacketise": depacketise,
     "framing": framing,
 }
