@@ -47,8 +47,8 @@ class Path(Protocol):
     address: Address  #: the remote one
     session: Session | None  #: whose the router found it to be; nobody else writes it
 
-    def send(self, data: bytes, /) -> bool:
-        """At once, or not at all where the socket cannot keep up; says which."""
+    def send(self, data: bytes, /) -> None:
+        """Before the loop does anything else; where the socket cannot keep up, not at all."""
         ...
 
     def bound(self) -> None:

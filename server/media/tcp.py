@@ -59,7 +59,7 @@ class TcpPath(asyncio.Protocol):
 
     # ---- for the router
 
-    def send(self, data: bytes) -> bool:
+    def send(self, data: bytes) -> None:
         transport = self._transport
         if (
             transport is None
@@ -67,10 +67,9 @@ class TcpPath(asyncio.Protocol):
             or transport.get_write_buffer_size() > MAX_SEND_BUFFER
         ):
             self._port.dropped_out += 1
-            return False
+            return
         self._port.datagrams_out += 1
         transport.write(frame(data))
-        return True
 
     def bound(self) -> None:
         self._port.known(self)

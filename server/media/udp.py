@@ -1,14 +1,17 @@
 """A UDP socket of the media port: datagrams in, each with its path, and datagrams out.
 
-The socket is read and written by itself: a datagram costs a third of what it does through an
-event loop's transport (docs/decisions/media-cost.md). The loop only tells when there is something.
+The socket is read and written by itself, not by an event loop's transport: the loop only tells
+when there is something. What a round of reading has to send leaves at its end, the packets of a
+path together: the kernel cuts a row of one size into datagrams for half the cost of sending
+each (docs/decisions/media-cost.md).
 """
 
 import asyncio
 import logging
 import socket
+import struct
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Iterator, Sequence
 
 from server.media.ice import Address
 from server.media.router import Router, Session
@@ -21,26 +24,36 @@ MAX_SEND_BUFFER = 1 << 20
 SOCKET_BUFFER = 4 << 20
 #: A longer one is cut, and then refused as forged: nothing on a path's MTU comes near it.
 MAX_DATAGRAM = 2048
-#: Read at a time, until everything else on the loop has had its turn.
-MAX_READ = 256
+#: Read at a time, a millisecond or two of work, before it is sent on and others have their turn.
+MAX_READ = 128
+#: udp(7): datagrams of the size given as ancillary data are cut from what is sent.
+UDP_SEGMENT = 103
+#: The kernel takes 64 (UDP_MAX_SEGMENTS), and 65 507 octets.
+MAX_ROW = 30
+_SIZE = struct.Struct("=H")
 
 
 class UdpPath:
     """A remote address seen by one socket (a `Path`)."""
 
-    __slots__ = ("_paths", "address", "send", "session")
+    __slots__ = ("_udp", "address", "outgoing", "session")
 
     def __init__(self, udp: "UdpSocket", address: Address) -> None:
         self.address = address
         self.session: Session | None = None
-        self.send = udp.sender(address)
-        self._paths = udp.paths
+        self.outgoing: list[bytes] = []
+        self._udp = udp
+
+    def send(self, data: bytes) -> None:
+        if not self.outgoing:
+            self._udp.has_outgoing(self)
+        self.outgoing.append(data)
 
     def bound(self) -> None:
-        self._paths[self.address] = self
+        self._udp.paths[self.address] = self
 
     def released(self) -> None:
-        del self._paths[self.address]
+        del self._udp.paths[self.address]
 
 
 class UdpSocket:
@@ -53,6 +66,8 @@ class UdpSocket:
         for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
             sock.setsockopt(socket.SOL_SOCKET, option, SOCKET_BUFFER)
         self._router, self._socket = router, sock
+        self._segments = _can_segment(sock)
+        self._outgoing: list[UdpPath] = []  # those that have something to send
         self._waiting: deque[tuple[bytes, Address]] = deque()
         self._waiting_bytes = 0
         self.paths: dict[Address, UdpPath] = {}
@@ -63,46 +78,85 @@ class UdpSocket:
         asyncio.get_running_loop().add_reader(self._socket, self._readable)
 
     def close(self) -> None:
-        """Idempotent."""
+        """What was to be sent leaves; idempotent."""
         if self._socket.fileno() >= 0:
+            self._flush()
             loop = asyncio.get_running_loop()
             loop.remove_reader(self._socket)
             loop.remove_writer(self._socket)
             self._socket.close()
 
-    def sender(self, address: Address) -> Callable[[bytes], bool]:
-        """A function that sends to `address` at once, or as soon as the socket takes it; where
-        that cannot keep up it drops, and says so."""
-        sendto = self._socket.sendto
+    # ---- in
 
-        def send(data: bytes) -> bool:
+    def _readable(self) -> None:
+        receive, paths, route = self._socket.recvfrom, self.paths, self._router.datagram_received
+        try:
+            for _ in range(MAX_READ):
+                data, address = receive(MAX_DATAGRAM)
+                route(data, paths.get(address) or UdpPath(self, address))
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            log.debug("udp: %s", error)
+        self._flush()
+
+    # ---- out
+
+    def has_outgoing(self, path: UdpPath) -> None:
+        """It leaves before the loop does anything else."""
+        if not self._outgoing:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._outgoing.append(path)
+
+    def _flush(self) -> None:
+        paths, self._outgoing = self._outgoing, []
+        for path in paths:
+            packets, path.outgoing = path.outgoing, []
+            if self._waiting or not self._segments:
+                self._send_each(packets, path.address)
+            else:
+                for row in rows(packets):
+                    self._send_row(row, path.address)
+
+    def _send_row(self, row: Sequence[bytes], address: Address) -> None:
+        if len(row) == 1:
+            self._send_each(row, address)
+            return
+        size = _SIZE.pack(len(row[0]))
+        try:
+            self._socket.sendmsg(row, [(socket.IPPROTO_UDP, UDP_SEGMENT, size)], 0, address)
+        except OSError:
+            # More than the buffer takes at once, a small MTU, a device that cannot: one by one.
+            self._send_each(row, address)
+        else:
+            self.datagrams_out += len(row)
+
+    def _send_each(self, packets: Sequence[bytes], address: Address) -> None:
+        for data in packets:
             if self._waiting:
-                return self._wait(data, address)
+                self._wait(data, address)
+                continue
             try:
-                sendto(data, address)
+                self._socket.sendto(data, address)
+                self.datagrams_out += 1
             except BlockingIOError:
-                return self._wait(data, address)
+                self._wait(data, address)
             except OSError as error:
-                return self._drop(error)
-            self.datagrams_out += 1
-            return True
+                self._drop(error)
 
-        return send
-
-    def _wait(self, data: bytes, address: Address) -> bool:
+    def _wait(self, data: bytes, address: Address) -> None:
         if self._waiting_bytes + len(data) > MAX_SEND_BUFFER:
-            return self._drop(BlockingIOError("the socket cannot keep up"))
+            self._drop(BlockingIOError("the socket cannot keep up"))
+            return
         if not self._waiting:
             asyncio.get_running_loop().add_writer(self._socket, self._writable)
         self._waiting.append((data, address))
         self._waiting_bytes += len(data)
-        return True
 
-    def _drop(self, error: OSError) -> bool:
+    def _drop(self, error: OSError) -> None:
         # No route, a closed socket, ICMP of an earlier datagram: the peer's silence tells the same.
         log.debug("udp: %s", error)
         self.dropped_out += 1
-        return False
 
     def _writable(self) -> None:
         while self._waiting:
@@ -118,13 +172,21 @@ class UdpSocket:
             self._waiting_bytes -= len(data)
         asyncio.get_running_loop().remove_writer(self._socket)
 
-    def _readable(self) -> None:
-        receive, paths, route = self._socket.recvfrom, self.paths, self._router.datagram_received
-        try:
-            for _ in range(MAX_READ):
-                data, address = receive(MAX_DATAGRAM)
-                route(data, paths.get(address) or UdpPath(self, address))
-        except BlockingIOError:
-            pass
-        except OSError as error:
-            log.debug("udp: %s", error)
+
+def rows(packets: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+    """Those that the kernel can cut from one message: of one size, only the last may be smaller."""
+    begin, size = 0, len(packets[0])
+    for index in range(1, len(packets)):
+        before, length = len(packets[index - 1]), len(packets[index])
+        if length > size or before < size or index - begin == MAX_ROW:
+            yield packets[begin:index]
+            begin, size = index, length
+    yield packets[begin:]
+
+
+def _can_segment(sock: socket.socket) -> bool:
+    try:
+        sock.getsockopt(socket.IPPROTO_UDP, UDP_SEGMENT)
+    except OSError:
+        return False
+    return True

@@ -83,9 +83,8 @@ class Way:
     address: Address
     session: Session | None = None
 
-    def send(self, data: bytes) -> bool:
+    def send(self, data: bytes) -> None:
         self.room.browsers[self.address].received(data)
-        return True
 
     def bound(self) -> None:
         self.room.paths[self.address] = self

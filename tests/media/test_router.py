@@ -22,9 +22,8 @@ class Line:
         self.sent: list[bytes] = []
         self.is_bound = False
 
-    def send(self, data: bytes) -> bool:
+    def send(self, data: bytes) -> None:
         self.sent.append(data)
-        return True
 
     def bound(self) -> None:
         self.is_bound = True

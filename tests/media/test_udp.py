@@ -1,13 +1,17 @@
 import asyncio
 import socket
 from collections.abc import AsyncIterator
+from itertools import pairwise
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from server.media import udp as udp_module
 from server.media.ice import Address
 from server.media.router import Router
-from server.media.udp import MAX_READ, UdpSocket
+from server.media.udp import MAX_READ, MAX_ROW, UdpPath, UdpSocket, rows
 from tests.media.test_ice import check
 from tests.media.test_router import RTP, Session
 
@@ -27,9 +31,9 @@ class Far:
         self.socket.connect(to.getsockname())
         self.address: Address = self.socket.getsockname()
 
-    async def heard(self) -> bytes:
+    async def heard(self, size: int = 2048) -> bytes:
         async with asyncio.timeout(5):
-            return await asyncio.get_running_loop().sock_recv(self.socket, 2048)
+            return await asyncio.get_running_loop().sock_recv(self.socket, size)
 
 
 class Near:
@@ -93,7 +97,7 @@ async def test_path_sends_to_its_address(near: Near, far: Far) -> None:
     near.router.add(session)
     far.socket.send(bytes(check(session.ice)))
     await near.has_read(1)
-    assert near.udp.paths[far.address].send(b"back")
+    near.udp.paths[far.address].send(b"back")
     assert await far.heard() == b"back"
     assert (near.udp.datagrams_out, near.udp.dropped_out) == (1, 0)
 
@@ -117,47 +121,94 @@ class Full:
             raise BlockingIOError
         return self.real.sendto(data, address)
 
+    def sendmsg(self, *arguments: Any) -> int:
+        raise BlockingIOError
+
     def __getattr__(self, name: str) -> object:
         return getattr(self.real, name)
 
 
 async def test_what_the_socket_does_not_take_waits_in_order_up_to_a_bound(
-    far: Far, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(udp_module, "MAX_SEND_BUFFER", 8)
-    full = Full(bound())
+    sock, listener = bound(), bound()
+    full = Full(sock)
     udp = UdpSocket(Router(), full)  # type: ignore[arg-type]
-    far.socket.close()  # it hears `near` only
-    far.socket = bound()
-    send = udp.sender(far.socket.getsockname())
-    assert send(b"one")
-    assert send(b"two")
-    assert not send(b"three"), "more than 8 bytes would wait"
+    path = UdpPath(udp, listener.getsockname())
+    for data in (b"one", b"two", b"three"):
+        path.send(data)
+    udp._flush()
+    assert udp.dropped_out == 1, "more than 8 bytes would wait"
     full.full = False
-    assert send(b"4"), "never before those that wait"
-    assert [await far.heard() for _ in range(3)] == [b"one", b"two", b"4"]
-    assert send(b"5")
-    assert await far.heard() == b"5"
+    path.send(b"4")
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(5):
+        heard = [await loop.sock_recv(listener, 99) for _ in range(3)]
+        assert heard == [b"one", b"two", b"4"], "none before those that wait"
+        path.send(b"5")
+        assert await loop.sock_recv(listener, 99) == b"5"
     assert (udp.datagrams_out, udp.dropped_out) == (4, 1)
     udp.close()
+    listener.close()
+
+
+async def test_rows_of_one_size_arrive_as_the_datagrams_that_they_are(near: Near, far: Far) -> None:
+    path = UdpPath(near.udp, far.address)
+    sizes = [1100, 1100, 1100, 700, 1100, 40, 41, 41, 7, 1200]
+    packets = [bytes([index]) * size for index, size in enumerate(sizes)]
+    for data in packets:
+        path.send(data)
+    assert [await far.heard() for _ in packets] == packets
+    assert near.udp.datagrams_out == len(packets)
+
+
+@pytest.mark.parametrize("trouble", ["no kernel support", "a small MTU"])
+async def test_where_the_kernel_cuts_nothing_packets_leave_one_by_one(
+    near: Near, far: Far, trouble: str
+) -> None:
+    size = 1100
+    if trouble == "a small MTU":
+        size = 70_000 // 2  # beyond what one message may hold
+    near.udp._segments = trouble != "no kernel support"
+    path = UdpPath(near.udp, far.address)
+    packets = [bytes([index]) * size for index in range(2)]
+    for data in packets:
+        path.send(data)
+    assert [await far.heard(size) for _ in packets] == packets
+
+
+@given(st.lists(st.integers(1, 4), min_size=1, max_size=100))
+def test_any_packets_make_rows_that_the_kernel_can_cut(sizes: list[int]) -> None:
+    packets = [bytes(size) for size in sizes]
+    made = [list(row) for row in rows(packets)]
+    assert [packet for row in made for packet in row] == packets
+    for row in made:
+        assert len(row) <= MAX_ROW
+        assert {len(packet) for packet in row[:-1]} <= {len(row[0])}
+        assert len(row[-1]) <= len(row[0])
+    # Two rows are one where that can be cut.
+    for one, other in pairwise(made):
+        assert len(one) == MAX_ROW or len(one[-1]) < len(one[0]) or len(other[0]) > len(one[0])
 
 
 async def test_what_cannot_be_sent_is_counted(near: Near, far: Far) -> None:
-    send = near.udp.sender(("240.0.0.1", 9))  # no route
-    assert not send(b"lost")
-    send = near.udp.sender(far.address)
+    UdpPath(near.udp, ("240.0.0.1", 9)).send(b"lost")  # no route
+    near.udp._flush()
+    assert near.udp.dropped_out == 1
     near.udp.close()
-    assert not send(b"late")
+    UdpPath(near.udp, far.address).send(b"late")
+    near.udp._flush()
     assert near.udp.dropped_out == 2
 
 
 async def test_a_closed_port_at_the_far_end_harms_nobody(near: Near, far: Far) -> None:
-    send = near.udp.sender(far.address)
+    path = UdpPath(near.udp, far.address)
     far.socket.close()
     other = Far(near.socket)
-    assert send(b"anyone?")
+    path.send(b"anyone?")
     other.socket.send(b"x")
     await near.has_read(1)
-    assert near.udp.sender(other.address)(b"more")
+    UdpPath(near.udp, other.address).send(b"more")
     assert await other.heard() == b"more"
     other.socket.close()
