@@ -38,6 +38,8 @@ MAX_SSRCS = 64
 #: Told to the candidate's browser as REMB: enough for 720p30, kind to a home uplink.
 MAX_BITRATE_BPS = 1_500_000
 REPORT_INTERVAL_S = 1.0
+#: How often it is looked whether a peer is still there, or has a report due.
+LOOK_INTERVAL_S = 0.1
 
 
 class PeerState(enum.StrEnum):
@@ -79,7 +81,7 @@ class Peer(abc.ABC):
         self._ssrcs: set[int] = set()
         self._seen_s = clock()
         self._left = False
-        self._report_s = 0.0
+        self._report_s = self._look_s = 0.0
         self._task: asyncio.Task[None] | None = None
         self.refused = 0
 
@@ -248,16 +250,21 @@ class Peer(abc.ABC):
 
     def tick(self, now: float) -> bool:
         """Timers; False once the peer has left or been silent for too long: close it."""
+        if self._left:
+            return False
+        if self._keyed:
+            self._repair(now)
+        if now < self._look_s:
+            return True
+        self._look_s = now + LOOK_INTERVAL_S
         silent = now - self._seen_s
-        if self._left or silent > CONSENT_TIMEOUT_S:
+        if silent > CONSENT_TIMEOUT_S:
             return False
         if silent > SILENCE_S and self.state is PeerState.CONNECTED:
             self._set_state(PeerState.DISCONNECTED)
-        if self._keyed:
-            self._repair(now)
-            if now - self._report_s >= REPORT_INTERVAL_S:
-                self._report_s = now
-                self._report(now)
+        if self._keyed and now - self._report_s >= REPORT_INTERVAL_S:
+            self._report_s = now
+            self._report(now)
         return True
 
     def _repair(self, now: float) -> None:  # noqa: B027 (only publishers have something to repair)

@@ -34,8 +34,9 @@ class LoopLag:
         """Runs until cancelled."""
         while True:
             before = time.monotonic()  # a loop's own clock stands still while it works
-            await asyncio.sleep(PROBE_S)
-            self.add(time.monotonic() - before - PROBE_S)
+            asked_s = PROBE_S - before % PROBE_S  # together with the media's tick
+            await asyncio.sleep(asked_s)
+            self.add(time.monotonic() - before - asked_s)
 
     def add(self, lag_s: float) -> None:
         self._samples_s.append(max(0.0, lag_s))
