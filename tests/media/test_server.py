@@ -153,8 +153,8 @@ async def test_second_video_is_the_screen_for_sinks_and_observers(media: MediaSe
         candidate.addTrack(VideoStreamTrack())
         candidate.addTrack(VideoStreamTrack())
         await publish_offer(media, source, candidate)
-        for name in (TrackName.CAMERA, TrackName.SCREEN):
-            await sink.until(lambda name=name: len(sink.of(name)) > 5)
+        await sink.until(lambda: len(sink.of(TrackName.CAMERA)) > 5)
+        await sink.until(lambda: len(sink.of(TrackName.SCREEN)) > 5)
         watcher.addTransceiver("video", direction="recvonly")
         videos = [track for track in await observe(media, source, watcher) if track.kind == "video"]
         assert len(videos) == 2
