@@ -37,6 +37,7 @@ class Gap(msgspec.Struct, frozen=True):
 class _Fragment(msgspec.Struct, frozen=True):
     seq: int
     init: int
+    screen: int | None = None  #: the screen's own init; null: no picture of the screen
 
 
 class Index(msgspec.Struct, frozen=True):
@@ -186,12 +187,12 @@ async def check_recording(
     try:
         index = await fetch.finished()
         inspection = Inspection(sent)
-        inits: dict[int, bytes] = {}
         for fragment in index.fragments:
-            if fragment.init not in inits:
-                inits[fragment.init] = await fetch.get(f"/init/{fragment.init}")
-            media = await fetch.get(f"/fragment/{fragment.seq}")
-            await asyncio.to_thread(inspection.add, inits[fragment.init] + media)
+            inits = {"": fragment.init, "/screen": fragment.screen}
+            for replay, init in inits.items():
+                if init is not None:
+                    media = await fetch.playable(replay, init, fragment.seq)
+                    await asyncio.to_thread(inspection.add, media)
         result = inspection.result(index.gaps)
         if result.screen_recorded is not None:
             result.screen_recorded &= "screen" in index.tracks
@@ -205,6 +206,14 @@ class _Fetch:
     http: aiohttp.ClientSession
     base: str
     token: str
+    inits: dict[str, bytes] = field(default_factory=dict)
+
+    async def playable(self, replay: str, init: int, seq: int) -> bytes:
+        """The fragment with its init before it. Raises what `get` does."""
+        path = f"{replay}/init/{init}"
+        if path not in self.inits:
+            self.inits[path] = await self.get(path)
+        return self.inits[path] + await self.get(f"{replay}/fragment/{seq}")
 
     async def get(self, path: str = "") -> bytes:
         """Raises RecordingError, aiohttp.ClientError or TimeoutError."""

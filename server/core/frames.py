@@ -29,6 +29,7 @@ VIDEO_CODECS = (Codec.H264, Codec.VP9, Codec.AV1, Codec.VP8)
 class TrackName(enum.StrEnum):
     CAMERA = "camera"
     MICROPHONE = "microphone"
+    SCREEN = "screen"
 
 
 #: RTP clock rate of each codec in Hz (RFC 7741 4.1, RFC 9628 4.1, RFC 6184 8.1, AV1 RTP 4.1,

@@ -5,6 +5,9 @@ import struct
 HEADER_LENGTH = 12
 _HEADER = struct.Struct("!BBHII")
 _EXTENSION = struct.Struct("!HH")
+#: RFC 8285 4.2 and 4.3; the latter without its four application bits.
+_ONE_BYTE_HEADERS = 0xBEDE
+_TWO_BYTE_HEADERS = 0x100
 
 #: (first byte, marker and payload type, sequence number, timestamp, SSRC)
 unpack_header = _HEADER.unpack_from
@@ -45,6 +48,38 @@ def payload_span(data: bytes) -> tuple[int, int]:
     if start > end:
         raise ValueError("RTP payload is truncated")
     return start, end
+
+
+def extension(data: bytes, number: int) -> bytes | None:
+    """The header extension element `number` (RFC 8285 4), or None; never raises."""
+    if len(data) < HEADER_LENGTH or not data[0] & 0x10:
+        return None
+    start = HEADER_LENGTH + 4 * (data[0] & 0x0F)
+    if len(data) < start + 4:
+        return None
+    profile, words = _EXTENSION.unpack_from(data, start)
+    body = data[start + 4 : start + 4 + 4 * words]
+    if profile == _ONE_BYTE_HEADERS:
+        return _element(body, number, one_byte=True)
+    return _element(body, number, one_byte=False) if profile >> 4 == _TWO_BYTE_HEADERS else None
+
+
+def _element(body: bytes, wanted: int, *, one_byte: bool) -> bytes | None:
+    at = 0
+    while at + 1 < len(body):
+        if body[at] == 0:  # padding
+            at += 1
+            continue
+        if one_byte:
+            number, length, start = body[at] >> 4, 1 + (body[at] & 0x0F), at + 1
+            if number == 15:  # RFC 8285 4.2: what follows is not to be read
+                return None
+        else:
+            number, length, start = body[at], body[at + 1], at + 2
+        at = start + length
+        if number == wanted:
+            return body[start:at] if at <= len(body) else None
+    return None
 
 
 class Unwrapper:

@@ -88,6 +88,8 @@ class Feed:
         self._pipe.send(wire.Open(id_, {}))
 
     def on_frame(self, frame: EncodedFrame) -> None:
+        if frame.track is TrackName.SCREEN:
+            return  # what is shown there says nothing about the candidate
         self._now_s = frame.arrived_s
         if self._closed or not self._admit(frame):
             return

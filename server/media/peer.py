@@ -10,10 +10,11 @@ import enum
 import logging
 import secrets
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 from server.core import rtcp
 from server.core.frames import TrackName
-from server.core.rtp import is_rtcp, unpack_header
+from server.core.rtp import extension, is_rtcp, unpack_header
 from server.media.clock import PeerClock
 from server.media.down_track import DownTrack
 from server.media.dtls import Certificate, DtlsError, DtlsRole, DtlsSession, SrtpError
@@ -35,8 +36,9 @@ CONSENT_TIMEOUT_S = 30.0
 MAX_EARLY_PACKETS = 64
 #: libsrtp keeps a context for each SSRC, for good: a browser has a handful, an attack millions.
 MAX_SSRCS = 64
-#: Told to the candidate's browser as REMB: enough for 720p30, kind to a home uplink.
-MAX_BITRATE_BPS = 1_500_000
+#: Told to the candidate's browser as REMB, the sum of what there is: enough for 720p30, and for
+#: small print that stands still most of the time; kind to a home uplink.
+MAX_BITRATE_BPS = {TrackName.CAMERA: 1_500_000, TrackName.SCREEN: 1_000_000}
 REPORT_INTERVAL_S = 1.0
 #: How often it is looked whether a peer is still there, or has a report due.
 LOOK_INTERVAL_S = 0.1
@@ -274,6 +276,13 @@ class Peer(abc.ABC):
     def _report(self, now: float) -> None: ...
 
 
+class Incoming(NamedTuple):
+    """What a publisher sends of one track: its section of the offer, and the format agreed on."""
+
+    section: MediaSection
+    format: RtpFormat
+
+
 class Publisher(Peer):
     """The candidate's connection: its packets become up tracks of the source."""
 
@@ -285,10 +294,10 @@ class Publisher(Peer):
         on_state: Callable[[PeerState], None],
         clock: Callable[[], float],
         source: Source,
-        formats: Mapping[TrackName, RtpFormat],
+        incoming: Mapping[TrackName, Incoming],
     ) -> None:
         super().__init__(router, certificate, remote, on_state, clock, source)
-        self._formats = {each.payload_type: (name, each) for name, each in formats.items()}
+        self._incoming = incoming
         self._ups: dict[int, UpTrack] = {}
         self._replaced: set[int] = set()  # SSRCs of which only stragglers can come
         self._peer_clock = PeerClock()
@@ -297,19 +306,39 @@ class Publisher(Peer):
 
     def _rtp(self, packet: bytes, now: float) -> None:
         _, second, seqno, timestamp, ssrc = unpack_header(packet)
-        up = self._ups.get(ssrc) or self._bind(ssrc, second & 0x7F)
+        up = self._ups.get(ssrc) or self._bind(ssrc, second & 0x7F, packet)
         if up is None or second & 0x7F != up.payload_type:
             self.refused += 1
             return
         up.receive(second, seqno, timestamp, packet, now)
 
-    def _bind(self, ssrc: int, payload_type: int) -> UpTrack | None:
-        """A new stream, known by its payload type; one stream per track, the newest."""
+    def _track_of(self, ssrc: int, packet: bytes) -> TrackName | None:
+        """By MID, else by the offer's SSRCs, else the only one of its payload type (RFC 9143 9.2).
+
+        None where two sections share a payload type and nothing tells one from the other.
+        """
+        every = self._incoming
+        for name, (section, _) in every.items():
+            mid = section.mid_extension and extension(packet, section.mid_extension)
+            if mid:
+                of_mid = (each for each in every if every[each].section.mid == mid.decode("latin1"))
+                return next(of_mid, None)
+            if ssrc in section.ssrcs:
+                return name
+        payload_type = packet[1] & 0x7F
+        fitting = [name for name in every if every[name].format.payload_type == payload_type]
+        return fitting[0] if len(fitting) == 1 else None
+
+    def _bind(self, ssrc: int, payload_type: int, packet: bytes) -> UpTrack | None:
+        """A new stream of a track; one stream per track, the newest."""
         self._count_ssrc(ssrc)
         if ssrc in self._replaced:
             return None
-        name, rtp_format = self._formats.get(payload_type, (None, None))
+        name = self._track_of(ssrc, packet)
+        rtp_format = self._incoming[name].format if name is not None else None
         if name is None or rtp_format is None or rtp_format.codec is None:
+            return None
+        if payload_type != rtp_format.payload_type:
             return None
         for known in [each for each in self._ups.values() if each.name is name]:
             self.source.remove_up(known)
@@ -358,13 +387,15 @@ class Publisher(Peer):
         if not self._ups:
             return
         blocks = tuple(up.report(now) for up in self._ups.values())
-        video = [up.ssrc for up in self._ups.values() if up.name is TrackName.CAMERA]
+        video = [up for up in self._ups.values() if up.name in MAX_BITRATE_BPS]
         packets = [
             rtcp.receiver_report(rtcp.ReceiverReport(self.ssrc, blocks)),
             rtcp.receiver_reference_time(self.ssrc, rtcp.ntp_from_unix(now)),
         ]
         if video:
-            packets.append(rtcp.receiver_estimated_max_bitrate(self.ssrc, MAX_BITRATE_BPS, video))
+            bitrate_bps = sum(MAX_BITRATE_BPS[up.name] for up in video)
+            ssrcs = [up.ssrc for up in video]
+            packets.append(rtcp.receiver_estimated_max_bitrate(self.ssrc, bitrate_bps, ssrcs))
         self._send_rtcp(b"".join(packets))
 
     def _detach(self) -> None:
@@ -391,7 +422,7 @@ class Observer(Peer):
             name: DownTrack(secrets.randbits(32), payload_types(each), self._send_rtp)
             for name, each in formats.items()
         }
-        self._by_ssrc = {down.ssrc: down for down in self.downs.values()}
+        self._by_ssrc = {down.ssrc: (name, down) for name, down in self.downs.items()}
 
     def _set_state(self, state: PeerState) -> None:
         joined = self.state is PeerState.NEW and state is PeerState.CONNECTED
@@ -404,9 +435,9 @@ class Observer(Peer):
         for item in items:
             match item:
                 case rtcp.Nack() if item.media_ssrc in self._by_ssrc:
-                    self._by_ssrc[item.media_ssrc].resend(item.seqnos)
+                    self._by_ssrc[item.media_ssrc][1].resend(item.seqnos)
                 case rtcp.KeyframeRequest() if item.media_ssrc in self._by_ssrc:
-                    self.source.request_keyframe()
+                    self.source.request_keyframe(self._by_ssrc[item.media_ssrc][0])
                 case _:
                     pass
 

@@ -17,6 +17,11 @@ MAX_SDP_LENGTH = 65_536
 MAX_SECTIONS = 16
 MAX_CLOCK_RATE = 10_000_000  #: Hz; far above any codec's
 
+#: RFC 9143 15: tells in packets which section they are of.
+MID_EXTENSION = "urn:ietf:params:rtp-hdrext:sdes:mid"
+#: A track has its own SSRC, one for repairs, with simulcast six.
+MAX_SSRCS_PER_SECTION = 64
+
 #: H.264 profiles in the order we like them: constrained baseline plays everywhere
 #: (RFC 6184 8.1, profile-level-id without its level).
 _H264_PROFILES = ("42e0", "4200", "4d00", "6400", "640c")
@@ -95,6 +100,8 @@ class MediaSection:
     ice_pwd: str | None = None
     fingerprints: list[tuple[str, str]] = field(default_factory=list)
     setup: str | None = None
+    mid_extension: int | None = None  #: the RTP header extension that repeats the mid in packets
+    ssrcs: set[int] = field(default_factory=set)
 
     @property
     def is_open(self) -> bool:
@@ -181,19 +188,29 @@ def _read_attribute(section: MediaSection, name: str, value: str) -> None:
             section.direction = name
         case "rtcp-mux" | "rtcp-rsize" | "bundle-only":
             setattr(section, name.replace("-", "_"), True)
-        case "ice-ufrag":
-            section.ice_ufrag = value
-        case "ice-pwd":
-            section.ice_pwd = value
+        case "ice-ufrag" | "ice-pwd" | "setup":
+            setattr(section, name.replace("-", "_"), value)
         case "fingerprint":
             algorithm, _, digest = value.partition(" ")
             if not re.fullmatch(r"[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2})+", digest):
                 raise ValueError("fingerprint is not a hash and its bytes in hexadecimal")
             section.fingerprints.append((algorithm.lower(), digest))
-        case "setup":
-            section.setup = value
+        case "extmap":
+            number, uri, *_ = [*value.split(), ""]
+            if uri == MID_EXTENSION:
+                section.mid_extension = _extension_number(number)
+        case "ssrc" if len(section.ssrcs) < MAX_SSRCS_PER_SECTION:
+            section.ssrcs.add(_number("ssrc", value.partition(" ")[0], 0xFFFF_FFFF))
         case "rtpmap" | "fmtp" | "rtcp-fb":
             _read_format(section, name, value)
+
+
+def _extension_number(text: str) -> int:
+    """RFC 8285 8: the local identifier, before the direction that it may have."""
+    number = _number("extension", text.partition("/")[0], 255)
+    if number == 0:
+        raise ValueError("extension 0 is padding")
+    return number
 
 
 def _read_format(section: MediaSection, name: str, value: str) -> None:
@@ -312,8 +329,10 @@ class AnswerSection:
     offered: MediaSection
     formats: tuple[RtpFormat, ...] = ()
     direction: str = "inactive"
-    ssrc: int | None = None
-    stream: str = ""
+    ssrc: int | None = None  #: of what we send
+    cname: str = ""
+    stream: str = ""  #: what is played together has the same
+    mid_extension: int | None = None  #: in what we receive
 
 
 #: Feedback we act on; an answer may only repeat what was offered (RFC 4585 4.2).
@@ -388,10 +407,12 @@ def _section_lines(section: AnswerSection, transport: Transport) -> list[str]:
     ]
     for each in section.formats:
         lines += _format_lines(each, offered.kind)
+    if section.mid_extension is not None:
+        lines.append(f"a=extmap:{section.mid_extension} {MID_EXTENSION}")
     if section.ssrc is not None:
         lines += [
             f"a=msid:{section.stream} {section.stream}-{offered.kind}",
-            f"a=ssrc:{section.ssrc} cname:{section.stream}",
+            f"a=ssrc:{section.ssrc} cname:{section.cname}",
             f"a=ssrc:{section.ssrc} msid:{section.stream} {section.stream}-{offered.kind}",
         ]
     return [*lines, *_candidate_lines(transport)]

@@ -24,7 +24,7 @@ from server.core.frames import VIDEO_CODECS, Codec, TrackName
 from server.media.dtls import Certificate
 from server.media.errors import MediaBusy, NoCommonCodec, PartialAnswer, SdpError
 from server.media.ice import Credentials
-from server.media.peer import Observer, Peer, PeerState, Publisher
+from server.media.peer import Incoming, Observer, Peer, PeerState, Publisher
 from server.media.router import Router
 from server.media.sdp import (
     AnswerSection,
@@ -63,9 +63,11 @@ TICK_S = 0.02
 MAX_CONNECTING = 256
 #: Of one interview: its panel comes at once when the server has been started anew.
 MAX_CONNECTING_PER_SOURCE = 64
-_TRACK_OF_KIND = {"video": TrackName.CAMERA, "audio": TrackName.MICROPHONE}
-#: Of an observer all is taken that a candidate may come with, under whatever settings.
-FORWARDED = {TrackName.CAMERA: VIDEO_CODECS, TrackName.MICROPHONE: (Codec.OPUS,)}
+#: What the sections of each kind are for, in the order of the offer.
+_TRACKS_OF_KIND = {
+    "video": (TrackName.CAMERA, TrackName.SCREEN),
+    "audio": (TrackName.MICROPHONE,),
+}
 _SENDS = ("sendrecv", "sendonly")
 _RECEIVES = ("sendrecv", "recvonly")
 
@@ -114,7 +116,7 @@ class MediaServer:
         self._udp = udp
         self._tcp = tcp
         self.candidates = tuple(candidates)
-        self._taken = {TrackName.CAMERA: video_codecs, TrackName.MICROPHONE: (Codec.OPUS,)}
+        self._taken = _codecs(video_codecs)
         self._certificate = Certificate()
         self._peers: dict[str, Peer] = {}
         self._agreed: dict[str, _Agreed] = {}
@@ -147,10 +149,15 @@ class MediaServer:
             on_state,
             self.clock,
             source,
-            {name: formats[0] for name, formats in sections.values()},
+            {name: Incoming(offer.sections[i], each[0]) for i, (name, each) in sections.items()},
         )
         answers = {
-            index: AnswerSection(offer.sections[index], tuple(formats), "recvonly")
+            index: AnswerSection(
+                offer.sections[index],
+                tuple(formats),
+                "recvonly",
+                mid_extension=offer.sections[index].mid_extension,
+            )
             for index, (_, formats) in sections.items()
         }
         return self._open(publisher, offer, answers)
@@ -182,6 +189,7 @@ class MediaServer:
                 "sendonly",
                 observer.downs[name].ssrc,
                 observer.id,
+                f"{observer.id}-screen" if name is TrackName.SCREEN else observer.id,
             )
             for index, (name, formats) in sections.items()
         }
@@ -313,6 +321,18 @@ class MediaServer:
                 log.exception("peer %s could not be closed in order", peer.id)
 
 
+def _codecs(video: Sequence[Codec]) -> dict[TrackName, Sequence[Codec]]:
+    return {
+        TrackName.CAMERA: video,
+        TrackName.MICROPHONE: (Codec.OPUS,),
+        TrackName.SCREEN: video,
+    }
+
+
+#: Of an observer all is taken that a candidate may come with, under whatever settings.
+FORWARDED = _codecs(VIDEO_CODECS)
+
+
 def _negotiate(
     offer: Offer,
     directions: Sequence[str],
@@ -320,21 +340,20 @@ def _negotiate(
     *,
     every: bool,
 ) -> dict[int, tuple[TrackName, list[RtpFormat]]]:
-    """Section index -> track and formats: the first usable audio and the first video section.
+    """Section index -> track and formats: a section is for a track by its place in the offer.
 
-    Raises `NoCommonCodec` when there is neither.
+    Sections that can't be used keep their place. Raises `NoCommonCodec` when none can be.
     """
     chosen: dict[int, tuple[TrackName, list[RtpFormat]]] = {}
-    taken: set[TrackName] = set()
+    names = {kind: iter(each) for kind, each in _TRACKS_OF_KIND.items()}
     for index, section in enumerate(offer.sections):
-        name = _TRACK_OF_KIND.get(section.kind)
+        name = next(names.get(section.kind, iter(())), None)
         usable = offer.usable(section) and section.direction in directions
-        if name is None or name in taken or not usable:
+        if name is None or not usable:
             continue
         formats = choose_formats(section, codecs[name], every=every)
         if formats:
             chosen[index] = (name, formats)
-            taken.add(name)
     if not chosen:
         raise NoCommonCodec(
             "the offer has nothing this server can use: it takes "
@@ -346,10 +365,10 @@ def _negotiate(
 
 def _refuse_partial(offer: Offer, taken: set[int]) -> None:
     for index, section in enumerate(offer.sections):
-        if section.kind in _TRACK_OF_KIND and section.is_open and index not in taken:
+        if section.kind in _TRACKS_OF_KIND and section.is_open and index not in taken:
             raise PartialAnswer(
                 f"section {section.mid} ({section.kind}) can't be taken: this server takes one "
-                "audio and one video section that send, with a codec it knows, or refuses all"
+                "audio and two video sections that send, with a codec it knows, or refuses all"
             )
 
 

@@ -51,7 +51,8 @@ class Source:
 
     def add_sink(self, sink: FrameSink) -> None:
         self._sinks.append(sink)
-        self.request_keyframe()
+        for name in self._ups:
+            self.request_keyframe(name)
 
     def remove_sink(self, sink: FrameSink) -> None:
         if sink in self._sinks:
@@ -65,8 +66,8 @@ class Source:
         if down in self._downs[name]:
             self._downs[name].remove(down)
 
-    def request_keyframe(self) -> None:
-        up = self._ups.get(TrackName.CAMERA)
+    def request_keyframe(self, name: TrackName) -> None:
+        up = self._ups.get(name)
         if up is not None:
             up.request_keyframe()
 

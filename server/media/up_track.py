@@ -69,7 +69,7 @@ class UpTrack:
         self._downs = downs
         self._on_frame = on_frame
         self._on_gap = on_gap
-        video = name is TrackName.CAMERA
+        video = name is not TrackName.MICROPHONE
         self.assembler = VideoAssembler(codec) if video else AudioAssembler()
         self.nacks = NackTracker() if repair else None
         self._timestamps = Unwrapper(32)

@@ -35,7 +35,11 @@ from server.recorder.segments import index_records, unlisted_segments
 FOLDER = "recordings"
 TITLE_INFO = b"vivavoce/title/v1"
 _LOCK_NAME = ".lock"
-_TRACK_OF = {Flags.VIDEO: TrackName.CAMERA, Flags.AUDIO: TrackName.MICROPHONE}
+_TRACK_OF = {
+    Flags.VIDEO: TrackName.CAMERA,
+    Flags.AUDIO: TrackName.MICROPHONE,
+    Flags.SCREEN: TrackName.SCREEN,
+}
 
 
 class RecordingSummary(msgspec.Struct, frozen=True):

@@ -3,7 +3,7 @@
 Runs in a program of its own, never in the media process: it decodes. H.264, VP9 and AV1 of one
 coding are copied; VP8, spatial layers of VP9, and what changes in the middle, is decoded and
 encoded by libx264 at the size of the largest picture. Opus becomes AAC. Gaps keep their length:
-the last picture stays, and silence fills.
+the last picture stays, and silence fills. A shared screen is a second video stream.
 """
 
 import io
@@ -73,17 +73,19 @@ def export(reader: RecordingReader, out: Path, progress: Callable[[float], None]
 def _write(
     reader: RecordingReader, container: OutputContainer, progress: Callable[[float], None]
 ) -> None:
-    videos = list(dict.fromkeys(tracks.video for tracks in reader.recorded_tracks if tracks.video))
     has_sound = any(tracks.audio for tracks in reader.recorded_tracks)
-    pictures = _pictures(videos, container, reader)
+    camera = _pictures(TrackName.CAMERA, container, reader)
     sound = _Sound(container) if has_sound else None
+    screen = _pictures(TrackName.SCREEN, container, reader)
     for index, (tracks, fragment) in enumerate(reader.all_samples()):
-        if pictures is not None:
-            pictures.add(tracks, fragment.video)
+        if camera is not None:
+            camera.add(tracks.video, fragment.video)
         if sound is not None:
             sound.add(fragment.audio)
+        if screen is not None:
+            screen.add(tracks.screen, fragment.screen)
         progress((index + 1) / len(reader))
-    if pictures is not None:
+    for pictures in filter(None, (camera, screen)):
         pictures.finish(to_ticks(TrackName.CAMERA, reader.duration_us))
     if sound is not None:
         sound.finish(to_ticks(TrackName.MICROPHONE, reader.duration_us))
@@ -92,16 +94,20 @@ def _write(
 class _Pictures(Protocol):
     """Writes the pictures; every call in order of time."""
 
-    def add(self, tracks: Tracks, samples: tuple[Sample, ...]) -> None: ...
+    def add(self, video: VideoConfig | None, samples: tuple[Sample, ...]) -> None: ...
     def finish(self, end: int) -> None: ...
 
 
 def _pictures(
-    videos: list[VideoConfig], container: OutputContainer, reader: RecordingReader
+    name: TrackName, container: OutputContainer, reader: RecordingReader
 ) -> _Pictures | None:
-    if not videos:
+    of_screen = name is TrackName.SCREEN
+    recorded = (t.screen if of_screen else t.video for t in reader.recorded_tracks)
+    videos = list(dict.fromkeys(filter(None, recorded)))
+    every = (f.screen if of_screen else f.video for _, f in reader.all_samples())
+    first = next((samples[0] for samples in every if samples), None) if videos else None
+    if first is None:
         return None
-    first = next(fragment.video[0] for _, fragment in reader.all_samples() if fragment.video)
     if len(videos) == 1 and _plays_everywhere(videos[0], first):
         return _Copied(container, videos[0], first)
     return _Encoded(container, videos)
@@ -128,7 +134,7 @@ class _Copied:
             )
         self._held: Sample | None = None
 
-    def add(self, tracks: Tracks, samples: tuple[Sample, ...]) -> None:
+    def add(self, video: VideoConfig | None, samples: tuple[Sample, ...]) -> None:
         for sample in samples:
             self._write(sample.time)
             self._held = sample
@@ -166,10 +172,10 @@ class _Encoded:
         self._held: av.VideoFrame | None = None
         self._last = -1
 
-    def add(self, tracks: Tracks, samples: tuple[Sample, ...]) -> None:
-        if samples and tracks.video != self._video:
-            assert tracks.video is not None
-            self._video, self._decoder = tracks.video, _decoder_of(tracks.video)
+    def add(self, video: VideoConfig | None, samples: tuple[Sample, ...]) -> None:
+        if samples and video != self._video:
+            assert video is not None
+            self._video, self._decoder = video, _decoder_of(video)
         for sample in samples:
             frame = self._decode(sample)
             if frame is not None:

@@ -1,10 +1,12 @@
-"""Joins encoded frames of both tracks into fragments on one timeline. Pure: no I/O, no clock.
+"""Joins encoded frames of all tracks into fragments on one timeline. Pure: no I/O, no clock.
 
 Contract: call :meth:`Fragmenter.add` for each frame and :meth:`Fragmenter.flush` when the input
 pauses; write what they return; drain :meth:`Fragmenter.take_gaps`.
 """
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import NamedTuple
 
 from server.core import av1, h264, vp8, vp9
@@ -29,6 +31,7 @@ MIN_STEP_US = 25
 #: A picture that the next one follows later than this did not last until then.
 MAX_PICTURE_US = 1_000_000
 FIRST_PICTURE_US = 33_333
+_PICTURE_TRACKS = (TrackName.CAMERA, TrackName.SCREEN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +40,15 @@ class Cut:
 
     fragment: Fragment
     video: VideoConfig | None
+    screen: VideoConfig | None
 
     @property
     def keyframe(self) -> bool:
         return bool(self.fragment.video) and self.fragment.video[0].keyframe
+
+    @property
+    def screen_keyframe(self) -> bool:
+        return any(sample.keyframe for sample in self.fragment.screen)
 
 
 class _Pending(NamedTuple):  # made for each frame: a frozen dataclass costs three times as much
@@ -64,16 +72,14 @@ class Fragmenter:
         self.pending_since_us: int | None = None
         self._newest_us = 0
         self._last_us: dict[TrackName, int] = {}
-        self._picture_us = FIRST_PICTURE_US
-        self._video: VideoConfig | None = None
-        self._parameter_sets = _ParameterSets()
-        self._unusable: list[int] = []  # Unix us of pictures dropped since the last usable one
+        self._pictures = {name: _Pictures(name) for name in _PICTURE_TRACKS}
         self._gaps: list[Gap] = []
 
     def add(self, frame: EncodedFrame) -> list[Cut]:
         """Take one frame; returns the fragments that it completes."""
         time_us = self._place(frame)
-        if frame.track is TrackName.MICROPHONE:
+        pictures = self._pictures.get(frame.track)
+        if pictures is None:
             duration_us = opus_duration(frame.payload) * 1000 // 48
             cuts = self._cut_before(time_us)
             sample = _Pending(time_us, duration_us, True, frame.payload)
@@ -81,15 +87,15 @@ class Fragmenter:
                 return cuts  # RFC 7587 4: an empty packet carries nothing
         else:
             try:
-                config, data, keyframe = self._read_picture(frame)
+                config, data, keyframe = pictures.read(frame)
             except _Unusable:
-                self._unusable.append(time_us)
+                pictures.unusable.append(time_us)
                 return []
-            self._declare_unusable(time_us)
+            self._gaps += pictures.take_unusable(time_us)
             cuts = self._cut_before(
-                time_us, picture=True, keyframe=keyframe, changed=config != self._video
+                time_us, pictures, keyframe=keyframe, changed=config != pictures.config
             )
-            self._video = config
+            pictures.config = config
             sample = _Pending(time_us, 0, keyframe, data)
         if self.epoch_us is not None and sample.time_us < self.epoch_us:
             sample = sample._replace(time_us=self.epoch_us)  # the cut has just set the epoch
@@ -98,12 +104,12 @@ class Fragmenter:
 
     def flush(self) -> list[Cut]:
         """Complete the pending fragment, however short."""
-        return self._cut(None) if self.pending_since_us is not None else []
+        return self._cut() if self.pending_since_us is not None else []
 
     def finish(self) -> list[Cut]:
         """Like flush; and pictures that waited for a keyframe are declared lost."""
-        if self._unusable:
-            self._declare_unusable(self._unusable[-1] + self._picture_us)
+        for pictures in self._pictures.values():
+            self._gaps += pictures.take_unusable(None)
         return self.flush()
 
     def take_gaps(self) -> list[Gap]:
@@ -129,49 +135,76 @@ class Fragmenter:
         self._pending[track].append(sample)
 
     def _cut_before(
-        self, time_us: int, *, picture: bool = False, keyframe: bool = False, changed: bool = False
+        self,
+        time_us: int,
+        pictures: "_Pictures | None" = None,
+        *,
+        keyframe: bool = False,
+        changed: bool = False,
     ) -> list[Cut]:
         started_us = self.pending_since_us
         if started_us is None:
             return []
         length_us = max(time_us, self._newest_us) - min(time_us, started_us)
-        at_keyframe = keyframe and self._video is not None and length_us >= KEYFRAME_CUT_US
-        new_coding = changed and bool(self._pending[TrackName.CAMERA])
+        # Playback begins at the camera's keyframes: the screen's stay where they are.
+        of_camera = pictures is self._pictures[TrackName.CAMERA] and pictures.config is not None
+        at_keyframe = keyframe and of_camera and length_us >= KEYFRAME_CUT_US
+        new_coding = changed and pictures is not None and bool(self._pending[pictures.track])
         if length_us >= FRAGMENT_US or at_keyframe or new_coding:
-            return self._cut(time_us if picture else None)
+            return self._cut({pictures.track: time_us} if pictures is not None else {})
         return []
 
-    def _cut(self, next_picture_us: int | None) -> list[Cut]:
+    def _cut(self, next_us: Mapping[TrackName, int] = MappingProxyType({})) -> list[Cut]:
+        """`next_us`: when the picture after this fragment is due, where that is known."""
         if self.epoch_us is None:
             self.epoch_us = self.pending_since_us
+        samples = {name: tuple(self._samples(name, next_us.get(name))) for name in TrackName}
         fragment = Fragment(
-            tuple(self._samples(TrackName.CAMERA, next_picture_us)),
-            tuple(self._samples(TrackName.MICROPHONE, None)),
+            samples[TrackName.CAMERA], samples[TrackName.MICROPHONE], samples[TrackName.SCREEN]
         )
         self._pending = {name: [] for name in TrackName}
         self.pending_since_us, self._newest_us = None, 0
-        return [Cut(fragment, self._video)]
+        camera, screen = (self._pictures[name].config for name in _PICTURE_TRACKS)
+        return [Cut(fragment, camera, screen)]
 
-    def _samples(self, track: TrackName, next_us: int | None) -> list[Sample]:
+    def _samples(self, track: TrackName, next_us: int | None) -> Iterator[Sample]:
         pending, epoch_us = self._pending[track], self.epoch_us or 0
-        samples = []
         for index, one in enumerate(pending):
             following = pending[index + 1].time_us if index + 1 < len(pending) else next_us
-            end_us = one.time_us + (one.duration_us or self._picture_duration(one, following))
+            length_us = one.duration_us or self._pictures[track].duration_us(one, following)
+            end_us = one.time_us + length_us
             start = to_ticks(track, one.time_us - epoch_us)
             duration = max(1, to_ticks(track, end_us - epoch_us) - start)
-            samples.append(Sample(start, duration, one.keyframe, one.data))
-        return samples
+            yield Sample(start, duration, one.keyframe, one.data)
 
-    def _picture_duration(self, picture: _Pending, following_us: int | None) -> int:
+
+class _Pictures:
+    """How the pictures of camera or screen are coded; those that no player could show."""
+
+    def __init__(self, track: TrackName) -> None:
+        self.track = track
+        self.config: VideoConfig | None = None
+        self.unusable: list[int] = []  # Unix us of pictures dropped since the last usable one
+        self._picture_us = FIRST_PICTURE_US
+        self._parameter_sets = _ParameterSets()
+
+    def duration_us(self, picture: _Pending, following_us: int | None) -> int:
         """Until the following one; as long as the one before where that is unknown or far off."""
         if following_us is not None and 0 < following_us - picture.time_us <= MAX_PICTURE_US:
             self._picture_us = following_us - picture.time_us
         return self._picture_us
 
-    # ---- pictures -----------------------------------------------------------------------
+    def take_unusable(self, until_us: int | None) -> list[Gap]:
+        """The gap that the unusable ones leave, up to the next usable one if there is one."""
+        if not self.unusable:
+            return []
+        first_us, last_us = self.unusable[0], self.unusable[-1]
+        end_us = last_us + self._picture_us if until_us is None else max(until_us, last_us)
+        lost = len(self.unusable)
+        self.unusable.clear()
+        return [Gap(self.track, first_us / 1e6, end_us / 1e6, GapCause.PACKETS_LOST, lost)]
 
-    def _read_picture(self, frame: EncodedFrame) -> tuple[VideoConfig, bytes, bool]:
+    def read(self, frame: EncodedFrame) -> tuple[VideoConfig, bytes, bool]:
         try:
             match frame.codec:
                 case Codec.VP8:
@@ -183,7 +216,7 @@ class Fragmenter:
                 case Codec.AV1:
                     return self._read_av1(frame)
                 case Codec.OPUS:
-                    raise _Unusable("sound on the camera's track")
+                    raise _Unusable("sound on a track of pictures")
         except (vp8.Vp8Error, vp9.Vp9Error, h264.H264Error, av1.Av1Error) as error:
             raise _Unusable(str(error)) from error
 
@@ -227,16 +260,9 @@ class Fragmenter:
         return self._known(Codec.H264), data, False
 
     def _known(self, codec: Codec) -> VideoConfig:
-        if self._video is None or self._video.codec is not codec:
+        if self.config is None or self.config.codec is not codec:
             raise _Unusable("before the first keyframe")
-        return self._video
-
-    def _declare_unusable(self, until_us: int) -> None:
-        if self._unusable:
-            start_s, end_s = self._unusable[0] / 1e6, max(until_us, self._unusable[-1]) / 1e6
-            gap = Gap(TrackName.CAMERA, start_s, end_s, GapCause.PACKETS_LOST, len(self._unusable))
-            self._gaps.append(gap)
-            self._unusable.clear()
+        return self.config
 
 
 class _ParameterSets:

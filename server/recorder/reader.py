@@ -54,6 +54,8 @@ class ReplayFragment(msgspec.Struct, frozen=True):
     duration_s: float
     keyframe: bool  #: playback may begin here
     init: int  #: index into ``inits``
+    screen: int | None  #: index into ``screens``; null where it has no picture of the screen
+    screen_keyframe: bool  #: one of these is a keyframe
 
 
 class ReplayGap(msgspec.Struct, frozen=True):
@@ -78,6 +80,7 @@ class ReplayIndex(msgspec.Struct, frozen=True):
     duration_s: float
     tracks: tuple[TrackName, ...]
     inits: tuple[ReplayInit, ...]
+    screens: tuple[ReplayInit, ...]  #: of the screen's own replay
     fragments: tuple[ReplayFragment, ...]
     gaps: tuple[ReplayGap, ...]
     events: tuple[ReplayEvent, ...]
@@ -136,7 +139,8 @@ class RecordingReader:
                 replay.mime(self._plan.inits[0]) if self._plan.inits else "",
                 self.duration_us / 1e6,
                 self._plan.names,
-                tuple(_describe_init(tracks) for tracks in self._plan.inits),
+                tuple(map(_describe_init, self._plan.inits)),
+                tuple(map(_describe_init, self._plan.screens)),
                 fragments,
                 tuple(
                     ReplayGap(
@@ -165,14 +169,29 @@ class RecordingReader:
                 raise IndexError(number)
             return replay.init_segment(self._plan.inits[number])
 
+    def screen_init(self, number: int) -> bytes:
+        """An init segment of the screen's own replay. IndexError if there is none."""
+        with self._lock:
+            if not 0 <= number < len(self._plan.screens):
+                raise IndexError(number)
+            return replay.init_segment(self._plan.screens[number])
+
     def fragment(self, seq: int) -> bytes:
         """A media segment that fits its init. IndexError if there is none."""
         with self._lock:
-            if not 1 <= seq <= len(self._media):
-                self.manifest = self._refresh()
-            if not 1 <= seq <= len(self._media):
-                raise IndexError(seq)
-            return replay.media_segment(self, seq - 1)
+            return replay.media_segment(self, self._index_of(seq))
+
+    def screen_fragment(self, seq: int) -> bytes:
+        """The same of the screen's own replay. IndexError if it has no picture of the screen."""
+        with self._lock:
+            return replay.screen_segment(self, self._index_of(seq))
+
+    def _index_of(self, seq: int) -> int:
+        if not 1 <= seq <= len(self._media):
+            self.manifest = self._refresh()
+        if not 1 <= seq <= len(self._media):
+            raise IndexError(seq)
+        return seq - 1
 
     # ---- what replay and export build on -------------------------------------------------
 
@@ -267,6 +286,8 @@ class RecordingReader:
             header.duration_us / 1e6,
             bool(header.flags & Flags.KEYFRAME) or self._plan.plays_from(header),
             self._plan.number(tracks),
+            self._plan.screen_number(tracks) if header.flags & Flags.SCREEN else None,
+            bool(header.flags & Flags.SCREEN_KEYFRAME),
         )
 
 

@@ -4,6 +4,8 @@ A SourceBuffer demands the same tracks of every init segment (W3C Media Source E
 and stalls where either track has nothing. So every init announces all tracks of the recording,
 a picture lasts until the next one, and missing sound is filled with Opus silence. Only where
 both tracks pause for longer than `MAX_FILL_US` a hole remains, for the player to jump over.
+The screen is a replay of its own, for a second SourceBuffer, as it has times of its own: its
+pictures last until the next, and where it was not shared there is a hole.
 The export and the recording itself stay as they were captured.
 """
 
@@ -16,6 +18,7 @@ from server.recorder.sealing import Flags, RecordHeader
 from server.recorder.tracks import (
     OPUS_SILENCE,
     OPUS_SILENCE_TICKS,
+    SCREEN_STILL_US,
     Fragment,
     Sample,
     Tracks,
@@ -55,14 +58,21 @@ class Plan:
             video = tracks.video or video
             self._replayed.setdefault(tracks, Tracks(video, self._audio))
         self.inits = tuple(dict.fromkeys(self._replayed.values()))
+        screens = (Tracks(tracks.screen, False) for tracks in recorded if tracks.screen)
+        self.screens = tuple(dict.fromkeys(screens))
 
     @property
     def names(self) -> tuple[TrackName, ...]:
-        return self.inits[0].names() if self.inits else ()
+        names = self.inits[0].names() if self.inits else ()
+        return (*names, TrackName.SCREEN) if self.screens else names
 
     def number(self, recorded: Tracks) -> int:
         """The index in ``inits`` for a fragment recorded under ``recorded``."""
         return self.inits.index(self._replayed[recorded])
+
+    def screen_number(self, recorded: Tracks) -> int:
+        """The index in ``screens`` for a fragment recorded under ``recorded``."""
+        return self.screens.index(Tracks(recorded.screen, False))
 
     def plays_from(self, header: RecordHeader) -> bool:
         """Whether playback may begin at a fragment that has no keyframe of its own."""
@@ -105,11 +115,27 @@ def media_segment(source: Recorded, index: int) -> bytes:
     """The fragment at ``index``, filled so that playback runs on into the next one."""
     plan = source.plan
     tracks = plan.inits[plan.number(source.tracks(index))]
-    fragment = source.samples(index)
+    fragment = replace(source.samples(index), screen=())
     if tracks.audio:
         fragment = replace(fragment, audio=_fill_sound(source, index, fragment.audio))
     if tracks.video is not None:
         fragment = replace(fragment, video=_fill_pictures(source, index, fragment.video))
+    return _written(tracks, index, fragment)
+
+
+def screen_segment(source: Recorded, index: int) -> bytes:
+    """The screen's pictures of the fragment at ``index``. IndexError if it has none."""
+    pictures = source.samples(index).screen
+    if not pictures:
+        raise IndexError(index)
+    tracks = source.plan.screens[source.plan.screen_number(source.tracks(index))]
+    last, following = pictures[-1], _next_screen_picture(source, index)
+    if following is not None:
+        pictures = (*pictures[:-1], last._replace(duration=following.time - last.time))
+    return _written(tracks, index, Fragment(pictures, ()))
+
+
+def _written(tracks: Tracks, index: int, fragment: Fragment) -> bytes:
     if _in_webm(tracks):
         return webm.media_segment(fragment)
     return mp4.media_segment(index + 1, fragment)
@@ -182,4 +208,16 @@ def _next_picture(source: Recorded, index: int) -> Sample | None:
     for later in range(index + 1, len(source)):
         if source.header(later).flags & Flags.VIDEO:
             return source.samples(later).video[0]
+    return None
+
+
+def _next_screen_picture(source: Recorded, index: int) -> Sample | None:
+    """None where the screen is not shared any more."""
+    end_us = source.header(index).end_us
+    for later in range(index + 1, len(source)):
+        header = source.header(later)
+        if header.start_us - end_us > SCREEN_STILL_US:
+            return None
+        if header.flags & Flags.SCREEN:
+            return source.samples(later).screen[0]
     return None

@@ -50,9 +50,12 @@ class Flags(enum.IntFlag):
     KEYFRAME = 1  #: its first picture is a keyframe
     VIDEO = 2
     AUDIO = 4
+    SCREEN = 8  #: it has pictures of the screen
+    SCREEN_KEYFRAME = 16  #: one of them, not always the first, is a keyframe
 
 
 NO_FLAGS = Flags(0)
+_ALL_FLAGS = sum(Flags)
 
 
 class FaultKind(enum.StrEnum):
@@ -156,7 +159,7 @@ def parse_record_header(data: bytes) -> RecordHeader:
     length, kind, flags, *rest = _RECORD_HEADER.unpack_from(data)
     if not TAG_BYTES <= length <= MAX_CIPHERTEXT_BYTES:
         raise SegmentError(FaultKind.TAMPERED, f"record of {length} bytes")
-    if kind not in Kind.__members__.values() or flags > 7:
+    if kind not in Kind.__members__.values() or flags > _ALL_FLAGS:
         raise SegmentError(FaultKind.TAMPERED, f"record of kind {kind}, flags {flags}")
     return RecordHeader(length, Kind(kind), Flags(flags), *rest)
 

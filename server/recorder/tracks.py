@@ -6,7 +6,10 @@ from typing import NamedTuple
 from server.core.frames import Codec, TrackName
 
 #: Ticks a second of each track; RTP's own clock rates, so that no precision is lost.
-TIMESCALE = {TrackName.CAMERA: 90_000, TrackName.MICROPHONE: 48_000}
+TIMESCALE = {TrackName.CAMERA: 90_000, TrackName.MICROPHONE: 48_000, TrackName.SCREEN: 90_000}
+#: A shared screen is asked for a keyframe every four seconds: without pictures for this long it
+#: is not shared any more.
+SCREEN_STILL_US = 10_000_000
 #: Opus is announced as stereo whatever it carries (RFC 7587 7).
 OPUS_CHANNELS = 2
 #: An Opus packet of 20 ms of silence: CELT, fullband, stereo, one frame (RFC 6716 3.1).
@@ -16,7 +19,7 @@ OPUS_SILENCE_TICKS = 960
 
 @dataclass(frozen=True, slots=True)
 class VideoConfig:
-    """How the samples of the camera are coded; the size in pixels.
+    """How the samples of camera or screen are coded; the size in pixels.
 
     ``configuration`` is the record that ISO files keep of the codec: of AVC (ISO/IEC 14496-15
     5.3.3.1), of VP8 and VP9 (VP Codec binding 2.2), of AV1 (AV1-ISOBMFF 2.3).
@@ -34,10 +37,15 @@ class Tracks:
 
     video: VideoConfig | None
     audio: bool
+    screen: VideoConfig | None = None
 
     def names(self) -> tuple[TrackName, ...]:
-        video = (TrackName.CAMERA,) if self.video else ()
-        return (*video, TrackName.MICROPHONE) if self.audio else video
+        announced = {
+            TrackName.CAMERA: self.video,
+            TrackName.MICROPHONE: self.audio,
+            TrackName.SCREEN: self.screen,
+        }
+        return tuple(name for name, config in announced.items() if config)
 
 
 class Sample(NamedTuple):
@@ -51,13 +59,18 @@ class Sample(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Fragment:
-    """At most a second of both tracks, in order of time; one of the two may be empty."""
+    """At most a second of all tracks, in order of time; any may be empty, but not all."""
 
     video: tuple[Sample, ...]
     audio: tuple[Sample, ...]
+    screen: tuple[Sample, ...] = ()
 
     def by_track(self) -> tuple[tuple[TrackName, tuple[Sample, ...]], ...]:
-        return ((TrackName.CAMERA, self.video), (TrackName.MICROPHONE, self.audio))
+        return (
+            (TrackName.CAMERA, self.video),
+            (TrackName.MICROPHONE, self.audio),
+            (TrackName.SCREEN, self.screen),
+        )
 
     @property
     def start_us(self) -> int:

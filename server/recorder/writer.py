@@ -33,13 +33,13 @@ from server.recorder.manifest import (
 )
 from server.recorder.sealing import NO_FLAGS, Flags, Kind, Sealer, SegmentHeader
 from server.recorder.segments import segment_name
-from server.recorder.tracks import Fragment, Tracks, VideoConfig
+from server.recorder.tracks import SCREEN_STILL_US, Fragment, Tracks, VideoConfig, to_us
 
 #: A segment ends at the first keyframe after this, or with sound alone;
 SEGMENT_US = 10_000_000
 #: and here at the latest: a camera may send no keyframe for many minutes.
 MAX_SEGMENT_US = 30_000_000
-#: A pause of both tracks that is longer is a gap; Opus' DTX sends a packet every 0.4 s.
+#: A pause of all tracks that is longer is a gap; Opus' DTX sends a packet every 0.4 s.
 PAUSE_US = 1_000_000
 
 
@@ -116,11 +116,13 @@ class RecordingWriter:
         self._failing = False
         self._manifest_due = True
         self._video: VideoConfig | None = None
+        self._screen: VideoConfig | None = None
         self._audio = False
         self._init, self._init_tracks = _last_init(manifest), Tracks(None, False)
         self._index = _next_index(manifest)
         self._seq = sum(segment.fragments for segment in manifest.segments)
         self._end_us = max((s.end_us for s in manifest.segments), default=0)
+        self._screen_end_us = _screen_end_us(manifest)
         interrupted = manifest.state is State.INTERRUPTED
         self._pause_cause = GapCause.SERVER_RESTART if interrupted else GapCause.DISCONNECTED
         self._pause_us = 0 if manifest.segments else PAUSE_US
@@ -172,7 +174,10 @@ class RecordingWriter:
             self.note_gap(gap)
         for cut in cuts:
             self._audio = self._audio or bool(cut.fragment.audio)
-            self._video = cut.video
+            self._video, self._screen = cut.video, cut.screen
+            if cut.fragment.screen:
+                last = cut.fragment.screen[-1]
+                self._screen_end_us = to_us(TrackName.SCREEN, last.time + last.duration)
             if self.manifest.epoch_us is None:
                 epoch_us = self._fragmenter.epoch_us
                 self.manifest = msgspec.structs.replace(self.manifest, epoch_us=epoch_us)
@@ -210,22 +215,33 @@ class RecordingWriter:
     def _must_change(self, segment: _Segment, cut: Cut) -> bool:
         wanted = self._tracks_of(cut.fragment)
         other_video = wanted.video is not None and wanted.video != segment.tracks.video
-        if other_video or (wanted.audio and not segment.tracks.audio):
+        other_screen = wanted.screen is not None and wanted.screen != segment.tracks.screen
+        if other_video or other_screen or (wanted.audio and not segment.tracks.audio):
             return True
         length_us = cut.fragment.start_us - segment.start_us
         at_keyframe = cut.keyframe or not cut.fragment.video
         return length_us >= MAX_SEGMENT_US or (length_us >= SEGMENT_US and at_keyframe)
 
     def _tracks_of(self, fragment: Fragment) -> Tracks:
-        return Tracks(self._video if fragment.video else None, bool(fragment.audio))
+        return Tracks(
+            self._video if fragment.video else None,
+            bool(fragment.audio),
+            self._screen if fragment.screen else None,
+        )
+
+    def _tracks_at(self, time_us: int) -> tuple[TrackName, ...]:
+        """The tracks that something is missing of where nothing is: a screen only if shared."""
+        until_us = self._screen_end_us
+        shared = until_us is not None and time_us - until_us <= SCREEN_STILL_US
+        return tuple(name for name in TrackName if name is not TrackName.SCREEN or shared)
 
     def _declare_pause(self, fragment: Fragment) -> None:
-        """A hole in the timeline that nobody declared becomes a gap of both tracks."""
+        """A hole in the timeline that nobody declared becomes a gap of every track that goes on."""
         pause_us = fragment.start_us - self._end_us
         if self._seq and pause_us > self._pause_us:
             epoch_us = self.manifest.epoch_us or 0
             start_us, end_us = epoch_us + self._end_us, epoch_us + fragment.start_us
-            for track in TrackName:
+            for track in self._tracks_at(self._end_us):
                 gap = GapEntry(track, start_us, end_us, self._pause_cause, 0)
                 if not any(_covers(known, gap) for known in self.manifest.gaps):
                     self._note(gap)
@@ -240,7 +256,8 @@ class RecordingWriter:
         entries = self.manifest.segments
         index, self._index = self._index, self._index + 1
         previous = bytes.fromhex(entries[-1].head) if entries else NO_SEGMENT
-        tracks = Tracks(self._video, self._audio)
+        shared = TrackName.SCREEN in self._tracks_at(fragment.start_us)
+        tracks = Tracks(self._video, self._audio, self._screen if shared else None)
         if tracks != self._init_tracks:
             self._init, self._init_tracks = self._init + 1, tracks
         header = SegmentHeader(
@@ -324,7 +341,7 @@ class RecordingWriter:
 
     def _declare_failed(self, start_us: int, end_us: int) -> None:
         epoch_us = self.manifest.epoch_us or 0
-        for track in TrackName:
+        for track in self._tracks_at(start_us):
             gap = GapEntry(track, epoch_us + start_us, epoch_us + end_us, GapCause.WRITE_FAILED, 0)
             self._note(gap)
 
@@ -372,13 +389,21 @@ class RecordingWriter:
 def _flags(cut: Cut) -> Flags:
     flags = Flags.KEYFRAME if cut.keyframe else NO_FLAGS
     flags |= Flags.VIDEO if cut.fragment.video else NO_FLAGS
-    return flags | (Flags.AUDIO if cut.fragment.audio else NO_FLAGS)
+    flags |= Flags.AUDIO if cut.fragment.audio else NO_FLAGS
+    flags |= Flags.SCREEN if cut.fragment.screen else NO_FLAGS
+    return flags | (Flags.SCREEN_KEYFRAME if cut.screen_keyframe else NO_FLAGS)
 
 
 def _covers(known: GapEntry, gap: GapEntry) -> bool:
     """Whether ``known`` already tells of at least half of ``gap``."""
     overlap = min(known.end_us, gap.end_us) - max(known.start_us, gap.start_us)
     return known.track is gap.track and 2 * overlap >= gap.end_us - gap.start_us
+
+
+def _screen_end_us(manifest: Manifest) -> int | None:
+    """Where the screen ends that the last segment announces, as far as the manifest tells."""
+    last = manifest.segments[-1] if manifest.segments else None
+    return last.end_us if last is not None and TrackName.SCREEN in last.tracks else None
 
 
 def _next_index(manifest: Manifest) -> int:

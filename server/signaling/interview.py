@@ -13,6 +13,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from functools import partial
 
+from server.core.frames import TrackName
 from server.core.indicators import Alert, Indicator
 from server.core.interviews import InterviewState, Role
 from server.live_analysis.feed import Feed
@@ -340,7 +341,10 @@ class LiveInterview:
         if self._plant.analysis is None:
             return None
         return self._plant.analysis.feed(
-            self.id, self._indicators, self._alert_changed, self._source.request_keyframe
+            self.id,
+            self._indicators,
+            self._alert_changed,
+            partial(self._source.request_keyframe, TrackName.CAMERA),
         )
 
     async def _end(self, happening: Happening, event: str, link_id: str | None) -> None:

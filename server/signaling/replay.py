@@ -33,6 +33,7 @@ MAX_READERS = 16
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
+_Part = Callable[[RecordingReader, int], bytes]
 
 
 class VerifyResult(msgspec.Struct, frozen=True):
@@ -67,15 +68,27 @@ class Replay:
         return json_response(await self._read(interview_id, reader.describe))
 
     async def init(self, request: web.Request, _: Grant) -> web.Response:
-        interview_id, number = request.match_info["interview"], int(request.match_info["number"])
-        reader = await self._reader(interview_id)
-        return _media(await self._read(interview_id, reader.init, number))
+        return await self._init(request, RecordingReader.init)
+
+    async def screen_init(self, request: web.Request, _: Grant) -> web.Response:
+        return await self._init(request, RecordingReader.screen_init)
 
     async def fragment(self, request: web.Request, grant: Grant) -> web.Response:
+        return await self._fragment(request, grant, RecordingReader.fragment)
+
+    async def screen_fragment(self, request: web.Request, grant: Grant) -> web.Response:
+        return await self._fragment(request, grant, RecordingReader.screen_fragment)
+
+    async def _init(self, request: web.Request, read: _Part) -> web.Response:
+        interview_id, number = request.match_info["interview"], int(request.match_info["number"])
+        reader = await self._reader(interview_id)
+        return _media(await self._read(interview_id, read, reader, number))
+
+    async def _fragment(self, request: web.Request, grant: Grant, read: _Part) -> web.Response:
         interview_id = request.match_info["interview"]
         seq = int(request.match_info["seq"])
         reader = await self._reader(interview_id)
-        response = _media(await self._read(interview_id, reader.fragment, seq))
+        response = _media(await self._read(interview_id, read, reader, seq))
         header = reader.header(seq - 1)
         view = View(
             interview_id,

@@ -179,6 +179,22 @@ def _recordings(to: Handlers) -> tuple[Route, ...]:
         ),
         Route(
             "GET",
+            f"{one}/screen/init/{{number:\\d{{1,9}}}}",
+            to.replay.screen_init,
+            "The same of the shared screen",
+            MANAGERS,
+            gives=media,
+        ),
+        Route(
+            "GET",
+            f"{one}/screen/fragment/{{seq:\\d{{1,9}}}}",
+            to.replay.screen_fragment,
+            "The screen's pictures in a fragment; the view is logged",
+            MANAGERS,
+            gives=media,
+        ),
+        Route(
+            "GET",
             f"{one}/verify",
             to.replay.verify,
             "Whether the recording is as it was written",

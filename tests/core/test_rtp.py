@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from server.core.rtp import (
     HEADER_LENGTH,
     Unwrapper,
+    extension,
     is_rtcp,
     pack_header,
     payload_span,
@@ -124,3 +125,43 @@ def test_steps_of_less_than_half_the_range_are_followed_exactly(
         value = highest + step
         assert unwrapper.unwrap(value % (1 << 32)) == value + origin
         highest = max(highest, value)
+
+
+# ---- header extensions -------------------------------------------------------------------
+
+
+def extended(profile: int, body: bytes, csrcs: int = 0) -> bytes:
+    words = (len(body) + 3) // 4
+    head = bytes([0x90 | csrcs]) + PLAIN[1:] + bytes(4 * csrcs)
+    return (
+        head + profile.to_bytes(2, "big") + words.to_bytes(2, "big") + body.ljust(4 * words, b"\0")
+    )
+
+
+@pytest.mark.parametrize("csrcs", [0, 2])
+def test_extension_elements_are_found_in_both_forms(csrcs: int) -> None:
+    one_byte = extended(0xBEDE, b"\x10a\0\x41mi", csrcs)
+    two_bytes = extended(0x1005, b"\x01\x00\x00\x04\x02mi", csrcs)
+    for data in (one_byte, two_bytes):
+        assert extension(data + b"payload", 4) == b"mi"
+        assert extension(data + b"payload", 5) is None
+    assert (extension(one_byte, 1), extension(two_bytes, 1)) == (b"a", b"")
+
+
+def test_what_holds_no_such_element_gives_none() -> None:
+    assert extension(PLAIN, 4) is None
+    assert extension(extended(0xBEDE, b"\xf0a\x41mi"), 4) is None, "RFC 8285 4.2: 15 ends it"
+    assert extension(extended(0xBEDE, b"\x4fmi"), 4) is None, "longer than the extension"
+    assert extension(extended(0xABAC, b"\x41mi"), 4) is None, "another profile"
+
+
+@given(st.binary(max_size=60), st.integers(1, 255))
+def test_random_extensions_raise_nothing(data: bytes, number: int) -> None:
+    for packet in (
+        data,
+        b"\x90" + PLAIN[1:] + data,
+        extended(0xBEDE, data),
+        extended(0x1000, data),
+    ):
+        found = extension(packet, number)
+        assert found is None or found in packet

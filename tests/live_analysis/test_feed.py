@@ -216,3 +216,9 @@ def test_a_subscriber_that_fails_is_logged(
 
     it.open(fail).deliver((Indicator("face.count", 1, "count", 0, 1),))
     assert "a bug of the caller" in caplog.text
+
+
+def test_a_shared_screen_is_not_analysed(it: Subscriber) -> None:
+    screen = EncodedFrame(TrackName.SCREEN, Codec.VP8, b"small print", 1.0, True, 1.0)
+    it.feed.on_frame(screen)
+    assert it.pipe.frames == []

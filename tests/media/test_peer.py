@@ -21,6 +21,7 @@ from server.media.peer import (
     MAX_EARLY_PACKETS,
     MAX_SSRCS,
     SILENCE_S,
+    Incoming,
     Observer,
     Peer,
     PeerState,
@@ -38,8 +39,21 @@ NOW = 1_800_000_000.0
 T = TypeVar("T")
 OURS = Certificate()
 FORMATS = {
-    TrackName.CAMERA: RtpFormat(96, "vp8", 90_000, feedback={"nack", "nack pli"}),
-    TrackName.MICROPHONE: RtpFormat(111, "opus", 48_000),
+    TrackName.CAMERA: Incoming(
+        MediaSection("video", "", 9, {}, "1", mid_extension=4, ssrcs={20}),
+        RtpFormat(96, "vp8", 90_000, feedback={"nack", "nack pli"}),
+    ),
+    TrackName.MICROPHONE: Incoming(
+        MediaSection("audio", "", 9, {}, "0"), RtpFormat(111, "opus", 48_000)
+    ),
+}
+#: The screen shares the camera's payload type, as browsers have it.
+THREE = {
+    **FORMATS,
+    TrackName.SCREEN: Incoming(
+        MediaSection("video", "", 9, {}, "2", mid_extension=4, ssrcs={21}),
+        FORMATS[TrackName.CAMERA].format,
+    ),
 }
 OBSERVED = {
     TrackName.CAMERA: [RtpFormat(120, "vp8", 90_000)],
@@ -344,6 +358,78 @@ async def test_observer_gets_sender_reports_with_a_name_for_both_tracks() -> Non
         reports = watcher.items(rtcp.SenderReport)
         assert {each.ssrc for each in reports} == {unpack_header(data)[4] for data in watcher.rtp}
         assert all(watcher.peer.id.encode() in data for data in watcher.raw_rtcp)
+
+
+# ---- a shared screen, in a section of its own with the same payload types -------------------
+
+
+def with_mid(packet: bytes, mid: bytes) -> bytes:
+    """The packet with its section's name (RFC 9143 15), in a one-byte header of number 4."""
+    element = bytes([4 << 4 | len(mid) - 1]) + mid
+    words = -(-len(element) // 4)
+    body = b"\xbe\xde" + words.to_bytes(2, "big") + element.ljust(4 * words, b"\0")
+    return bytes([packet[0] | 0x10]) + packet[1:12] + body + packet[12:]
+
+
+def tracks_seen(room: Room) -> set[TrackName]:
+    return {frame.track for frame in room.sink.frames}
+
+
+async def test_two_videos_of_one_payload_type_are_told_apart_by_mid() -> None:
+    room = Room()
+    async with joined(Browser(room, Publisher, THREE)) as candidate:
+        for data in camera(ssrc=8):
+            candidate.send_rtp(with_mid(data, b"2"))
+        assert tracks_seen(room) == {TrackName.SCREEN}
+        for data in camera(ssrc=9):
+            candidate.send_rtp(with_mid(data, b"1"))
+        assert tracks_seen(room) == {TrackName.SCREEN, TrackName.CAMERA}
+        assert candidate.peer.refused == 0
+
+
+async def test_a_mid_holds_for_the_packets_after_it_and_an_unknown_one_is_refused() -> None:
+    room = Room()
+    async with joined(Browser(room, Publisher, THREE)) as candidate:
+        first, *others = camera(ssrc=8)
+        candidate.send_rtp(with_mid(first, b"2"))
+        for data in others:
+            candidate.send_rtp(data)
+        assert len(room.sink.frames) == 4
+        candidate.send_rtp(with_mid(camera(1, ssrc=9)[0], b"3"))
+        assert candidate.peer.refused == 1
+
+
+async def test_two_videos_without_mid_are_told_apart_by_the_offers_ssrcs_or_not_at_all() -> None:
+    room = Room()
+    async with joined(Browser(room, Publisher, THREE)) as candidate:
+        for ssrc, tracks in ((9, set()), (21, {TrackName.SCREEN}), (20, {*THREE} - {"microphone"})):
+            for data in camera(ssrc=ssrc):
+                candidate.send_rtp(data)
+            assert tracks_seen(room) == tracks
+        assert candidate.peer.refused == len(camera())
+
+
+async def test_keyframes_and_bitrate_are_asked_for_each_video() -> None:
+    room = Room()
+    observed = {**OBSERVED, TrackName.SCREEN: OBSERVED[TrackName.CAMERA]}
+    async with (
+        joined(Browser(room, Publisher, THREE)) as candidate,
+        joined(Browser(room, Observer, observed)) as watcher,
+    ):
+        for data in [*camera(ssrc=20), *camera(ssrc=21)]:
+            candidate.send_rtp(data)
+        candidate.tick(1.0)
+        assert {len(camera())} == {
+            sum(unpack_header(data)[4] == down.ssrc for data in watcher.rtp)
+            for name, down in watcher.peer.downs.items()  # type: ignore[attr-defined]
+            if name is not TrackName.MICROPHONE
+        }
+        candidate.rtcp.clear()
+        screen = watcher.peer.downs[TrackName.SCREEN].ssrc  # type: ignore[attr-defined]
+        watcher.send_rtcp(rtcp.picture_loss_indication(7, screen))
+        candidate.tick(1.0)
+        asked = {each.media_ssrc for each in candidate.items(rtcp.KeyframeRequest)}
+        assert asked == {21}
 
 
 # ---- life --------------------------------------------------------------------------------

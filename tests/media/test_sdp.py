@@ -39,7 +39,7 @@ def answer(offer: Offer, *, every: bool = False, ssrc: int | None = None) -> str
     for section in offer.sections:
         preference = AUDIO if section.kind == "audio" else VIDEO_CODECS
         formats = choose_formats(section, preference, every=every) if offer.usable(section) else []
-        sections.append(AnswerSection(section, tuple(formats), "recvonly", ssrc, "stream"))
+        sections.append(AnswerSection(section, tuple(formats), "recvonly", ssrc, "name", "stream"))
     return write_answer(7, OURS, sections)
 
 
@@ -248,10 +248,35 @@ def test_answer_refuses_what_it_cannot_serve_with_port_zero() -> None:
     assert "a=group:BUNDLE 0 1\r\n" in sections[0], "RFC 9143 7.3.3: a refused section is left out"
 
 
+def test_the_sections_name_in_packets_and_the_ssrcs_of_an_offer_are_read() -> None:
+    audio, video, _ = parse_offer(CHROMIUM).sections
+    assert (audio.mid_extension, video.mid_extension) == (None, 4)
+    assert audio.ssrcs == {2733485135}
+
+
+@pytest.mark.parametrize(
+    ("number", "accepted"), [("4/sendonly", True), ("0", False), ("256", False), ("x", False)]
+)
+def test_an_extension_has_a_number_from_1_to_255(number: str, accepted: bool) -> None:
+    offer = CHROMIUM.replace("a=extmap:4 ", f"a=extmap:{number} ")
+    with contextlib.nullcontext() if accepted else pytest.raises(SdpError, match="extension"):
+        assert parse_offer(offer).sections[1].mid_extension == 4
+
+
+def test_answer_to_a_candidate_agrees_on_the_sections_name_in_packets() -> None:
+    video = parse_offer(CHROMIUM).sections[1]
+    formats = tuple(choose_formats(video, VIDEO_CODECS, every=False))
+    section = AnswerSection(video, formats, "recvonly", mid_extension=video.mid_extension)
+    read = SessionDescription.parse(write_answer(7, OURS, [section]))
+    assert [(each.id, each.uri) for each in read.media[0].rtp.headerExtensions] == [
+        (4, "urn:ietf:params:rtp-hdrext:sdes:mid")
+    ]
+
+
 def test_answer_to_an_observer_names_stream_and_ssrc() -> None:
     text = answer(parse_offer(FIREFOX), every=True, ssrc=99)
     read = SessionDescription.parse(text)
-    assert [each.ssrc for each in read.media[1].ssrc] == [99]
+    assert [(each.ssrc, each.cname) for each in read.media[1].ssrc] == [(99, "name")]
     assert read.media[1].msid == "stream stream-video"
     assert [each.payloadType for each in read.media[1].rtp.codecs] == [126, 121, 120]
 

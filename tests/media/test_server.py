@@ -5,6 +5,7 @@ import contextlib
 import re
 import socket
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 
 import aioice.ice
 import pytest
@@ -17,8 +18,18 @@ from server.media import server as media_server
 from server.media.dtls import Certificate, DtlsRole, DtlsSession
 from server.media.errors import MediaBusy, NoCommonCodec, SdpError
 from server.media.framing import Deframer, frame
-from server.media.sdp import Candidate
-from server.media.server import MediaServer, Peer, PeerState, Source, candidates, open_media
+from server.media.sdp import Candidate, parse_offer
+from server.media.server import (
+    _SENDS,
+    FORWARDED,
+    MediaServer,
+    Peer,
+    PeerState,
+    Source,
+    _negotiate,
+    candidates,
+    open_media,
+)
 from tests.media.offers import CHROMIUM, FINGERPRINT
 from tests.media.streams import rtp
 from tests.media.test_ice import check
@@ -83,9 +94,15 @@ def prefer(connection: RTCPeerConnection, mime: str) -> None:
 async def publish(
     media: MediaServer, source: Source, connection: RTCPeerConnection, mime: str = "video/VP8"
 ) -> list[PeerState]:
-    states: list[PeerState] = []
     connection.addTrack(VideoStreamTrack())
     connection.addTrack(AudioStreamTrack())
+    return await publish_offer(media, source, connection, mime)
+
+
+async def publish_offer(
+    media: MediaServer, source: Source, connection: RTCPeerConnection, mime: str = "video/VP8"
+) -> list[PeerState]:
+    states: list[PeerState] = []
     prefer(connection, mime)
     await connection.setLocalDescription(await connection.createOffer())
     _, answer = await media.publish(source, connection.localDescription.sdp, states.append)
@@ -127,6 +144,39 @@ async def test_candidate_reaches_sinks_and_a_late_observer(
             assert times == sorted(set(times))
         assert {track.kind for track in tracks} == {"audio", "video"}
     assert sink.gaps == []
+
+
+async def test_second_video_is_the_screen_for_sinks_and_observers(media: MediaServer) -> None:
+    source, sink = Source("one"), Sink()
+    source.add_sink(sink)
+    async with browser() as candidate, browser() as watcher:
+        candidate.addTrack(VideoStreamTrack())
+        candidate.addTrack(VideoStreamTrack())
+        await publish_offer(media, source, candidate)
+        await sink.until(lambda: len(sink.of(TrackName.CAMERA)) > 5)
+        await sink.until(lambda: len(sink.of(TrackName.SCREEN)) > 5)
+        watcher.addTransceiver("video", direction="recvonly")
+        videos = [track for track in await observe(media, source, watcher) if track.kind == "video"]
+        assert len(videos) == 2
+        for track in videos:
+            async with asyncio.timeout(10):
+                await track.recv()
+
+
+def test_sections_are_told_apart_by_their_order_and_keep_their_place() -> None:
+    offer = parse_offer(CHROMIUM)
+    audio, video, _ = offer.sections
+    three = [audio, video, replace(video, mid="3"), replace(video, mid="4")]
+    with_screen = replace(offer, sections=tuple(three), bundle=("0", "1", "3", "4"))
+    taken = _negotiate(with_screen, _SENDS, FORWARDED, every=False)
+    names = [name for name, _ in taken.values()]
+    assert names == [TrackName.MICROPHONE, TrackName.CAMERA, TrackName.SCREEN]
+    three[1] = replace(video, direction="inactive")
+    taken = _negotiate(replace(with_screen, sections=tuple(three)), _SENDS, FORWARDED, every=False)
+    assert {index: name for index, (name, _) in taken.items()} == {
+        0: TrackName.MICROPHONE,
+        2: TrackName.SCREEN,
+    }
 
 
 async def test_audio_and_video_share_one_time_line(media: MediaServer) -> None:

@@ -6,6 +6,7 @@ from fractions import Fraction
 
 import av
 import numpy as np
+from msgspec.structs import replace
 
 from loadtest.svtav1 import open_like_others
 from server.core.frames import Codec, EncodedFrame, TrackName
@@ -13,6 +14,8 @@ from server.core.frames import Codec, EncodedFrame, TrackName
 #: Unix time at which all of these recordings begin.
 START_S = 1_760_000_000.0
 FPS = 30
+#: The tracks of `interview`.
+BOTH = (TrackName.CAMERA, TrackName.MICROPHONE)
 
 
 def picture(index: int, width: int, height: int) -> np.ndarray:
@@ -111,6 +114,14 @@ def camera(
     ]
 
 
+def screen(
+    codec: Codec = Codec.H264, seconds: float = 2.0, start_s: float = START_S, **options: float
+) -> list[EncodedFrame]:
+    """The camera's pictures, in another size."""
+    frames = camera(codec, seconds, start_s, **{"width": 200, "height": 100, **options})
+    return [replace(frame, track=TrackName.SCREEN) for frame in frames]
+
+
 def microphone(seconds: float = 2.0, start_s: float = START_S) -> list[EncodedFrame]:
     return [
         EncodedFrame(
@@ -131,3 +142,8 @@ def interview(
     """Camera and microphone in order of arrival."""
     frames = camera(codec, seconds, start_s) + microphone(seconds, start_s)
     return sorted(frames, key=lambda frame: frame.capture_s)
+
+
+def in_order(*tracks: list[EncodedFrame]) -> list[EncodedFrame]:
+    """The frames of several tracks as they arrive."""
+    return sorted((frame for each in tracks for frame in each), key=lambda frame: frame.capture_s)

@@ -7,7 +7,7 @@ from server.recorder.catalog import list_recordings, lock_recordings, open_reade
 from server.recorder.keys import KeyProblem
 from server.recorder.manifest import State
 from tests.recorder.conftest import Desk
-from tests.recorder.encoded import START_S, interview, microphone
+from tests.recorder.encoded import BOTH, START_S, interview, microphone
 
 
 def test_recordings_are_listed_oldest_first_with_what_they_hold(desk: Desk) -> None:
@@ -15,7 +15,7 @@ def test_recordings_are_listed_oldest_first_with_what_they_hold(desk: Desk) -> N
     desk.write(interview(seconds=2), "z")
     first, second = list_recordings(desk.data_dir, desk.keys)
     assert (first.interview_id, second.interview_id) == ("z", "b")
-    assert (first.tracks, second.tracks) == (tuple(TrackName), (TrackName.MICROPHONE,))
+    assert (first.tracks, second.tracks) == (BOTH, (TrackName.MICROPHONE,))
     assert (first.title, first.state, first.started_s) == ("A title", State.FINISHED, START_S)
     assert first.duration_s == pytest.approx(2.0, abs=0.001)
     assert first.bytes == sum(file.stat().st_size for file in desk.path("z").iterdir())
@@ -26,7 +26,7 @@ def test_an_open_recording_is_running_while_its_server_does(desk: Desk) -> None:
     (cut,) = list_recordings(desk.data_dir, desk.keys)
     assert cut.state is State.INTERRUPTED
     assert cut.duration_s >= 1.5, "what the open segment holds counts"
-    assert cut.tracks == tuple(TrackName)
+    assert cut.tracks == BOTH
     with lock_recordings(desk.data_dir):
         assert list_recordings(desk.data_dir, desk.keys)[0].state is State.RECORDING
 

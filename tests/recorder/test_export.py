@@ -11,7 +11,16 @@ from server.core import vp9
 from server.core.frames import Codec, EncodedFrame
 from server.recorder.export import ExportError, export
 from tests.recorder.conftest import Desk
-from tests.recorder.encoded import FPS, START_S, VIDEO_CODECS, camera, interview, microphone
+from tests.recorder.encoded import (
+    FPS,
+    START_S,
+    VIDEO_CODECS,
+    camera,
+    in_order,
+    interview,
+    microphone,
+    screen,
+)
 
 
 def _export(desk: Desk, frames: list[EncodedFrame], out: Path) -> list[float]:
@@ -154,3 +163,16 @@ def test_an_empty_recording_and_a_place_among_the_recordings_are_refused(
     desk.write(interview(seconds=1), "other")
     with pytest.raises(ExportError):
         export(desk.reader("other"), desk.path("other") / "out.mp4", lambda share: None)
+
+
+@pytest.mark.parametrize("codec", [Codec.H264, Codec.VP8])
+def test_a_shared_screen_is_a_second_video_stream(desk: Desk, codec: Codec, tmp_path: Path) -> None:
+    out = tmp_path / "out.mp4"
+    _export(desk, in_order(interview(codec, 4), screen(codec, 1, START_S + 2)), out)
+    with av.open(str(out)) as container:
+        camera_stream, screen_stream = container.streams.video
+        assert container.streams[0] is camera_stream, "what players show unasked"
+        assert (camera_stream.width, screen_stream.width) == (160, 200)
+        times = [float(frame.time or 0) for frame in container.decode(screen_stream)]
+    assert times[0] == pytest.approx(2.0, abs=0.01)
+    assert len(times) >= 30

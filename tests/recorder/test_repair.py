@@ -17,7 +17,7 @@ from server.recorder.repair import repair, repair_all
 from server.recorder.sealing import FaultKind, SegmentError
 from server.recorder.verify import verify
 from tests.recorder.conftest import Desk, feed
-from tests.recorder.encoded import START_S, interview
+from tests.recorder.encoded import BOTH, START_S, interview
 
 ROOT = Path(__file__).parents[2]
 #: What a kill may cost, by PRODUCT's R1.
@@ -182,7 +182,7 @@ def test_the_interview_goes_on_in_the_same_recording_with_the_gap_declared(desk:
     index = desk.reader().describe()
     assert index.state is State.FINISHED
     assert index.duration_s == pytest.approx(11.0, abs=0.001)
-    assert [gap.track for gap in index.gaps] == list(TrackName)
+    assert [gap.track for gap in index.gaps] == list(BOTH)
     for gap in index.gaps:
         assert (gap.start_s, gap.end_s) == pytest.approx((kept_s, 9.0), abs=0.001)
         assert gap.cause is GapCause.SERVER_RESTART

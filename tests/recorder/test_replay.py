@@ -11,7 +11,15 @@ from server.recorder import mp4
 from server.recorder.replay import mime
 from server.recorder.tracks import Fragment, Tracks, VideoConfig
 from tests.recorder.conftest import Desk
-from tests.recorder.encoded import START_S, VIDEO_CODECS, camera, interview, microphone
+from tests.recorder.encoded import (
+    START_S,
+    VIDEO_CODECS,
+    camera,
+    in_order,
+    interview,
+    microphone,
+    screen,
+)
 
 
 def _played(desk: Desk, frames: list[EncodedFrame]) -> list[Fragment]:
@@ -134,3 +142,44 @@ def test_a_continued_recording_of_one_kind_keeps_one_init(desk: Desk) -> None:
     desk.write(interview(Codec.VP8, 1))
     desk.write(interview(Codec.VP8, 1, START_S + 4))
     assert len(desk.reader().describe().inits) == 1
+
+
+@pytest.mark.parametrize("codec", VIDEO_CODECS)
+def test_the_screen_is_a_replay_of_its_own(desk: Desk, codec: Codec) -> None:
+    desk.write(in_order(interview(Codec.H264, 6), screen(codec, 2, START_S + 2)))
+    reader = desk.reader()
+    index = reader.describe()
+    (init,) = index.screens
+    assert (init.width, init.height, "opus" in init.mime) == (200, 100, False)
+    shown = [fragment for fragment in index.fragments if fragment.screen is not None]
+    assert {fragment.screen for fragment in shown} == {0}
+    assert shown[0].screen_keyframe
+    data = reader.screen_init(0) + b"".join(reader.screen_fragment(each.seq) for each in shown)
+    with av.open(io.BytesIO(data), "r") as container:
+        times = [float(frame.time or 0) for frame in container.decode(video=0)]
+    assert times == pytest.approx([2 + each / 30 for each in range(60)], abs=0.002)
+    camera_alone = [reader.init(0) + reader.fragment(each.seq) for each in index.fragments]
+    for each in camera_alone:
+        with av.open(io.BytesIO(each)) as container:
+            assert [stream.type for stream in container.streams] == ["video", "audio"]
+
+
+def test_what_is_not_there_of_the_screen_is_refused(desk: Desk) -> None:
+    desk.write(in_order(interview(seconds=3), screen(seconds=1)))
+    reader = desk.reader()
+    last = reader.describe().fragments[-1]
+    assert last.screen is None
+    with pytest.raises(IndexError):
+        reader.screen_fragment(last.seq)
+    with pytest.raises(IndexError):
+        reader.screen_init(1)
+
+
+def test_a_still_screen_lasts_until_its_next_picture_and_an_ended_one_does_not(desk: Desk) -> None:
+    still = screen(seconds=1)[0], screen(seconds=1, start_s=START_S + 4)[0]
+    desk.write(in_order(interview(seconds=8), list(still)))
+    reader = desk.reader()
+    shown = [each.seq for each in reader.describe().fragments if each.screen is not None]
+    first, last = (mp4.parse_media(reader.screen_fragment(seq)).video[-1] for seq in shown)
+    assert first.duration == last.time - first.time == 4 * 90_000
+    assert last.duration < 90_000

@@ -13,7 +13,16 @@ from server.recorder.reader import ReplayIndex
 from server.recorder.repair import repair
 from server.recorder.verify import verify
 from tests.recorder.conftest import Desk, feed
-from tests.recorder.encoded import START_S, VIDEO_CODECS, camera, interview, microphone
+from tests.recorder.encoded import (
+    BOTH,
+    START_S,
+    VIDEO_CODECS,
+    camera,
+    in_order,
+    interview,
+    microphone,
+    screen,
+)
 from tests.recorder.failing_disk import Disk
 
 
@@ -58,7 +67,7 @@ def test_a_camera_without_keyframes_gets_a_new_segment_all_the_same(desk: Desk) 
     [
         (microphone(12), (TrackName.MICROPHONE,)),
         (camera(Codec.H264, 2), (TrackName.CAMERA,)),
-        (interview(seconds=2), tuple(TrackName)),
+        (interview(seconds=2), BOTH),
     ],
 )
 def test_one_track_alone_is_recorded_too(
@@ -74,7 +83,7 @@ def test_a_camera_that_comes_later_begins_a_segment(desk: Desk) -> None:
     desk.write(sorted(frames, key=lambda frame: frame.capture_s))
     assert [segment.tracks for segment in desk.reader().manifest.segments] == [
         (TrackName.MICROPHONE,),
-        tuple(TrackName),
+        BOTH,
     ]
     assert _kept(desk) == (60, 200)
 
@@ -91,7 +100,7 @@ def test_a_pause_of_both_tracks_is_declared_and_keeps_its_length(desk: Desk) -> 
     index = _index(desk)
     assert index.duration_s == pytest.approx(7.0, abs=0.001)
     assert [(gap.track, gap.cause) for gap in index.gaps] == [
-        (track, GapCause.DISCONNECTED) for track in TrackName
+        (track, GapCause.DISCONNECTED) for track in BOTH
     ]
     assert _declared_s(index, GapCause.DISCONNECTED) == pytest.approx(3.0, abs=0.05)
 
@@ -99,7 +108,7 @@ def test_a_pause_of_both_tracks_is_declared_and_keeps_its_length(desk: Desk) -> 
 def test_a_pause_that_was_declared_already_is_not_declared_twice(desk: Desk) -> None:
     writer = desk.writer()
     feed(writer, interview(seconds=2))
-    for track in TrackName:
+    for track in BOTH:
         writer.note_gap(Gap(track, START_S + 2, START_S + 5, GapCause.PACKETS_LOST, 40))
     feed(writer, interview(seconds=1, start_s=START_S + 5))
     writer.finish()
@@ -242,3 +251,39 @@ def test_nothing_on_the_disk_is_in_the_clear(desk: Desk, codec: Codec) -> None:
     for file in desk.data_dir.rglob("*"):
         content = file.read_bytes() if file.is_file() else b""
         assert [secret for secret in secrets if secret in content] == [], file.name
+
+
+def test_a_shared_screen_begins_a_segment_on_the_same_timeline(desk: Desk) -> None:
+    desk.write(in_order(interview(seconds=4), screen(Codec.VP8, 1, START_S + 2)))
+    reader = desk.reader()
+    assert [segment.tracks for segment in reader.manifest.segments] == [BOTH, tuple(TrackName)]
+    pictures = [sample for _, fragment in reader.all_samples() for sample in fragment.screen]
+    assert [sample.time / 90_000 for sample in pictures] == pytest.approx(
+        [2 + index / 30 for index in range(30)], abs=1e-4
+    )
+    assert [sample.data for sample in pictures] == [frame.payload for frame in screen(Codec.VP8, 1)]
+    assert not _index(desk).gaps
+    assert verify(desk.path(), desk.keys.public_key).intact
+
+
+def test_a_segment_long_after_the_screen_was_shared_does_not_announce_it(desk: Desk) -> None:
+    desk.write(in_order(interview(seconds=25), screen(seconds=1)))
+    segments = desk.reader().manifest.segments
+    assert [TrackName.SCREEN in segment.tracks for segment in segments] == [True, True, False]
+
+
+@pytest.mark.parametrize(("shared_s", "missing"), [(1, False), (14, True)])
+def test_a_pause_is_one_of_the_screen_only_if_it_was_shared(
+    desk: Desk, shared_s: float, *, missing: bool
+) -> None:
+    before = in_order(interview(seconds=14), screen(seconds=shared_s))
+    desk.write(before + interview(seconds=1, start_s=START_S + 18))
+    assert [gap.track for gap in _index(desk).gaps] == [*BOTH, *[TrackName.SCREEN] * missing]
+
+
+def test_a_screen_that_no_player_could_show_is_a_gap_of_the_screen(desk: Desk) -> None:
+    deltas = screen(seconds=1)[1:]
+    desk.write(in_order(interview(seconds=2), deltas))
+    (gap,) = _index(desk).gaps
+    assert (gap.track, gap.lost, gap.cause) == (TrackName.SCREEN, 29, GapCause.PACKETS_LOST)
+    assert _kept(desk) == (60, 100)

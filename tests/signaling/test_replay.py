@@ -1,17 +1,19 @@
 import pytest
 
-from server.core.frames import Codec
+from server.core.frames import Codec, EncodedFrame
 from server.core.interviews import Role
 from server.signaling.replay import MAX_READERS
 from server.store import Store
-from tests.recorder.encoded import camera, microphone
+from tests.recorder.encoded import camera, in_order, microphone, screen
 from tests.signaling.serving import Serving
 
 
-async def record(serving: Serving, interview_id: str) -> None:
-    """Two seconds of camera and microphone, by the real recorder."""
+async def record(
+    serving: Serving, interview_id: str, frames: list[EncodedFrame] | None = None
+) -> None:
+    """By the real recorder; two seconds of camera and microphone if not told otherwise."""
     recording = serving.server.recorder.record(interview_id, "One", lambda _: None)
-    for frame in sorted(camera(Codec.H264) + microphone(), key=lambda each: each.capture_s):
+    for frame in frames or in_order(camera(Codec.H264), microphone()):
         recording.on_frame(frame)
     await recording.close()
 
@@ -48,6 +50,24 @@ async def test_a_recording_is_read_part_by_part(recorded: Serving) -> None:
     for fragment in index["fragments"]:
         status, body = await recorded.call("GET", f"{path}/fragment/{fragment['seq']}", token)
         assert (status, body[4:8]) == (200, b"moof")
+
+
+async def test_a_shared_screen_is_read_on_its_own_and_on_the_record(serving: Serving) -> None:
+    frames = in_order(camera(Codec.H264), microphone(), screen(Codec.H264, 1))
+    await record(serving, serving.one.interview_id, frames)
+    path = f"/api/recordings/{serving.one.interview_id}"
+    _, index = await serving.call("GET", path, serving.owner)
+    assert index["tracks"] == ["camera", "microphone", "screen"]
+    status, init = await serving.call("GET", f"{path}/screen/init/0", serving.owner)
+    assert (status, init[4:8]) == (200, b"ftyp")
+    first, *_, last = index["fragments"]
+    assert (first["screen"], first["screen_keyframe"], last["screen"]) == (0, True, None)
+    status, body = await serving.call("GET", f"{path}/screen/fragment/1", serving.owner)
+    assert (status, body[4:8]) == (200, b"moof")
+    status, _ = await serving.call("GET", f"{path}/screen/fragment/{last['seq']}", serving.owner)
+    assert status == 404
+    views = await serving.server.db.run(Store.views, serving.one.interview_id)
+    assert len(views) == 1
 
 
 async def test_every_read_is_on_the_record(recorded: Serving) -> None:

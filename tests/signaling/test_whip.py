@@ -15,9 +15,13 @@ from tests.signaling.serving import (
 
 SDP = {"Content-Type": "application/sdp"}
 FRAGMENT = {"Content-Type": "application/trickle-ice-sdpfrag"}
-TWO_CAMERAS = PUBLISH_OFFER.replace("BUNDLE 0 1", "BUNDLE 0 1 2") + PUBLISH_OFFER[
-    PUBLISH_OFFER.index("m=video") :
-].replace("a=mid:1", "a=mid:2")
+_VIDEO = PUBLISH_OFFER[PUBLISH_OFFER.index("m=video") :]
+WITH_SCREEN = PUBLISH_OFFER.replace("BUNDLE 0 1", "BUNDLE 0 1 2") + _VIDEO.replace(
+    "a=mid:1", "a=mid:2"
+)
+THREE_VIDEOS = WITH_SCREEN.replace("BUNDLE 0 1 2", "BUNDLE 0 1 2 3") + _VIDEO.replace(
+    "a=mid:1", "a=mid:3"
+)
 #: With the credentials of the offers, then with others: RFC 9725 4.3.2 and 4.3.3.
 TRICKLE = """a=group:BUNDLE 0 1
 m=audio 9 UDP/TLS/RTP/SAVPF 111
@@ -74,7 +78,7 @@ async def test_an_owner_observes_the_interview_it_names(serving: Serving) -> Non
         (NO_CODEC_OFFER, SDP, (422, "no-common-codec")),
         (PUBLISH_OFFER.replace("VP8", "FOO"), SDP, (422, "unprocessable")),
         (WATCH_OFFER.replace("recvonly", "sendonly", 1), SDP, (422, "unprocessable")),
-        (TWO_CAMERAS, SDP, (422, "unprocessable")),
+        (THREE_VIDEOS, SDP, (422, "unprocessable")),
         ("x" * (MAX_SDP_BYTES + 1), SDP, (413, "too-large")),
     ],
 )
@@ -85,6 +89,17 @@ async def test_a_bad_offer_is_refused_and_nothing_is_recorded(
     status, answer = await serving.call("POST", f"/whip/{token}", data=body, headers=headers)
     assert (status, answer["error"]["id"]) == expected
     assert await serving.call("GET", "/api/recordings", serving.owner) == (200, [])
+
+
+async def test_a_screen_is_taken_as_a_second_video_section(serving: Serving) -> None:
+    url = f"/whip/{serving.token(Role.CANDIDATE)}"
+    async with serving.http.post(url, data=WITH_SCREEN, headers=SDP) as answer:
+        assert answer.status == 201
+        assert [line for line in (await answer.text()).splitlines() if line.startswith("m=")] == [
+            "m=audio 9 UDP/TLS/RTP/SAVPF 111",
+            "m=video 9 UDP/TLS/RTP/SAVPF 96",
+            "m=video 9 UDP/TLS/RTP/SAVPF 96",
+        ]
 
 
 async def test_a_body_without_a_length_is_bounded_too(serving: Serving) -> None:
