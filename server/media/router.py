@@ -68,6 +68,7 @@ class Router:
         self._paths: dict[str, list[Path]] = {}
         self.datagrams_in = 0
         self.refused = 0
+        self.failed = 0  #: for a fault of ours
 
     def add(self, session: Session) -> None:
         self._sessions[session.ufrag.encode()] = session
@@ -102,8 +103,11 @@ class Router:
             else:
                 self.refused += 1
         except Exception:
-            # The root of the packet path: one peer's packet must not end everyone's.
-            log.exception("a datagram could not be handled")
+            # The root of the packet path: one peer's packet must not end everyone's, nor fill
+            # the disk with its like: the 1st, 2nd, 4th, 8th, ... is written down.
+            self.failed += 1
+            if self.failed.bit_count() == 1:
+                log.exception("%d datagrams could not be handled; this was the last", self.failed)
 
     def path_closed(self, path: Path) -> None:
         """A connection has ended: nothing comes from it any more."""

@@ -80,6 +80,7 @@ class MediaStats:
     datagrams_in: int
     datagrams_out: int
     datagrams_refused: int
+    datagrams_failed: int  #: for a fault of ours
     datagrams_dropped: int
     tcp_connections: int
     tcp_refused: int
@@ -257,6 +258,7 @@ class MediaServer:
             router.datagrams_in,
             sum(each.datagrams_out for each in sockets),
             router.refused + self._refused_before + sum(p.refused for p in self._peers.values()),
+            router.failed,
             sum(each.dropped_out for each in sockets),
             self._tcp.connections,
             self._tcp.refused,

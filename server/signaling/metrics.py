@@ -94,6 +94,7 @@ class _Collector(Collector):
         yield _counter(
             "datagrams_refused", "Datagrams, TCP frames refused", stats.datagrams_refused
         )
+        yield _counter("datagrams_failed", "Datagrams lost by a bug", stats.datagrams_failed)
         yield _counter("datagrams_dropped", "Not sent: full sockets", stats.datagrams_dropped)
         yield _gauge("tcp_connections", "TCP connections to the media", stats.tcp_connections)
         yield _counter("tcp_refused", "TCP connections refused", stats.tcp_refused)
