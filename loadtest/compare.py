@@ -41,11 +41,15 @@ FIGURES: dict[str, Better] = {
     "indicator_latency_ms.p50": "less",
     "indicator_latency_ms.p95": "less",
     "packets_lost": "less",
+    "frames_lost": "less",
+    "frames_out_of_order": "less",
+    "rejoin_ms.p95": "less",
     "freezes": "less",
     "freeze_ms.max": "less",
     "av_offset_ms.p95": "less",
     "recording_av_offset_ms.p95": "less",
     "server_cpu_ms_per_interview_second": "less",
+    "server_memory_growth_per_hour": "less",
     "server_event_loop_lag_max_ms": "less",
     "generator_cpu_ms_per_candidate_second": "less",
 }
@@ -191,6 +195,11 @@ def _warnings(a: Sequence[Report], b: Sequence[Report]) -> list[str]:
             warnings.append(f"{name}: {invalid} of {_runs(side)} not valid")
     if len({run.interviews for run in (*a, *b)}) > 1:
         warnings.append("the runs have different numbers of interviews")
+    if len({run.scenario for run in (*a, *b)}) > 1:
+        warnings.append("the runs have different scenarios")
+    for name in ("networks", "setting"):
+        if any(getattr(run, name) != getattr(a[0], name) for run in (*a, *b)):
+            warnings.append(f"the runs differ in what was asked for: {name}")
     if min(len(a), len(b)) < MIN_RUNS:
         warnings.append("one run on a side: what is noise cannot be told")
     return ["", *(f"note: {each}" for each in warnings)] if warnings else []

@@ -27,13 +27,13 @@ def memory_growth_per_hour(series: Sequence[Moment]) -> dict[str, int] | None:
 
 
 def judged_mb_per_hour(series: Sequence[Moment], scenario: str) -> float | None:
-    """Of the media process, 1e6 bytes; None where the growth tells nothing about hours."""
+    """Of the fastest growing process, 1e6 bytes; None where it tells nothing about hours."""
     growth = memory_growth_per_hour(series)
     if not series or scenario.partition(":")[0] not in JUDGED_SCENARIOS:
         return None
-    if growth is None or "media" not in growth or series[-1].at_s < MIN_JUDGED_S:
+    if not growth or series[-1].at_s < MIN_JUDGED_S:
         return None
-    return growth["media"] / 1e6
+    return max(growth.values()) / 1e6
 
 
 def slope(times: Sequence[float], values: Sequence[float]) -> float:

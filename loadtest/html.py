@@ -64,6 +64,9 @@ def _verdict(report: Report) -> str:
     elif broken:
         kind, text = "bad", "Service levels not kept"
         details = [f"{level.name}: {_value(level.measured, level.unit)}" for level in broken]
+    elif unknown := [level.name for level in report.levels if level.kept is None]:
+        kind, text = "unsure", "Service levels kept, as far as they were measured"
+        details = [f"not measured: {', '.join(unknown)}"]
     else:
         kind, text, details = "good", "All service levels kept", []
     details = [*details, *report.errors]

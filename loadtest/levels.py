@@ -31,11 +31,14 @@ class Level(msgspec.Struct, frozen=True):
 DEMANDS: Mapping[str, Demand] = {
     "joined": Demand("interviews joined", "%", 100, at_least=True),
     "frames": Demand("frames complete", "%", 99.9, at_least=True),
+    "sounds": Demand("sounds complete", "%", 99.9, at_least=True),
+    "misrouted": Demand("frames of other candidates", "", 0),
     "forward": Demand("forward latency p99", "ms", 50),
     "indicators": Demand("indicator latency p95", "ms", 500),
+    "read": Demand("recordings read", "%", 100, at_least=True),
     "recorded": Demand("recorded or declared missing", "%", 100, at_least=True),
     "lip_sync": Demand("recorded lip sync, p95", "ms", 40),
-    "memory": Demand("memory growth, media", "MB an hour", 5),
+    "memory": Demand("memory growth of a process", "MB an hour", 5),
 }
 
 

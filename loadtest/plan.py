@@ -37,6 +37,16 @@ class Plan:
         both = {"candidates": self.candidate_networks, "observers": self.observer_networks}
         return {side: [str(each) for each in networks] for side, networks in both.items()}
 
+    def setting(self) -> dict[str, str]:
+        """What the report does not tell otherwise."""
+        return {
+            "target": "vivavoce" if self.foreign is None else "whip",
+            "codecs": ", ".join(clip.clip.codec for clip in self.clips),
+            "duration": f"{self.duration_s:g} s",
+            "processes": str(self.processes),
+            "seed": self.seed,
+        }
+
     def candidate_network(self, interview: int) -> Network | None:
         return self._network(self.candidate_networks, interview, "candidate")
 

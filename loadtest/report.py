@@ -10,12 +10,15 @@ from loadtest.growth import judged_mb_per_hour, memory_growth_per_hour
 from loadtest.histogram import Histogram, merged
 from loadtest.levels import Level, judge
 from loadtest.series import Moment, Percentiles, percentiles
-from loadtest.truth import Offsets
+from loadtest.truth import FREEZE_S, Offsets
 
 #: Nothing is emulated.
 NO_NETWORKS: Mapping[str, list[str]] = {}
+NO_SETTING: Mapping[str, str] = {}
 #: Later than this in one of a hundred sends, the generator itself distorts what it measures.
 MAX_LATENESS_P99_S = 0.020
+#: It stood still for longer than a picture may: the freeze that was seen is its own.
+MAX_LATENESS_S = FREEZE_S
 #: Of one core: beyond it the generator's queue, not the server's, is what grows.
 MAX_CPU_SHARE = 0.85
 #: Of a run that was ended sooner, nothing is said about the generator's CPU.
@@ -163,6 +166,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     sent_kbps_lowest: float | None
     networks: dict[str, list[str]]  #: emulated before "candidates" and "observers"
     scenario: str
+    setting: dict[str, str]  #: what else was asked for: it makes the same run again
     frames_sent: int
     frames_received: int
     frame_completeness: float | None
@@ -216,6 +220,7 @@ def make_report(
     browser: BrowserReport | None = None,
     networks: Mapping[str, list[str]] = NO_NETWORKS,
     scenario: str = "steady",
+    setting: Mapping[str, str] = NO_SETTING,
 ) -> Report:
     """`duration_s`: of the time in which CPU was measured, with all interviews joined."""
     joined = [each for each in results if each.error is None]
@@ -224,6 +229,8 @@ def make_report(
     served_s = seconds + duration_s * (browser is not None and browser.error is None)
     generator_faults = _generator_faults(results, duration_s, generator)
     faults = _faults(results) + generator_faults
+    if browser is not None and browser.error is not None:
+        faults.append(f"the browser: {browser.error}")
     recordings = [each.recording for each in joined if each.recording is not None]
     return Report(
         interviews=len(results),
@@ -255,6 +262,7 @@ def make_report(
         **_bitrates(series or []),
         networks=dict(networks),
         scenario=scenario,
+        setting=dict(setting),
         frames_sent=(frames_sent := sum(each.frames_sent for each in joined)),
         frames_received=(frames_received := sum(each.frames_received for each in joined)),
         frame_completeness=_share(frames_received, frames_sent),
@@ -353,13 +361,19 @@ def _measured(
 ) -> dict[str, float | None]:
     """What the service levels are about."""
     frames = _share(sum(e.frames_received for e in joined), sum(e.frames_sent for e in joined))
-    measured = {
+    sounds = sum(each.audio_frames_sent for each in joined)
+    heard = sum(each.audio_frames_received for each in joined)
+    measured: dict[str, float | None] = {
         "joined": _percent(_share(len(joined), len(results))),
         "frames": _percent(frames),
+        "sounds": _percent(_share(heard, sounds)),
+        "misrouted": sum(each.frames_misrouted for each in joined) if frames is not None else None,
         "forward": percentiles(merged(e.forward_latency_s for e in joined)).p99,
         "indicators": percentiles(merged(e.indicator_latency_s for e in joined)).p95,
     }
     if recordings:
+        read = sum(each.error is None for each in recordings)
+        measured["read"] = _percent(_share(read, len(recordings)))
         sent = sum(each.frames_sent for each in recordings)
         told = sent - sum(each.frames_undeclared for each in recordings)
         measured["recorded"] = _percent(_share(told, sent))
@@ -410,6 +424,8 @@ def _generator_faults(
     lateness_s = generator.worst_lateness_p99_s
     if lateness_s is not None and lateness_s > MAX_LATENESS_P99_S:
         faults.append(f"the generator sent late: p99 {lateness_s * 1000:.0f} ms")
+    if generator.lateness_s.max > MAX_LATENESS_S:
+        faults.append(f"the generator stood still for {generator.lateness_s.max * 1000:.0f} ms")
     share = generator.busiest_cpu_s / duration_s if duration_s >= MIN_CPU_DURATION_S else 0.0
     if share > MAX_CPU_SHARE:
         faults.append(f"the generator used {share:.0%} of a core")

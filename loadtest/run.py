@@ -90,6 +90,7 @@ async def run(
             probe.report if probe is not None else None,
             plan.networks(),
             plan.course.name,
+            plan.setting(),
         )
 
 

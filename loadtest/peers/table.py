@@ -8,6 +8,8 @@ import msgspec
 
 #: A generator later than this in one send of a hundred was itself the bottleneck.
 MAX_LATENESS_S = 0.02
+#: Of the packets that observers got.
+MAX_LOST = 0.01
 #: Others' CPU, in cores, above which the figures deserve less trust.
 MAX_OTHERS_CORES = 0.1
 _MEGABYTE = 1 << 20
@@ -46,6 +48,8 @@ class Trial(msgspec.Struct, frozen=True):
         """Why it does not count."""
         if self.failed is None and self.lateness_p99_s > MAX_LATENESS_S:
             return f"the generator was {self.lateness_p99_s * 1000:.0f} ms late (p99)"
+        if self.failed is None and self.packets_lost > MAX_LOST * self.packets_received:
+            return f"{self.packets_lost} packets were lost: what a server drops costs it nothing"
         return self.failed
 
     @property

@@ -81,6 +81,9 @@ def test_growth_is_judged_in_long_runs_whose_interviews_do_not_become_more(
     assert judged_mb_per_hour(series, scenario) == judged
 
 
-def test_without_a_media_process_nothing_is_judged() -> None:
-    series = [moment(second, {"janus": 5}) for second in range(1, 700)]
-    assert judged_mb_per_hour(series, "steady") is None
+def test_the_fastest_growing_process_is_judged() -> None:
+    series = [
+        moment(second, {"media": 50_000_000, "analysis": 90_000_000 + 1000 * second})
+        for second in range(1, 700)
+    ]
+    assert judged_mb_per_hour(series, "steady") == pytest.approx(3.6)

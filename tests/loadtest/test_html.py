@@ -63,6 +63,11 @@ def test_the_levels_say_what_was_measured_and_whether_it_was_enough() -> None:
         (report(result(frames_received=300)), "All service levels kept", ""),
         (report(result()), "Service levels not kept", "frames complete: 99 %"),
         (
+            report(result(frames_received=300, indicator_latency_s=Histogram())),
+            "Service levels kept, as far as they were measured",
+            "not measured: indicator latency p95",
+        ),
+        (
             report(result(), InterviewResult(error="HTTP 503: <full>")),
             "Not a valid measurement",
             "HTTP 503: &lt;full&gt;",

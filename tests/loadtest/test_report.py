@@ -187,6 +187,38 @@ def test_a_recording_that_cannot_be_read_is_an_error_and_counts_as_none() -> Non
     assert made.recordings_checked == 0
     assert made.recording_frames_missing is None
     assert made.errors == ["recording: HTTP 404 for the index"]
+    assert kept(made)["recordings read"] is False
+    half = report(result(recording=recording()), result(recording=RecordingResult(error="x")))
+    assert kept(half)["recordings read"] is False
+
+
+def kept(made: Report) -> dict[str, bool | None]:
+    return {level.name: level.kept for level in made.levels}
+
+
+def test_sounds_and_frames_of_others_have_levels_of_their_own() -> None:
+    assert (
+        kept(report(result(audio_frames_sent=1000, audio_frames_received=0)))["sounds complete"]
+        is False
+    )
+    assert kept(report(result(frames_misrouted=1)))["frames of other candidates"] is False
+    assert kept(report(result()))["frames of other candidates"] is True
+
+
+def test_a_browser_that_failed_makes_the_run_invalid() -> None:
+    made = report(result(), browser=BrowserReport("no picture"))
+    assert made.invalid_because == ["the browser: no picture"]
+
+
+def test_a_generator_that_stood_still_once_in_an_hour_makes_the_run_invalid() -> None:
+    stalled = GeneratorCost(0.5, Histogram([0.001] * 10_000 + [1.0]))
+    assert report(result(), generator=stalled).invalid_because == [
+        "the generator stood still for 1000 ms"
+    ]
+
+
+def test_what_was_asked_for_is_kept() -> None:
+    assert report(result(), setting={"seed": "7"}).setting == {"seed": "7"}
 
 
 def test_a_leak_breaks_a_level_of_a_long_run() -> None:
@@ -195,11 +227,11 @@ def test_a_leak_breaks_a_level_of_a_long_run() -> None:
         media = ProcessTime("media", 0.0, 50_000_000 + second * 2000)
         series.add(Totals(), {1: media}, float(second))
     made = report(result(), series=series.moments, scenario="soak")
-    (level,) = [each for each in made.levels if each.name == "memory growth, media"]
+    (level,) = [each for each in made.levels if each.name == "memory growth of a process"]
     assert level.measured == pytest.approx(7.2)
     assert level.kept is False
     assert "media +7.2 MB an hour" in as_text(made)
-    assert "memory growth, media" not in {each.name for each in report(result()).levels}
+    assert "memory growth of a process" not in {each.name for each in report(result()).levels}
 
 
 def test_a_run_that_was_ended_at_once_does_not_blame_the_generator() -> None:

@@ -60,6 +60,12 @@ def test_a_trial_whose_generator_was_late_counts_nowhere() -> None:
     assert line.cpu_ms[Job.RECEIVE] == Range(5.0, 5.0, 5.0)
 
 
+def test_a_server_that_drops_packets_is_not_compared() -> None:
+    lossy = replace(trial(1.0), packets_lost=3, packets_received=197)
+    assert "3 packets were lost" in (lossy.fault or "")
+    assert replace(lossy, packets_lost=1).fault is None
+
+
 @pytest.mark.parametrize(
     ("measured", "text"),
     [
@@ -73,8 +79,8 @@ def test_a_trial_whose_generator_was_late_counts_nowhere() -> None:
             "Cores that other programs took meanwhile: 0.2 (0.0–0.5). Compare, don't quote.",
         ),
         (
-            {"packets_lost": 1, "packets_received": 99},
-            "a, receive: 1 of 100 packets did not reach the observers",
+            {"packets_lost": 1, "packets_received": 199},
+            "a, receive: 1 of 200 packets did not reach the observers",
         ),
     ],
 )
