@@ -109,3 +109,17 @@ def test_files_that_are_not_there_are_refused(
 ) -> None:
     assert main(files) == EXIT_USAGE
     assert capsys.readouterr().err.startswith("loadtest compare: ")
+
+
+def test_runs_that_were_asked_for_different_things_are_told_apart(
+    save: Callable[..., str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = run(0.1)
+    other = msgspec.structs.replace(
+        one, scenario="churn", setting={"codecs": "vp8"}, networks={"candidates": ["loss=5%"]}
+    )
+    assert main([save("a", one), save("b", other)]) == 0
+    output = capsys.readouterr().out
+    assert "note: the runs have different scenarios" in output
+    assert "note: the runs differ in what was asked for: networks" in output
+    assert "note: the runs differ in what was asked for: setting" in output
