@@ -10,30 +10,46 @@ import socket
 import struct
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 Address = tuple[str, int]
 
 #: socket(7), asm-generic/socket.h; Python has no name for it. A timespec comes with each datagram.
 SO_TIMESTAMPNS = 35
 _TIMESPEC = struct.Struct("@ll")
-_ANCILLARY_BYTES = socket.CMSG_SPACE(_TIMESPEC.size)
+#: Likewise: how many datagrams the kernel has dropped, once there is one, with those that follow.
+SO_RXQ_OVFL = 40
+_DROPPED = struct.Struct("@I")
+_ANCILLARY_BYTES = socket.CMSG_SPACE(_TIMESPEC.size) + socket.CMSG_SPACE(_DROPPED.size)
 #: More than any datagram of a session that keeps to its path's MTU.
 MAX_DATAGRAM = 2048
 #: One datagram of each socket a round; what is still there then waits for the next tick.
 MAX_ROUNDS = 64
 
 
+class Datagram(NamedTuple):
+    data: bytes
+    address: Address  #: of its sender
+    arrived_s: float  #: Unix seconds
+    dropped: int  #: before it, for want of room
+
+
 def stamp_arrivals(sock: socket.socket) -> None:
     sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+    sock.setsockopt(socket.SOL_SOCKET, SO_RXQ_OVFL, 1)
 
 
-def read_datagram(sock: socket.socket) -> tuple[bytes, Address, float]:
-    """The next one, its sender, and the Unix seconds at which it arrived. Raises OSError."""
+def read_datagram(sock: socket.socket) -> Datagram:
+    """The next one. Raises OSError."""
     data, ancillary, _, address = sock.recvmsg(MAX_DATAGRAM, _ANCILLARY_BYTES)
-    if not ancillary:
-        return data, address, time.time()
-    seconds, nanoseconds = _TIMESPEC.unpack(ancillary[0][2])
-    return data, address, seconds + nanoseconds * 1e-9
+    arrived_s, dropped = None, 0
+    for _, kind, value in ancillary:
+        if kind == SO_TIMESTAMPNS:
+            seconds, nanoseconds = _TIMESPEC.unpack(value)
+            arrived_s = seconds + nanoseconds * 1e-9
+        elif kind == SO_RXQ_OVFL:
+            (dropped,) = _DROPPED.unpack(value)
+    return Datagram(data, address, time.time() if arrived_s is None else arrived_s, dropped)
 
 
 class Inbox:

@@ -212,6 +212,7 @@ class Interview:
         result.packets_retransmitted = sum(track.retransmitted for track in tracks)
         result.packets_asked_for = sum(track.asked_for for track in tracks)
         result.datagrams_refused = self._refused_before + self.candidate.datagrams_refused
+        result.datagrams_refused += sum(each.datagrams_refused for each in self.observers)
         result.max_bitrate_bps = self.candidate.max_bitrate_bps
         if self.observers:
             result.frames_sent = self._frames_sent("camera")

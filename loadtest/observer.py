@@ -115,6 +115,10 @@ class Observer:
         ]
         return min(firsts, default=None)
 
+    @property
+    def datagrams_refused(self) -> int:
+        return self._transport.datagrams_refused
+
     def latency_s(self) -> Histogram:
         """Of every stamped packet of all tracks, from its sending to its arrival here."""
         return merged(each.latency_s for each in self.tracks.values())

@@ -41,6 +41,8 @@ class Port:
         emulation: Emulation | None = None,
     ) -> None:
         self.refused = 0  #: sends that the kernel did not take
+        self._dropped = 0  # arrivals for which it had no room: of this socket,
+        self._dropped_before = 0  # and of those before it
         self._on_datagram, self._on_unreachable = on_datagram, on_unreachable
         self._on_moved = on_moved
         self._emulation = emulation
@@ -48,6 +50,11 @@ class Port:
         self._remote: Address | None = None
         self._inbox: Inbox | None = None
         self._moving: asyncio.Task[None] | None = None
+
+    @property
+    def dropped(self) -> int:
+        """Arrivals that this process was too slow to make room for."""
+        return self._dropped_before + self._dropped
 
     async def open(self) -> None:
         self._bind()
@@ -99,6 +106,7 @@ class Port:
         if self._socket is not None:
             self._let_go()
             self._socket.close()
+        self._dropped_before, self._dropped = self.dropped, 0
         self._socket = sock
         if self._inbox is None:
             asyncio.get_running_loop().add_reader(sock, self._read)
@@ -135,7 +143,7 @@ class Port:
     def _read(self) -> None:
         assert self._socket is not None
         try:
-            data, address, arrived_s = read_datagram(self._socket)
+            data, address, arrived_s, self._dropped = read_datagram(self._socket)
         except BlockingIOError:
             return
         except OSError as error:

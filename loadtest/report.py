@@ -431,7 +431,7 @@ def _generator_faults(
         faults.append(f"the generator used {share:.0%} of a core")
     refused = sum(each.datagrams_refused for each in results)
     if refused:
-        faults.append(f"the generator's kernel refused {refused} datagrams")
+        faults.append(f"the generator's kernel refused or dropped {refused} datagrams")
     return faults
 
 

@@ -107,8 +107,8 @@ class ClientTransport:
 
     @property
     def datagrams_refused(self) -> int:
-        """Sends that the kernel did not take."""
-        return self._port.refused
+        """By the kernel: sends that it did not take, arrivals for which it had no room."""
+        return self._port.refused + self._port.dropped
 
     def send_rtp(self, packet: bytes) -> None:
         assert self._dtls is not None

@@ -1,8 +1,8 @@
 import socket
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 
-from loadtest.inbox import MAX_ROUNDS, Inbox, read_datagram, stamp_arrivals
+from loadtest.inbox import MAX_ROUNDS, SO_TIMESTAMPNS, Inbox, read_datagram, stamp_arrivals
 
 
 def listening() -> socket.socket:
@@ -26,9 +26,24 @@ def test_a_datagram_has_arrived_when_the_kernel_took_it_however_late_it_is_read(
         after = time.time()
         while time.time() < after + 0.01:
             pass
-        data, address, arrived_s = read_datagram(sock)
+        data, address, arrived_s, dropped = read_datagram(sock)
         assert (data, address) == (b"hello", far.getsockname())
     assert before <= arrived_s <= after
+    assert dropped == 0
+
+
+def test_what_the_kernel_had_no_room_for_is_counted() -> None:
+    with closing(listening()) as sock, closing(sending_to(sock)) as far:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        for _ in range(50):
+            far.send(bytes(500))
+        read = 0
+        with suppress(BlockingIOError):
+            while True:
+                read_datagram(sock)
+                read += 1
+        far.send(b"one more")  # only with what follows is it told
+        assert read_datagram(sock).dropped == 50 - read > 0
 
 
 def test_all_sockets_are_drained_in_turn() -> None:
@@ -85,7 +100,7 @@ def test_what_never_ends_is_left_for_the_next_time() -> None:
 
 def test_a_datagram_without_a_time_has_arrived_now() -> None:
     with closing(listening()) as sock, closing(sending_to(sock)) as far:
-        sock.setsockopt(socket.SOL_SOCKET, 35, 0)
+        sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 0)
         far.send(b"hello")
         before = time.time()
-        assert before <= read_datagram(sock)[2] <= time.time()
+        assert before <= read_datagram(sock).arrived_s <= time.time()

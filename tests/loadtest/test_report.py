@@ -95,7 +95,7 @@ def test_a_generator_that_was_the_bottleneck_makes_the_run_invalid(
     ("changes", "why"),
     [
         ({"connection_lost": "the observer's socket: closed"}, "lost a connection"),
-        ({"datagrams_refused": 3}, "refused 3 datagrams"),
+        ({"datagrams_refused": 3}, "dropped 3 datagrams"),
         ({"frames_received": 0}, "no observer received"),
     ],
 )
