@@ -89,6 +89,7 @@ class Source:
             down.attach(up)
 
     def remove_up(self, up: UpTrack) -> None:
+        up.close()
         if self._ups.get(up.name) is not up:
             return
         del self._ups[up.name]

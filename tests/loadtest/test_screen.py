@@ -21,6 +21,8 @@ from loadtest.report import Report
 from loadtest.run import run
 from loadtest.scene import HEIGHT, WIDTH
 from loadtest.summary import as_text
+from server.core.frames import TrackName
+from server.media import server
 from server.media.server import MediaServer
 from tests.loadtest.conftest import Answerer, short_clip
 from tests.loadtest.mini_server import OWNER_TOKEN, MiniServer
@@ -92,8 +94,10 @@ async def report_of(mini: MiniServer, clip: PacketisedClip, duration_s: float) -
 
 
 async def test_a_server_that_refuses_it_is_said_to_and_nothing_else_changes(
-    mini: MiniServer,
+    mini: MiniServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # As servers are that know of one picture each.
+    monkeypatch.setitem(server._TRACKS_OF_KIND, "video", (TrackName.CAMERA,))
     report = await report_of(mini, with_screen("vp8"), 2.0)
     assert (report.joined, report.errors, report.frame_completeness) == (2, [], 1.0)
     assert (report.screens_offered, report.screens_accepted) == (2, 0)
@@ -101,6 +105,12 @@ async def test_a_server_that_refuses_it_is_said_to_and_nothing_else_changes(
     assert report.screens_recorded is None
     assert "screens  0 of 2 accepted by the server" in as_text(report)
     assert "screens accepted</dt><dd>0<small>of 2 offered" in page(report)
+
+
+async def test_our_server_takes_it(mini: MiniServer) -> None:
+    report = await report_of(mini, with_screen("vp8"), 2.0)
+    assert (report.screens_offered, report.screens_accepted) == (2, 2)
+    assert (report.screen_completeness, report.frame_completeness) == (1.0, 1.0)
 
 
 @pytest.mark.parametrize("codec", CODECS)

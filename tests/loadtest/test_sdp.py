@@ -87,10 +87,10 @@ def test_only_who_adapts_asks_for_what_tells_it_to() -> None:
     assert sum("transport-wide-cc" in each.uri for each in video.rtp.headerExtensions) == 1
 
 
-def test_our_server_refuses_the_screen_today_and_takes_the_rest() -> None:
+def test_our_server_takes_the_screen_with_the_rest() -> None:
     offer = server_sdp.parse_offer(write_offer(replace(LOCAL, screen_ssrc=3), ["vp8"], "sendonly"))
     taken = _negotiate(offer, ("sendonly",), FORWARDED, every=False)
-    assert list(taken) == [0, 1]
+    assert list(taken) == [0, 1, 2]
 
 
 def test_an_observers_offer_has_no_streams() -> None:
