@@ -6,7 +6,7 @@ Exit codes: 0 the run is valid, 1 it is not, 2 wrong use, 3 no server, 4 refused
 import asyncio
 import signal
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -15,12 +15,19 @@ import msgspec
 import uvloop
 
 from loadtest import browser, capacity, compare, html
-from loadtest.arguments import UsageError, capacity_parser, make_plan, run_parser
+from loadtest.arguments import (
+    OpenFilesError,
+    UsageError,
+    capacity_parser,
+    check_search,
+    make_plan,
+    run_parser,
+)
 from loadtest.candidate import EXIT_REFUSED, EXIT_USAGE
 from loadtest.endpoints import EndpointError
 from loadtest.invites import InviteError
 from loadtest.media import MediaError
-from loadtest.plan import Plan
+from loadtest.report import Report
 from loadtest.run import NoServer, Progress, progress_line, run
 from loadtest.summary import as_text
 from loadtest.whip import Refused
@@ -28,6 +35,12 @@ from loadtest.worker import WorkerError
 
 EXIT_INVALID, EXIT_NO_SERVER = 1, 3
 USAGE_ERRORS = (UsageError, MediaError, EndpointError, html.OutputError, browser.BrowserError)
+#: Of a server under load, as a run raises them.
+SERVER_FAULTS = (Refused, InviteError, TimeoutError, aiohttp.ClientError)
+#: Of this tool: they say nothing about the server.
+OWN_LIMITS = (OpenFilesError, WorkerError)
+#: What was right for the first run is wrong for a later one: `--server-pid` has ended.
+SERVER_GONE = (NoServer, UsageError)
 #: Between two runs of a search, until the server has come to rest.
 SETTLE_S = 3.0
 
@@ -46,8 +59,8 @@ def main() -> int:
         return _fail(error, EXIT_NO_SERVER)
     except (Refused, InviteError) as error:
         return _fail(error, EXIT_REFUSED)
-    except aiohttp.ClientError as error:
-        return _fail(error, EXIT_NO_SERVER)
+    except (aiohttp.ClientError, TimeoutError) as error:
+        return _fail(_words(error), EXIT_NO_SERVER)
     except WorkerError as error:
         return _fail(error, EXIT_INVALID)
     except KeyboardInterrupt:  # while media was encoded; later it is a report that ends early
@@ -71,14 +84,13 @@ def _one_run(arguments_given: list[str]) -> int:
 
 def _capacity(arguments_given: list[str]) -> int:
     arguments = capacity_parser(capacity.__doc__).parse_args(arguments_given)
-    if not 1 <= arguments.start <= arguments.limit:
-        raise UsageError("--start must be above zero, and not above --limit")
+    check_search(arguments)
     search = capacity.Search(arguments.start, arguments.limit)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         found = runner.run(
             _until_stopped(
                 lambda stop, show: find_capacity(
-                    search, lambda count: make_plan(arguments, count), stop, show
+                    search, lambda count: run(make_plan(arguments, count), stop, show), stop
                 )
             )
         )
@@ -88,19 +100,42 @@ def _capacity(arguments_given: list[str]) -> int:
 
 async def find_capacity(
     search: capacity.Search,
-    plan: Callable[[int], Plan],
+    attempt: Callable[[int], Awaitable[Report]],
     stop: asyncio.Event,
-    progress: Callable[[Progress], None],
+    settle_s: float = SETTLE_S,
 ) -> capacity.Capacity:
-    """Runs what the search asks for until it is over or `stop` is set."""
+    """Runs what the search asks for until it is over, `stop` is set or the server is gone.
+
+    Raises what the first attempt does; from then on there is something to tell.
+    """
     while not stop.is_set() and (count := search.next_interviews()) is not None:
-        report = await run(plan(count), stop, progress)
-        if report.interrupted:  # it may have failed for want of time
-            break
-        search.add(capacity.judge(report))
+        try:
+            report = await attempt(count)
+        except (*SERVER_FAULTS, *OWN_LIMITS, *SERVER_GONE) as error:
+            if not search.trials:
+                raise
+            if isinstance(error, SERVER_GONE) and not isinstance(error, OWN_LIMITS):
+                return search.capacity(f"the server is gone: {error}")
+            search.add(_failed_trial(count, error))
+        else:
+            if report.interrupted:  # it may have failed for want of time
+                break
+            search.add(capacity.judge(report))
         with suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), SETTLE_S)
-    return search.capacity(stop.is_set())
+            await asyncio.wait_for(stop.wait(), settle_s)
+    return search.capacity("interrupted" if stop.is_set() else None)
+
+
+def _failed_trial(interviews: int, error: Exception) -> capacity.Trial:
+    """Of a run that ended without a report."""
+    if isinstance(error, OWN_LIMITS):
+        return capacity.Trial(interviews, [], [_words(error)], None)
+    return capacity.Trial(interviews, [f"server: {_words(error)}"], [], None)
+
+
+def _words(error: Exception) -> str:
+    """A time-out has no text of its own."""
+    return str(error) or "the server did not answer in time"
 
 
 def _fail(error: object, code: int) -> int:

@@ -5,11 +5,10 @@ import os
 import resource
 from pathlib import Path
 from typing import NoReturn
-from urllib.parse import urlsplit
 
 from loadtest.candidate import add_media_arguments, load_media
 from loadtest.duration import DurationError, parse_duration
-from loadtest.endpoints import EndpointTemplates
+from loadtest.endpoints import EndpointTemplates, is_http
 from loadtest.media import VIDEO_CODECS, VideoCodec
 from loadtest.network import PROFILES, Impairments, NetworkError, parse_network
 from loadtest.plan import Plan
@@ -30,6 +29,10 @@ networks for --network and --observer-network, by name or by what they do, or bo
 
 class UsageError(Exception):
     """What was asked for cannot be done; the text says why."""
+
+
+class OpenFilesError(UsageError):
+    """More interviews than this system allows open files for."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -95,10 +98,22 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     add_media_arguments(parser)
 
 
+def check_search(arguments: argparse.Namespace) -> None:
+    """Before the first run of a search, what would end a later one. Raises UsageError."""
+    if not 1 <= arguments.start <= arguments.limit:
+        raise UsageError("--start must be above zero, and not above --limit")
+    if arguments.target == "whip" and arguments.whep_url is None:
+        raise UsageError("capacity needs --whep-url: without observers no level is measured")
+    try:
+        allow_open_files(arguments.limit)
+    except OpenFilesError as error:
+        raise OpenFilesError(f"--limit {arguments.limit} is too much: {error}") from error
+
+
 def make_plan(arguments: argparse.Namespace, interviews: int) -> Plan:
     """Raises UsageError, EndpointError or MediaError."""
     _check(arguments, interviews)
-    _allow_open_files(interviews)
+    allow_open_files(interviews)
     foreign = _foreign(arguments, interviews)
     codecs: tuple[VideoCodec, ...] = (
         ("h264", "vp8") if arguments.codec == "mixed" else (arguments.codec,)
@@ -134,19 +149,11 @@ def _check(arguments: argparse.Namespace, interviews: int) -> None:
         raise UsageError("--interviews must be above zero")
     if arguments.processes < 1:
         raise UsageError("--processes must be above zero")
-    if not _is_http(arguments.url):
+    if not is_http(arguments.url):
         raise UsageError(f"--url must be http://HOST:PORT, or https, not {arguments.url!r}")
     pid = arguments.server_pid
     if pid is not None and (pid < 1 or not process_times(pid)):
         raise UsageError(f"--server-pid: no process has the id {pid}")
-
-
-def _is_http(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # a port above 65535, half an IPv6 address
-        return False
 
 
 def _duration(text: str) -> float:
@@ -177,12 +184,12 @@ def _foreign(arguments: argparse.Namespace, interviews: int) -> EndpointTemplate
     return EndpointTemplates(*given, interviews)
 
 
-def _allow_open_files(interviews: int) -> None:
-    """Lifts the limit of open files as far as it is needed. Raises UsageError."""
+def allow_open_files(interviews: int) -> None:
+    """Lifts the limit of open files as far as it is needed. Raises OpenFilesError."""
     needed = interviews * FILES_PER_INTERVIEW + FILES_BESIDES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and needed > hard:
-        raise UsageError(
+        raise OpenFilesError(
             f"{interviews} interviews need {needed} open files, this system allows {hard}"
         )
     if soft != resource.RLIM_INFINITY and needed > soft:

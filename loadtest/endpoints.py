@@ -15,6 +15,15 @@ class EndpointError(Exception):
     """These addresses cannot be used; the text says why."""
 
 
+def is_http(url: str) -> bool:
+    """Whether a server can be asked there."""
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port above 65535, half an IPv6 address
+        return False
+
+
 @dataclass(frozen=True, slots=True)
 class Endpoints:
     """Where the two peers of one interview go in; without `whep`, nobody observes."""
@@ -35,7 +44,7 @@ class EndpointTemplates:
     def __post_init__(self) -> None:
         given = [url for url in (self.whip_url, self.whep_url) if url is not None]
         for url in given:
-            if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).netloc:
+            if not is_http(url):
                 raise EndpointError(f"not an http or https address: {url!r}")
         # Without observers, one address may well take any number of candidates.
         if self.whep_url and self.interviews > 1 and any(NUMBER not in url for url in given):

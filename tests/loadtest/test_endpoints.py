@@ -27,6 +27,9 @@ async def test_without_a_whep_address_nobody_observes() -> None:
     [
         ("ftp://x/{n}", None, "not an http"),
         ("http:///whip", None, "not an http"),
+        ("http://[bad/{n}", None, "not an http"),
+        ("http://x:99999/{n}", None, "not an http"),
+        ("http://x/{n}", "http://[bad/{n}", "not an http"),
         ("http://x/{n}", "whep/{n}", "not an http"),
         ("http://x/whip", "http://x/whep/{n}", "both addresses need {n}"),
         ("http://x/whip/{n}", "http://x/whep", "both addresses need {n}"),

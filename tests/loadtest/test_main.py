@@ -5,13 +5,18 @@ import json
 import resource
 import signal
 import sys
+import threading
 from asyncio.subprocess import PIPE, Process
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 
-from loadtest.__main__ import EXIT_INVALID, EXIT_NO_SERVER
+from loadtest import invites
+from loadtest.__main__ import EXIT_INVALID, EXIT_NO_SERVER, main
 from loadtest.candidate import EXIT_REFUSED, EXIT_USAGE
 from tests.loadtest.conftest import write_tone
 from tests.loadtest.mini_server import OWNER_TOKEN, MiniServer
@@ -132,6 +137,48 @@ async def test_no_server_has_an_exit_code_of_its_own(tmp_path: Path, unused_tcp_
     assert errors.startswith("loadtest: no server answers at")
 
 
+class _Hangs(BaseHTTPRequestHandler):
+    """Healthy, and deaf to everything else."""
+
+    over = threading.Event()
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+
+    def do_POST(self) -> None:
+        self.over.wait()
+
+    def log_message(self, format: str, *values: object) -> None:
+        pass
+
+
+@pytest.fixture
+def hanging_url() -> Iterator[str]:
+    _Hangs.over.clear()
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Hangs) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        _Hangs.over.set()
+        server.shutdown()
+        thread.join()
+
+
+def test_a_server_that_hangs_has_the_exit_code_of_none(
+    tmp_path: Path,
+    hanging_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(invites, "REQUEST_TIMEOUT", aiohttp.ClientTimeout(total=0.05))
+    media = ("--cache", str(tmp_path), "--audio", str(write_tone(tmp_path, 0.5)))
+    flags = ("--codec", "vp8", "--url", hanging_url, "--owner-token", OWNER_TOKEN)
+    monkeypatch.setattr(sys, "argv", ["loadtest", *media, *flags])
+    assert main() == EXIT_NO_SERVER
+    assert capsys.readouterr() == ("", "loadtest: the server did not answer in time\n")
+
+
 async def test_a_wrong_token_has_an_exit_code_of_its_own(tmp_path: Path, mini: MiniServer) -> None:
     status, _, errors = await finish(
         await start(tmp_path, "--url", mini.url, "--owner-token", "guess")
@@ -164,12 +211,15 @@ async def test_a_wrong_token_has_an_exit_code_of_its_own(tmp_path: Path, mini: M
         (("--observer-network", "loss=5"), "--observer-network: loss must be"),
         (("capacity", "--start", "0"), "--start must be above zero"),
         (("capacity", "--start", "9", "--limit", "8"), "not above --limit"),
+        (("capacity", "--limit", "999999999"), "--limit 999999999 is too much"),
+        (("capacity", "--target", "whip", "--whip-url", "http://x/{n}"), "needs --whep-url"),
+        (("--target", "whip", "--whip-url", "http://[bad/{n}"), "not an http or https address"),
     ],
 )
 async def test_what_cannot_be_done_is_said(
     tmp_path: Path, flags: tuple[str, ...], why: str
 ) -> None:
-    if why == "open files" and resource.getrlimit(resource.RLIMIT_NOFILE)[1] < 0:
+    if "999999999" in flags and resource.getrlimit(resource.RLIMIT_NOFILE)[1] < 0:
         pytest.skip("this system has no limit of open files")
     status, output, errors = await finish(await start(tmp_path, *flags))
     assert (status, output) == (EXIT_USAGE, "")
