@@ -1,5 +1,8 @@
 """Load test: `python -m loadtest --interviews N --duration S` against a running server.
 
+`python -m loadtest capacity` finds how many interviews a server carries, and
+`python -m loadtest compare` holds the reports of runs against each other; both have a --help.
+
 Exit codes: 0 the run is valid, 1 it is not, 2 wrong use, 3 no server, 4 refused by the server.
 """
 
@@ -30,7 +33,7 @@ from loadtest.media import MediaError
 from loadtest.report import Report
 from loadtest.run import NoServer, Progress, progress_line, run
 from loadtest.summary import as_text
-from loadtest.whip import Refused
+from loadtest.whip import REFUSAL, Refused
 from loadtest.worker import WorkerError
 
 EXIT_INVALID, EXIT_NO_SERVER = 1, 3
@@ -75,22 +78,33 @@ def _one_run(arguments_given: list[str]) -> int:
         browser.refuse_missing()
     plan = make_plan(arguments, arguments.interviews)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        report = runner.run(_until_stopped(lambda stop, show: run(plan, stop, show)))
+        report = runner.run(
+            _until_stopped(lambda stop, screen: run(plan, stop, screen.progress, screen.show))
+        )
     print(msgspec.json.encode(report).decode() if arguments.json else as_text(report), flush=True)
     if arguments.html is not None:
         html.write_page(arguments.html, report)
+    if not report.joined and report.errors and all(map(REFUSAL.match, report.errors)):
+        return EXIT_REFUSED
     return 0 if report.valid else EXIT_INVALID
 
 
 def _capacity(arguments_given: list[str]) -> int:
-    arguments = capacity_parser(capacity.__doc__).parse_args(arguments_given)
+    arguments = capacity_parser(capacity.DESCRIPTION).parse_args(arguments_given)
     check_search(arguments)
     search = capacity.Search(arguments.start, arguments.limit)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         found = runner.run(
             _until_stopped(
-                lambda stop, show: find_capacity(
-                    search, lambda count: run(make_plan(arguments, count), stop, show), stop
+                lambda stop, screen: find_capacity(
+                    search,
+                    lambda count: run(
+                        make_plan(arguments, count), stop, screen.progress, screen.show
+                    ),
+                    stop,
+                    lambda trial: screen.keep(
+                        f"tried {trial.interviews}: {capacity.verdict(trial)}"
+                    ),
                 )
             )
         )
@@ -102,6 +116,7 @@ async def find_capacity(
     search: capacity.Search,
     attempt: Callable[[int], Awaitable[Report]],
     stop: asyncio.Event,
+    tried: Callable[[capacity.Trial], None] = lambda _: None,
     settle_s: float = SETTLE_S,
 ) -> capacity.Capacity:
     """Runs what the search asks for until it is over, `stop` is set or the server is gone.
@@ -121,6 +136,7 @@ async def find_capacity(
             if report.interrupted:  # it may have failed for want of time
                 break
             search.add(capacity.judge(report))
+        tried(search.trials[-1])
         with suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), settle_s)
     return search.capacity("interrupted" if stop.is_set() else None)
@@ -143,25 +159,37 @@ def _fail(error: object, code: int) -> int:
     return code
 
 
+class _Screen:
+    """A line on standard error that is written over, where that is a terminal; else nothing."""
+
+    def __init__(self) -> None:
+        self._shown = sys.stderr.isatty()
+
+    def progress(self, progress: Progress) -> None:
+        self.show(progress_line(progress))
+
+    def show(self, line: str) -> None:
+        """In the place of what is there: `\\033[K` clears what a longer line left."""
+        if self._shown:
+            print("\r\033[K" + line, end="", file=sys.stderr, flush=True)
+
+    def keep(self, line: str) -> None:
+        """A line that stays there."""
+        self.show(line + "\n")
+
+
 async def _until_stopped(
-    work: Callable[[asyncio.Event, Callable[[Progress], None]], Coroutine[Any, Any, T]],
+    work: Callable[[asyncio.Event, _Screen], Coroutine[Any, Any, T]],
 ) -> T:
     """The work, told to stop by a signal, with its progress on a terminal."""
-    stop = asyncio.Event()
+    stop, screen = asyncio.Event(), _Screen()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    if not sys.stderr.isatty():
-        return await work(stop, lambda progress: None)
     try:
-        return await work(stop, _show)
+        return await work(stop, screen)
     finally:
-        print("\r\033[K", end="", file=sys.stderr, flush=True)
-
-
-def _show(progress: Progress) -> None:
-    """One line that is written over: `\\033[K` clears what a longer one left."""
-    print("\r\033[K" + progress_line(progress), end="", file=sys.stderr, flush=True)
+        screen.show("")
 
 
 if __name__ == "__main__":

@@ -60,7 +60,11 @@ def run_parser(description: str | None) -> argparse.ArgumentParser:
 
 
 def capacity_parser(description: str | None) -> argparse.ArgumentParser:
-    parser = _Parser(prog="python -m loadtest capacity", description=description)
+    parser = _Parser(
+        prog="python -m loadtest capacity",
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--start", type=int, default=10, metavar="N", help="interviews at first")
     parser.add_argument("--limit", type=int, default=500, metavar="N", help="interviews at most")
     _add_common(parser)

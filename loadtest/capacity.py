@@ -15,6 +15,28 @@ from loadtest.report import Report
 RUNS_TO_DECIDE = 2
 
 
+def _levels_text() -> str:
+    """The levels of a run of minutes, whose recordings are not read."""
+    recorded_or_long = ("read", "recorded", "lip_sync", "memory")
+    return "\n".join(
+        f"  {each.name:26} {'at least' if each.at_least else 'at most'} "
+        f"{each.limit:g} {each.unit}".rstrip()
+        for key, each in DEMANDS.items()
+        if key not in recorded_or_long
+    )
+
+
+#: For `--help`.
+DESCRIPTION = f"""How many interviews a server carries: the number is doubled until a service
+level is not kept, then the interval is halved. What decides is run twice.
+
+service levels, besides that no connection is lost:
+{_levels_text()}
+
+exit codes: 0 a number was found, 1 none was, 2 wrong use, 3 no server, 4 refused by the server
+"""
+
+
 class Trial(msgspec.Struct, frozen=True):
     """One run of the search."""
 
@@ -45,22 +67,21 @@ class Capacity(msgspec.Struct, frozen=True):
 def judge(report: Report) -> Trial:
     """A run as a trial. What a server refuses is its failure, not the run's."""
     failed = [
-        f"{level.name}: {level.measured:g} {level.unit}, not "
+        f"{level.name}: {level.measured:g} {level.unit}".rstrip() + ", not "
         f"{'at least' if level.at_least else 'at most'} {level.limit:g}"
         for level in report.levels
         if level.kept is False
     ]
     if report.connections_lost:
         failed.append(f"connections: {report.connections_lost} lost")
-    joined = DEMANDS["joined"].name
-    nothing = all(level.kept is None for level in report.levels if level.name != joined)
+    not_measured = [level.name for level in report.levels if level.kept is None]
+    nothing = DEMANDS["frames"].name in not_measured
     return Trial(
         report.interviews,
         failed,
-        report.generator_faults
-        + (["nothing was measured but joining"] if nothing and not failed else []),
+        report.generator_faults + (["no frame was measured"] if nothing and not failed else []),
         report.server_cpu_ms_per_interview_second,
-        [level.name for level in report.levels if level.kept is None],
+        not_measured,
     )
 
 

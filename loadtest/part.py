@@ -59,6 +59,10 @@ class Part:
                 if step.interview in self._interviews:
                     tasks.create_task(act(step), name=step.act.name)
 
+    def anybody_in(self) -> bool:
+        """Of those that `open` let join."""
+        return any(each.result.error is None for each in self._interviews.values())
+
     def begin(self) -> None:
         """What was before is not measured: joining is allowed to be late."""
         self._crowd.pacer.lateness_s = Histogram()

@@ -60,24 +60,32 @@ def _ms(value: float | None) -> str:
 
 
 async def run(
-    plan: Plan, stop: asyncio.Event, progress: Callable[[Progress], None] = lambda _: None
+    plan: Plan,
+    stop: asyncio.Event,
+    progress: Callable[[Progress], None] = lambda _: None,
+    phase: Callable[[str], None] = lambda _: None,
 ) -> Report:
     """Until `plan.duration_s` is over or `stop` is set; then says what was measured until then.
+
+    `progress` is told every second of what is measured, `phase` what is done before and after.
 
     Raises NoServer, Refused or InviteError when no interview could even be made.
     """
     async with open_crowd() as crowd:
         await _until(stop, _find_server(crowd.http, plan.url))
+        if plan.foreign is None:
+            phase(f"making {plan.course.interviews + plan.browser} invitations")
         invites = await _until(stop, _make_invites(crowd.http, plan)) or []
         numbers = range(min(plan.course.interviews, len(invites)))
         async with _parts(crowd, plan, {number: invites[number] for number in numbers}) as parts:
+            phase("joining")
             await _until(stop, _gathered(part.open() for part in parts))
             async with _browser(plan, invites[len(numbers) :]) as probe:
                 measured = await _measure(crowd.http, plan, parts, probe, stop, progress)
         interrupted = stop.is_set()
         if plan.check_recordings:
             stop.clear()  # a second Ctrl-C ends this, too
-            await _until(stop, _check_recordings(crowd.http, plan, invites, measured))
+            await _until(stop, _check_recordings(crowd.http, plan, invites, measured, phase))
             interrupted = interrupted or stop.is_set()
         return make_report(
             measured.results,
@@ -183,9 +191,11 @@ async def _measure(
     for part in parts:
         part.begin()
     series = Series(_totals(parts), before, began)
-    playing = asyncio.create_task(_gathered(part.play() for part in parts), name="scenario")
-    await _watch_progress(plan, parts, series, began, stop, progress)
-    await _until(stop, _finished(playing))
+    # Where nobody is in and nobody comes, there is nothing to wait for.
+    if probe or plan.course.joined_later or any(part.anybody_in() for part in parts):
+        playing = asyncio.create_task(_gathered(part.play() for part in parts), name="scenario")
+        await _watch_progress(plan, parts, series, began, stop, progress)
+        await _until(stop, _finished(playing))
     duration_s = time.monotonic() - began
     own_cpu_s = time.process_time() - own_before
     after = server_cost.process_times(pid) if pid else {}
@@ -244,12 +254,14 @@ async def _check_recordings(
     plan: Plan,
     invites: Sequence[Invite | None],
     measured: _Measured,
+    phase: Callable[[str], None],
 ) -> None:
     """One after the other: a recording is read much faster than it was made."""
     for number, result in enumerate(measured.results):
         invite = invites[number] if number < len(invites) else None
         token = invite and (invite.recruiter or plan.owner_token)
         if invite and token and invite.interview_id and result.error is None:
+            phase(f"checking recordings {number + 1} of {len(measured.results)}")
             result.recording = await check_recording(
                 http, plan.url, invite.interview_id, token, measured.sent[number]
             )

@@ -54,6 +54,11 @@ class Scenario:
     def later(self) -> tuple[Step, ...]:
         return tuple(step for step in self.steps if step.at_s > 0)
 
+    @property
+    def joined_later(self) -> bool:
+        """Whether somebody comes for the first time when it has begun."""
+        return any(step.act in (Act.JOIN, Act.JOIN_ALONE) for step in self.later)
+
     def at_once(self) -> int:
         """The most interviews that are on at one time."""
         on = highest = 0

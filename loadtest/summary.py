@@ -43,7 +43,9 @@ def as_text(report: Report) -> str:
         f"{report.recording_frames_missing} frames missing, "
         f"{report.recording_gaps_undeclared} gaps undeclared, "
         f"picture after sound {_offset_text(report.recording_av_offset_ms)}",
-        "generator CPU": f"{report.generator_cpu_ms_per_candidate_second} ms per candidate-second",
+        "generator CPU": "not measured"
+        if report.generator_cpu_ms_per_candidate_second is None
+        else f"{report.generator_cpu_ms_per_candidate_second} ms per candidate-second",
         "generator lateness": _text(report.generator_lateness_ms),
         "valid": "yes" if report.valid else "NO: " + "; ".join(report.invalid_because),
     }

@@ -1,5 +1,6 @@
 """WHIP and WHEP from the client's side: a POST with the offer, a DELETE at the end (RFC 9725)."""
 
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,6 +13,10 @@ REQUEST_TIMEOUT = aiohttp.ClientTimeout(total=10)
 #: A server that hangs must not keep whoever wants to go.
 END_TIMEOUT = aiohttp.ClientTimeout(total=3)
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
+
+
+#: How a refusal begins where only its text is left.
+REFUSAL = re.compile(r"HTTP \d{3}: ")
 
 
 class Refused(Exception):

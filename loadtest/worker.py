@@ -37,8 +37,9 @@ class _Job:
     invites: Mapping[int, Invite | None]
 
 
+@dataclass(frozen=True, slots=True)
 class _Opened:
-    pass
+    anybody_in: bool
 
 
 class _Begin:
@@ -73,6 +74,7 @@ class RemotePart:
     def __init__(self, process: Process) -> None:
         self._process = process
         self._totals = Totals()
+        self._anybody_in = False
         self._opened, self._played = asyncio.Event(), asyncio.Event()
         self._result: PartResult | None = None
         self._over = asyncio.Event()
@@ -80,6 +82,9 @@ class RemotePart:
 
     async def open(self) -> None:
         await self._wait(self._opened)
+
+    def anybody_in(self) -> bool:
+        return self._anybody_in
 
     def begin(self) -> None:
         self._send(_Begin())
@@ -131,7 +136,8 @@ class RemotePart:
         with suppress(asyncio.IncompleteReadError):
             while True:
                 match await _receive(self._process.stdout):
-                    case _Opened():
+                    case _Opened(anybody_in):
+                        self._anybody_in = anybody_in
                         self._opened.set()
                     case _Played():
                         self._played.set()
@@ -171,7 +177,7 @@ class _Worker:
         try:
             command = asyncio.create_task(_receive(self._commands), name="commands")
             if await self._unless(command, self._part.open(), "opening"):
-                self._say(_Opened())
+                self._say(_Opened(self._part.anybody_in()))
             if isinstance(await command, _Begin):
                 self._part.begin()
                 command = asyncio.create_task(_receive(self._commands), name="commands")

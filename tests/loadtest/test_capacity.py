@@ -155,6 +155,8 @@ def result(**changes: object) -> InterviewResult:
     settings: dict[str, object] = {
         "frames_sent": 1000,
         "frames_received": 1000,
+        "audio_frames_sent": 1000,
+        "audio_frames_received": 1000,
         "forward_latency_s": latency,
         "indicator_latency_s": Histogram([0.2]),
     }
@@ -178,6 +180,7 @@ IDLE = GeneratorCost(0.1, Histogram([0.001]))
             {"indicator_latency_s": Histogram([0.6] * 9)},
             ["indicator latency p95: 600 ms, not at most 500"],
         ),
+        ({"frames_misrouted": 3}, ["frames of other candidates: 3, not at most 0"]),
         ({"error": "HTTP 503: full"}, ["interviews joined: 50 %, not at least 100"]),
         ({"connection_lost": "the observer's"}, ["connections: 1 lost"]),
     ],
@@ -200,7 +203,7 @@ def test_a_run_that_measured_nothing_keeps_no_level() -> None:
     unobserved = InterviewResult(join_s=0.1)
     found = judge(make_report([unobserved], 10, IDLE, None, None))
     assert not found.passed
-    assert verdict(found) == "nothing was measured but joining"
+    assert verdict(found) == "no frame was measured"
 
 
 def test_an_overloaded_generator_makes_a_run_inconclusive() -> None:

@@ -2,12 +2,16 @@
 
 import asyncio
 import json
+import os
+import pty
 import resource
 import signal
 import sys
 import threading
 from asyncio.subprocess import PIPE, Process
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -22,20 +26,20 @@ from tests.loadtest.conftest import write_tone
 from tests.loadtest.mini_server import OWNER_TOKEN, MiniServer
 
 
-async def start(folder: Path, *flags: str) -> Process:
+async def start(folder: Path, *flags: str, stderr: int = PIPE) -> Process:
     command = flags[:1] if flags[0] == "capacity" else ()
     return await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "loadtest", *command, "--codec", "vp8"),
         *("--data-dir", str(folder), "--cache", str(folder)),
         *("--audio", str(write_tone(folder, 0.5)), *flags[len(command) :]),
         stdout=PIPE,
-        stderr=PIPE,
+        stderr=stderr,
     )
 
 
 async def finish(process: Process) -> tuple[int | None, str, str]:
     output, errors = await asyncio.wait_for(process.communicate(), 60)
-    return process.returncode, output.decode(), errors.decode()
+    return process.returncode, output.decode(), (errors or b"").decode()
 
 
 def parsed(output: str) -> dict[str, Any]:
@@ -137,6 +141,77 @@ async def test_no_server_has_an_exit_code_of_its_own(tmp_path: Path, unused_tcp_
     assert errors.startswith("loadtest: no server answers at")
 
 
+async def test_a_server_that_lets_nobody_in_has_the_exit_code_of_a_refusal(
+    tmp_path: Path, mini: MiniServer
+) -> None:
+    mini.refuse_after = 0
+    flags = ("--duration", "3600", "--url", mini.url, "--owner-token", OWNER_TOKEN)
+    status, output, errors = await finish(await start(tmp_path, *flags))
+    assert (status, errors) == (EXIT_REFUSED, "")
+    assert "HTTP 503: full" in output
+
+
+@dataclass
+class _Terminal:
+    """What a process wrote to it, line ends as they are sent to a screen."""
+
+    written: int  #: the process's end
+    shown: Callable[[], Coroutine[None, None, str]]  #: once nobody has the other end
+
+
+@pytest.fixture
+def terminal() -> Iterator[_Terminal]:
+    screen, written = pty.openpty()
+
+    def read_all() -> str:
+        text = b""
+        with suppress(OSError):  # EIO: the last writer is gone
+            while data := os.read(screen, 4096):
+                text += data
+        return text.decode()
+
+    async def shown() -> str:
+        os.close(written)
+        return await asyncio.to_thread(read_all)
+
+    yield _Terminal(written, shown)
+    os.close(screen)
+
+
+async def test_a_terminal_shows_what_is_going_on(
+    tmp_path: Path, mini: MiniServer, terminal: _Terminal
+) -> None:
+    mini.records = True
+    flags = ("--duration", "1", "--json", "--url", mini.url, "--owner-token", OWNER_TOKEN)
+    process = await start(tmp_path, *flags, stderr=terminal.written)
+    shown = asyncio.create_task(terminal.shown())
+    await asyncio.wait_for(mini.recording.wait(), 60)
+    process.send_signal(signal.SIGINT)
+    async with asyncio.timeout(10):
+        await finish(process)
+    *lines, last = (await shown).split("\r\033[K")
+    wanted = ("making 1 invitations", "joining", "1 interviews   ", "checking recordings 1 of 1")
+    assert [line.startswith(text) for text, line in zip(wanted, lines[1:], strict=True)] == [
+        True
+    ] * len(wanted)
+    assert last == "", "the line is cleared at the end"
+
+
+async def test_a_terminal_keeps_each_trial_of_a_search(
+    tmp_path: Path, mini: MiniServer, terminal: _Terminal
+) -> None:
+    flags = ("--start", "1", "--limit", "1", "--duration", "1", "--url", mini.url)
+    process = await start(
+        tmp_path, "capacity", *flags, "--owner-token", OWNER_TOKEN, stderr=terminal.written
+    )
+    shown = asyncio.create_task(terminal.shown())
+    _, output, _ = await finish(process)
+    tried = [line for line in output.splitlines() if "tried 1  " in line]
+    kept = [line for line in (await shown).split("\r\033[K") if line.endswith("\r\n")]
+    assert kept == [f"tried 1: {line.split('tried 1  ')[1]}\r\n" for line in tried]
+    assert tried
+
+
 class _Hangs(BaseHTTPRequestHandler):
     """Healthy, and deaf to everything else."""
 
@@ -184,6 +259,27 @@ async def test_a_wrong_token_has_an_exit_code_of_its_own(tmp_path: Path, mini: M
         await start(tmp_path, "--url", mini.url, "--owner-token", "guess")
     )
     assert (status, errors) == (EXIT_REFUSED, "loadtest: HTTP 401: wrong token\n")
+
+
+@pytest.mark.parametrize(
+    ("flags", "texts"),
+    [
+        ((), ("loadtest capacity", "loadtest compare", "Exit codes: 0")),
+        (("capacity",), ("exit codes: 0", "forward latency p99        at most 50 ms")),
+    ],
+)
+def test_help_says_what_there_is(
+    flags: tuple[str, ...],
+    texts: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["loadtest", *flags, "--help"])
+    with pytest.raises(SystemExit, match="0"):
+        main()
+    output = capsys.readouterr().out
+    assert [text for text in texts if text not in output] == []
+    assert "Pure" not in output
 
 
 @pytest.mark.parametrize(

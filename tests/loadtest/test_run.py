@@ -9,6 +9,7 @@ import pytest
 from loadtest.packets import PacketisedClip, packetise
 from loadtest.plan import Plan
 from loadtest.run import NoServer, Progress, progress_line, run
+from loadtest.scenario import make_scenario
 from loadtest.whip import Refused
 from tests.loadtest.conftest import short_clip
 from tests.loadtest.mini_server import OWNER_TOKEN, MiniServer
@@ -92,6 +93,32 @@ async def test_interviews_that_are_refused_are_counted_with_the_reason(
     assert (report.joined, report.valid) == (1, False)
     assert report.errors == ["HTTP 503: full"]
     assert "1 of 2 interviews did not take place" in report.invalid_because
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+async def test_a_run_that_nobody_can_join_does_not_wait_for_its_end(
+    mini: MiniServer, clips: tuple[PacketisedClip, ...], processes: int
+) -> None:
+    mini.refuse_after = 0
+    async with asyncio.timeout(30):
+        report = await run(
+            plan(mini, clips, duration_s=3600.0, processes=processes), asyncio.Event()
+        )
+    assert (report.joined, report.valid, report.errors) == (0, False, ["HTTP 503: full"])
+    assert not report.interrupted
+
+
+async def test_who_comes_later_is_waited_for(
+    mini: MiniServer, clips: tuple[PacketisedClip, ...]
+) -> None:
+    mini.refuse_after = 0
+
+    def opened(_: Progress) -> None:
+        mini.refuse_after = None
+
+    flash = make_scenario("flash:1.5", 2, 2.0)
+    report = await run(plan(mini, clips, scenario=flash), asyncio.Event(), opened)
+    assert (report.joined, report.errors) == (1, ["HTTP 503: full"])
 
 
 async def test_a_connection_that_ends_in_between_makes_the_run_invalid(

@@ -131,3 +131,18 @@ def test_every_scenario_is_described() -> None:
     for name in NAMES:
         assert name in describe()
     assert "None" not in describe()
+
+
+@pytest.mark.parametrize(
+    ("name", "later"),
+    [
+        ("steady", False),
+        ("late-observers", False),
+        ("reconnect", False),
+        ("ramp", True),
+        ("flash", True),
+        ("soak", True),
+    ],
+)
+def test_who_comes_later_is_known(name: str, later: bool) -> None:
+    assert make_scenario(name, 2, 60).joined_later is later

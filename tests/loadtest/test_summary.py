@@ -35,3 +35,9 @@ def test_losses_and_growth_are_told_where_they_are_known() -> None:
     text = as_text(report(lossy))
     assert "lost at first try  up 5.00%, down 5.00%" in text
     assert "server memory  unknown" in text
+
+
+def test_without_anybody_the_generator_has_no_cost() -> None:
+    text = as_text(report(InterviewResult(error="HTTP 503: busy")))
+    assert "generator CPU  not measured" in text
+    assert "None" not in text
