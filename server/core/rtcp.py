@@ -96,6 +96,7 @@ class MaxBitrate:
 Item = (
     SenderReport
     | ReceiverReport
+    | Goodbye
     | Nack
     | KeyframeRequest
     | ReceiverReferenceTime
