@@ -86,6 +86,7 @@ export class Call {
 
   stop() {
     for (const timer of this.timers) window.clearInterval(timer);
+    this.screenSender = null;
     this.screen.stop();
     this.peer.close();
     this.signaling.stop();
