@@ -10,6 +10,7 @@ from playwright.async_api import Page
 from tests.e2e.chromium import ChromiumLauncher
 from tests.e2e.pages import PATIENCE_MS, finished, join, leave, picture_moves
 from tests.e2e.server_process import ServerProcess
+from tests.e2e.test_one_device import WITHOUT
 
 
 async def pictures_of(page: Page, video: str, count: int) -> None:
@@ -59,6 +60,25 @@ async def test_a_screen_is_shared_and_no_longer_shared_in_mid_interview(
     assert index["gaps"] == []
     await _replays(chromium, invited["recruiter_url"], index["events"][1]["at_s"])
     await _exports(server, invited["interview_id"], tmp_path / "out.mp4")
+
+
+@pytest.mark.timeout(180)
+async def test_a_candidate_without_a_camera_shares_a_screen(
+    server: ServerProcess, chromium: ChromiumLauncher
+) -> None:
+    invited = await server.invite("Backend engineer")
+    candidate = await (await chromium.launch()).new_page()
+    await candidate.add_init_script(WITHOUT % "video")
+    observer = await (await chromium.launch()).new_page()
+    await join(candidate, invited["candidate_url"])
+    await observer.goto(invited["observer_url"])
+    await candidate.locator("#share").click()
+    await observer.locator("#screen").wait_for(timeout=PATIENCE_MS)
+    await pictures_of(observer, "screen", 5)
+    await leave(candidate)
+    index = await finished(server, invited)
+    assert index["tracks"] == ["microphone", "screen"]
+    await _replays(chromium, invited["recruiter_url"], index["events"][1]["at_s"])
 
 
 async def _replays(chromium: ChromiumLauncher, recruiter_url: str, shown_s: float) -> None:
