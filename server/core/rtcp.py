@@ -4,7 +4,7 @@ import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-SR, RR, SDES, RTPFB, PSFB, XR = 200, 201, 202, 205, 206, 207
+SR, RR, SDES, BYE, RTPFB, PSFB, XR = 200, 201, 202, 203, 205, 206, 207
 #: Seconds from 1900 (NTP) to 1970 (Unix), RFC 5905 6.
 NTP_EPOCH_OFFSET = 2_208_988_800
 
@@ -41,6 +41,13 @@ class SenderReport:
 class ReceiverReport:
     ssrc: int
     blocks: tuple[ReportBlock, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Goodbye:
+    """A stream ends for now; its SSRC may come back (RFC 3550 6.6)."""
+
+    ssrc: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +96,7 @@ class MaxBitrate:
 Item = (
     SenderReport
     | ReceiverReport
+    | Goodbye
     | Nack
     | KeyframeRequest
     | ReceiverReferenceTime
@@ -162,6 +170,8 @@ def _parse_body(packet_type: int, count: int, body: bytes) -> Iterator[Item]:
         case 201:
             (ssrc,) = struct.unpack_from("!I", body)
             yield ReceiverReport(ssrc, _parse_blocks(body, 4, count))
+        case 203:
+            yield from map(Goodbye, struct.unpack_from(f"!{count}I", body))
         case 205 if count == 1:
             sender, media = _FEEDBACK.unpack_from(body)
             yield Nack(sender, media, tuple(_parse_nack(body[8:])))

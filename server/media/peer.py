@@ -367,6 +367,11 @@ class Publisher(Peer):
                     up = self._ups.get(item.ssrc)
                     if up is not None:
                         up.sender_report_received(item, now)
+                case rtcp.Goodbye():
+                    up = self._ups.get(item.ssrc)
+                    # Of other tracks the connection's end tells more.
+                    if up is not None and up.name is TrackName.SCREEN:
+                        self.source.end_screen()
                 case rtcp.DelaySinceLastRr() if item.ssrc == self.ssrc:
                     ntp = rtcp.ntp_from_unix(now)
                     measured = rtcp.round_trip_s(ntp, item.last_rr, item.delay)

@@ -5,6 +5,7 @@ newest publisher's tracks.
 """
 
 import logging
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -13,6 +14,13 @@ from server.media.down_track import DownTrack
 from server.media.up_track import UpTrack
 
 log = logging.getLogger(__name__)
+
+
+#: A candidate who stops sharing without a goodbye: without a picture for this long the screen is
+#: gone. A still one is repeated by browsers each second, and asked for every four.
+SCREEN_SILENT_S = 6.0
+#: What was captured before a screen's end was told may be that much later than what had come.
+STRAGGLERS_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +53,7 @@ class Source:
         self._downs: dict[TrackName, list[DownTrack]] = {name: [] for name in TrackName}
         self._sinks: list[FrameSink] = []
         self._last_capture_s: dict[TrackName, float] = {}
+        self._screen_ended_s = -math.inf
         self._round_trip: Callable[[], float | None] = lambda: None
 
     # ---- subscribers
@@ -93,7 +102,8 @@ class Source:
         if self._ups.get(up.name) is not up:
             return
         del self._ups[up.name]
-        if up.last_capture_s is not None:
+        ended = up.name is TrackName.SCREEN and self._screen_has_ended(up)
+        if up.last_capture_s is not None and not ended:
             self._last_capture_s[up.name] = up.last_capture_s
         for down in self._downs[up.name]:
             down.attach(None)
@@ -117,6 +127,22 @@ class Source:
                 sink.on_gap(gap)
             except Exception:
                 log.exception("a subscriber failed on a gap")
+
+    def end_screen(self) -> None:
+        """The candidate shares no more: what comes just after are stragglers."""
+        up = self._ups.get(TrackName.SCREEN)
+        if up is not None and up.last_capture_s is not None:
+            self._screen_ended_s = up.last_capture_s
+
+    def _screen_has_ended(self, up: UpTrack) -> bool:
+        return (up.last_capture_s or 0.0) <= self._screen_ended_s + STRAGGLERS_S
+
+    def shows_screen(self, now: float) -> bool:
+        """Whether the candidate shares a screen; `now` in Unix seconds."""
+        up = self._ups.get(TrackName.SCREEN)
+        if up is None or up.last_capture_s is None or self._screen_has_ended(up):
+            return False
+        return now - up.last_capture_s <= SCREEN_SILENT_S
 
     # ---- counters
 

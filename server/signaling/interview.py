@@ -41,6 +41,7 @@ from server.signaling.protocol import (
     InterviewInfo,
     RecordingState,
     Replaced,
+    ScreenState,
     ServerMessage,
     StateChanged,
     Welcome,
@@ -91,6 +92,7 @@ class LiveInterview:
         self._session: _Session | None = None
         self._participants: set[Participant] = set()
         self._alerts: dict[str, Alert] = {}
+        self._shows_screen = False
         self._pending: deque[Event] = deque(maxlen=MAX_PENDING_EVENTS)
         self._unsaved = False
         self._lock = asyncio.Lock()  # one change of the seat or the session at a time
@@ -253,6 +255,7 @@ class LiveInterview:
         """Measure the network, end a lost candidate's recording, write down what happened."""
         if self.started_s is None and self._source.first_media_s is not None:
             self._set_state(self.state, self._source.first_media_s)
+        self._look_at_screen(now)
         if self._session is not None and self._session.feed is not None:
             sample = self._session.meter.sample(self._source.stats(now), now)
             if sample is not None:
@@ -263,6 +266,20 @@ class LiveInterview:
                 if self._seat is seat and seat.lost_s is not None:
                     await self._end(Happening.LOST, "gone", seat.participant.link_id)
         await self._save()
+
+    def unshare(self, participant: Participant) -> None:
+        """The screen is not shared any more, says the candidate's page."""
+        if self._seat_of(participant) is not None:
+            self._source.end_screen()
+            self._wake.set()
+
+    def _look_at_screen(self, now: float) -> None:
+        shows = self._source.shows_screen(now)
+        if shows is not self._shows_screen:
+            self._shows_screen = shows
+            link_id = self._seat.participant.link_id if self._seat is not None else None
+            self._note("screen-shown" if shows else "screen-hidden", link_id, now)
+            self._tell_observers(ScreenState(shows))
 
     async def shut_down(self) -> None:
         """The server stops: seal the recording; the same links work after its next start."""
@@ -391,6 +408,7 @@ class LiveInterview:
         outbox.send(StateChanged(self.state, self.started_s))
         outbox.send(RecordingState(self._is_recording))
         if role is not Role.CANDIDATE:
+            outbox.send(ScreenState(self._shows_screen))
             for alert in self._alerts.values():
                 outbox.send(AlertChanged(alert))
 
@@ -430,7 +448,7 @@ class LiveInterview:
     def _tell_everyone(self, message: ServerMessage) -> None:
         self._tell(message, self._participants)
 
-    def _tell_observers(self, message: Indicators | AlertChanged) -> None:
+    def _tell_observers(self, message: ServerMessage) -> None:
         self._tell(message, [p for p in self._participants if p.role is not Role.CANDIDATE])
 
     def _tell(self, message: ServerMessage, to: Collection[Participant]) -> None:

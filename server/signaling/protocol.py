@@ -79,6 +79,10 @@ class Restart(_Message, frozen=True, tag="restart"):
     sdp: str
 
 
+class Unshare(_Message, frozen=True, tag="unshare"):
+    """Candidate: nothing more is sent in the screen's section for now."""
+
+
 class Leave(_Message, frozen=True, tag="leave"):
     """Candidate: I end my part; the recording is closed. Observer: stop sending to me."""
 
@@ -131,6 +135,12 @@ class RecordingState(_Message, frozen=True, tag="recording"):
     active: bool
 
 
+class ScreenState(_Message, frozen=True, tag="screen"):
+    """To observers and recruiters only: whether the candidate shares a screen right now."""
+
+    active: bool
+
+
 class Indicators(_Message, frozen=True, tag="indicators"):
     """To observers and recruiters only."""
 
@@ -160,12 +170,13 @@ class Error(_Message, frozen=True, tag="error"):
     fatal: bool = False
 
 
-ClientMessage = Hello | Publish | Watch | Restart | Leave | Ping
+ClientMessage = Hello | Publish | Watch | Restart | Unshare | Leave | Ping
 ServerMessage = (
     Welcome
     | Answer
     | StateChanged
     | RecordingState
+    | ScreenState
     | Indicators
     | AlertChanged
     | Replaced

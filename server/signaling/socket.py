@@ -25,6 +25,7 @@ from server.signaling.protocol import (
     Pong,
     Publish,
     Restart,
+    Unshare,
     Watch,
 )
 
@@ -43,6 +44,7 @@ SENDERS = {
     Publish: CANDIDATE,
     Watch: OBSERVERS,
     Restart: ANY_ROLE,
+    Unshare: CANDIDATE,
     Leave: ANY_ROLE,
     Ping: ANY_ROLE,
 }
@@ -142,6 +144,8 @@ class Sockets:
                 outbox.send(Answer(await interview.watch(participant, sdp)))
             case Restart(sdp=sdp):
                 outbox.send(Answer(interview.restart(participant, sdp)))
+            case Unshare():
+                interview.unshare(participant)
             case Leave():
                 await interview.leave(participant)
             case Ping(id=id):

@@ -93,9 +93,20 @@ def test_delay_since_last_rr_bytes() -> None:
 
 def test_unknown_types_and_formats_are_passed_over() -> None:
     application = bytes.fromhex("80cc0002 00000001 6e616d65")
-    goodbye = bytes.fromhex("82cb0002 00000001 00000002 80cb0000")
     transport_feedback = bytes.fromhex("8fcd0002 00000001 00000002")
-    assert rtcp.parse(application + goodbye + transport_feedback) == []
+    assert rtcp.parse(application + transport_feedback) == []
+
+
+def test_goodbyes_are_told_for_each_stream() -> None:
+    of_two_and_of_none = bytes.fromhex("82cb0002 00000001 00000002 80cb0000")
+    with_a_reason = bytes.fromhex("81cb0002 00000003 03657865")
+    assert rtcp.parse(of_two_and_of_none + with_a_reason) == [
+        rtcp.Goodbye(1),
+        rtcp.Goodbye(2),
+        rtcp.Goodbye(3),
+    ]
+    with pytest.raises(ValueError, match="truncated"):
+        rtcp.parse(bytes.fromhex("82cb0001 00000001"))
 
 
 def test_padding_of_the_last_packet_is_taken_off() -> None:
@@ -197,6 +208,8 @@ def test_compound_packets_are_read_in_order() -> None:
     assert rtcp.parse(b"".join(bytes(part) for part in parts)) == [
         rtcp.ReceiverReport(1),
         rtcp.KeyframeRequest(1, 2),
+        rtcp.Goodbye(1),
+        rtcp.Goodbye(2),
     ]
 
 

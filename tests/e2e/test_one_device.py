@@ -11,7 +11,7 @@ from tests.e2e.pages import join, leave, loudest, picture_moves
 from tests.e2e.server_process import ServerProcess
 
 #: A browser that finds no device of a kind says so as soon as one is asked for.
-_WITHOUT = """
+WITHOUT = """
 const open = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
 navigator.mediaDevices.getUserMedia = async (wanted) => {
   if (wanted.%s) throw new DOMException("Requested device not found", "NotFoundError");
@@ -27,7 +27,7 @@ async def test_one_device_is_enough_to_be_met_and_recorded(
 ) -> None:
     invited = await server.invite("Backend engineer")
     candidate = await (await chromium.launch()).new_page()
-    await candidate.add_init_script(_WITHOUT % missing)
+    await candidate.add_init_script(WITHOUT % missing)
     await join(candidate, invited["candidate_url"])
     toggles = {"video": "#toggle-camera", "audio": "#toggle-microphone"}
     assert await candidate.locator(toggles.pop(missing)).is_hidden()

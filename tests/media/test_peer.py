@@ -432,6 +432,18 @@ async def test_keyframes_and_bitrate_are_asked_for_each_video() -> None:
         assert asked == {21}
 
 
+async def test_a_goodbye_ends_a_screen_and_no_other_track() -> None:
+    room = Room()
+    async with joined(Browser(room, Publisher, THREE)) as candidate:
+        for data in [*camera(ssrc=20), *camera(ssrc=21)]:
+            candidate.send_rtp(data)
+        assert room.source.shows_screen(room.now)
+        candidate.send_rtcp(bytes.fromhex("81cb0001 00000014"))
+        assert room.source.shows_screen(room.now)
+        candidate.send_rtcp(bytes.fromhex("81cb0001 00000015"))
+        assert not room.source.shows_screen(room.now)
+
+
 # ---- life --------------------------------------------------------------------------------
 
 

@@ -5,7 +5,7 @@ import pytest
 from server.core.frames import Codec, EncodedFrame, Gap, GapCause, TrackName
 from server.media.clock import PeerClock
 from server.media.down_track import DownTrack
-from server.media.source import Source
+from server.media.source import SCREEN_SILENT_S, STRAGGLERS_S, Source
 from server.media.up_track import UpTrack
 from tests.media.streams import rtp
 
@@ -33,14 +33,14 @@ class FailingSink:
         raise ValueError("a bug in a subscriber")
 
 
-def camera(source: Source, ssrc: int = 1) -> UpTrack:
+def camera(source: Source, ssrc: int = 1, name: TrackName = TrackName.CAMERA) -> UpTrack:
     up = UpTrack(
-        TrackName.CAMERA,
+        name,
         Codec.VP8,
         96,
         ssrc,
         PeerClock(),
-        source.downs(TrackName.CAMERA),
+        source.downs(name),
         source.on_frame,
         source.on_gap,
         repair=False,
@@ -49,8 +49,14 @@ def camera(source: Source, ssrc: int = 1) -> UpTrack:
     return up
 
 
-def picture(up: UpTrack, seqno: int, now: float) -> None:
-    up.receive(0x80 | 96, seqno, seqno * 3000, rtp(seqno, seqno * 3000, KEYFRAME), now)
+def screen(source: Source, ssrc: int = 7) -> UpTrack:
+    return camera(source, ssrc, TrackName.SCREEN)
+
+
+def picture(up: UpTrack, seqno: int, now: float, sent_s: float | None = None) -> None:
+    """`sent_s`: by the sender's clock; 30 pictures a second otherwise."""
+    timestamp = seqno * 3000 if sent_s is None else round(sent_s * 90_000)
+    up.receive(0x80 | 96, seqno, timestamp, rtp(seqno, timestamp, KEYFRAME), now)
 
 
 def test_every_sink_gets_every_frame_until_it_is_removed() -> None:
@@ -136,3 +142,33 @@ def test_stats_are_those_of_the_current_tracks() -> None:
     assert stats.round_trip_s == 0.05
     assert (track.codec, track.packets, track.packets_lost, track.frames) == (Codec.VP8, 2, 1, 1)
     assert track.bytes == 2 * len(rtp(1, 1, KEYFRAME))
+
+
+def test_a_screen_is_shown_from_its_first_picture_until_it_falls_silent() -> None:
+    source = Source("one")
+    up = screen(source)
+    assert not source.shows_screen(NOW)
+    picture(up, 1, NOW, 0.0)
+    assert source.shows_screen(NOW + SCREEN_SILENT_S)
+    assert not source.shows_screen(NOW + SCREEN_SILENT_S + 0.1)
+    picture(up, 2, NOW + 9, 9.0)
+    assert source.shows_screen(NOW + 9)
+
+
+def test_a_screen_whose_end_was_told_is_gone_at_once_and_may_be_shared_again() -> None:
+    source, sink = Source("one"), Sink()
+    source.add_sink(sink)
+    source.end_screen()
+    up = screen(source)
+    picture(up, 1, NOW)
+    source.end_screen()
+    picture(up, 2, NOW + STRAGGLERS_S / 2)
+    assert not source.shows_screen(NOW)
+    source.remove_up(up)
+    again = screen(source, 8)
+    picture(again, 1, NOW + 30)
+    assert source.shows_screen(NOW + 30)
+    assert sink.gaps == [], "nothing was shared in between"
+    source.remove_up(again)
+    picture(screen(source, 9), 1, NOW + 35)
+    assert [(gap.track, gap.end_s) for gap in sink.gaps] == [(TrackName.SCREEN, NOW + 35)]

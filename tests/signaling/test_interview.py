@@ -17,6 +17,7 @@ from server.signaling.outbox import CLOSE_GOING_AWAY, CLOSE_REPLACED, CLOSE_SLOW
 from server.signaling.participant import Participant
 from server.signaling.protocol import ErrorId
 from server.store import Store
+from tests.media.test_source import picture, screen
 from tests.signaling.plant import Rig, open_rig, told
 
 LOUDNESS = Indicator("voice.loudness", -20.0, "dBFS", 1.0, 2.0)
@@ -35,12 +36,16 @@ def close_code(participant: Participant) -> int | None:
 
 async def test_a_visitor_is_told_where_the_interview_stands(rig: Rig) -> None:
     observer = rig.enter(Role.OBSERVER)
-    welcome, state, recording = await told(observer)
+    welcome, state, recording, screen = await told(observer)
     assert (welcome["type"], welcome["role"]) == ("welcome", "observer")
     assert welcome["ice_servers"] == []
     assert welcome["interview"] == {"id": rig.interview.id, "title": "Backend engineer"}
     assert state == {"type": "state", "state": "waiting", "started_s": None}
     assert recording == {"type": "recording", "active": False}
+    assert screen == {"type": "screen", "active": False}
+    candidate, _ = await rig.join()
+    types = [message["type"] for message in await told(candidate)]
+    assert "screen" not in types
 
 
 async def test_everybody_learns_that_the_candidate_is_live_and_recorded(rig: Rig) -> None:
@@ -451,3 +456,32 @@ async def test_the_network_is_measured_once_a_second(
     first, second = rig.analysis.feeds[0].samples
     assert (first.start_s, first.end_s, second.end_s) == (1_000.0, 1_001.0, 1_002.0)
     assert (first.packets_received, first.bytes_received, first.packets_lost) == (50, 4_000, 1)
+
+
+async def test_observers_and_the_record_are_told_when_a_screen_is_shared(rig: Rig) -> None:
+    observer = rig.enter(Role.OBSERVER)
+    candidate, _ = await rig.join()
+    rig.interview._source.first_media_s = rig.now
+    await rig.interview.tick(rig.now)
+    await told(observer)
+    await told(candidate)
+    up = screen(rig.interview._source)
+    picture(up, 1, rig.now)
+    for later_s, shows in ((0, [True]), (1, []), (20, [False]), (21, [])):
+        await rig.interview.tick(rig.now + later_s)
+        assert await told(observer) == [{"type": "screen", "active": each} for each in shows]
+    assert await told(candidate) == []
+    assert rig.recorder.recordings[0].events == ["joined", "screen-shown", "screen-hidden"]
+
+
+async def test_the_candidate_says_when_a_screen_is_shared_no_more(rig: Rig) -> None:
+    candidate, _ = await rig.join()
+    up = screen(rig.interview._source)
+    picture(up, 1, rig.now)
+    await rig.interview.tick(rig.now)
+    observer = rig.enter(Role.OBSERVER)
+    assert (await told(observer))[-1] == {"type": "screen", "active": True}
+    rig.interview.unshare(candidate)
+    await rig.interview.tick(rig.now)
+    assert await told(observer) == [{"type": "screen", "active": False}]
+    rig.interview.unshare(rig.enter(Role.CANDIDATE))

@@ -95,6 +95,9 @@ async def test_publish_and_watch_are_answered(serving: Serving) -> None:
         async with serving.socket(serving.token(Role.OBSERVER)) as observer:
             await observer.send_json({"type": "watch", "sdp": WATCH_OFFER})
             assert "a=ice-lite" in (await receive(observer, "answer"))["sdp"]
+            await candidate.send_json({"type": "unshare"})
+            await candidate.send_json({"type": "ping", "id": 1})
+            assert (await receive(candidate, "pong"))["id"] == 1
             await candidate.send_json({"type": "leave"})
 
 
@@ -139,6 +142,8 @@ async def test_nothing_is_recorded_without_consent(serving: Serving) -> None:
         (Role.CANDIDATE, {"type": "watch", "sdp": WATCH_OFFER}),
         (Role.OBSERVER, {"type": "publish", "sdp": PUBLISH_OFFER, "consent": True}),
         (Role.RECRUITER, {"type": "publish", "sdp": PUBLISH_OFFER, "consent": True}),
+        (Role.OBSERVER, {"type": "unshare"}),
+        (Role.RECRUITER, {"type": "unshare"}),
     ],
 )
 async def test_a_candidate_never_observes_and_an_observer_never_publishes(

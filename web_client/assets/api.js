@@ -92,7 +92,7 @@ export class Api {
 
   /**
    * @param {string} interview
-   * @param {"init" | "fragment"} part
+   * @param {"init" | "fragment" | "screen/init" | "screen/fragment"} part
    * @param {number} number
    * @param {AbortSignal} signal
    */

@@ -5,8 +5,9 @@ import { CallView } from "./call_view.js";
 import { openDevices, stopStream } from "./devices.js";
 import { showStage } from "./dom.js";
 import { Peer } from "./peer.js";
-import { balanceDegradation, isWeak, sendStream } from "./publisher.js";
+import { balanceDegradation, isWeak, sendScreen, sendStream } from "./publisher.js";
 import { refusalOf } from "./refusal.js";
+import { ScreenShare, canShareScreen } from "./screen_share.js";
 import { Signaling } from "./signaling.js";
 
 /** @typedef {import("./devices.js").Choice} Choice */
@@ -47,16 +48,20 @@ export class Call {
       },
     });
     this.peer = new Peer({
-      configure: (pc) => this.stream && sendStream(pc, this.stream),
+      configure: (pc) => this.configure(pc),
       offer: (sdp) => this.signaling.send({ type: "publish", sdp, consent: true }),
       restart: (sdp) => this.signaling.send({ type: "restart", sdp }),
       iceServers: () => this.signaling.iceServers,
       onState: () => this.peerMoved(),
       onLost: (answered) => this.peerLost(answered),
     });
+    this.screen = new ScreenShare(() => void this.screenMoved());
+    /** @type {RTCRtpSender | null} of the screen's section, whether anything is shared or not */
+    this.screenSender = null;
     this.view = new CallView({
       onToggle: (kind) => this.toggle(kind),
       onFlip: () => void this.flip(),
+      onShare: () => void this.share(),
       onLeave: () => this.leave(),
       onChooseAgain: () => void this.replaceDevices({}),
     });
@@ -81,6 +86,8 @@ export class Call {
 
   stop() {
     for (const timer of this.timers) window.clearInterval(timer);
+    this.screenSender = null;
+    this.screen.stop();
     this.peer.close();
     this.signaling.stop();
     stopStream(this.stream);
@@ -131,7 +138,13 @@ export class Call {
   /** @param {string} sdp */
   async answered(sdp) {
     await this.peer.answered(sdp);
-    if (this.peer.pc) await balanceDegradation(this.peer.pc);
+    if (this.peer.pc) await balanceDegradation(this.peer.pc, this.screenSender);
+  }
+
+  /** @param {RTCPeerConnection} pc */
+  configure(pc) {
+    if (this.stream) sendStream(pc, this.stream);
+    this.screenSender = canShareScreen() ? sendScreen(pc, this.screen.track) : null;
   }
 
   signalingMoved() {
@@ -188,6 +201,24 @@ export class Call {
     await this.replaceDevices({ facing, microphone: this.choice.microphone });
   }
 
+  async share() {
+    if (this.screen.track !== null) return this.screen.stop();
+    try {
+      await this.screen.start();
+    } catch (error) {
+      console.warn(error);
+      this.view.showNotice("call.share-failed");
+    }
+  }
+
+  async screenMoved() {
+    this.view.showSharing(this.screen.track !== null);
+    const { track } = this.screen;
+    await this.screenSender?.replaceTrack(track);
+    // Browsers say no RTCP goodbye then, so the server would have to wait for silence.
+    if (track === null) this.signaling.send({ type: "unshare" });
+  }
+
   /**
    * Change devices in mid-interview, on the same connection.
    * @param {Choice} choice
@@ -203,10 +234,11 @@ export class Call {
       this.use(stream);
     } catch (error) {
       console.warn(error);
-      this.view.showDeviceLost(true);
+      this.view.showNotice("call.device-lost");
       return;
     }
     for (const sender of this.peer.pc?.getSenders() ?? []) {
+      if (sender === this.screenSender) continue;
       const track = this.stream?.getTracks().find(({ kind }) => kind === sender.track?.kind);
       if (track) await sender.replaceTrack(track);
     }
@@ -217,9 +249,9 @@ export class Call {
     this.stream = stream;
     this.view.showStream(stream);
     this.view.showMuted(stream);
-    this.view.showDeviceLost(false);
+    this.view.showNotice(null);
     for (const track of stream.getTracks()) {
-      track.addEventListener("ended", () => this.stream === stream && this.view.showDeviceLost(true));
+      track.addEventListener("ended", () => this.stream === stream && this.view.showNotice("call.device-lost"));
     }
   }
 

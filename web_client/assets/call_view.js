@@ -4,6 +4,7 @@
 import { byId, element } from "./dom.js";
 import { setText } from "./i18n.js";
 import { clock } from "./format.js";
+import { canShareScreen } from "./screen_share.js";
 
 /** @typedef {"connecting" | "connected" | "weak" | "reconnecting" | "offline"} LinkState */
 
@@ -14,6 +15,7 @@ export class CallView {
    * @param {object} handlers
    * @param {(kind: "audio" | "video") => void} handlers.onToggle
    * @param {() => void} handlers.onFlip
+   * @param {() => void} handlers.onShare
    * @param {() => void} handlers.onLeave
    * @param {() => void} handlers.onChooseAgain
    */
@@ -23,6 +25,8 @@ export class CallView {
     byId("toggle-microphone").addEventListener("click", () => handlers.onToggle("audio"));
     byId("toggle-camera").addEventListener("click", () => handlers.onToggle("video"));
     byId("flip").addEventListener("click", handlers.onFlip);
+    byId("share").addEventListener("click", handlers.onShare);
+    byId("share").hidden = !canShareScreen();
     byId("leave").addEventListener("click", () => {
       dialog.returnValue = "";
       dialog.showModal();
@@ -54,10 +58,19 @@ export class CallView {
     byId("camera-off").hidden = on("video");
   }
 
-  /** @param {boolean} lost whether a device was unplugged or taken away */
-  showDeviceLost(lost) {
-    byId("call-notice").hidden = !lost;
-    setText(byId("call-notice-text"), "call.device-lost");
+  /** @param {boolean} sharing the screen */
+  showSharing(sharing) {
+    byId("share").setAttribute("aria-pressed", String(sharing));
+    setText(byId("share-text"), sharing ? "call.stop-sharing" : "call.share");
+    byId("screen-shared").hidden = !sharing;
+    if (sharing && byId("call-notice-act").hidden) this.showNotice(null);
+  }
+
+  /** @param {"call.device-lost" | "call.share-failed" | null} trouble */
+  showNotice(trouble) {
+    byId("call-notice").hidden = trouble === null;
+    byId("call-notice-act").hidden = trouble !== "call.device-lost";
+    if (trouble) setText(byId("call-notice-text"), trouble);
   }
 
   /** @param {boolean} active */

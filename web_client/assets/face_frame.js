@@ -42,15 +42,15 @@ export class FaceFrame {
 
   show() {
     const [x, y, size] = ["face.x", "face.y", "face.size"].map((name) => this.values.get(name) ?? null);
-    const { videoWidth, videoHeight, clientWidth, clientHeight } = this.video;
+    const { videoWidth, videoHeight, clientWidth, clientHeight, offsetLeft, offsetTop } = this.video;
     const shown = this.wanted && videoWidth > 0 && x !== null && y !== null && size !== null;
     this.frame.hidden = !shown;
     if (!shown) return;
     const area = pictureArea(clientWidth, clientHeight, videoWidth, videoHeight);
     // The detector's box is square, and its size a share of the picture's height.
     const side = size * area.height;
-    const left = area.left + x * area.width - side / 2;
-    const top = area.top + y * area.height - side / 2;
+    const left = offsetLeft + area.left + x * area.width - side / 2;
+    const top = offsetTop + area.top + y * area.height - side / 2;
     this.frame.style.width = this.frame.style.height = `${side}px`;
     this.frame.style.transform = `translate(${left}px, ${top}px)`;
   }

@@ -9,6 +9,7 @@ import { initLanguage, onLanguage, setText, t } from "./i18n.js";
 import { IndicatorPanel } from "./indicator_panel.js";
 import { refusalOf } from "./refusal.js";
 import { Signaling } from "./signaling.js";
+import { TwoPictures } from "./two_pictures.js";
 import { Watcher } from "./watcher.js";
 
 /** @typedef {import("./protocol.js").InterviewState} InterviewState */
@@ -22,6 +23,7 @@ const ofOwner = new URLSearchParams(location.search).get("interview");
 const video = element("video", HTMLVideoElement);
 const alertLog = new AlertLog();
 const faceFrame = new FaceFrame(byId("face-frame"), video);
+const pictures = new TwoPictures(byId("picture"), element("swap", HTMLButtonElement), () => faceFrame.show());
 
 /** @type {InterviewState} */
 let state = "waiting";
@@ -29,6 +31,7 @@ let state = "waiting";
 let startedS = null;
 let endedAfterS = 0;
 let mayReplay = false;
+let screenShared = false;
 let title = "";
 
 const signaling = new Signaling(token, {
@@ -44,7 +47,7 @@ const signaling = new Signaling(token, {
     showRefused(error.id);
   },
 }, ofOwner);
-const watcher = new Watcher(signaling, video, showState);
+const watcher = new Watcher(signaling, video, element("screen", HTMLVideoElement), showState);
 const panel = new IndicatorPanel(
   { main: byId("panel"), side: byId("panel-side") },
   () => signaling.serverNowS(),
@@ -65,6 +68,10 @@ function receive(message) {
       break;
     case "recording":
       showRecording(message.active);
+      break;
+    case "screen":
+      screenShared = message.active;
+      showState();
       break;
     case "indicators":
       panel.add(message.values);
@@ -115,6 +122,7 @@ function showState() {
   setText(pill, away ? "link.reconnecting" : `state.${state}`);
   const picture = state === "live" && connected;
   byId("empty").hidden = picture;
+  if (pictures.shared !== (picture && screenShared)) pictures.show(picture && screenShared);
   const empty = state === "live" ? (signaling.online ? "connecting" : "lost") : state;
   setText(byId("empty-title"), `empty.${empty}.title`);
   setText(byId("empty-text"), `empty.${empty}.text`);

@@ -24,16 +24,18 @@ const RETRY_MS = 2000;
  * @property {ReplayIndex} index
  * @property {(part: "init" | "fragment", number: number, signal: AbortSignal) => Promise<ArrayBuffer>} load
  * @property {(error: unknown) => void} onError loading failed; it is tried again
+ * @property {boolean} [follows] its position is another player's: it leaves holes to that one
  */
 
 export class Player {
   /** @param {PlayerOptions} options */
-  constructor({ video, index, load, onError }) {
+  constructor({ video, index, load, onError, follows = false }) {
     this.video = video;
     this.index = index;
     this.load = load;
     this.onError = onError;
-    this.holes = holes(index.fragments);
+    this.follows = follows;
+    this.holes = this.findHoles();
     /** @type {SourceBuffer | null} */
     this.buffer = null;
     /** @type {MediaSource | null} */
@@ -82,8 +84,12 @@ export class Player {
    */
   grow(index) {
     this.index = index;
-    this.holes = holes(index.fragments);
+    this.holes = this.findHoles();
     void this.fill();
+  }
+
+  findHoles() {
+    return this.follows ? [] : holes(this.index.fragments);
   }
 
   /** @param {number} time */
@@ -121,7 +127,7 @@ export class Player {
     source.duration = this.index.duration_s;
     this.buffer = source.addSourceBuffer(mime);
     const first = this.index.fragments[0];
-    if (first !== undefined && first.start_s > 0) this.seek(first.start_s);
+    if (!this.follows && first !== undefined && first.start_s > 0) this.seek(first.start_s);
     void this.fill();
   }
 

@@ -15,17 +15,18 @@
  * @typedef {{type: "answer", sdp: string}} Answer
  * @typedef {{type: "state", state: InterviewState, started_s?: number | null}} StateChanged
  * @typedef {{type: "recording", active: boolean}} RecordingState
+ * @typedef {{type: "screen", active: boolean}} ScreenState
  * @typedef {{type: "indicators", values: Indicator[]}} Indicators
  * @typedef {{type: "alert", alert: Alert}} AlertChanged
  * @typedef {{type: "replaced"}} Replaced
  * @typedef {{type: "pong", id: number, server_time_s: number}} Pong
  * @typedef {{type: "error", id: string, message: string, fatal?: boolean}} ErrorMessage
- * @typedef {Welcome | Answer | StateChanged | RecordingState | Indicators | AlertChanged |
+ * @typedef {Welcome | Answer | StateChanged | RecordingState | ScreenState | Indicators | AlertChanged |
  *   Replaced | Pong | ErrorMessage} ServerMessage
  *
  * @typedef {{type: "hello", version: number, token: string,
  *   interview: string | null} | {type: "publish", sdp: string, consent: boolean} |
- *   {type: "watch", sdp: string} | {type: "restart", sdp: string} | {type: "leave"} | {type: "ping", id: number}} ClientMessage
+ *   {type: "watch", sdp: string} | {type: "restart", sdp: string} | {type: "unshare"} | {type: "leave"} | {type: "ping", id: number}} ClientMessage
  */
 
 export const PROTOCOL_VERSION = 1;

@@ -1,7 +1,10 @@
 // @ts-check
-/** Sending the candidate's camera and microphone: codecs, layers, bitrate, link quality. */
+/** Sending the candidate's camera, microphone and screen: codecs, layers, bitrate, link quality. */
 
 export const VIDEO_MAX_BPS = 1_200_000;
+/** Small print at its full size; it stands still most of the time. */
+export const SCREEN_MAX_BPS = 1_000_000;
+export const SCREEN_MAX_FPS = 15;
 /** Two or three temporal layers let the server sample the lowest alone; not everywhere supported. */
 const SCALABILITY_MODES = ["L1T3", "L1T2", undefined];
 
@@ -49,11 +52,33 @@ export function sendStream(pc, stream) {
   for (const track of stream.getAudioTracks()) {
     pc.addTransceiver(track, { direction: "sendonly", streams: [stream] });
   }
-  for (const track of stream.getVideoTracks()) {
-    const transceiver = addVideo(pc, track, stream);
-    const codecs = preferCodecs(RTCRtpSender.getCapabilities("video")?.codecs ?? []);
-    if (codecs.length > 0) transceiver.setCodecPreferences?.(codecs);
-  }
+  for (const track of stream.getVideoTracks()) preferOurs(addVideo(pc, track, stream));
+}
+
+/**
+ * Add a section for the screen: it is silent until a track is put into the sender, so that
+ * sharing begins and ends without a new offer. Call it after `sendStream`.
+ * @param {RTCPeerConnection} pc
+ * @param {MediaStreamTrack | null} track what is shared already
+ * @returns {RTCRtpSender}
+ */
+export function sendScreen(pc, track) {
+  // The first video section is the camera's, even where there is none (docs/protocol.md).
+  const camera = pc.getTransceivers().some(({ sender }) => sender.track?.kind === "video");
+  if (!camera) pc.addTransceiver("video", { direction: "inactive" });
+  const transceiver = pc.addTransceiver(track ?? "video", {
+    direction: "sendonly",
+    streams: [new MediaStream()],
+    sendEncodings: [{ maxBitrate: SCREEN_MAX_BPS, maxFramerate: SCREEN_MAX_FPS }],
+  });
+  preferOurs(transceiver);
+  return transceiver.sender;
+}
+
+/** @param {RTCRtpTransceiver} transceiver */
+function preferOurs(transceiver) {
+  const codecs = preferCodecs(RTCRtpSender.getCapabilities("video")?.codecs ?? []);
+  if (codecs.length > 0) transceiver.setCodecPreferences?.(codecs);
 }
 
 /**
@@ -76,15 +101,17 @@ function addVideo(pc, track, stream) {
 }
 
 /**
- * When the network is narrow, give up resolution and frame rate evenly. Possible only once
- * the answer is applied; browsers that don't know the parameter ignore it.
+ * When the network is narrow, a camera gives up resolution and frame rate evenly, a screen only
+ * the latter: small print must stay legible. Possible only once the answer is applied; browsers
+ * that don't know the parameter ignore it.
  * @param {RTCPeerConnection} pc
+ * @param {RTCRtpSender | null} screen
  */
-export async function balanceDegradation(pc) {
+export async function balanceDegradation(pc, screen) {
   for (const sender of pc.getSenders()) {
-    if (sender.track?.kind !== "video") continue;
+    if (sender !== screen && sender.track?.kind !== "video") continue;
     const parameters = sender.getParameters();
-    parameters.degradationPreference = "balanced";
+    parameters.degradationPreference = sender === screen ? "maintain-resolution" : "balanced";
     await sender.setParameters(parameters).catch(() => {});
   }
 }

@@ -4,11 +4,13 @@
  * nothing was recorded, what the buffer may forget. Pure; times in seconds since the
  * recording's start.
  *
- * @typedef {{seq: number, start_s: number, duration_s: number, keyframe: boolean, init: number}} Fragment
+ * @typedef {{seq: number, start_s: number, duration_s: number, keyframe: boolean, init: number,
+ *   screen: number | null, screen_keyframe: boolean}} Fragment
  * @typedef {{track: string, start_s: number, end_s: number, cause: string, lost: number}} Gap
  * @typedef {{event: string, at_s: number}} ReplayEvent
+ * @typedef {{mime: string, width: number, height: number}} Init
  * @typedef {{state: "recording" | "finished" | "interrupted", started_s: number | null, mime: string,
- *   duration_s: number, tracks: string[], inits: {mime: string, width: number, height: number}[],
+ *   duration_s: number, tracks: string[], inits: Init[], screens: Init[],
  *   fragments: Fragment[], gaps: Gap[], events: ReplayEvent[]}} ReplayIndex
  * @typedef {{start_s: number, end_s: number}} Span
  */
@@ -18,6 +20,8 @@ export const AHEAD_S = 20;
 export const BEHIND_S = 20;
 /** Pauses between fragments shorter than this play through. */
 export const HOLE_S = 0.3;
+/** A screen without a picture for longer is not shared any more. */
+const SCREEN_STILL_S = 10;
 /** A seek lands at least this far before a buffered range's end, or it would stall there. */
 const EDGE_S = 0.1;
 /** The furthest that `nudge` moves. */
@@ -90,6 +94,35 @@ export function holes(fragments) {
   for (const fragment of fragments) {
     if (fragment.start_s - end > HOLE_S) found.push({ start_s: end, end_s: fragment.start_s });
     end = Math.max(end, endOf(fragment));
+  }
+  return found;
+}
+
+/**
+ * The screen's own replay: the same index, of the fragments that have pictures of the screen.
+ * @param {ReplayIndex} index
+ * @returns {ReplayIndex}
+ */
+export function ofScreen(index) {
+  const fragments = index.fragments.flatMap((fragment) => {
+    if (fragment.screen === null) return [];
+    return [{ ...fragment, init: fragment.screen, keyframe: fragment.screen_keyframe }];
+  });
+  return { ...index, mime: index.screens[0]?.mime ?? "", inits: index.screens, fragments };
+}
+
+/**
+ * The spans in which the screen was shared.
+ * @param {readonly Fragment[]} fragments of `ofScreen`
+ * @returns {Span[]}
+ */
+export function sharedSpans(fragments) {
+  /** @type {Span[]} */
+  const found = [];
+  for (const fragment of fragments) {
+    const last = found.at(-1);
+    if (last && fragment.start_s - last.end_s <= SCREEN_STILL_S) last.end_s = endOf(fragment);
+    else found.push({ start_s: fragment.start_s, end_s: endOf(fragment) });
   }
   return found;
 }

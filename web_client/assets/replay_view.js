@@ -6,6 +6,8 @@ import { clock, decimal } from "./format.js";
 import { locale, setLabel, setText, t } from "./i18n.js";
 import { Player } from "./player.js";
 import { LISTED_GAP_S, interruptions } from "./replay.js";
+import { ScreenReplay } from "./screen_replay.js";
+import { TwoPictures } from "./two_pictures.js";
 import { showVerification } from "./verification.js";
 
 /** @typedef {import("./api.js").Api} Api */
@@ -16,7 +18,9 @@ const JUMP_S = 5;
 const GROWTH_INTERVAL_MS = 3000;
 /** How long before its place a gap is announced over the picture, and how long after. */
 const GAP_NOTE_S = 1.5;
-const EVENTS = /** @type {const} */ (["joined", "disconnected", "left", "revoked", "gone", "server-stopped"]);
+const EVENTS = /** @type {const} */ ([
+  "joined", "disconnected", "screen-shown", "screen-hidden", "left", "revoked", "gone", "server-stopped",
+]);
 const CAUSES = /** @type {const} */ (["packets-lost", "queue-full", "disconnected", "server-restart", "write-failed"]);
 
 /** @param {string} name */
@@ -58,6 +62,14 @@ export class ReplayView {
       load: (part, number, signal) => api.media(interview, part, number, signal),
       onError: (error) => this.fail("replay.failed", error),
     });
+    const pictures = new TwoPictures(byId("replay-frame"), element("replay-swap", HTMLButtonElement));
+    this.screen = new ScreenReplay({
+      video: element("replay-screen", HTMLVideoElement),
+      camera: this.video,
+      index,
+      load: (part, number, signal) => api.media(interview, part, number, signal),
+      onShared: (shared) => pictures.show(shared),
+    });
     byId("verify-result").hidden = true;
     byId("replay-note").hidden = true;
     this.connect(api, interview);
@@ -73,6 +85,7 @@ export class ReplayView {
     this.gaps = interruptions(index.gaps);
     this.seekBar.max = String(index.duration_s);
     this.player.grow(index);
+    this.screen.grow(index);
     this.say();
   }
 
@@ -93,6 +106,7 @@ export class ReplayView {
 
   close() {
     this.closing.abort();
+    this.screen.close();
     this.player.close();
   }
 
@@ -139,6 +153,7 @@ export class ReplayView {
     onClick("frame", () => this.player.step(1));
     onClick("frame-back", () => this.player.step(-1));
     onClick("replay-video", () => this.togglePlay());
+    onClick("replay-screen", () => this.togglePlay());
     onClick("verify", () => void showVerification(api, interview));
     this.seekBar.addEventListener("input", () => this.player.seek(Number(this.seekBar.value)), { signal });
     const speed = element("speed", HTMLSelectElement);

@@ -1,5 +1,5 @@
 // @ts-check
-/** Receiving the live picture and sound of one interview into a video element. */
+/** Receiving the live picture, sound and screen of one interview into two video elements. */
 
 import { Peer } from "./peer.js";
 
@@ -13,11 +13,13 @@ export class Watcher {
   /**
    * @param {Signaling} signaling
    * @param {HTMLVideoElement} video
+   * @param {HTMLVideoElement} screen
    * @param {() => void} onChange of connection or of sound
    */
-  constructor(signaling, video, onChange) {
+  constructor(signaling, video, screen, onChange) {
     this.signaling = signaling;
     this.video = video;
+    this.screen = screen;
     this.onChange = onChange;
     /** Whether there is somebody to watch; without, losses are not repaired. */
     this.wanted = false;
@@ -47,6 +49,7 @@ export class Watcher {
     this.wanted = false;
     this.peer.close();
     this.video.srcObject = null;
+    this.screen.srcObject = null;
   }
 
   /** @param {boolean} muted */
@@ -60,8 +63,14 @@ export class Watcher {
   receiveInto(pc) {
     pc.addTransceiver("audio", { direction: "recvonly" });
     pc.addTransceiver("video", { direction: "recvonly" });
+    // The order says which video is which (docs/protocol.md).
+    const ofScreen = pc.addTransceiver("video", { direction: "recvonly" });
     const stream = new MediaStream();
-    pc.ontrack = ({ track }) => {
+    pc.ontrack = ({ track, transceiver }) => {
+      if (transceiver === ofScreen) {
+        this.screen.srcObject = new MediaStream([track]);
+        return;
+      }
       stream.addTrack(track);
       if (this.video.srcObject !== stream) this.video.srcObject = stream;
       void this.play();
