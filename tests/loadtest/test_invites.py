@@ -2,7 +2,6 @@ import asyncio
 import json
 import os
 import sys
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -68,9 +67,11 @@ async def test_a_command_that_is_cancelled_leaves_no_process(
     monkeypatch.setattr(sys, "executable", str(script))
     inviting = asyncio.create_task(ByCommand("http://127.0.0.1:8080", tmp_path).invite("Test"))
     pid = int(await asyncio.to_thread(started.read_text))
+    ended, descriptor = asyncio.Event(), os.pidfd_open(pid)
+    asyncio.get_running_loop().add_reader(descriptor, ended.set)
     inviting.cancel()
     await asyncio.wait({inviting})
     async with asyncio.timeout(5):
-        with suppress(ProcessLookupError):
-            while os.kill(pid, 0) is None:  # until somebody has looked after it
-                await asyncio.sleep(0.01)
+        await ended.wait()
+    asyncio.get_running_loop().remove_reader(descriptor)
+    os.close(descriptor)
