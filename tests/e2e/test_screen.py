@@ -72,6 +72,8 @@ async def test_a_candidate_without_a_camera_shares_a_screen(
     observer = await (await chromium.launch()).new_page()
     await join(candidate, invited["candidate_url"])
     await observer.goto(invited["observer_url"])
+    # The recording's first fragments are to be without a screen, which the replay then hides.
+    await candidate.locator("#elapsed", has_text="0:03").wait_for(timeout=PATIENCE_MS)
     await candidate.locator("#share").click()
     await observer.locator("#screen").wait_for(timeout=PATIENCE_MS)
     await pictures_of(observer, "screen", 5)

@@ -5,7 +5,7 @@ import { CallView } from "./call_view.js";
 import { openDevices, stopStream } from "./devices.js";
 import { showStage } from "./dom.js";
 import { Peer } from "./peer.js";
-import { balanceDegradation, isWeak, sendScreen, sendStream } from "./publisher.js";
+import { balanceDegradation, isWeak, limitScreen, sendScreen, sendStream } from "./publisher.js";
 import { refusalOf } from "./refusal.js";
 import { ScreenShare, canShareScreen } from "./screen_share.js";
 import { Signaling } from "./signaling.js";
@@ -139,6 +139,7 @@ export class Call {
   async answered(sdp) {
     await this.peer.answered(sdp);
     if (this.peer.pc) await balanceDegradation(this.peer.pc, this.screenSender);
+    if (this.screenSender && this.screen.track) await limitScreen(this.screenSender);
   }
 
   /** @param {RTCPeerConnection} pc */
@@ -215,6 +216,7 @@ export class Call {
     this.view.showSharing(this.screen.track !== null);
     const { track } = this.screen;
     await this.screenSender?.replaceTrack(track);
+    if (this.screenSender && track) await limitScreen(this.screenSender);
     // Browsers say no RTCP goodbye then, so the server would have to wait for silence.
     if (track === null) this.signaling.send({ type: "unshare" });
   }

@@ -69,7 +69,6 @@ export function sendScreen(pc, track) {
   const transceiver = pc.addTransceiver(track ?? "video", {
     direction: "sendonly",
     streams: [new MediaStream()],
-    sendEncodings: [{ maxBitrate: SCREEN_MAX_BPS, maxFramerate: SCREEN_MAX_FPS }],
   });
   preferOurs(transceiver);
   return transceiver.sender;
@@ -101,19 +100,33 @@ function addVideo(pc, track, stream) {
 }
 
 /**
- * When the network is narrow, a camera gives up resolution and frame rate evenly, a screen only
- * the latter: small print must stay legible. Possible only once the answer is applied; browsers
- * that don't know the parameter ignore it.
+ * When the network is narrow, a camera gives up resolution and frame rate evenly. Possible only
+ * once the answer is applied; browsers that don't know the parameter ignore it.
  * @param {RTCPeerConnection} pc
  * @param {RTCRtpSender | null} screen
  */
 export async function balanceDegradation(pc, screen) {
   for (const sender of pc.getSenders()) {
-    if (sender !== screen && sender.track?.kind !== "video") continue;
+    if (sender === screen || sender.track?.kind !== "video") continue;
     const parameters = sender.getParameters();
-    parameters.degradationPreference = sender === screen ? "maintain-resolution" : "balanced";
+    parameters.degradationPreference = "balanced";
     await sender.setParameters(parameters).catch(() => {});
   }
+}
+
+/**
+ * A screen gives up frames, never its size: small print must stay legible. Call it once there is
+ * a track: limits of a sender without one make Chromium's camera slower, too.
+ * @param {RTCRtpSender} sender
+ */
+export async function limitScreen(sender) {
+  const parameters = sender.getParameters();
+  parameters.degradationPreference = "maintain-resolution";
+  for (const encoding of parameters.encodings) {
+    encoding.maxBitrate = SCREEN_MAX_BPS;
+    encoding.maxFramerate = SCREEN_MAX_FPS;
+  }
+  await sender.setParameters(parameters).catch(() => {});
 }
 
 /**
