@@ -54,7 +54,9 @@ async def test_codec_is_observed_measured_recorded_replayed_and_exported(
         await replay(page, invited["recruiter_url"])
         # In 1.5 s, of what a busy machine had the time to encode.
         assert await frames_replayed(page) > 10
-        await _verifies_and_exports(server, invited["interview_id"], tmp_path / "out.mp4", exported)
+        # What changes its size is encoded anew.
+        kept = exported if len(index["inits"]) == 1 else "h264"
+        await _verifies_and_exports(server, invited["interview_id"], tmp_path / "out.mp4", kept)
 
 
 async def _face_is_found(server: ServerProcess, observer_url: str) -> None:
@@ -91,4 +93,4 @@ async def _verifies_and_exports(
         (pictures,) = container.streams.video
         assert pictures.codec_context.codec.canonical_name == exported
         shown = sum(1 for _ in container.decode(pictures))
-    assert shown > 10 * recording["duration_s"], "every picture that came decodes"
+    assert shown > 5 * recording["duration_s"], "every picture that came decodes"
