@@ -90,7 +90,8 @@ class UpTrack:
         self.frames = 0
         self.keyframe_requests = 0
         self._first_seqno = 0
-        self._highest_seqno = -2  # no packet's number follows it
+        self._highest_seqno = 0
+        self._next_seqno16 = -1  # of the packet that is in order; the first one is not
         self._transit: float | None = None
         self._jitter = 0.0
         self._rate = CLOCK_RATE[codec]
@@ -102,9 +103,9 @@ class UpTrack:
 
     def receive(self, second: int, seqno16: int, timestamp32: int, data: bytes, now: float) -> None:
         """A decrypted packet; `second`: its marker and payload type octet; `now`: Unix s."""
-        seqno = self._highest_seqno + 1
-        if seqno16 == seqno & 0xFFFF:  # nearly always
-            self._highest_seqno = seqno
+        if seqno16 == self._next_seqno16:  # nearly always
+            seqno = self._highest_seqno = self._highest_seqno + 1
+            self._next_seqno16 = seqno + 1 & 0xFFFF
         else:
             seqno = self._out_of_order(seqno16, now)
             if seqno < 0:
@@ -127,6 +128,7 @@ class UpTrack:
         if not self.packets:
             # One turn up, so that what was sent just before the first packet stays positive.
             self._first_seqno = self._highest_seqno = seqno16 + (1 << 16)
+            self._next_seqno16 = seqno16 + 1 & 0xFFFF
             self._may_ask_s = now + KEYFRAME_ANSWER_S
             return self._first_seqno
         ahead = (seqno16 - self._highest_seqno) & 0xFFFF
@@ -135,6 +137,7 @@ class UpTrack:
             if ahead and self.nacks is not None:
                 self.nacks.hole(range(self._highest_seqno + 1, seqno), now)
             self._highest_seqno = seqno
+            self._next_seqno16 = seqno + 1 & 0xFFFF
         else:
             seqno = self._highest_seqno + ahead - (1 << 16)
             if self.nacks is not None:

@@ -163,6 +163,16 @@ def test_a_track_that_nobody_follows_lets_go_of_its_packets() -> None:
     track.receive(rtp(2, 1920, b"late"))  # harms nobody
 
 
+@pytest.mark.parametrize("first", [0, 1, 0x7FFF, 0xFFFE, 0xFFFF])
+def test_a_stream_may_begin_with_any_sequence_number(first: int) -> None:
+    track = Track()
+    for index in range(3):
+        track.receive(rtp(first + index & 0xFFFF, 3000 * index, b"\x10\x01x"), NOW)
+    assert track.down.seqnos == [(1 << 16) + first + index for index in range(3)]
+    assert track.up.keyframe_due(NOW + KEYFRAME_ANSWER_S + 0.01)
+    assert track.up.packets_lost == 0
+
+
 def test_packet_older_than_the_ring_is_dropped() -> None:
     track = Track(TrackName.MICROPHONE)
     for seqno in (1, 1 + RING_LENGTH[Codec.OPUS], 1):
