@@ -142,3 +142,14 @@ async def test_churn_measures_those_who_left_and_those_who_followed(
     assert report.frame_completeness == 1.0
     assert max(moment.interviews for moment in report.series) <= 3
     assert mini.peers == {}
+
+
+async def test_the_generator_goes_first_while_it_measures(
+    mini: MiniServer, clip: PacketisedClip
+) -> None:
+    policies = set()
+    plan = Plan(mini.url, (clip,), 1, 1.2, Path("/nonexistent"), OWNER_TOKEN, os.getpid())
+    await run(plan, asyncio.Event(), lambda _: policies.add(os.sched_getscheduler(0)))
+    assert os.sched_getscheduler(0) == os.SCHED_OTHER
+    if os.geteuid() == 0:
+        assert policies == {os.SCHED_RR | os.SCHED_RESET_ON_FORK}
