@@ -24,7 +24,9 @@ from server.core.frames import VIDEO_CODECS, Codec, TrackName
 from server.media.dtls import Certificate
 from server.media.errors import MediaBusy, NoCommonCodec, PartialAnswer, SdpError
 from server.media.ice import Credentials
-from server.media.peer import Incoming, Observer, Peer, PeerState, Publisher
+from server.media.observer import Observer
+from server.media.peer import Peer, PeerState
+from server.media.publisher import Incoming, Publisher
 from server.media.router import Router
 from server.media.sdp import (
     AnswerSection,

@@ -16,17 +16,16 @@ from server.core.frames import Codec, EncodedFrame, Gap, TrackName
 from server.core.rtp import is_rtcp, unpack_header
 from server.media.dtls import Certificate, DtlsRole, DtlsSession, SrtpError
 from server.media.ice import Address, Credentials
+from server.media.observer import Observer
 from server.media.peer import (
     CONSENT_TIMEOUT_S,
     MAX_EARLY_PACKETS,
     MAX_SSRCS,
     SILENCE_S,
-    Incoming,
-    Observer,
     Peer,
     PeerState,
-    Publisher,
 )
+from server.media.publisher import Incoming, Publisher
 from server.media.router import Router, Session
 from server.media.sdp import MediaSection, RtpFormat
 from server.media.server import TICK_S

@@ -1,0 +1,152 @@
+"""The candidate's connection: its packets become up tracks of the source."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from server.core import rtcp
+from server.core.frames import TrackName
+from server.core.rtp import extension, unpack_header
+from server.media.clock import PeerClock
+from server.media.dtls import Certificate
+from server.media.peer import CONSENT_TIMEOUT_S, Peer, PeerState
+from server.media.router import Router
+from server.media.sdp import MediaSection, RtpFormat
+from server.media.source import Source
+from server.media.up_track import UpTrack
+
+#: Told to the candidate's browser as REMB, the sum of what there is: enough for 720p30, and for
+#: small print that stands still most of the time; kind to a home uplink.
+MAX_BITRATE_BPS = {TrackName.CAMERA: 1_500_000, TrackName.SCREEN: 1_000_000}
+
+
+class Incoming(NamedTuple):
+    """What a publisher sends of one track: its section of the offer, and the format agreed on."""
+
+    section: MediaSection
+    format: RtpFormat
+
+
+class Publisher(Peer):
+    """The candidate's connection: its packets become up tracks of the source."""
+
+    def __init__(
+        self,
+        router: Router,
+        certificate: Certificate,
+        remote: MediaSection,
+        on_state: Callable[[PeerState], None],
+        clock: Callable[[], float],
+        source: Source,
+        incoming: Mapping[TrackName, Incoming],
+    ) -> None:
+        super().__init__(router, certificate, remote, on_state, clock, source)
+        self._incoming = incoming
+        self._ups: dict[int, UpTrack] = {}
+        self._replaced: set[int] = set()  # SSRCs of which only stragglers can come
+        self._peer_clock = PeerClock()
+        self._round_trip_s: float | None = None
+        source.publisher_connected(lambda: self._round_trip_s)
+
+    def _rtp(self, packet: bytes, now: float) -> None:
+        _, second, seqno, timestamp, ssrc = unpack_header(packet)
+        up = self._ups.get(ssrc) or self._bind(ssrc, second & 0x7F, packet)
+        if up is None or second & 0x7F != up.payload_type:
+            self.refused += 1
+            return
+        up.receive(second, seqno, timestamp, packet, now)
+
+    def _track_of(self, ssrc: int, packet: bytes) -> TrackName | None:
+        """By MID, else by the offer's SSRCs, else the only one of its payload type (RFC 9143 9.2).
+
+        None where two sections share a payload type and nothing tells one from the other.
+        """
+        every = self._incoming
+        for name, (section, _) in every.items():
+            mid = section.mid_extension and extension(packet, section.mid_extension)
+            if mid:
+                of_mid = (each for each in every if every[each].section.mid == mid.decode("latin1"))
+                return next(of_mid, None)
+            if ssrc in section.ssrcs:
+                return name
+        payload_type = packet[1] & 0x7F
+        fitting = [name for name in every if every[name].format.payload_type == payload_type]
+        return fitting[0] if len(fitting) == 1 else None
+
+    def _bind(self, ssrc: int, payload_type: int, packet: bytes) -> UpTrack | None:
+        """A new stream of a track; one stream per track, the newest."""
+        self._count_ssrc(ssrc)
+        if ssrc in self._replaced:
+            return None
+        name = self._track_of(ssrc, packet)
+        rtp_format = self._incoming[name].format if name is not None else None
+        if name is None or rtp_format is None or rtp_format.codec is None:
+            return None
+        if payload_type != rtp_format.payload_type:
+            return None
+        for known in [each for each in self._ups.values() if each.name is name]:
+            self.source.remove_up(known)
+            del self._ups[known.ssrc]
+            self._replaced.add(known.ssrc)
+        up = UpTrack(
+            name,
+            rtp_format.codec,
+            payload_type,
+            ssrc,
+            self._peer_clock,
+            self.source.downs(name),
+            self.source.on_frame,
+            self.source.on_gap,
+            repair="nack" in rtp_format.feedback,
+            profile=rtp_format.profile,
+        )
+        self._ups[ssrc] = up
+        self.source.add_up(up)
+        return up
+
+    def _rtcp(self, items: Sequence[rtcp.Item], now: float) -> None:
+        for item in items:
+            match item:
+                case rtcp.SenderReport():
+                    up = self._ups.get(item.ssrc)
+                    if up is not None:
+                        up.sender_report_received(item, now)
+                case rtcp.Goodbye():
+                    up = self._ups.get(item.ssrc)
+                    # Of other tracks the connection's end tells more.
+                    if up is not None and up.name is TrackName.SCREEN:
+                        self.source.end_screen()
+                case rtcp.DelaySinceLastRr() if item.ssrc == self.ssrc:
+                    ntp = rtcp.ntp_from_unix(now)
+                    measured = rtcp.round_trip_s(ntp, item.last_rr, item.delay)
+                    if measured is not None and measured < CONSENT_TIMEOUT_S:
+                        self._round_trip_s = measured
+                case _:
+                    pass
+
+    def _repair(self, now: float) -> None:
+        for up in self._ups.values():
+            seqnos = up.tick(now, self._round_trip_s)
+            if seqnos:
+                self._send_rtcp(rtcp.nack(self.ssrc, up.ssrc, seqnos))
+            if up.keyframe_due(now):
+                self._send_rtcp(rtcp.picture_loss_indication(self.ssrc, up.ssrc))
+
+    def _report(self, now: float) -> None:
+        if not self._ups:
+            return
+        blocks = tuple(up.report(now) for up in self._ups.values())
+        video = [up for up in self._ups.values() if up.name in MAX_BITRATE_BPS]
+        packets = [
+            rtcp.receiver_report(rtcp.ReceiverReport(self.ssrc, blocks)),
+            rtcp.receiver_reference_time(self.ssrc, rtcp.ntp_from_unix(now)),
+        ]
+        if video:
+            bitrate_bps = sum(MAX_BITRATE_BPS[up.name] for up in video)
+            ssrcs = [up.ssrc for up in video]
+            packets.append(rtcp.receiver_estimated_max_bitrate(self.ssrc, bitrate_bps, ssrcs))
+        self._send_rtcp(b"".join(packets))
+
+    def _detach(self) -> None:
+        for up in self._ups.values():
+            self.source.remove_up(up)
+        self._ups.clear()
