@@ -21,6 +21,8 @@ VIDEO_DEADLINE_S = 0.8
 AUDIO_DEADLINE_S = 0.12
 #: Packets held behind a hole: several seconds of 720p, two of a keyframe storm.
 MAX_HELD = 2048
+#: No camera frame of an interview comes near this, 2.5 MB; more is an attack on memory.
+MAX_FRAME_PACKETS = 2048
 
 
 class FrameReady(NamedTuple):
@@ -40,18 +42,17 @@ class Reorderer:
         self._next: int | None = None
         #: Behind a hole, with the time of arrival; the oldest first.
         self._held: dict[int, tuple[Packet, float]] = {}
+        #: The packet in order, as nearly all are, while nothing is held: it may pass by `passed`.
+        self.in_order = -1
         self.late = 0
 
     @property
     def waiting(self) -> bool:
         return bool(self._held)
 
-    def is_next(self, seqno: int) -> bool:
-        """Whether the packet is in order, as nearly all are, and nothing waits for it."""
-        if seqno != self._next or self._held:
-            return False
-        self._next = seqno + 1
-        return True
+    def passed(self) -> None:
+        """The packet numbered `in_order` was taken without `push`."""
+        self._next = self.in_order = self.in_order + 1
 
     @property
     def next_seqno(self) -> int:
@@ -61,13 +62,14 @@ class Reorderer:
         """What is next in order now that `packet` is here."""
         seqno = packet[0]
         expected = self._next
-        if expected is None or (seqno == expected and not self._held):
-            self._next = seqno + 1
+        if expected is None or seqno == self.in_order:
+            self._next = self.in_order = seqno + 1
             return (packet,)
         if seqno < expected:
             self.late += 1
             return ()
         self._held[seqno] = (packet, now)
+        self.in_order = -1
         if seqno == expected:
             return self._release()
         return self._skip() if len(self._held) > MAX_HELD else ()
@@ -92,6 +94,8 @@ class Reorderer:
         while (held := self._held.pop(self._next, None)) is not None:
             self._next += 1
             released.append(held[0])
+        if not self._held:
+            self.in_order = self._next
         return released
 
 
@@ -99,9 +103,9 @@ class Assembler(Protocol):
     wants_keyframe: bool
     reorderer: Reorderer
 
-    def push(self, packet: Packet, now: float) -> list[FrameReady]: ...
+    def push(self, packet: Packet, now: float) -> Sequence[FrameReady]: ...
 
-    def expire(self, now: float) -> list[FrameReady]: ...
+    def expire(self, now: float) -> Sequence[FrameReady]: ...
 
     def starts_keyframe(self, data: bytes) -> bool: ...
 
@@ -149,26 +153,26 @@ class VideoAssembler:
     def __init__(self, codec: Codec) -> None:
         self.reorderer = Reorderer(VIDEO_DEADLINE_S)
         self.wants_keyframe = True
-        self._new_depacketiser = DEPACKETISERS[codec]
-        self._depacketiser = self._new_depacketiser()
-        self._timestamp: int | None = None  # of the frame in the making
-        self._broken = False  # it, or after a loss the next one, is not whole
+        self._depacketiser = DEPACKETISERS[codec]
+        # The frame in the making: its timestamp, and its packets so far.
+        self._timestamp: int | None = None
+        self._packets: list[bytes] = []
+        self._broken = False  # after a loss: the next frame may lack its beginning
         self._lost = 0
         self._gap = False
 
-    def push(self, packet: Packet, now: float) -> list[FrameReady]:
-        if not self.reorderer.is_next(packet[0]):
-            return self._join(self.reorderer.push(packet, now))
-        _, timestamp, marker, data = packet
-        if timestamp != self._timestamp and self._timestamp is not None:
-            return self._join((packet,))
-        self._add(timestamp, data)
-        ready: list[FrameReady] = []
-        if marker:
-            self._finish(ready)
-        return ready
+    def push(self, packet: Packet, now: float) -> Sequence[FrameReady]:
+        seqno, timestamp, marker, data = packet
+        reorderer = self.reorderer
+        if timestamp != self._timestamp or seqno != reorderer.in_order:
+            return self._join(reorderer.push(packet, now))
+        reorderer.passed()
+        self._packets.append(data)
+        if marker or len(self._packets) > MAX_FRAME_PACKETS:
+            return self._finish()
+        return ()
 
-    def expire(self, now: float) -> list[FrameReady]:
+    def expire(self, now: float) -> Sequence[FrameReady]:
         return self._join(self.reorderer.expire(now))
 
     def starts_keyframe(self, data: bytes) -> bool:
@@ -178,64 +182,61 @@ class VideoAssembler:
             return False
         return self._depacketiser.starts_keyframe(data[start:end])
 
-    def _join(self, packets: Iterable[Packet | int]) -> list[FrameReady]:
+    def _join(self, packets: Iterable[Packet | int]) -> Sequence[FrameReady]:
         ready: list[FrameReady] = []
         for packet in packets:
             if isinstance(packet, int):
                 self._lost += packet
                 self._timestamp = None
-                self._break()
+                self._packets.clear()
+                self._broken = self.wants_keyframe = self._gap = True
                 continue
             _, timestamp, marker, data = packet
             if timestamp != self._timestamp:
-                self._finish(ready)
-            self._add(timestamp, data)
-            if marker:
-                self._finish(ready)
+                ready += self._finish()
+                self._timestamp = timestamp
+            self._packets.append(data)
+            if marker or len(self._packets) > MAX_FRAME_PACKETS:
+                ready += self._finish()
         return ready
 
-    def _add(self, timestamp: int, data: bytes) -> None:
-        try:
-            start, end = payload_span(data)
-            if start == end:
-                return  # padding only: a bandwidth probe
-            payload = data[start:end]
-            if self._timestamp is None:
-                self._timestamp = timestamp
-                # After a loss it is unknown whether this frame's first packets were in it,
-                # unless this is where a keyframe begins.
-                if self._broken:
-                    self._broken = not self._depacketiser.starts_keyframe(payload)
-            if not self._broken:
-                self._depacketiser.add(payload)
-        except ValueError:
-            self._timestamp = timestamp
-            self._break()
-
-    def _finish(self, ready: list[FrameReady]) -> None:
+    def _finish(self) -> Sequence[FrameReady]:
+        """The frame in the making, if it is whole."""
         timestamp, self._timestamp = self._timestamp, None
+        packets, self._packets = self._packets, []
         if timestamp is None:
-            return
-        if self._broken:
-            self._broken = False
-            return
+            return ()
         try:
-            frame = self._depacketiser.finish()
+            frame = self._frame(packets)
         except ValueError:
-            self._drop_frame()
-            return
+            self.wants_keyframe = self._gap = True
+            return ()
+        if frame is None:
+            return ()
         if self.wants_keyframe and not frame.keyframe:
             self._gap = True
-            return
-        ready.append(FrameReady(timestamp, frame, self._lost, self._gap))
+            return ()
+        ready = FrameReady(timestamp, frame, self._lost, self._gap)
         self.wants_keyframe = self._gap = False
         self._lost = 0
+        return (ready,)
 
-    def _break(self) -> None:
-        self._broken = True
-        self._drop_frame()
+    def _frame(self, packets: Sequence[bytes]) -> Assembled | None:
+        """None for what is none, or not to be had whole. Raises `ValueError`."""
+        if len(packets) > MAX_FRAME_PACKETS:
+            raise ValueError("a frame without an end")
+        payloads = list(filter(None, map(_payload, packets)))
+        if not payloads:
+            return None  # padding only: a bandwidth probe
+        if self._broken:
+            # It is unknown whether this frame's first packets were in what was lost, unless
+            # this is where a keyframe begins.
+            self._broken = False
+            if not any(map(self._depacketiser.starts_keyframe, payloads)):
+                return None
+        return self._depacketiser.join(payloads)
 
-    def _drop_frame(self) -> None:
-        self._depacketiser = self._new_depacketiser()
-        self.wants_keyframe = True
-        self._gap = True
+
+def _payload(data: bytes) -> bytes:
+    start, end = payload_span(data)
+    return data[start:end]

@@ -2,19 +2,19 @@
 
 VP8 (RFC 7741), VP9 (RFC 9628), H.264 (RFC 6184) and AV1 ("RTP Payload Format For AV1" 1.0).
 
-A depacketiser is fed the payloads of one frame in order and then finished. It raises
-`ValueError` on a payload that is not its codec's; the caller then drops the frame.
+A depacketiser takes the payloads of one frame, at least one, in order. It raises `ValueError`
+where one is not its codec's or the frame is not whole; the caller then drops the frame.
 """
 
 import struct
-from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from server.core import av1, vp9
 from server.core.frames import Codec
 
-#: No camera frame of an interview comes near this; more is an attack on memory.
-MAX_FRAME_LENGTH = 4 << 20
+#: NAL units or OBUs in a frame: a picture has a handful, an attack millions.
+MAX_UNITS = 1024
 
 
 class Assembled(NamedTuple):
@@ -25,44 +25,34 @@ class Assembled(NamedTuple):
     temporal_id: int
 
 
-class Depacketiser(Protocol):
-    def add(self, payload: bytes) -> None: ...
+class Depacketiser(NamedTuple):
+    """What is known of a codec's payloads."""
 
-    def finish(self) -> Assembled: ...
-
-    def starts_keyframe(self, payload: bytes) -> bool:
-        """Whether a keyframe begins in this payload; never raises."""
-        ...
+    join: Callable[[Sequence[bytes]], Assembled]
+    #: Whether a keyframe begins in a payload; never raises.
+    starts_keyframe: Callable[[bytes], bool]
 
 
-class Vp8Depacketiser:
-    def __init__(self) -> None:
-        self._frame = bytearray()
-        self._temporal_id = 0
-
-    def add(self, payload: bytes) -> None:
-        start, begins, temporal_id = _vp8_descriptor(payload)
-        if begins != (not self._frame):
-            raise ValueError("VP8 frame does not begin with its first partition")
+def join_vp8(payloads: Sequence[bytes]) -> Assembled:
+    start, begins, temporal_id = _vp8_descriptor(payloads[0])
+    if not begins:
+        raise ValueError("VP8 frame does not begin with its first partition")
+    parts = [payloads[0][start:]]
+    for payload in payloads[1:]:
+        start, begins, _ = _vp8_descriptor(payload)
         if begins:
-            self._temporal_id = temporal_id
-        if len(self._frame) + len(payload) > MAX_FRAME_LENGTH:
-            raise ValueError("VP8 frame is too long")
-        self._frame += payload[start:]
+            raise ValueError("VP8 frame begins twice")
+        parts.append(payload[start:])
+    # RFC 7741 4.3: the P bit is zero in a key frame.
+    return Assembled(b"".join(parts), not parts[0][0] & 1, temporal_id)
 
-    def finish(self) -> Assembled:
-        payload, self._frame = bytes(self._frame), bytearray()
-        if not payload:
-            raise ValueError("VP8 frame is empty")
-        # RFC 7741 4.3: the P bit is zero in a key frame.
-        return Assembled(payload, not payload[0] & 1, self._temporal_id)
 
-    def starts_keyframe(self, payload: bytes) -> bool:
-        try:
-            start, begins, _ = _vp8_descriptor(payload)
-        except ValueError:
-            return False
-        return begins and not payload[start] & 1
+def starts_vp8_keyframe(payload: bytes) -> bool:
+    try:
+        start, begins, _ = _vp8_descriptor(payload)
+    except ValueError:
+        return False
+    return begins and not payload[start] & 1
 
 
 def _vp8_descriptor(payload: bytes) -> tuple[int, bool, int]:
@@ -90,52 +80,39 @@ def _vp8_descriptor(payload: bytes) -> tuple[int, bool, int]:
     return length, bool(first & 0x10) and not first & 0x07, temporal_id
 
 
-class Vp9Depacketiser:
+def join_vp9(payloads: Sequence[bytes]) -> Assembled:
     """Flexible and non-flexible mode; the layer frames of a picture become a superframe."""
-
-    def __init__(self) -> None:
-        self._reset()
-
-    def _reset(self) -> None:
-        self._frames: list[bytearray] = []  # one for each spatial layer
-        self._open = False  # the last of them has no end yet
-        self._length = 0
-        self._temporal_id = 0
-
-    def add(self, payload: bytes) -> None:
+    layers: list[list[bytes]] = []  # the pieces of each spatial layer's frame
+    is_open, temporal_id = False, 0  # the last of them has no end yet
+    for payload in payloads:
         start, temporal_id, _ = _vp9_descriptor(payload)
         begins, ends = payload[0] & 0x08, payload[0] & 0x04
-        if bool(begins) == self._open:
+        if bool(begins) == is_open:
             raise ValueError("VP9 frame does not begin where the one before it ends")
-        self._length += len(payload) - start
-        if self._length > MAX_FRAME_LENGTH or len(self._frames) > vp9.MAX_SUPERFRAME_FRAMES:
-            raise ValueError("VP9 picture is too long")
         if begins:
-            self._frames.append(bytearray())
-            self._temporal_id = temporal_id
-        self._frames[-1] += payload[start:]
-        self._open = not ends
+            layers.append([])
+            if len(layers) > vp9.MAX_SUPERFRAME_FRAMES:
+                raise ValueError("VP9 picture has too many layers")
+        layers[-1].append(payload[start:])
+        is_open = not ends
+    if is_open:
+        raise ValueError("VP9 picture is incomplete")
+    frames = [b"".join(pieces) for pieces in layers]
+    picture = frames[0]
+    if len(frames) > 1:
+        # An encoder may have made a superframe of a layer already.
+        split = [frame for each in frames for frame in vp9.split_superframe(each)]
+        picture = vp9.join_superframe(split)
+    return Assembled(picture, vp9.begins_keyframe(picture[:1]), temporal_id)
 
-    def finish(self) -> Assembled:
-        layers, whole, temporal_id = self._frames, not self._open, self._temporal_id
-        self._reset()
-        if not layers or not whole:
-            raise ValueError("VP9 picture is incomplete")
-        payload = bytes(layers[0])
-        if len(layers) > 1:
-            # An encoder may have made a superframe of a layer already.
-            payload = vp9.join_superframe(
-                [frame for layer in layers for frame in vp9.split_superframe(bytes(layer))]
-            )
-        return Assembled(payload, vp9.begins_keyframe(payload[:1]), temporal_id)
 
-    def starts_keyframe(self, payload: bytes) -> bool:
-        try:
-            start, _, spatial_id = _vp9_descriptor(payload)
-        except ValueError:
-            return False
-        begins = bool(payload[0] & 0x08) and not spatial_id
-        return begins and vp9.begins_keyframe(payload[start : start + 1])
+def starts_vp9_keyframe(payload: bytes) -> bool:
+    try:
+        start, _, spatial_id = _vp9_descriptor(payload)
+    except ValueError:
+        return False
+    begins = bool(payload[0] & 0x08) and not spatial_id
+    return begins and vp9.begins_keyframe(payload[start : start + 1])
 
 
 def _vp9_descriptor(payload: bytes) -> tuple[int, int, int]:
@@ -179,83 +156,68 @@ _SIZE = struct.Struct("!H")
 _IDR, _SPS, _STAP_A, _FU_A = 5, 7, 24, 28
 
 
-class H264Depacketiser:
-    """Packetisation modes 0 and 1: single NAL units, STAP-A and FU-A."""
+def join_h264(payloads: Sequence[bytes]) -> Assembled:
+    """Packetisation modes 0 and 1: single NAL units, STAP-A and FU-A; each behind its length."""
+    units = _h264_units(payloads)
+    # nal_ref_idc: other frames need this one.
+    referenced = any(unit[0] & 0x60 for unit in units)
+    parts = [part for unit in units for part in (_LENGTH.pack(len(unit)), unit)]
+    keyframe = any(unit[0] & 0x1F == _IDR for unit in units)
+    return Assembled(b"".join(parts), keyframe, 0 if referenced else 1)
 
-    def __init__(self) -> None:
-        self._reset()
 
-    def _reset(self) -> None:
-        self._units = bytearray()  # each behind its length
-        self._fragments: bytearray | None = None
-        self._keyframe = False
-        self._temporal_id = 1
-
-    def add(self, payload: bytes) -> None:
+def _h264_units(payloads: Sequence[bytes]) -> list[bytes]:
+    units: list[bytes] = []
+    pieces: list[bytes] = []  # of a fragmented unit without its end yet
+    for payload in payloads:
         if len(payload) < 2:
             raise ValueError("H.264 payload is truncated")
         unit_type = payload[0] & 0x1F
-        if self._fragments is not None and unit_type != _FU_A:
+        if unit_type == _FU_A:
+            # RFC 6184 5.8: FU indicator, FU header (S, E, R, type), then the fragment.
+            header = payload[1]
+            if bool(header & 0x80) == bool(pieces):
+                raise ValueError("H.264 fragmentation unit begins twice or not at all")
+            if header & 0x80:
+                pieces.append(bytes((payload[0] & 0xE0 | header & 0x1F,)))
+            pieces.append(payload[2:])
+            if header & 0x40:
+                units.append(b"".join(pieces))
+                pieces.clear()
+        elif pieces:
             raise ValueError("H.264 fragmentation unit has no end")
-        if 1 <= unit_type <= 23:
-            self._unit(payload)
-        elif unit_type == _STAP_A:
-            for unit in _aggregated(payload):
-                self._unit(unit)
-        elif unit_type == _FU_A:
-            self._fragment(payload)
         else:
-            raise ValueError(f"H.264 packet type {unit_type} is not of modes 0 and 1")
+            units += _whole_units(payload)
+        if len(units) > MAX_UNITS:
+            raise ValueError("H.264 access unit has too many NAL units")
+    if pieces or not units:
+        raise ValueError("H.264 access unit is incomplete")
+    return units
 
-    def _fragment(self, payload: bytes) -> None:
-        # RFC 6184 5.8: FU indicator, FU header (S, E, R, type), then the fragment.
-        header = payload[1]
-        if header & 0x80:
-            if self._fragments is not None:
-                raise ValueError("H.264 fragmentation unit begins twice")
-            self._fragments = bytearray((payload[0] & 0xE0 | header & 0x1F,))
-        if self._fragments is None:
-            raise ValueError("H.264 fragmentation unit has no beginning")
-        self._check_length(len(self._fragments) + len(payload))
-        self._fragments += payload[2:]
-        if header & 0x40:
-            unit, self._fragments = self._fragments, None
-            self._unit(unit)
 
-    def _unit(self, unit: bytes | bytearray) -> None:
-        self._check_length(len(unit))
-        self._keyframe |= unit[0] & 0x1F == _IDR
-        if unit[0] & 0x60:  # nal_ref_idc: other frames need this one
-            self._temporal_id = 0
-        self._units += _LENGTH.pack(len(unit))
-        self._units += unit
+def _whole_units(payload: bytes) -> list[bytes]:
+    unit_type = payload[0] & 0x1F
+    if 1 <= unit_type <= 23:
+        return [payload]
+    if unit_type == _STAP_A:
+        return _aggregated(payload)
+    raise ValueError(f"H.264 packet type {unit_type} is not of modes 0 and 1")
 
-    def _check_length(self, more: int) -> None:
-        if len(self._units) + more > MAX_FRAME_LENGTH:
-            raise ValueError("H.264 access unit is too long")
 
-    def finish(self) -> Assembled:
-        whole = bool(self._units) and self._fragments is None
-        frame = Assembled(bytes(self._units), self._keyframe, self._temporal_id)
-        self._reset()
-        if not whole:
-            raise ValueError("H.264 access unit is incomplete")
-        return frame
+def starts_h264_keyframe(payload: bytes) -> bool:
+    """Senders put a parameter set before each IDR picture, in the same access unit.
 
-    def starts_keyframe(self, payload: bytes) -> bool:
-        """Senders put a parameter set before each IDR picture, in the same access unit.
-
-        An IDR slice does not count: the parameter sets or slices before it may be lost.
-        """
-        if len(payload) < 2:
-            return False
-        unit_type = payload[0] & 0x1F
-        if unit_type != _STAP_A:
-            return unit_type == _SPS
-        try:
-            return any(unit[0] & 0x1F == _SPS for unit in _aggregated(payload))
-        except ValueError:
-            return False
+    An IDR slice does not count: the parameter sets or slices before it may be lost.
+    """
+    if len(payload) < 2:
+        return False
+    unit_type = payload[0] & 0x1F
+    if unit_type != _STAP_A:
+        return unit_type == _SPS
+    try:
+        return any(unit[0] & 0x1F == _SPS for unit in _aggregated(payload))
+    except ValueError:
+        return False
 
 
 def _aggregated(payload: bytes) -> list[bytes]:
@@ -274,56 +236,48 @@ def _aggregated(payload: bytes) -> list[bytes]:
     return units
 
 
-class Av1Depacketiser:
+def join_av1(payloads: Sequence[bytes]) -> Assembled:
     """OBU elements joined and written with their sizes, as a recording stores them."""
-
-    def __init__(self) -> None:
-        self._reset()
-
-    def _reset(self) -> None:
-        self._units = bytearray()
-        self._fragment: bytearray | None = None
-        self._temporal_id = 0
-
-    def add(self, payload: bytes) -> None:
-        elements = _av1_elements(payload)
-        continues, goes_on = payload[0] & 0x80, payload[0] & 0x40
-        if bool(continues) != (self._fragment is not None):
-            raise ValueError("AV1 fragment without its beginning or end")
-        for element in elements[:-1]:
-            self._element(element)
-            self._unit()
-        self._element(elements[-1])
-        if not goes_on:
-            self._unit()
-
-    def _element(self, element: bytes) -> None:
-        if self._fragment is None:
-            self._fragment = bytearray()
-        self._fragment += element
-        if len(self._units) + len(self._fragment) > MAX_FRAME_LENGTH:
-            raise ValueError("AV1 temporal unit is too long")
-
-    def _unit(self) -> None:
-        unit, self._fragment = bytes(self._fragment or b""), None
+    stored, temporal_id = [], 0
+    for unit in _av1_units(payloads):
         sized = av1.sized(unit)
         kind = av1.obu_type(unit[0])
         if kind in av1.NOT_STORED:
-            return
+            continue
         if kind in (av1.OBU_FRAME, av1.OBU_FRAME_HEADER) and unit[0] & 0x04:
-            self._temporal_id = unit[1] >> 5
-        self._units += sized
+            temporal_id = unit[1] >> 5
+        stored.append(sized)
+    if not stored:
+        raise ValueError("AV1 temporal unit is empty")
+    payload = b"".join(stored)
+    return Assembled(payload, av1.is_keyframe(payload), temporal_id)
 
-    def finish(self) -> Assembled:
-        payload, whole, temporal_id = bytes(self._units), self._fragment is None, self._temporal_id
-        self._reset()
-        if not payload or not whole:
-            raise ValueError("AV1 temporal unit is incomplete")
-        return Assembled(payload, av1.is_keyframe(payload), temporal_id)
 
-    def starts_keyframe(self, payload: bytes) -> bool:
-        # AV1 RTP 4.4: N is set in the first packet of a coded video sequence, and Z is not.
-        return len(payload) > 1 and payload[0] & 0x88 == 0x08
+def _av1_units(payloads: Sequence[bytes]) -> list[bytes]:
+    units: list[bytes] = []
+    pieces: list[bytes] = []  # of an OBU without its end yet
+    for payload in payloads:
+        elements = _av1_elements(payload)
+        continues, goes_on = payload[0] & 0x80, payload[0] & 0x40
+        if bool(continues) != bool(pieces):
+            raise ValueError("AV1 fragment without its beginning or end")
+        pieces.append(elements[0])
+        for element in elements[1:]:
+            units.append(b"".join(pieces))
+            pieces = [element]
+        if not goes_on:
+            units.append(b"".join(pieces))
+            pieces = []
+        if len(units) > MAX_UNITS:
+            raise ValueError("AV1 temporal unit has too many OBUs")
+    if pieces:
+        raise ValueError("AV1 temporal unit is incomplete")
+    return units
+
+
+def starts_av1_keyframe(payload: bytes) -> bool:
+    # AV1 RTP 4.4: N is set in the first packet of a coded video sequence, and Z is not.
+    return len(payload) > 1 and payload[0] & 0x88 == 0x08
 
 
 def _av1_elements(payload: bytes) -> list[bytes]:
@@ -346,9 +300,9 @@ def _av1_elements(payload: bytes) -> list[bytes]:
     return elements
 
 
-DEPACKETISERS: dict[Codec, Callable[[], Depacketiser]] = {
-    Codec.VP8: Vp8Depacketiser,
-    Codec.VP9: Vp9Depacketiser,
-    Codec.H264: H264Depacketiser,
-    Codec.AV1: Av1Depacketiser,
+DEPACKETISERS = {
+    Codec.VP8: Depacketiser(join_vp8, starts_vp8_keyframe),
+    Codec.VP9: Depacketiser(join_vp9, starts_vp9_keyframe),
+    Codec.H264: Depacketiser(join_h264, starts_h264_keyframe),
+    Codec.AV1: Depacketiser(join_av1, starts_av1_keyframe),
 }

@@ -1,7 +1,8 @@
 """One browser's transport: ICE-lite, DTLS, then SRTP in or out.
 
-Contract: the router calls the three `..._received` functions, the media server calls `tick`
-every 20 ms, `run` is the peer's one task (its handshake), `close` ends everything.
+Contract: the router calls the three `..._received` functions, the media server calls `tick` ten
+times a second, and soon once it is `hurried`; `run` is the peer's one task (its handshake);
+`close` ends everything.
 """
 
 import abc
@@ -34,6 +35,8 @@ MAX_SSRCS = 64
 REPORT_INTERVAL_S = 1.0
 #: How often it is looked whether a peer is still there, or has a report due.
 LOOK_INTERVAL_S = 0.1
+#: How often one that is hurried: fine enough that a NACK is not late.
+HURRY_INTERVAL_S = 0.02
 
 
 class PeerState(enum.StrEnum):
@@ -75,7 +78,9 @@ class Peer(abc.ABC):
         self._ssrcs: set[int] = set()
         self._seen_s = clock()
         self._left = False
-        self._report_s = self._look_s = 0.0
+        self._report_s = 0.0
+        self.hurried = True  #: it cannot wait for the next look; told by `on_hurry`
+        self.on_hurry: Callable[[], None] = lambda: None
         self._task: asyncio.Task[None] | None = None
         self.refused = 0
 
@@ -154,6 +159,12 @@ class Peer(abc.ABC):
     def _closed_by_peer(self) -> None:
         # close_notify: the page was left or the connection closed on purpose.
         self._left = True
+        self._hurry()
+
+    def _hurry(self) -> None:
+        if not self.hurried:
+            self.hurried = True
+            self.on_hurry()
 
     # ---- packets in
 
@@ -246,11 +257,9 @@ class Peer(abc.ABC):
         """Timers; False once the peer has left or been silent for too long: close it."""
         if self._left:
             return False
-        if self._keyed:
-            self._repair(now)
-        if now < self._look_s:
-            return True
-        self._look_s = now + LOOK_INTERVAL_S
+        self.hurried = False
+        if self._keyed and self._repair(now):
+            self._hurry()
         silent = now - self._seen_s
         if silent > CONSENT_TIMEOUT_S:
             return False
@@ -261,8 +270,9 @@ class Peer(abc.ABC):
             self._report(now)
         return True
 
-    def _repair(self, now: float) -> None:  # noqa: B027 (only publishers have something to repair)
-        """What cannot wait for the next report."""
+    def _repair(self, now: float) -> bool:
+        """What cannot wait for the next report; whether more of it is to come."""
+        return False
 
     @abc.abstractmethod
     def _report(self, now: float) -> None: ...

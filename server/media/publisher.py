@@ -96,6 +96,7 @@ class Publisher(Peer):
             self.source.downs(name),
             self.source.on_frame,
             self.source.on_gap,
+            self._hurry,
             repair="nack" in rtp_format.feedback,
             profile=rtp_format.profile,
         )
@@ -123,13 +124,16 @@ class Publisher(Peer):
                 case _:
                     pass
 
-    def _repair(self, now: float) -> None:
+    def _repair(self, now: float) -> bool:
+        waits = False
         for up in self._ups.values():
             seqnos = up.tick(now, self._round_trip_s)
             if seqnos:
                 self._send_rtcp(rtcp.nack(self.ssrc, up.ssrc, seqnos))
             if up.keyframe_due(now):
                 self._send_rtcp(rtcp.picture_loss_indication(self.ssrc, up.ssrc))
+            waits |= up.waits
+        return waits
 
     def _report(self, now: float) -> None:
         if not self._ups:

@@ -25,7 +25,7 @@ from server.media.dtls import Certificate
 from server.media.errors import MediaBusy, NoCommonCodec, PartialAnswer, SdpError
 from server.media.ice import Credentials
 from server.media.observer import Observer
-from server.media.peer import Peer, PeerState
+from server.media.peer import HURRY_INTERVAL_S, LOOK_INTERVAL_S, Peer, PeerState
 from server.media.publisher import Incoming, Publisher
 from server.media.router import Router
 from server.media.sdp import (
@@ -58,8 +58,6 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
-#: Fine enough that a NACK is not late, coarse enough to cost nothing.
-TICK_S = 0.02
 #: Peers between answer and end of handshake. A handshake takes under a millisecond of the loop
 #: (docs/decisions/media-flood.md) in steps: 256 at once hold nobody up for long.
 MAX_CONNECTING = 256
@@ -125,6 +123,7 @@ class MediaServer:
         self._agreed: dict[str, _Agreed] = {}
         self._refused_before = 0  # by peers that are gone
         self._tasks: asyncio.TaskGroup | None = None
+        self._hurried = asyncio.Event()  # a peer is due before the next look
         self.clock = clock
 
     async def publish(
@@ -215,6 +214,7 @@ class MediaServer:
         )
         agreed = self._agreed[peer.id] = _Agreed(secrets.randbits(62), sections)
         self._peers[peer.id] = peer
+        peer.on_hurry = self._hurried.set
         peer.start(self._tasks)
         return peer, write_answer(agreed.session_id, self._transport(peer), sections)
 
@@ -295,16 +295,27 @@ class MediaServer:
                 self._tasks = None
 
     async def _tick(self) -> None:
+        look_s = 0.0
         while True:
-            # On whole multiples, as whatever else wakes so often: to wake costs more than to tick.
-            await asyncio.sleep(TICK_S - time.monotonic() % TICK_S)
+            await self._next_round()
             now = self.clock()
-            self._tcp.tick(now)
+            looks = now >= look_s
+            if looks:
+                look_s = now + LOOK_INTERVAL_S - HURRY_INTERVAL_S / 2
+                self._tcp.tick(now)
             gone = []
             for peer in list(self._peers.values()):
-                if peer.state is PeerState.CLOSED or not self._tick_peer(peer, now):
+                if (looks or peer.hurried) and not self._tick_peer(peer, now):
                     gone.append(peer)
             await self._close_peers(gone)
+
+    async def _next_round(self) -> None:
+        # On whole multiples, as whatever else wakes so often: to wake costs more than to tick.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_until_multiple(LOOK_INTERVAL_S)):
+                await self._hurried.wait()
+                await asyncio.sleep(_until_multiple(HURRY_INTERVAL_S))
+        self._hurried.clear()
 
     def _tick_peer(self, peer: Peer, now: float) -> bool:
         try:
@@ -323,6 +334,10 @@ class MediaServer:
                 await peer.close()
             except Exception:
                 log.exception("peer %s could not be closed in order", peer.id)
+
+
+def _until_multiple(interval_s: float) -> float:
+    return interval_s - time.monotonic() % interval_s
 
 
 def _codecs(video: Sequence[Codec]) -> dict[TrackName, Sequence[Codec]]:

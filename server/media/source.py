@@ -70,6 +70,7 @@ class Source:
     def add_down(self, name: TrackName, down: DownTrack) -> None:
         self._downs[name].append(down)
         down.attach(self._ups.get(name))
+        self.request_keyframe(name)
 
     def remove_down(self, name: TrackName, down: DownTrack) -> None:
         if down in self._downs[name]:

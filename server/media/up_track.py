@@ -44,7 +44,10 @@ class PacketSink(Protocol):
 
 
 class UpTrack:
-    """Contract: `receive` for each packet, `tick` about every 20 ms, `report` each second."""
+    """Contract: `receive` for each packet, `report` each second, `tick` ten times a second.
+
+    After `hurry` was called, `tick` follows within 20 ms, and again while it `waits`.
+    """
 
     def __init__(
         self,
@@ -56,6 +59,7 @@ class UpTrack:
         downs: Sequence[PacketSink],
         on_frame: Callable[[EncodedFrame], None],
         on_gap: Callable[[Gap], None],
+        hurry: Callable[[], None],
         *,
         repair: bool,
         profile: str = "",
@@ -69,6 +73,7 @@ class UpTrack:
         self._downs = downs
         self._on_frame = on_frame
         self._on_gap = on_gap
+        self._hurry = hurry
         video = name is not TrackName.MICROPHONE
         self.assembler = VideoAssembler(codec) if video else AudioAssembler()
         self.nacks = NackTracker() if repair else None
@@ -134,8 +139,10 @@ class UpTrack:
         ahead = (seqno16 - self._highest_seqno) & 0xFFFF
         if ahead < 1 << 15:
             seqno = self._highest_seqno + ahead
-            if ahead and self.nacks is not None:
-                self.nacks.hole(range(self._highest_seqno + 1, seqno), now)
+            if ahead > 1:
+                self._hurry()
+                if self.nacks is not None:
+                    self.nacks.hole(range(self._highest_seqno + 1, seqno), now)
             self._highest_seqno = seqno
             self._next_seqno16 = seqno + 1 & 0xFFFF
         else:
@@ -210,6 +217,12 @@ class UpTrack:
     def request_keyframe(self) -> None:
         """Asks for a keyframe at the next tick that may; many requests become one."""
         self._keyframe_wanted = True
+        self._hurry()
+
+    @property
+    def waits(self) -> bool:
+        """For what is missing."""
+        return self.assembler.reorderer.waiting or bool(self.nacks)
 
     def keyframe_due(self, now: float) -> bool:
         """Whether to send the candidate a keyframe request now."""

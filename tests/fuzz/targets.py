@@ -9,7 +9,7 @@ from collections.abc import Callable
 from server.core import av1, h264, rtcp, vp8, vp9
 from server.core.frames import Codec
 from server.core.rtp import HEADER_LENGTH, is_rtcp, payload_span
-from server.media.depacketise import DEPACKETISERS, MAX_FRAME_LENGTH
+from server.media.depacketise import DEPACKETISERS
 from server.media.errors import SdpError
 from server.media.framing import MAX_FRAME, Deframer, FrameTooLong
 from server.media.ice import MAX_STUN_LENGTH, IceLite, parse_check
@@ -86,15 +86,15 @@ def sdpfrag(data: bytes) -> None:
 def depacketise(data: bytes) -> None:
     """The first byte chooses the codec; the rest are payloads behind two bytes of length."""
     codec = CODECS[data[0] % len(CODECS)] if data else Codec.VP8
-    depacketiser = DEPACKETISERS[codec]()
+    depacketiser = DEPACKETISERS[codec]
     try:
-        for payload in Deframer().feed(data[1:]):
+        payloads = Deframer().feed(data[1:]) or [b""]
+        for payload in payloads:
             depacketiser.starts_keyframe(payload)
-            depacketiser.add(payload)
-        frame = depacketiser.finish().payload
+        frame = depacketiser.join(payloads).payload
     except ValueError:
         return
-    assert 0 < len(frame) <= MAX_FRAME_LENGTH
+    assert 0 < len(frame) <= 5 * len(data)
     with contextlib.suppress(vp8.Vp8Error, vp9.Vp9Error, h264.H264Error, av1.Av1Error):
         _read_frame(codec, frame)
 

@@ -56,10 +56,7 @@ def joined_by_others(frame: Frame, codec: str) -> bytes:
     if codec in ("h264", "vp8"):
         parameters = RTCRtpCodecParameters(f"video/{codec.upper()}", 90_000)
         return b"".join(depayload(parameters, part) for part in parts)
-    depacketiser = DEPACKETISERS[Codec(codec.upper())]()
-    for part in parts:
-        depacketiser.add(part)
-    return depacketiser.finish().payload
+    return DEPACKETISERS[Codec(codec.upper())].join(parts).payload
 
 
 def decoder_of(codec: str) -> av.VideoCodecContext:

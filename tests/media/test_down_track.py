@@ -46,6 +46,7 @@ def publish(observer: Observer, codec: Codec = Codec.VP8, profile: str = "") -> 
         [observer.down],
         lambda _: None,
         lambda _: None,
+        lambda: None,
         repair=False,
         profile=profile,
     )

@@ -19,6 +19,7 @@ from server.media.ice import Address, Credentials
 from server.media.observer import Observer
 from server.media.peer import (
     CONSENT_TIMEOUT_S,
+    HURRY_INTERVAL_S,
     MAX_EARLY_PACKETS,
     MAX_SSRCS,
     SILENCE_S,
@@ -28,7 +29,6 @@ from server.media.peer import (
 from server.media.publisher import Incoming, Publisher
 from server.media.router import Router, Session
 from server.media.sdp import MediaSection, RtpFormat
-from server.media.server import TICK_S
 from server.media.source import Source
 from server.media.up_track import KEYFRAME_ANSWER_S
 from tests.media.streams import TICKS, pictures, rtp
@@ -293,6 +293,26 @@ async def test_candidate_is_asked_for_lost_packets_and_keyframes() -> None:
         assert [each.media_ssrc for each in candidate.items(rtcp.KeyframeRequest)] == [1]
 
 
+async def test_peer_is_hurried_while_a_packet_or_a_keyframe_is_waited_for() -> None:
+    room = Room()
+    async with joined(publisher(room)) as candidate:
+        hurries: list[bool] = []
+        candidate.peer.on_hurry = lambda: hurries.append(True)
+        sent = camera()
+        for data in sent[:3] + sent[4:5]:
+            candidate.send_rtp(data)
+        candidate.tick(0.02)
+        assert candidate.peer.hurried, "the hole is there still"
+        candidate.send_rtp(sent[3])
+        candidate.tick(0.02)
+        assert not candidate.peer.hurried
+        before = len(hurries)
+        async with joined(observer(room)):
+            assert (candidate.peer.hurried, len(hurries)) == (True, before + 1)
+            candidate.tick(KEYFRAME_ANSWER_S)
+        assert candidate.items(rtcp.KeyframeRequest)
+
+
 async def test_hostile_losses_make_no_request_that_cannot_be_sent() -> None:
     room = Room()
     async with joined(publisher(room)) as candidate:
@@ -470,7 +490,7 @@ async def test_loss_is_told_within_five_seconds_of_the_last_packet_that_was_auth
         while candidate.states[-1] is PeerState.CONNECTED:
             candidate.send(foreign)
             candidate.send(forged)
-            assert candidate.tick(TICK_S)
+            assert candidate.tick(HURRY_INTERVAL_S)
         assert candidate.states[-1] is PeerState.DISCONNECTED
         assert 4.0 < room.now - last_s < 5.0
 

@@ -43,6 +43,7 @@ def camera(source: Source, ssrc: int = 1, name: TrackName = TrackName.CAMERA) ->
         source.downs(name),
         source.on_frame,
         source.on_gap,
+        lambda: None,
         repair=False,
     )
     source.add_up(up)

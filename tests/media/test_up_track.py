@@ -36,6 +36,7 @@ class Track:
         self.frames: list[EncodedFrame] = []
         self.gaps: list[Gap] = []
         self.down = Down()
+        self.hurries: list[bool] = []
         self.up = UpTrack(
             name,
             codec,
@@ -45,6 +46,7 @@ class Track:
             [self.down],
             self.frames.append,
             self.gaps.append,
+            lambda: self.hurries.append(True),
             repair=repair,
         )
 
