@@ -39,7 +39,7 @@ from server.media.sdp import (
     write_answer,
     write_restart,
 )
-from server.media.sockets import accept, bind
+from server.media.sockets import accept, bind_both
 from server.media.source import Source
 from server.media.tcp import TcpPort
 from server.media.udp import UdpSocket
@@ -408,13 +408,12 @@ async def open_media(
     router, clock = Router(), _monotonic_unix_clock()
     tcp = TcpPort(router, clock)
     async with contextlib.AsyncExitStack() as stack:
-        sockets = bind(host, port, socket.SOCK_DGRAM)
+        sockets, listeners = bind_both(host, port, http_port)
         bound = sockets[0].getsockname()[1]
         udp = [UdpSocket(router, each) for each in sockets]
         for socket_ in udp:
             socket_.open()
             stack.callback(socket_.close)
-        listeners = [] if bound == http_port else bind(host, bound, socket.SOCK_STREAM)
         for each in listeners:
             stack.callback(each.close)
         stack.callback(tcp.close)

@@ -35,6 +35,27 @@ def bind(host: str, port: int, kind: socket.SocketKind) -> list[socket.socket]:
         raise
 
 
+def bind_both(
+    host: str, port: int, http_port: int | None
+) -> tuple[list[socket.socket], list[socket.socket]]:
+    """UDP and TCP sockets of one number (0: one that is free for both), as `bind` has them.
+
+    None for TCP if that is `http_port`, which somebody else has bound. Raises `OSError`.
+    """
+    udp = bind(host, port, socket.SOCK_DGRAM)
+    number = udp[0].getsockname()[1]
+    if number == http_port:
+        return udp, []
+    try:
+        return udp, bind(host, number, socket.SOCK_STREAM)
+    except OSError as error:
+        for each in udp:
+            each.close()
+        if port or error.errno != errno.EADDRINUSE:
+            raise
+    return bind_both(host, port, http_port)
+
+
 def _other_family(host: str) -> str | None:
     address = ipaddress.ip_address(host)
     if not address.is_unspecified:

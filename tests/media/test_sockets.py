@@ -5,7 +5,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from server.media.sockets import accept, bind
+from server.media.sockets import accept, bind, bind_both
 
 KINDS = [socket.SOCK_DGRAM, socket.SOCK_STREAM]
 
@@ -42,6 +42,27 @@ def test_port_in_use_by_one_family_is_an_error_for_both(kind: socket.SocketKind)
         with pytest.raises(OSError, match="in use") as caught:
             bind("0.0.0.0", taken.getsockname()[1], kind)
         assert caught.value.errno == errno.EADDRINUSE
+
+
+def test_any_number_is_one_that_is_free_for_both_protocols() -> None:
+    with ExitStack() as stack:
+        # A few of a hundred numbers are taken: some of the rounds meet one.
+        for _ in range(600):
+            stack.enter_context(bind("127.0.0.1", 0, socket.SOCK_STREAM)[0])
+        for _ in range(300):
+            udp, tcp = bind_both("127.0.0.1", 0, None)
+            with udp[0], tcp[0]:
+                assert udp[0].getsockname() == tcp[0].getsockname()
+
+
+def test_number_that_was_asked_for_is_not_changed() -> None:
+    with bind("127.0.0.1", 0, socket.SOCK_STREAM)[0] as taken:
+        number = taken.getsockname()[1]
+        with pytest.raises(OSError, match="in use"):
+            bind_both("127.0.0.1", number, None)
+        udp, tcp = bind_both("127.0.0.1", number, number)
+        with udp[0]:
+            assert (udp[0].getsockname()[1], tcp) == (number, [])
 
 
 async def test_connections_are_handed_on_as_they_come() -> None:
