@@ -60,3 +60,5 @@ class Observer(Peer):
     def _detach(self) -> None:
         for name, down in self.downs.items():
             self.source.remove_down(name, down)
+        self.downs.clear()
+        self._by_ssrc.clear()

@@ -46,6 +46,9 @@ class PeerState(enum.StrEnum):
     CLOSED = "closed"
 
 
+def _nobody(_: PeerState) -> None: ...
+
+
 class Peer(abc.ABC):
     """What a `Publisher` and an `Observer` have in common."""
 
@@ -111,10 +114,15 @@ class Peer(abc.ABC):
             self.rtp_received(data)
 
     async def close(self) -> None:
-        """Ends the association and frees the route; idempotent."""
+        """Ends the association, frees the route, lets go of who listened; idempotent.
+
+        What is closed must not refer back to who made it: it would stay in memory until a full
+        garbage collection, which comes rarely and stops all media for as long as it takes.
+        """
         if self.state is PeerState.CLOSED:
             return
         self._set_state(PeerState.CLOSED)
+        self._on_state = _nobody
         task, self._task = self._task, None
         if task is not None and task is not asyncio.current_task():
             task.cancel()

@@ -45,7 +45,11 @@ class Publisher(Peer):
         self._replaced: set[int] = set()  # SSRCs of which only stragglers can come
         self._peer_clock = PeerClock()
         self._round_trip_s: float | None = None
-        source.publisher_connected(lambda: self._round_trip_s)
+        source.publisher_connected(self.round_trip)
+
+    def round_trip(self) -> float | None:
+        """To the candidate and back, in seconds; None: not measured yet."""
+        return self._round_trip_s
 
     def _rtp(self, packet: bytes, now: float) -> None:
         _, second, seqno, timestamp, ssrc = unpack_header(packet)
@@ -154,3 +158,4 @@ class Publisher(Peer):
         for up in self._ups.values():
             self.source.remove_up(up)
         self._ups.clear()
+        self.source.publisher_closed(self.round_trip)

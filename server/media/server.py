@@ -303,11 +303,16 @@ class MediaServer:
             if looks:
                 look_s = now + LOOK_INTERVAL_S - HURRY_INTERVAL_S / 2
                 self._tcp.tick(now)
-            gone = []
-            for peer in list(self._peers.values()):
-                if (looks or peer.hurried) and not self._tick_peer(peer, now):
-                    gone.append(peer)
-            await self._close_peers(gone)
+            await self._close_peers(self._tick_peers(now, looks))
+
+    def _tick_peers(self, now: float, looks: bool) -> list[Peer]:
+        """All of them or only those in a hurry; returns those that are gone."""
+        return [
+            peer
+            for peer in list(self._peers.values())
+            if (looks or peer.hurried)
+            and (peer.state is PeerState.CLOSED or not self._tick_peer(peer, now))
+        ]
 
     async def _next_round(self) -> None:
         # On whole multiples, as whatever else wakes so often: to wake costs more than to tick.

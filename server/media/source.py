@@ -43,6 +43,9 @@ class SourceStats:
     round_trip_s: float | None = None
 
 
+def _unknown() -> None: ...
+
+
 class Source:
     """Not to be awaited, not thread-safe: used on the media loop only."""
 
@@ -54,7 +57,7 @@ class Source:
         self._sinks: list[FrameSink] = []
         self._last_capture_s: dict[TrackName, float] = {}
         self._screen_ended_s = -math.inf
-        self._round_trip: Callable[[], float | None] = lambda: None
+        self._round_trip: Callable[[], float | None] = _unknown
 
     # ---- subscribers
 
@@ -93,13 +96,17 @@ class Source:
         for name in list(self._ups):
             self.remove_up(self._ups[name])
 
+    def publisher_closed(self, round_trip: Callable[[], float | None]) -> None:
+        """The one of this `round_trip` is gone, if no other has taken over."""
+        if self._round_trip == round_trip:
+            self._round_trip = _unknown
+
     def add_up(self, up: UpTrack) -> None:
         self._ups[up.name] = up
         for down in self._downs[up.name]:
             down.attach(up)
 
     def remove_up(self, up: UpTrack) -> None:
-        up.close()
         if self._ups.get(up.name) is not up:
             return
         del self._ups[up.name]

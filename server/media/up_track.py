@@ -189,14 +189,6 @@ class UpTrack:
                 )
             )
 
-    def close(self) -> None:
-        """Nobody follows it any more: the packets kept for repair, a megabyte, are let go.
-
-        What belongs to one peer refers to each other, and would keep them for minutes, until a
-        full garbage collection.
-        """
-        self._mask, self._ring = 0, [None]
-
     # ---- repair and keyframes
 
     def packet(self, seqno: int) -> Packet | None:

@@ -217,12 +217,16 @@ class Recorder:
         while not self._stop.wait(POLL_S):
             began_s = time.monotonic()
             fragments = self.metrics.fragments_written
-            for recording in tuple(self._active):
-                self._guarded(recording, self._work)
-            for recording in tuple(self._jobs):
-                self._guarded(recording, self._sync)
+            self._round()
             if self.metrics.fragments_written > fragments:
                 self.metrics.write_lag_s = time.monotonic() - began_s
+
+    def _round(self) -> None:
+        # Not in the loop of the thread: its variables would keep the last recording until the next.
+        for recording in tuple(self._active):
+            self._guarded(recording, self._work)
+        for recording in tuple(self._jobs):
+            self._guarded(recording, self._sync)
 
     def _guarded(self, recording: Recording, step: Callable[[Recording], None]) -> None:
         try:

@@ -173,12 +173,3 @@ def test_a_screen_whose_end_was_told_is_gone_at_once_and_may_be_shared_again() -
     source.remove_up(again)
     picture(screen(source, 9), 1, NOW + 35)
     assert [(gap.track, gap.end_s) for gap in sink.gaps] == [(TrackName.SCREEN, NOW + 35)]
-
-
-def test_a_track_that_nobody_follows_keeps_no_packets() -> None:
-    source = Source("one")
-    up = camera(source)
-    up.receive(96, 1, 3000, rtp(1, 3000, KEYFRAME), NOW)
-    assert up.packet((1 << 16) + 1) is not None
-    source.remove_up(up)
-    assert up.packet((1 << 16) + 1) is None

@@ -123,7 +123,7 @@ async def receive(socket: ClientWebSocketResponse, type: str) -> dict[str, Any]:
 
 @asynccontextmanager
 async def open_serving(folder: Path, **settings: Any) -> AsyncIterator[Serving]:
-    config = Config(data_dir=folder / "data", port=0, workers=0, **settings)
+    config = Config(data_dir=folder / "data", port=0, **({"workers": 0} | settings))
     async with open_server(config) as server, ClientSession(server.base_url) as http:
         serving = Serving(server, http, config.data_dir)
         await serving.make_interviews()
