@@ -11,7 +11,7 @@ from typing import Protocol
 import aiohttp
 
 from loadtest import sdp, whip
-from loadtest.adaptation import Adaptation, transport_feedback
+from loadtest.adaptation import Adaptation
 from loadtest.inbox import Inbox
 from loadtest.media import AUDIO_PACKETS_PER_S, CAMERA, FPS, LOWER, SCREEN, TrackName
 from loadtest.network import Network
@@ -21,6 +21,7 @@ from loadtest.port import Emulation
 from loadtest.sender import Playback, Sending, TrackSender
 from loadtest.transport import ClientTransport
 from server.core import rtcp
+from server.core.twcc import TransportFeedback
 from server.media.dtls import Certificate
 
 VIDEO_CLOCK_HZ = 90_000
@@ -310,17 +311,16 @@ class Candidate:
                 case rtcp.MaxBitrate():
                     self.max_bitrate_bps = item.bitrate_bps
         if self.adaptation is not None and self._sending:
-            self._adapt(self.adaptation, items, packet)
+            self._adapt(self.adaptation, items)
 
-    def _adapt(self, adaptation: Adaptation, items: list[rtcp.Item], packet: bytes) -> None:
+    def _adapt(self, adaptation: Adaptation, items: list[rtcp.Item]) -> None:
         now = time.time()
         for item in items:
-            if isinstance(item, rtcp.MaxBitrate):
-                adaptation.max_bitrate(item.bitrate_bps, now)
-        with suppress(ValueError):
-            arrivals = transport_feedback(packet)
-            if arrivals:
-                adaptation.feedback(arrivals, now)
+            match item:
+                case rtcp.MaxBitrate():
+                    adaptation.max_bitrate(item.bitrate_bps, now)
+                case TransportFeedback():
+                    adaptation.feedback(item, now)
         self._playback.wanted = adaptation.level
 
     def _request_keyframe(self, ssrc: int) -> None:

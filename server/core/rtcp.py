@@ -4,6 +4,9 @@ import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from server.core import twcc
+from server.core.twcc import TransportFeedback
+
 SR, RR, SDES, BYE, RTPFB, PSFB, XR = 200, 201, 202, 203, 205, 206, 207
 #: Seconds from 1900 (NTP) to 1970 (Unix), RFC 5905 6.
 NTP_EPOCH_OFFSET = 2_208_988_800
@@ -102,6 +105,7 @@ Item = (
     | ReceiverReferenceTime
     | DelaySinceLastRr
     | MaxBitrate
+    | TransportFeedback
 )
 
 
@@ -175,6 +179,8 @@ def _parse_body(packet_type: int, count: int, body: bytes) -> Iterator[Item]:
         case 205 if count == 1:
             sender, media = _FEEDBACK.unpack_from(body)
             yield Nack(sender, media, tuple(_parse_nack(body[8:])))
+        case 205 if count == 15:
+            yield twcc.parse(body)
         case 206 if count == 1:
             yield KeyframeRequest(*_FEEDBACK.unpack_from(body))
         case 206 if count == 4:
@@ -306,3 +312,8 @@ def receiver_estimated_max_bitrate(sender_ssrc: int, bitrate_bps: int, ssrcs: li
     value = len(ssrcs) << 24 | exponent << 18 | bitrate_bps >> exponent
     fci = b"REMB" + struct.pack(f"!I{len(ssrcs)}I", value, *ssrcs)
     return _packet(PSFB, 15, _FEEDBACK.pack(sender_ssrc, 0) + fci)
+
+
+def transport_feedback(feedback: TransportFeedback) -> bytes:
+    """Raises `ValueError` for what takes two (`server.core.twcc.write`)."""
+    return _packet(RTPFB, 15, twcc.write(feedback))

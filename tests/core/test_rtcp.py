@@ -93,8 +93,8 @@ def test_delay_since_last_rr_bytes() -> None:
 
 def test_unknown_types_and_formats_are_passed_over() -> None:
     application = bytes.fromhex("80cc0002 00000001 6e616d65")
-    transport_feedback = bytes.fromhex("8fcd0002 00000001 00000002")
-    assert rtcp.parse(application + transport_feedback) == []
+    congestion_control = bytes.fromhex("8bcd0002 00000001 00000002")  # RFC 8888 3.1
+    assert rtcp.parse(application + congestion_control) == []
 
 
 def test_goodbyes_are_told_for_each_stream() -> None:

@@ -6,7 +6,7 @@ A parser accepts or raises its documented error; what it accepts must hold toget
 import contextlib
 from collections.abc import Callable
 
-from server.core import av1, h264, rtcp, vp8, vp9
+from server.core import av1, h264, rtcp, twcc, vp8, vp9
 from server.core.frames import Codec
 from server.core.rtp import HEADER_LENGTH, is_rtcp, payload_span
 from server.media.depacketise import DEPACKETISERS
@@ -56,6 +56,13 @@ def rtcp_(data: bytes) -> None:
                 # RFC 4585 6.2.1: 17 packets to each entry of four bytes.
                 assert len(item.seqnos) <= 17 * len(data) // 4
                 rtcp.parse(rtcp.nack(1, item.media_ssrc, item.seqnos))
+
+
+def twcc_(data: bytes) -> None:
+    with contextlib.suppress(ValueError):
+        feedback = twcc.parse(data)
+        assert len(feedback.arrivals) <= twcc.MAX_PACKETS
+        assert twcc.parse(twcc.write(feedback)) == feedback
 
 
 def sdp(data: bytes) -> None:
@@ -134,6 +141,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "stun": stun,
     "rtp": rtp,
     "rtcp": rtcp_,
+    "twcc": twcc_,
     "sdp": sdp,
     "sdpfrag": sdpfrag,
     "depacketise": depacketise,

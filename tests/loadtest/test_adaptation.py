@@ -1,16 +1,12 @@
 import asyncio
 import os
-import struct
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import cast
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from loadtest.adaptation import CALM_S, HISTORY, Adaptation, Arrival, transport_feedback
+from loadtest.adaptation import CALM_S, HISTORY, Adaptation
 from loadtest.media import CAMERA, FPS, LOWER, Clip, encode_pictures
 from loadtest.packets import Frame, PacketisedClip, packetise
 from loadtest.plan import Plan
@@ -18,63 +14,13 @@ from loadtest.run import Progress, run
 from loadtest.scene import Scene
 from loadtest.summary import as_text
 from server.core import rtcp
+from server.core.twcc import TICK_S, TransportFeedback
 from server.media.server import MediaServer
 from tests.loadtest.conftest import short_clip
 from tests.loadtest.mini_server import OWNER_TOKEN, MiniServer
 from tests.loadtest.passing_server import PassingMedia
 
 RATES = (1_000_000, 500_000, 250_000)
-
-
-def feedback(base: int, count: int, reference: int, chunks: bytes, deltas: bytes) -> bytes:
-    body = struct.pack("!IIHHI", 1, 2, base, count, (reference & 0xFFFFFF) << 8) + chunks + deltas
-    body += bytes(-len(body) % 4)
-    return struct.pack("!BBH", 0x80 | 15, 205, len(body) // 4) + body
-
-
-def test_a_run_and_both_kinds_of_vectors_are_read() -> None:
-    run = struct.pack("!H", 1 << 13 | 2)  # two packets with small deltas
-    small = struct.pack("!H", 1 << 15 | 0b10000000000001)  # received, twelve lost, received
-    large = struct.pack("!H", 1 << 15 | 1 << 14 | 0b10_00_01_00_00_00_00)
-    deltas = bytes((4, 8, 1, 2)) + struct.pack("!h", -40) + bytes((255,))
-    data = feedback(65_535, 2 + 14 + 3, 1000, run + small + large, deltas)
-    arrivals = transport_feedback(data)
-    assert [each.seqno for each in arrivals] == [65_535, *range(18)]
-    came = {each.seqno: each.arrived_s for each in arrivals if each.arrived_s is not None}
-    assert list(came) == [65_535, 0, 1, 14, 15, 17]
-    ticks = [round((arrived_s - 64) * 4000) for arrived_s in came.values()]
-    assert ticks == [4, 12, 13, 15, -25, 230]
-
-
-def test_the_reference_time_is_signed_and_other_packets_are_passed_over() -> None:
-    report = rtcp.receiver_report(rtcp.ReceiverReport(1))
-    data = feedback(7, 1, -1, struct.pack("!H", 1 << 13 | 1), b"\0")
-    assert transport_feedback(report + data) == [Arrival(7, -0.064)]
-    assert transport_feedback(report + rtcp.nack(1, 2, [3])) == []
-
-
-@pytest.mark.parametrize(
-    ("data", "why"),
-    [
-        (feedback(0, 3, 0, struct.pack("!HH", 1 << 13 | 1, 1 << 13 | 1), b""), "lacks a status"),
-        (feedback(0, 4, 0, struct.pack("!H", 2 << 13 | 4), bytes(6)), "lacks a delta"),
-        (feedback(0, 1, 0, struct.pack("!H", 3 << 13 | 1), bytes(6)), "lacks a delta"),
-        (feedback(0, 9, 0, struct.pack("!H", 1 << 13), bytes(6)), "empty run"),
-        (struct.pack("!BBHI", 0x8F, 205, 1, 1), "truncated"),
-        (b"\x8f\xcd", "truncated"),
-        (b"\x8f\xcd\x00\x09", "not whole"),
-    ],
-)
-def test_what_is_not_whole_is_refused(data: bytes, why: str) -> None:
-    with pytest.raises(ValueError, match=why):
-        transport_feedback(data)
-
-
-@given(st.binary(max_size=80), st.binary(max_size=60), st.integers(0, 65_535))
-def test_any_bytes_are_read_or_refused(data: bytes, chunks: bytes, count: int) -> None:
-    for each in (data, feedback(1, count, 5, chunks, b"")):
-        with suppress(ValueError):
-            assert all(0 <= arrival.seqno < 65_536 for arrival in transport_feedback(each))
 
 
 # ---- what is made of it -----------------------------------------------------------------
@@ -111,8 +57,9 @@ def driven(
     """A hundred packets a second, each reported at once."""
     for index in range(seconds.start * 100, seconds.stop * 100):
         now = index / 100
-        seqno = adaptation.number(now)
-        adaptation.feedback([Arrival(seqno, arrive(index, now))], now)
+        seqno, arrived_s = adaptation.number(now), arrive(index, now)
+        ticks = None if arrived_s is None else round(arrived_s / TICK_S) & 0xFFFF_FFFF
+        adaptation.feedback(TransportFeedback(1, 2, index & 0xFF, seqno, (ticks,)), now)
 
 
 def test_losses_and_growing_queues_bring_it_down_by_steps() -> None:
@@ -142,7 +89,8 @@ def test_feedback_for_what_was_never_sent_says_nothing() -> None:
     adaptation = Adaptation(RATES)
     for _ in range(HISTORY + 3):
         adaptation.number(1.0)
-    adaptation.feedback([Arrival(seqno, None) for seqno in (*range(3), *range(5000, 9000))], 2.0)
+    for base, count in ((0, 3), (5000, 4000)):
+        adaptation.feedback(TransportFeedback(1, 2, 0, base, (None,) * count), 2.0)
     assert adaptation.level == 0
 
 
