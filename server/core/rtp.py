@@ -52,33 +52,42 @@ def payload_span(data: bytes) -> tuple[int, int]:
 
 def extension(data: bytes, number: int) -> bytes | None:
     """The header extension element `number` (RFC 8285 4), or None; never raises."""
+    span = extension_span(data, number)
+    return data[span[0] : span[1]] if span is not None else None
+
+
+def extension_span(data: bytes, number: int) -> tuple[int, int] | None:
+    """Where the header extension element `number` starts and ends, or None; never raises."""
     if len(data) < HEADER_LENGTH or not data[0] & 0x10:
         return None
     start = HEADER_LENGTH + 4 * (data[0] & 0x0F)
     if len(data) < start + 4:
         return None
     profile, words = _EXTENSION.unpack_from(data, start)
-    body = data[start + 4 : start + 4 + 4 * words]
+    end = min(start + 4 + 4 * words, len(data))
     if profile == _ONE_BYTE_HEADERS:
-        return _element(body, number, one_byte=True)
-    return _element(body, number, one_byte=False) if profile >> 4 == _TWO_BYTE_HEADERS else None
+        return _element(data, start + 4, end, number, one_byte=True)
+    if profile >> 4 == _TWO_BYTE_HEADERS:
+        return _element(data, start + 4, end, number, one_byte=False)
+    return None
 
 
-def _element(body: bytes, wanted: int, *, one_byte: bool) -> bytes | None:
-    at = 0
-    while at + 1 < len(body):
-        if body[at] == 0:  # padding
+def _element(
+    data: bytes, at: int, end: int, wanted: int, *, one_byte: bool
+) -> tuple[int, int] | None:
+    while at + 1 < end:
+        if data[at] == 0:  # padding
             at += 1
             continue
         if one_byte:
-            number, length, start = body[at] >> 4, 1 + (body[at] & 0x0F), at + 1
+            number, length, start = data[at] >> 4, 1 + (data[at] & 0x0F), at + 1
             if number == 15:  # RFC 8285 4.2: what follows is not to be read
                 return None
         else:
-            number, length, start = body[at], body[at + 1], at + 2
+            number, length, start = data[at], data[at + 1], at + 2
         at = start + length
         if number == wanted:
-            return body[start:at] if at <= len(body) else None
+            return (start, at) if at <= end else None
     return None
 
 

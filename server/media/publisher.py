@@ -6,6 +6,7 @@ from typing import NamedTuple
 from server.core import rtcp
 from server.core.frames import TrackName
 from server.core.rtp import extension, unpack_header
+from server.media.arrivals import Arrivals
 from server.media.clock import PeerClock
 from server.media.dtls import Certificate
 from server.media.peer import CONSENT_TIMEOUT_S, Peer, PeerState
@@ -38,12 +39,15 @@ class Publisher(Peer):
         clock: Callable[[], float],
         source: Source,
         incoming: Mapping[TrackName, Incoming],
+        transport_cc_extension: int | None = None,
     ) -> None:
         super().__init__(router, certificate, remote, on_state, clock, source)
         self._incoming = incoming
         self._ups: dict[int, UpTrack] = {}
         self._replaced: set[int] = set()  # SSRCs of which only stragglers can come
         self._peer_clock = PeerClock()
+        counted = transport_cc_extension
+        self._arrivals = Arrivals(counted) if counted is not None else None
         self._round_trip_s: float | None = None
         source.publisher_connected(self.round_trip)
 
@@ -52,6 +56,8 @@ class Publisher(Peer):
         return self._round_trip_s
 
     def _rtp(self, packet: bytes, now: float) -> None:
+        if self._arrivals is not None:
+            self._arrivals.received(packet, now)
         _, second, seqno, timestamp, ssrc = unpack_header(packet)
         up = self._ups.get(ssrc) or self._bind(ssrc, second & 0x7F, packet)
         if up is None or second & 0x7F != up.payload_type:
@@ -137,7 +143,15 @@ class Publisher(Peer):
             if up.keyframe_due(now):
                 self._send_rtcp(rtcp.picture_loss_indication(self.ssrc, up.ssrc))
             waits |= up.waits
+        if self._arrivals is not None:
+            self._tell_arrivals(self._arrivals, now)
         return waits
+
+    def _tell_arrivals(self, arrivals: Arrivals, now: float) -> None:
+        # A browser listens to what is said of one of its streams; which one is all the same.
+        about = next(iter(self._ups), 0)
+        for feedback in arrivals.feedback(now, self.ssrc, about):
+            self._send_rtcp(rtcp.transport_feedback(feedback))
 
     def _report(self, now: float) -> None:
         if not self._ups:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from server.core import twcc
 from server.core.frames import CLOCK_RATE, Codec
 from server.media.errors import SdpError
 
@@ -21,6 +22,8 @@ MAX_CLOCK_RATE = 10_000_000  #: Hz; far above any codec's
 MID_EXTENSION = "urn:ietf:params:rtp-hdrext:sdes:mid"
 #: A track has its own SSRC, one for repairs, with simulcast six.
 MAX_SSRCS_PER_SECTION = 64
+#: RFC 8285 4.2: the numbers of extensions in headers of one octet, the only ones that we write.
+_ONE_BYTE_NUMBERS = range(1, 15)
 
 #: H.264 profiles in the order we like them: constrained baseline plays everywhere
 #: (RFC 6184 8.1, profile-level-id without its level).
@@ -101,6 +104,7 @@ class MediaSection:
     fingerprints: list[tuple[str, str]] = field(default_factory=list)
     setup: str | None = None
     mid_extension: int | None = None  #: the RTP header extension that repeats the mid in packets
+    transport_cc_extension: int | None = None  #: the one that counts packets of all sections
     ssrcs: set[int] = field(default_factory=set)
 
     @property
@@ -196,13 +200,19 @@ def _read_attribute(section: MediaSection, name: str, value: str) -> None:
                 raise ValueError("fingerprint is not a hash and its bytes in hexadecimal")
             section.fingerprints.append((algorithm.lower(), digest))
         case "extmap":
-            number, uri, *_ = [*value.split(), ""]
-            if uri == MID_EXTENSION:
-                section.mid_extension = _extension_number(number)
+            _read_extension(section, value)
         case "ssrc" if len(section.ssrcs) < MAX_SSRCS_PER_SECTION:
             section.ssrcs.add(_number("ssrc", value.partition(" ")[0], 0xFFFF_FFFF))
         case "rtpmap" | "fmtp" | "rtcp-fb":
             _read_format(section, name, value)
+
+
+def _read_extension(section: MediaSection, value: str) -> None:
+    number, uri, *_ = [*value.split(), ""]
+    if uri == MID_EXTENSION:
+        section.mid_extension = _extension_number(number)
+    elif uri == twcc.EXTENSION:
+        section.transport_cc_extension = _extension_number(number)
 
 
 def _extension_number(text: str) -> int:
@@ -298,6 +308,13 @@ def payload_types(formats: Sequence[RtpFormat]) -> dict[Codec, dict[str, int]]:
     return known
 
 
+def transport_cc(section: MediaSection, formats: Sequence[RtpFormat]) -> int | None:
+    """The number of the extension that counts packets, where feedback on them is offered too."""
+    number = section.transport_cc_extension
+    offered = any("transport-cc" in each.feedback for each in formats)
+    return number if offered and number in _ONE_BYTE_NUMBERS else None
+
+
 def _h264_rank(rtp_format: RtpFormat) -> tuple[bool, int]:
     liked = {profile: rank for rank, profile in enumerate(_H264_PROFILES)}
     return rtp_format.packetization_mode != 1, liked.get(rtp_format.profile, len(liked))
@@ -333,6 +350,7 @@ class AnswerSection:
     cname: str = ""
     stream: str = ""  #: what is played together has the same
     mid_extension: int | None = None  #: in what we receive
+    transport_cc_extension: int | None = None
 
 
 #: Feedback we act on; an answer may only repeat what was offered (RFC 4585 4.2).
@@ -407,8 +425,12 @@ def _section_lines(section: AnswerSection, transport: Transport) -> list[str]:
     ]
     for each in section.formats:
         lines += _format_lines(each, offered.kind)
+        if section.transport_cc_extension is not None and "transport-cc" in each.feedback:
+            lines.append(f"a=rtcp-fb:{each.payload_type} transport-cc")
     if section.mid_extension is not None:
         lines.append(f"a=extmap:{section.mid_extension} {MID_EXTENSION}")
+    if section.transport_cc_extension is not None:
+        lines.append(f"a=extmap:{section.transport_cc_extension} {twcc.EXTENSION}")
     if section.ssrc is not None:
         lines += [
             f"a=msid:{section.stream} {section.stream}-{offered.kind}",

@@ -36,6 +36,7 @@ from server.media.sdp import (
     Transport,
     choose_formats,
     parse_offer,
+    transport_cc,
     write_answer,
     write_restart,
 )
@@ -144,6 +145,9 @@ class MediaServer:
         sections = _negotiate(offer, _SENDS, self._taken, every=False)
         if whole:
             _refuse_partial(offer, set(sections))
+        counts = {i: transport_cc(offer.sections[i], each) for i, (_, each) in sections.items()}
+        # RFC 8285 7: in a bundle it has one number; sections with another are not counted.
+        counted = next(filter(None, counts.values()), None)
         publisher = Publisher(
             self._router,
             self._certificate,
@@ -152,6 +156,7 @@ class MediaServer:
             self.clock,
             source,
             {name: Incoming(offer.sections[i], each[0]) for i, (name, each) in sections.items()},
+            counted,
         )
         answers = {
             index: AnswerSection(
@@ -159,6 +164,7 @@ class MediaServer:
                 tuple(formats),
                 "recvonly",
                 mid_extension=offer.sections[index].mid_extension,
+                transport_cc_extension=counted if counts[index] == counted else None,
             )
             for index, (_, formats) in sections.items()
         }

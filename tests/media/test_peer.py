@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from server.core import rtcp
 from server.core.frames import Codec, EncodedFrame, Gap, TrackName
 from server.core.rtp import is_rtcp, unpack_header
+from server.core.twcc import TransportFeedback
 from server.media.dtls import Certificate, DtlsRole, DtlsSession, SrtpError
 from server.media.ice import Address, Credentials
 from server.media.observer import Observer
@@ -333,6 +334,40 @@ async def test_candidate_gets_receiver_reports_and_a_bitrate_limit() -> None:
         (report,) = candidate.items(rtcp.ReceiverReport)
         assert {block.ssrc for block in report.blocks} == {1, 2}
         assert any(b"REMB" in data for data in candidate.raw_rtcp)
+
+
+def counted(packet: bytes, number: int) -> bytes:
+    """With its transport-wide number, in extension 3."""
+    element = b"\xbe\xde\x00\x01\x31" + number.to_bytes(2, "big") + b"\0"
+    return bytes([packet[0] | 0x10]) + packet[1:12] + element + packet[12:]
+
+
+async def test_candidate_is_told_when_what_it_counts_has_arrived() -> None:
+    room = Room()
+    async with joined(Browser(room, Publisher, FORMATS, 3)) as candidate:
+        for number, data in enumerate([*camera(), sound(1)]):
+            if number != 2:
+                candidate.send_rtp(counted(data, number))
+        candidate.tick(0.02)
+        (feedback,) = candidate.items(TransportFeedback)
+        came = [each is not None for each in feedback.arrivals]
+        assert (feedback.base_seqno, came[:4], all(came[3:])) == (
+            0,
+            [True, True, False, True],
+            True,
+        )
+        assert feedback.media_ssrc in (1, 2), "of one of its streams: of others it does not listen"
+        candidate.send_rtp(counted(rtp(0, 0, b"", payload_type=97, ssrc=77), len(came)))
+        candidate.tick(0.1)
+        assert len(candidate.items(TransportFeedback)) == 2, "whatever stream it is of"
+
+
+async def test_candidate_that_does_not_count_is_told_nothing() -> None:
+    room = Room()
+    async with joined(publisher(room)) as candidate:
+        candidate.send_rtp(counted(sound(1), 1))
+        candidate.tick(0.02)
+        assert not candidate.items(TransportFeedback)
 
 
 async def test_round_trip_is_measured_by_the_candidates_answer() -> None:
@@ -702,6 +737,11 @@ PACKETS = st.lists(
             st.sampled_from([0, 0, 0, 4, 200]),
         ),
         st.binary(min_size=8, max_size=60).map(lambda body: b"\x81" + body),
+        st.builds(
+            lambda block, body: b"\x90" + body[:11] + block + body[11:],
+            st.sampled_from([b"\xbe\xde\0\1", b"\xbe\xde\0\1\x31", b"\xbe\xde\0\0\x31"]),
+            st.binary(min_size=11, max_size=60),
+        ),
         st.binary(min_size=8, max_size=60).map(lambda body: b"\x81\xc8" + body),
     ),
     max_size=80,
@@ -713,7 +753,8 @@ async def test_random_authenticated_packets_raise_nothing_and_stay_bounded(
 ) -> None:
     """One real pair of keys; what passes them is anything."""
     room = Room()
-    async with joined(publisher(room)) as candidate, joined(observer(room)) as watcher:
+    make = Browser(room, Publisher, FORMATS, 3)
+    async with joined(make) as candidate, joined(observer(room)) as watcher:
         for browser in (candidate, watcher):
             browser.peer._dtls.unprotect = browser.peer._dtls.unprotect_rtcp = lambda data: data
 

@@ -6,6 +6,7 @@ from aiortc.sdp import SessionDescription
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from server.core import twcc
 from server.core.frames import VIDEO_CODECS, Codec
 from server.media.errors import SdpError
 from server.media.sdp import (
@@ -19,6 +20,7 @@ from server.media.sdp import (
     choose_formats,
     parse_offer,
     payload_types,
+    transport_cc,
     write_answer,
 )
 from tests.media.offers import CHROMIUM, FINGERPRINT, FIREFOX
@@ -310,6 +312,30 @@ def test_answer_offers_nothing_that_is_not_handled() -> None:
     """No retransmission stream, no header extension, no transport-wide feedback, no simulcast."""
     text = answer(parse_offer(CHROMIUM), every=True)
     assert not re.search("rtx|extmap|transport-cc|simulcast|rid|red/", text)
+
+
+def test_packets_are_counted_where_feedback_on_them_is_offered() -> None:
+    audio, video, _ = parse_offer(CHROMIUM).sections
+    assert transport_cc(audio, [audio.formats[111]]) == 3
+    sections = []
+    for section, payload_type in ((audio, 111), (video, 102)):
+        formats = (section.formats[payload_type],)
+        number = transport_cc(section, formats)
+        sections.append(AnswerSection(section, formats, "recvonly", transport_cc_extension=number))
+    text = write_answer(7, OURS, sections)
+    assert re.findall("a=rtcp-fb:(.*) transport-cc\r\n", text) == ["111", "102"]
+    assert text.count(f"a=extmap:3 {twcc.EXTENSION}\r\n") == 2
+    assert "a=rtcp-fb:102 goog-remb\r\n" in text
+
+
+@pytest.mark.parametrize(
+    ("payload_type", "number"), [(108, "3"), (102, "15"), (102, "200"), (102, None)]
+)
+def test_packets_are_not_counted_otherwise(payload_type: int, number: str | None) -> None:
+    """A format without the feedback, an extension that takes another form, and none at all."""
+    extension = f"a=extmap:{number} {twcc.EXTENSION}\r\n" if number else ""
+    video = video_of(CHROMIUM.replace(f"a=extmap:3 {twcc.EXTENSION}\r\n", extension))
+    assert transport_cc(video, [video.formats[payload_type]]) is None
 
 
 def test_candidates_are_preferred_in_the_order_given_and_udp_before_tcp() -> None:

@@ -17,7 +17,8 @@ from server.media.down_track import DownTrack
 from server.media.dtls import DtlsRole, DtlsSession
 from server.media.observer import Observer
 from server.media.publisher import Publisher
-from server.media.server import TICK_S, Source
+from server.media.peer import LOOK_INTERVAL_S
+from server.media.server import Source
 from server.media.up_track import UpTrack
 from server.recorder.recorder import Recording
 from server.recorder.writer import RecordingWriter
@@ -78,4 +79,4 @@ async def _until(condition: Callable[[], bool]) -> None:
     """As the recorder's thread and the media tick go their rounds."""
     async with asyncio.timeout(10):
         while not condition():  # noqa: ASYNC110 (threads and processes of theirs are waited for)
-            await asyncio.sleep(TICK_S)
+            await asyncio.sleep(LOOK_INTERVAL_S)
