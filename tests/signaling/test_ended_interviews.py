@@ -16,8 +16,8 @@ from server.live_analysis.feed import Feed
 from server.media.down_track import DownTrack
 from server.media.dtls import DtlsRole, DtlsSession
 from server.media.observer import Observer
-from server.media.publisher import Publisher
 from server.media.peer import LOOK_INTERVAL_S
+from server.media.publisher import Publisher
 from server.media.server import Source
 from server.media.up_track import UpTrack
 from server.recorder.recorder import Recording
