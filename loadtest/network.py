@@ -137,12 +137,15 @@ class Link:
         self._losing = False
         self._free_at = self._latest = -math.inf
 
-    def arrival(self, size: int, now: float) -> float | None:
-        """When `size` octets sent at `now` come out; None when they are lost."""
+    def arrival(self, size: int, now: float, *, spared: bool = False) -> float | None:
+        """When `size` octets sent at `now` come out; None when they are lost.
+
+        `spared`: they are not lost at random.
+        """
         change, jitter, reorder = self._random(), self._random(), self._random()
         network = self._network
         self.datagrams += 1
-        if self._is_lost(change):
+        if self._is_lost(change) and not spared:
             self.lost += 1
             return None
         begun = max(now, self._free_at)

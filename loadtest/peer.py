@@ -165,7 +165,14 @@ class Candidate:
         return again
 
     def pause(self) -> None:
-        """Stops sending for good, while the connection stays."""
+        """Stops sending for good, while the connection stays.
+
+        What nothing follows no receiver can miss: each track's last packet comes through.
+        """
+        if self._sending:
+            for track in self.tracks().values():
+                if track.packets:
+                    self._transport.send_rtp(track.last_packet, spared=True)
         self._sending = False
 
     def tracks(self) -> dict[TrackName, TrackSender]:
@@ -260,9 +267,10 @@ class Candidate:
         self._send_burst(sending, max(BURST_PACKETS, -(-len(frame) // BURSTS)), due)
 
     def _send_burst(self, sending: Sending, limit: int, due: float) -> None:
+        first = not sending.track.packets  # no receiver can miss what was before the first one
         packets = sending.burst(limit, time.time())
         for packet in packets:
-            self._transport.send_rtp(packet)
+            self._transport.send_rtp(packet, spared=first)
         # A frame that was begun is sent to its end, also when `pause` came in between.
         if len(packets) == limit and self._connected and not self.lost.is_set():
             self._crowd.pacer.at(
@@ -276,8 +284,9 @@ class Candidate:
         timestamp = self._base_timestamp + self._next_audio * per_packet
         frame = self._playback.next_audio()
         if frame:  # else a pause
+            first = not self.audio.packets
             for packet in self.audio.begin_frame(frame, timestamp).burst(1, time.time()):
-                self._transport.send_rtp(packet)
+                self._transport.send_rtp(packet, spared=first)
         self._next_audio += 1
         self._crowd.pacer.at(
             self._started + self._next_audio / AUDIO_PACKETS_PER_S, self._send_audio

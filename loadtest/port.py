@@ -84,13 +84,13 @@ class Port:
             self._socket.close()
         self._socket = None
 
-    def send(self, data: bytes, address: Address | None = None) -> None:
-        """To `address`, or to the one we are connected to."""
+    def send(self, data: bytes, address: Address | None = None, *, spared: bool = False) -> None:
+        """To `address`, or to the one we are connected to; `spared`: never lost on the way."""
         if self._emulation is None:
             self._put(data, address)
         else:
-            link = self._emulation.network.up
-            self._pass_on(link.arrival, data, self._now(), lambda _: self._put(data, address))
+            arrival = partial(self._emulation.network.up.arrival, spared=spared)
+            self._pass_on(arrival, data, self._now(), lambda _: self._put(data, address))
 
     # ---- the socket ---------------------------------------------------------------------
 

@@ -113,6 +113,11 @@ class TrackSender:
         self.octets += len(payload)
         return data
 
+    @property
+    def last_packet(self) -> bytes:
+        """As it was sent; empty: nothing was."""
+        return self._history[(self.seqno - 1) % HISTORY]
+
     def retransmissions(self, seqnos: tuple[int, ...]) -> Iterator[bytes]:
         """Those of the packets asked for that are still remembered (RFC 4585 6.2.1)."""
         for seqno in seqnos:

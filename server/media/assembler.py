@@ -1,10 +1,11 @@
 """Packets put in order and joined into frames, with what is lost declared. Pure.
 
-Contract: call `push` for every packet and `expire` now and then; each returns what became
-whole. A hole is waited for until its deadline, then given up; after a loss, a video track
-delivers nothing until the next keyframe and says so by `wants_keyframe`.
+Contract: call `push` for every packet, `expire` now and then and `finish` when no more comes;
+each returns what became whole. A hole is waited for until its deadline, then given up; after a
+loss, a video track delivers nothing until the next keyframe and says so by `wants_keyframe`.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol
 
@@ -107,6 +108,10 @@ class Assembler(Protocol):
 
     def expire(self, now: float) -> Sequence[FrameReady]: ...
 
+    def finish(self) -> tuple[Sequence[FrameReady], int | None]:
+        """No packet comes any more; also how many were lost if the last frames are missing."""
+        ...
+
     def starts_keyframe(self, data: bytes) -> bool: ...
 
 
@@ -124,6 +129,9 @@ class AudioAssembler:
 
     def expire(self, now: float) -> list[FrameReady]:
         return self._join(self.reorderer.expire(now))
+
+    def finish(self) -> tuple[list[FrameReady], int | None]:
+        return self.expire(math.inf), self._lost or None
 
     def starts_keyframe(self, data: bytes) -> bool:
         return True
@@ -174,6 +182,13 @@ class VideoAssembler:
 
     def expire(self, now: float) -> Sequence[FrameReady]:
         return self._join(self.reorderer.expire(now))
+
+    def finish(self) -> tuple[Sequence[FrameReady], int | None]:
+        ready = self.expire(math.inf)
+        # Of a frame whose end has not come; after the last one a probe may have been sent.
+        packets, self._packets, self._timestamp = self._packets, [], None
+        self._gap |= any(map(_has_payload, packets))
+        return ready, self._lost if self._gap else None
 
     def starts_keyframe(self, data: bytes) -> bool:
         try:
@@ -235,6 +250,13 @@ class VideoAssembler:
             if not any(map(self._depacketiser.starts_keyframe, payloads)):
                 return None
         return self._depacketiser.join(payloads)
+
+
+def _has_payload(data: bytes) -> bool:
+    try:
+        return bool(_payload(data))
+    except ValueError:
+        return True
 
 
 def _payload(data: bytes) -> bytes:

@@ -24,6 +24,12 @@ from pylibsrtp._binding import ffi, lib
 SrtpError = (pylibsrtp.Error, ValueError)
 #: A handshake needs a few flights; more waiting datagrams are noise and are dropped.
 MAX_WAITING_DATAGRAMS = 32
+#: OpenSSL sends a flight again after 1 s, 2 s, 4 s: three losses in a row and the peer has given
+#: up. The very same datagrams again cost a peer that has them nothing (RFC 9147 4.5.1).
+REPEAT_S = 0.25
+MAX_REPEATS = 20
+#: Of the server's last flight, of which it never learns whether it has come.
+MAX_LAST_REPEATS = 4
 #: What SRTP and SRTCP add at most: a tag, an index, a key identifier (srtp.h).
 MAX_TRAILER = 16 + 4 + 128
 
@@ -71,7 +77,10 @@ class Certificate:
 
 
 class _IceStandIn:
-    """What `RTCDtlsTransport` needs of an `RTCIceTransport`: a pipe for datagrams."""
+    """What `RTCDtlsTransport` needs of an `RTCIceTransport`: a pipe for datagrams.
+
+    Those sent since the peer was last heard, a flight, are sent again until it is.
+    """
 
     state = "completed"
 
@@ -80,6 +89,9 @@ class _IceStandIn:
         self._send_datagram = send
         self._waiting: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._closed = False
+        self._flight: list[bytes] = []
+        self._flight_ended = True
+        self.repeats_left = 0
 
     def feed(self, data: bytes) -> None:
         if self._waiting.qsize() < MAX_WAITING_DATAGRAMS:
@@ -92,13 +104,30 @@ class _IceStandIn:
         self._waiting.put_nowait(None)
 
     async def _recv(self) -> bytes:
-        data = None if self._closed else await self._waiting.get()
-        if data is None:
-            raise ConnectionError("the transport is closed")
-        return data
+        while not self._closed:
+            try:
+                async with asyncio.timeout(REPEAT_S if self.repeats_left else None):
+                    data = await self._waiting.get()
+            except TimeoutError:
+                self._repeat_flight()
+                continue
+            self._flight_ended = True
+            if data is not None:
+                return data
+        raise ConnectionError("the transport is closed")
 
     async def _send(self, data: bytes) -> None:
+        if self._flight_ended:
+            self._flight, self._flight_ended = [], False
+            self.repeats_left = MAX_REPEATS
+        self._flight.append(data)
         self._send_datagram(data)
+
+    def _repeat_flight(self) -> None:
+        self.repeats_left -= 1
+        self._flight_ended = True  # OpenSSL's own repetition begins another
+        for data in self._flight:
+            self._send_datagram(data)
 
 
 class DtlsSession:
@@ -115,6 +144,7 @@ class DtlsSession:
         send: Callable[[bytes], None],
         on_closed: Callable[[], None] = _nothing,
     ) -> None:
+        self._role = role
         ice_role = "controlled" if role is DtlsRole.SERVER else "controlling"
         self._pipe = _IceStandIn(ice_role, send)
         self._on_closed = on_closed
@@ -133,6 +163,7 @@ class DtlsSession:
         await self._dtls.start(remote)
         if self._dtls.state != "connected":
             raise DtlsError("the DTLS handshake failed")
+        self._pipe.repeats_left = MAX_LAST_REPEATS if self._role is DtlsRole.SERVER else 0
         receiving, sending = self._dtls._rx_srtp, self._dtls._tx_srtp
         self.unprotect = _transform(receiving, lib.srtp_unprotect, 0)
         self.unprotect_rtcp = _transform(receiving, lib.srtp_unprotect_rtcp, 0)

@@ -49,7 +49,7 @@ class Publisher(Peer):
         counted = transport_cc_extension
         self._arrivals = Arrivals(counted) if counted is not None else None
         self._round_trip_s: float | None = None
-        source.publisher_connected(self.round_trip)
+        source.publisher_connected(self.round_trip, clock())
 
     def round_trip(self) -> float | None:
         """To the candidate and back, in seconds; None: not measured yet."""
@@ -59,7 +59,7 @@ class Publisher(Peer):
         if self._arrivals is not None:
             self._arrivals.received(packet, now)
         _, second, seqno, timestamp, ssrc = unpack_header(packet)
-        up = self._ups.get(ssrc) or self._bind(ssrc, second & 0x7F, packet)
+        up = self._ups.get(ssrc) or self._bind(ssrc, second & 0x7F, packet, now)
         if up is None or second & 0x7F != up.payload_type:
             self.refused += 1
             return
@@ -82,7 +82,7 @@ class Publisher(Peer):
         fitting = [name for name in every if every[name].format.payload_type == payload_type]
         return fitting[0] if len(fitting) == 1 else None
 
-    def _bind(self, ssrc: int, payload_type: int, packet: bytes) -> UpTrack | None:
+    def _bind(self, ssrc: int, payload_type: int, packet: bytes, now: float) -> UpTrack | None:
         """A new stream of a track; one stream per track, the newest."""
         self._count_ssrc(ssrc)
         if ssrc in self._replaced:
@@ -94,7 +94,7 @@ class Publisher(Peer):
         if payload_type != rtp_format.payload_type:
             return None
         for known in [each for each in self._ups.values() if each.name is name]:
-            self.source.remove_up(known)
+            self.source.remove_up(known, now)
             del self._ups[known.ssrc]
             self._replaced.add(known.ssrc)
         up = UpTrack(
@@ -170,6 +170,6 @@ class Publisher(Peer):
 
     def _detach(self) -> None:
         for up in self._ups.values():
-            self.source.remove_up(up)
+            self.source.remove_up(up, self._clock())
         self._ups.clear()
         self.source.publisher_closed(self.round_trip)

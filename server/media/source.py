@@ -90,11 +90,11 @@ class Source:
         """The live list that an up track forwards to."""
         return self._downs[name]
 
-    def publisher_connected(self, round_trip: Callable[[], float | None]) -> None:
+    def publisher_connected(self, round_trip: Callable[[], float | None], now: float) -> None:
         """A new publisher takes over; `round_trip` tells its round trip in seconds."""
         self._round_trip = round_trip
         for name in list(self._ups):
-            self.remove_up(self._ups[name])
+            self.remove_up(self._ups[name], now)
 
     def publisher_closed(self, round_trip: Callable[[], float | None]) -> None:
         """The one of this `round_trip` is gone, if no other has taken over."""
@@ -106,7 +106,8 @@ class Source:
         for down in self._downs[up.name]:
             down.attach(up)
 
-    def remove_up(self, up: UpTrack) -> None:
+    def remove_up(self, up: UpTrack, now: float) -> None:
+        up.close(now)
         if self._ups.get(up.name) is not up:
             return
         del self._ups[up.name]
@@ -119,9 +120,7 @@ class Source:
     def on_frame(self, frame: EncodedFrame) -> None:
         if self.first_media_s is None:
             self.first_media_s = frame.capture_s
-        missed_since = self._last_capture_s.pop(frame.track, None)
-        if missed_since is not None and frame.capture_s > missed_since:
-            self.on_gap(Gap(frame.track, missed_since, frame.capture_s, GapCause.DISCONNECTED))
+        self._declare_disconnected(frame.track, frame.capture_s)
         for sink in self._sinks:
             try:
                 sink.on_frame(frame)
@@ -130,11 +129,18 @@ class Source:
                 log.exception("a subscriber failed on a frame")
 
     def on_gap(self, gap: Gap) -> None:
+        self._declare_disconnected(gap.track, gap.start_s)
         for sink in self._sinks:
             try:
                 sink.on_gap(gap)
             except Exception:
                 log.exception("a subscriber failed on a gap")
+
+    def _declare_disconnected(self, name: TrackName, until_s: float) -> None:
+        """What was missed between two publishers, up to the first sign of the second one."""
+        missed_since = self._last_capture_s.pop(name, None)
+        if missed_since is not None and until_s > missed_since:
+            self.on_gap(Gap(name, missed_since, until_s, GapCause.DISCONNECTED))
 
     def end_screen(self) -> None:
         """The candidate shares no more: what comes just after are stragglers."""

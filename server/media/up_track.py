@@ -44,7 +44,7 @@ class PacketSink(Protocol):
 
 
 class UpTrack:
-    """Contract: `receive` for each packet, `report` each second, `tick` ten times a second.
+    """Contract: `receive` each packet, `report` each second, `tick` ten times a second, `close`.
 
     After `hurry` was called, `tick` follows within 20 ms, and again while it `waits`.
     """
@@ -80,6 +80,7 @@ class UpTrack:
         self._timestamps = Unwrapper(32)
         self._timestamp32 = -1  # of the packet before, as sent and
         self._timestamp = 0  # unwrapped
+        self._first_timestamp = 0
         self._mask = RING_LENGTH[codec] - 1
         self._ring: list[Packet | None] = [None] * (self._mask + 1)
         self._is_video = video
@@ -87,6 +88,7 @@ class UpTrack:
         self._keyframe_s: float | None = None
         self._may_ask_s = math.inf  # for a keyframe; from the first packet on
         self._asked = False  # and not answered yet
+        self._closed = False
         self.last_capture_s: float | None = None
         # counters and RFC 3550 A.3, A.8 state
         self.packets = 0
@@ -112,7 +114,7 @@ class UpTrack:
             seqno = self._highest_seqno = self._highest_seqno + 1
             self._next_seqno16 = seqno + 1 & 0xFFFF
         else:
-            seqno = self._out_of_order(seqno16, now)
+            seqno = self._out_of_order(seqno16, timestamp32, now)
             if seqno < 0:
                 self.duplicates += 1
                 return
@@ -128,13 +130,14 @@ class UpTrack:
         if ready:
             self._deliver(ready, now)
 
-    def _out_of_order(self, seqno16: int, now: float) -> int:
+    def _out_of_order(self, seqno16: int, timestamp32: int, now: float) -> int:
         """The extended sequence number; below zero for one that was here or is long past."""
         if not self.packets:
             # One turn up, so that what was sent just before the first packet stays positive.
             self._first_seqno = self._highest_seqno = seqno16 + (1 << 16)
             self._next_seqno16 = seqno16 + 1 & 0xFFFF
             self._may_ask_s = now + KEYFRAME_ANSWER_S
+            self._first_timestamp = self._timestamps.unwrap(timestamp32)
             return self._first_seqno
         ahead = (seqno16 - self._highest_seqno) & 0xFFFF
         if ahead < 1 << 15:
@@ -164,12 +167,9 @@ class UpTrack:
 
     def _deliver(self, ready: Iterable[FrameReady], now: float) -> None:
         for each in ready:
-            capture_s = self.clock.capture_s(each.timestamp, now)
-            if each.after_gap and self.last_capture_s is not None:
-                lost = each.lost_packets
-                start = self.last_capture_s
-                self._on_gap(Gap(self.name, start, capture_s, GapCause.PACKETS_LOST, lost))
-            self.last_capture_s = capture_s
+            if each.after_gap:
+                self._declare_lost(each.timestamp, each.lost_packets, now)
+            capture_s = self.last_capture_s = self.clock.capture_s(each.timestamp, now)
             self.frames += 1
             frame = each.frame
             if frame.keyframe:
@@ -188,6 +188,24 @@ class UpTrack:
                     frame.temporal_id,
                 )
             )
+
+    def _declare_lost(self, until: int, packets: int, now: float) -> None:
+        """Frames are missing up to the timestamp `until`, from the last or the first packet on."""
+        start_s = self.last_capture_s
+        if start_s is None:
+            start_s = self.clock.capture_s(self._first_timestamp, now)
+        end_s = self.last_capture_s = self.clock.capture_s(until, now)
+        self._on_gap(Gap(self.name, start_s, end_s, GapCause.PACKETS_LOST, packets))
+
+    def close(self, now: float) -> None:
+        """Nothing comes any more: what waited for repair is given out, or declared; idempotent."""
+        if self._closed:
+            return
+        self._closed = True
+        ready, lost = self.assembler.finish()
+        self._deliver(ready, now)
+        if lost is not None:
+            self._declare_lost(self._timestamp, lost, now)
 
     # ---- repair and keyframes
 

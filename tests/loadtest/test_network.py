@@ -53,6 +53,14 @@ def test_the_same_datagrams_are_lost_when_only_their_times_differ() -> None:
     assert lost(shifted) == lost(arrivals(network))
 
 
+def test_datagrams_that_are_spared_come_through_and_the_others_fare_as_before() -> None:
+    network = Impairments(loss=0.3, burst=3)
+    link = Link(network, "seed")
+    times = [link.arrival(1100, n * SPACING_S, spared=n % 2 == 0) for n in range(COUNT)]
+    assert None not in times[::2]
+    assert lost(times)[1::2] == lost(arrivals(network))[1::2]
+
+
 @pytest.mark.parametrize("share", [0.001, 0.05, 0.5, 0.8])
 def test_five_percent_of_loss_are_five_percent(share: float) -> None:
     deviation = math.sqrt(share * (1 - share) / COUNT)

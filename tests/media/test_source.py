@@ -98,13 +98,27 @@ def test_time_between_two_publishers_is_a_gap_of_its_own_cause() -> None:
     source.add_sink(sink)
     first = camera(source)
     picture(first, 1, NOW)
-    source.remove_up(first)
-    source.remove_up(first)
+    source.remove_up(first, NOW)
+    source.remove_up(first, NOW)
     assert sink.gaps == [], "how long it lasts is not known yet"
     picture(camera(source, 2), 1, NOW + 7)
     assert sink.gaps == [Gap(TrackName.CAMERA, NOW, NOW + 7, GapCause.DISCONNECTED)]
     picture(camera(source, 2), 2, NOW + 8)
     assert len(sink.gaps) == 1
+
+
+def test_what_a_publisher_loses_at_its_beginning_is_not_told_twice() -> None:
+    source, sink = Source("one"), Sink()
+    source.add_sink(sink)
+    first = camera(source)
+    picture(first, 1, NOW)
+    source.remove_up(first, NOW)
+    again, delta = camera(source, 2), b"\x10\x01\x00"
+    again.receive(0x80 | 96, 2, 6000, rtp(2, 6000, delta), NOW + 7)
+    picture(again, 32, NOW + 8)
+    again.tick(NOW + 20, None)
+    told = [(round(gap.start_s - NOW), round(gap.end_s - NOW), gap.cause) for gap in sink.gaps]
+    assert told == [(0, 7, GapCause.DISCONNECTED), (7, 8, GapCause.PACKETS_LOST)]
 
 
 def test_observer_before_the_publisher_and_across_two_of_them() -> None:
@@ -114,7 +128,7 @@ def test_observer_before_the_publisher_and_across_two_of_them() -> None:
     for connection in range(2):
         picture(camera(source, connection), 1, NOW + connection)
         assert len(sent) == connection + 1
-        source.publisher_connected(lambda: None)
+        source.publisher_connected(lambda: None, NOW)
         assert source.stats(NOW).tracks == {}
     source.remove_down(TrackName.CAMERA, down)
     source.remove_down(TrackName.CAMERA, down)
@@ -125,7 +139,7 @@ def test_observer_before_the_publisher_and_across_two_of_them() -> None:
 def test_track_that_was_replaced_is_not_removed_by_its_older_owner() -> None:
     source = Source("one")
     older, newer = camera(source, 1), camera(source, 2)
-    source.remove_up(older)
+    source.remove_up(older, NOW)
     picture(newer, 1, NOW)
     assert source.stats(NOW).tracks[TrackName.CAMERA].frames == 1
 
@@ -133,7 +147,7 @@ def test_track_that_was_replaced_is_not_removed_by_its_older_owner() -> None:
 def test_stats_are_those_of_the_current_tracks() -> None:
     source = Source("one")
     assert source.stats(NOW).round_trip_s is None
-    source.publisher_connected(lambda: 0.05)
+    source.publisher_connected(lambda: 0.05, NOW)
     assert source.stats(NOW).round_trip_s is None, "nothing flows yet"
     up = camera(source)
     picture(up, 1, NOW)
@@ -165,11 +179,11 @@ def test_a_screen_whose_end_was_told_is_gone_at_once_and_may_be_shared_again() -
     source.end_screen()
     picture(up, 2, NOW + STRAGGLERS_S / 2)
     assert not source.shows_screen(NOW)
-    source.remove_up(up)
+    source.remove_up(up, NOW)
     again = screen(source, 8)
     picture(again, 1, NOW + 30)
     assert source.shows_screen(NOW + 30)
     assert sink.gaps == [], "nothing was shared in between"
-    source.remove_up(again)
+    source.remove_up(again, NOW)
     picture(screen(source, 9), 1, NOW + 35)
     assert [(gap.track, gap.end_s) for gap in sink.gaps] == [(TrackName.SCREEN, NOW + 35)]

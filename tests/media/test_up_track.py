@@ -103,6 +103,45 @@ def test_lost_pictures_become_one_gap_from_the_last_frame_to_the_next() -> None:
     assert track.up.packets_lost == 1
 
 
+def test_pictures_before_the_first_keyframe_are_a_gap_from_the_first_packet_on() -> None:
+    track, sequence = Track(), pictures(Codec.VP8)
+    for now, data in wire(sequence)[1:]:
+        track.receive(data, now)
+    (gap,) = track.gaps
+    assert gap.start_s == pytest.approx(NOW, abs=1e-3)
+    assert gap.end_s == track.frames[0].capture_s == pytest.approx(NOW + 4 / 30, abs=1e-3)
+
+
+def test_sound_behind_a_hole_is_given_out_when_the_track_ends() -> None:
+    track = Track(TrackName.MICROPHONE)
+    for seqno in (1, 2, 4, 5):
+        track.receive(rtp(seqno, 960 * seqno, b"opus"), NOW + seqno * 0.02)
+    assert len(track.frames) == 2
+    for _ in range(2):
+        track.up.close(NOW + 0.11)
+    assert len(track.frames) == 4
+    (gap,) = track.gaps
+    assert (round(gap.end_s - gap.start_s, 3), gap.lost) == (0.04, 1)
+
+
+@pytest.mark.parametrize(("count", "lost", "whole"), [(4, "behind a hole", 1), (5, "its end", 4)])
+def test_pictures_that_never_became_whole_are_a_gap_when_the_track_ends(
+    count: int, lost: str, whole: int
+) -> None:
+    track, sequence = Track(), pictures(Codec.VP8)[:count]
+    sent = wire(sequence)
+    del sent[len(sequence[0].payloads) if lost == "behind a hole" else -1]
+    for now, data in sent:
+        track.receive(data, now)
+    assert track.gaps == []
+    for _ in range(2):
+        track.up.close(NOW + 0.2)
+    (gap,) = track.gaps
+    assert gap.start_s == track.frames[-1].capture_s
+    assert gap.end_s == pytest.approx(NOW + (count - 1) / 30, abs=1e-3)
+    assert len(track.frames) == whole
+
+
 def test_hole_is_asked_for_until_it_is_filled() -> None:
     track = Track()
     sent = wire(pictures(Codec.VP8)[:1])
