@@ -5,6 +5,7 @@ import struct
 HEADER_LENGTH = 12
 _HEADER = struct.Struct("!BBHII")
 _EXTENSION = struct.Struct("!HH")
+_HEADER_WITH_NUMBER = struct.Struct("!BBHIIHHBHx")
 #: RFC 8285 4.2 and 4.3; the latter without its four application bits.
 _ONE_BYTE_HEADERS = 0xBEDE
 _TWO_BYTE_HEADERS = 0x100
@@ -12,6 +13,11 @@ _TWO_BYTE_HEADERS = 0x100
 #: (first byte, marker and payload type, sequence number, timestamp, SSRC)
 unpack_header = _HEADER.unpack_from
 pack_header = _HEADER.pack
+#: The same, followed by one extension element of 16 bits: (..., *ONE_ELEMENT, 16 times its
+#: number plus 1, its value); the first byte has EXTENDED set.
+pack_header_with_number = _HEADER_WITH_NUMBER.pack
+EXTENDED = 0x10
+ONE_ELEMENT = (0xBEDE, 1)  # RFC 8285 4.2, and the length in words
 
 #: RFC 5761 4: payload types 64-95 with the marker bit are RTCP when multiplexed.
 _RTCP_TYPES = range(192, 224)
@@ -20,6 +26,14 @@ _RTCP_TYPES = range(192, 224)
 def is_rtcp(data: bytes) -> bool:
     """Whether a multiplexed packet is RTCP; needs at least two bytes (RFC 5761 4)."""
     return data[1] in _RTCP_TYPES
+
+
+def payload_start(data: bytes) -> int:
+    """Where the payload starts, past CSRCs and extension; the packet may end before."""
+    start = HEADER_LENGTH + 4 * (data[0] & 0x0F)
+    if data[0] & 0x10 and len(data) >= start + 4:
+        start += 4 + 4 * _EXTENSION.unpack_from(data, start)[1]
+    return start
 
 
 def payload_span(data: bytes) -> tuple[int, int]:

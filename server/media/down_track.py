@@ -5,29 +5,54 @@ reconnect: only the offsets change, at a keyframe.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from server.core import rtcp
 from server.core.frames import CLOCK_RATE, Codec
-from server.core.rtp import HEADER_LENGTH, pack_header
+from server.core.rtp import HEADER_LENGTH, payload_start
+from server.media.assembler import Packet
 from server.media.up_track import UpTrack
 
 #: Retransmissions per second and observer: a bad link needs dozens, an attack gets no more.
 MAX_RESENT_PER_S = 500
+#: Until it is measured.
+DEFAULT_ROUND_TRIP_S = 0.05
+#: A browser asks again after its round trip, which may be a little less than ours.
+RETRY_ROUND_TRIPS = 0.8
+#: Version 2 and the padding bit: what is kept of a packet's first octet.
+_VERSION, _PADDING = 0x80, 0x20
+
+#: Takes a packet by its header's fields, first octet to SSRC, its payload, and the Unix time.
+Send = Callable[[int, int, int, int, int, bytes, float], None]
+
+
+@dataclass(slots=True)
+class RepairStream:
+    """Where NACKs are answered: a stream beside the one that is repaired (RFC 4588 4)."""
+
+    ssrc: int
+    payload_types: Mapping[int, int]  #: for each one that is repaired
+    packets: int = 0
 
 
 class DownTrack:
-    """Contract: `attach` the up track, `forward` each of its packets; `send` takes plain RTP.
+    """Contract: `attach` the up track, `forward` each of its packets.
 
-    `payload_types`: of each codec by profile, the best first.
+    `payload_types`: of each codec by profile, the best first. `repairs`: what NACKs are
+    answered in, of the payload types that it knows; None: in the track itself, byte for byte.
+    Where `send` gives each packet a number of its own it can't be None: one nonce for two
+    packets would give away the key of SRTP's authentication (RFC 7714 10.1, RFC 5116 5.1.1).
     """
 
     def __init__(
         self,
         ssrc: int,
         payload_types: Mapping[Codec, Mapping[str, int]],
-        send: Callable[[bytes], None],
+        send: Send,
+        repairs: RepairStream | None = None,
     ) -> None:
         self.ssrc = ssrc
+        self.repairs = repairs
         self._payload_types = payload_types
         self._send = send
         self._up: UpTrack | None = None
@@ -39,6 +64,7 @@ class DownTrack:
         self._last_seqno = 0  # as sent, extended
         self._last_timestamp = 0
         self._last_sent_s = 0.0
+        self._resent_s: dict[int, float] = {}  # when each of this second's repairs was sent
         self._resent = 0
         self.packets = 0
         self.octets = 0
@@ -73,16 +99,19 @@ class DownTrack:
         out, out_timestamp = seqno + self._seqno_offset, timestamp + self._timestamp_offset
         if out > self._last_seqno:
             self._last_seqno, self._last_timestamp, self._last_sent_s = out, out_timestamp, now
+        first = data[0]
+        payload = data[HEADER_LENGTH if first == _VERSION else payload_start(data) :]
         self.packets += 1
-        self.octets += len(data) - HEADER_LENGTH
-        header = pack_header(
-            data[0],
+        self.octets += len(payload)
+        self._send(
+            _VERSION | first & _PADDING,
             second & 0x80 | self._payload_type,
             out & 0xFFFF,
             out_timestamp & 0xFFFF_FFFF,
             self.ssrc,
+            payload,
+            now,
         )
-        self._send(header + data[HEADER_LENGTH:])
 
     def _open(self, up: UpTrack, seqno: int, timestamp: int, now: float) -> None:
         self._waiting = False
@@ -93,11 +122,14 @@ class DownTrack:
             resumed += max(1, round((now - self._last_sent_s) * CLOCK_RATE[up.codec]))
         self._timestamp_offset = resumed - timestamp
 
-    def resend(self, seqnos: Sequence[int]) -> None:
-        """Answers a NACK from the up track's ring, byte for byte as first sent."""
-        up = self._up
+    def resend(self, seqnos: Sequence[int], now: float, round_trip_s: float | None) -> None:
+        """Answers a NACK from the up track's ring; what is on its way is not sent again."""
+        up, repairs = self._up, self.repairs
         if up is None or self._waiting:
             return
+        if repairs is not None and self._payload_type not in repairs.payload_types:
+            return
+        may_again_s = now - RETRY_ROUND_TRIPS * (round_trip_s or DEFAULT_ROUND_TRIP_S)
         for seqno16 in seqnos:
             if self._resent >= MAX_RESENT_PER_S:
                 return
@@ -105,21 +137,35 @@ class DownTrack:
             behind = (self._last_seqno - seqno16) & 0xFFFF
             seqno = self._last_seqno - behind - self._seqno_offset
             kept = up.packet(seqno) if seqno >= self._first_seqno else None
-            if kept is not None:
+            if kept is not None and self._resent_s.get(seqno16, 0.0) <= may_again_s:
                 self._resent += 1
-                _, timestamp, _, data = kept
-                header = pack_header(
-                    data[0],
-                    data[1] & 0x80 | self._payload_type,
-                    seqno16,
-                    (timestamp + self._timestamp_offset) & 0xFFFF_FFFF,
-                    self.ssrc,
-                )
-                self._send(header + data[HEADER_LENGTH:])
+                self._resent_s[seqno16] = now
+                self._send_again(seqno16, kept, now)
+
+    def _send_again(self, seqno16: int, kept: Packet, now: float) -> None:
+        _, timestamp, marker, data = kept
+        ssrc, payload_type, repairs = self.ssrc, self._payload_type, self.repairs
+        payload = data[payload_start(data) :]
+        if repairs is not None:
+            # RFC 4588 4: the payload begins with the number that the packet had.
+            payload = seqno16.to_bytes(2, "big") + payload
+            ssrc, payload_type = repairs.ssrc, repairs.payload_types[payload_type]
+            seqno16 = repairs.packets & 0xFFFF
+            repairs.packets += 1
+        self._send(
+            _VERSION | data[0] & _PADDING,
+            marker << 7 | payload_type,
+            seqno16,
+            (timestamp + self._timestamp_offset) & 0xFFFF_FFFF,
+            ssrc,
+            payload,
+            now,
+        )
 
     def report(self, now: float) -> rtcp.SenderReport | None:
         """The sender report of this second, or None when nothing has been sent."""
         self._resent = 0
+        self._resent_s = {each: at for each, at in self._resent_s.items() if now - at < 1.0}
         if self._up is None or self._waiting:
             return None
         timestamp = self._up.clock.timestamp_at(now) + self._timestamp_offset

@@ -2,15 +2,31 @@
 
 import secrets
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 from server.core import rtcp
 from server.core.frames import TrackName
-from server.media.down_track import DownTrack
+from server.core.rtp import pack_header
+from server.core.twcc import TransportFeedback
+from server.media.down_track import DownTrack, RepairStream
 from server.media.dtls import Certificate
-from server.media.peer import Peer, PeerState
+from server.media.egress import Egress
+from server.media.peer import CONSENT_TIMEOUT_S, Peer, PeerState
 from server.media.router import Router
 from server.media.sdp import MediaSection, RtpFormat, payload_types
 from server.media.source import Source
+
+
+class Outgoing(NamedTuple):
+    """How an observer takes one track: formats, the best first, and what counts packets."""
+
+    formats: Sequence[RtpFormat]
+    transport_cc: int | None = None  #: its header extension's number, the same for all tracks
+
+    @property
+    def is_repaired_apart(self) -> bool:
+        """Whether each format has another for its repairs."""
+        return all(each.rtx is not None for each in self.formats)
 
 
 class Observer(Peer):
@@ -24,14 +40,39 @@ class Observer(Peer):
         on_state: Callable[[PeerState], None],
         clock: Callable[[], float],
         source: Source,
-        formats: Mapping[TrackName, Sequence[RtpFormat]],
+        outgoing: Mapping[TrackName, Outgoing],
     ) -> None:
         super().__init__(router, certificate, remote, on_state, clock, source)
-        self.downs = {
-            name: DownTrack(secrets.randbits(32), payload_types(each), self._send_rtp)
-            for name, each in formats.items()
-        }
+        self._round_trip_s: float | None = None
+        counting = [each.transport_cc for each in outgoing.values() if each.transport_cc]
+        self.egress = Egress(counting[0], self._send_rtp) if counting else None
+        self.downs = {name: self._down_track(each) for name, each in outgoing.items()}
         self._by_ssrc = {down.ssrc: (name, down) for name, down in self.downs.items()}
+
+    def _down_track(self, outgoing: Outgoing) -> DownTrack:
+        counted = self.egress is not None and outgoing.transport_cc is not None
+        repairs = None
+        if outgoing.is_repaired_apart or counted:
+            rtx = {each.payload_type: each.rtx for each in outgoing.formats if each.rtx is not None}
+            repairs = RepairStream(secrets.randbits(32), rtx)
+        return DownTrack(
+            secrets.randbits(32),
+            payload_types(outgoing.formats),
+            self.egress.send if self.egress is not None and counted else self._send_plain,
+            repairs,
+        )
+
+    def _send_plain(
+        self,
+        first: int,
+        second: int,
+        seqno: int,
+        timestamp: int,
+        ssrc: int,
+        payload: bytes,
+        now: float,
+    ) -> None:
+        self._send_rtp(pack_header(first, second, seqno, timestamp, ssrc) + payload)
 
     def _set_state(self, state: PeerState) -> None:
         joined = self.state is PeerState.NEW and state is PeerState.CONNECTED
@@ -44,11 +85,23 @@ class Observer(Peer):
         for item in items:
             match item:
                 case rtcp.Nack() if item.media_ssrc in self._by_ssrc:
-                    self._by_ssrc[item.media_ssrc][1].resend(item.seqnos)
+                    down = self._by_ssrc[item.media_ssrc][1]
+                    down.resend(item.seqnos, now, self._round_trip_s)
+                case TransportFeedback() if self.egress is not None:
+                    self.egress.feedback_received(item)
+                case rtcp.ReceiverReport() | rtcp.SenderReport():
+                    self._measure_round_trip(item.blocks, now)
                 case rtcp.KeyframeRequest() if item.media_ssrc in self._by_ssrc:
                     self.source.request_keyframe(self._by_ssrc[item.media_ssrc][0])
                 case _:
                     pass
+
+    def _measure_round_trip(self, blocks: Sequence[rtcp.ReportBlock], now: float) -> None:
+        for block in blocks:
+            ntp = rtcp.ntp_from_unix(now)
+            measured = rtcp.round_trip_s(ntp, block.last_sr, block.delay_since_last_sr)
+            if measured is not None and measured < CONSENT_TIMEOUT_S:
+                self._round_trip_s = measured
 
     def _report(self, now: float) -> None:
         for down in self.downs.values():

@@ -5,7 +5,7 @@ offer is passed over, and media sections that cannot be served are refused with 
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -43,6 +43,7 @@ class RtpFormat:
     clock_rate: int
     fmtp: dict[str, str] = field(default_factory=dict)
     feedback: set[str] = field(default_factory=set)
+    rtx: int | None = None  #: the payload type of its repairs (RFC 4588 8.1)
 
     @property
     def codec(self) -> Codec | None:
@@ -152,6 +153,8 @@ def parse_offer(text: str) -> Offer:
         except ValueError as error:
             raise SdpError(f"line {number} of the session description: {error}") from error
     _inherit(session, sections)
+    for section in sections:
+        _pair_repairs(section.formats)
     _check(sections, bundle)
     return Offer(tuple(sections), bundle)
 
@@ -258,6 +261,15 @@ def _inherit(session: MediaSection, sections: list[MediaSection]) -> None:
         section.setup = section.setup or session.setup
 
 
+def _pair_repairs(formats: Mapping[int, RtpFormat]) -> None:
+    """A format of repairs names the one that it repairs (RFC 4588 8.1)."""
+    named = {str(each.payload_type): each for each in formats.values()}
+    for each in formats.values():
+        repaired = named.get(each.fmtp.get("apt", "")) if each.encoding == "rtx" else None
+        if repaired is not None and repaired.clock_rate == each.clock_rate:
+            repaired.rtx = each.payload_type
+
+
 def _check(sections: list[MediaSection], bundle: tuple[str, ...]) -> None:
     if not sections:
         raise SdpError("session description has no media section")
@@ -351,6 +363,7 @@ class AnswerSection:
     stream: str = ""  #: what is played together has the same
     mid_extension: int | None = None  #: in what we receive
     transport_cc_extension: int | None = None
+    rtx_ssrc: int | None = None  #: of the repairs that we send
 
 
 #: Feedback we act on; an answer may only repeat what was offered (RFC 4585 4.2).
@@ -409,7 +422,9 @@ def _section_lines(section: AnswerSection, transport: Transport) -> list[str]:
             f"a=mid:{offered.mid}",
             "a=inactive",
         ]
-    payload_types = " ".join(str(each.payload_type) for each in section.formats)
+    repairs = [each for each in section.formats if each.rtx is not None and section.rtx_ssrc]
+    numbers = [each.payload_type for each in section.formats] + [each.rtx for each in repairs]
+    payload_types = " ".join(map(str, numbers))
     lines = [
         f"m={offered.kind} 9 {offered.profile} {payload_types}",
         "c=IN IP4 0.0.0.0",
@@ -427,17 +442,27 @@ def _section_lines(section: AnswerSection, transport: Transport) -> list[str]:
         lines += _format_lines(each, offered.kind)
         if section.transport_cc_extension is not None and "transport-cc" in each.feedback:
             lines.append(f"a=rtcp-fb:{each.payload_type} transport-cc")
+    for each in repairs:
+        lines.append(f"a=rtpmap:{each.rtx} rtx/{each.clock_rate}")
+        lines.append(f"a=fmtp:{each.rtx} apt={each.payload_type}")
     if section.mid_extension is not None:
         lines.append(f"a=extmap:{section.mid_extension} {MID_EXTENSION}")
     if section.transport_cc_extension is not None:
         lines.append(f"a=extmap:{section.transport_cc_extension} {twcc.EXTENSION}")
     if section.ssrc is not None:
-        lines += [
-            f"a=msid:{section.stream} {section.stream}-{offered.kind}",
-            f"a=ssrc:{section.ssrc} cname:{section.cname}",
-            f"a=ssrc:{section.ssrc} msid:{section.stream} {section.stream}-{offered.kind}",
-        ]
+        lines += _stream_lines(section, [section.ssrc, *([section.rtx_ssrc] if repairs else [])])
     return [*lines, *_candidate_lines(transport)]
+
+
+def _stream_lines(section: AnswerSection, ssrcs: Sequence[int | None]) -> list[str]:
+    """What we send: the stream, and perhaps its repairs (RFC 5576 4.1, RFC 4588 8.3)."""
+    msid = f"{section.stream} {section.stream}-{section.offered.kind}"
+    lines = [f"a=msid:{msid}"]
+    if len(ssrcs) > 1:
+        lines.append(f"a=ssrc-group:FID {' '.join(map(str, ssrcs))}")
+    for ssrc in ssrcs:
+        lines += [f"a=ssrc:{ssrc} cname:{section.cname}", f"a=ssrc:{ssrc} msid:{msid}"]
+    return lines
 
 
 def _format_lines(rtp_format: RtpFormat, kind: str) -> list[str]:

@@ -24,13 +24,14 @@ from server.core.frames import VIDEO_CODECS, Codec, TrackName
 from server.media.dtls import Certificate
 from server.media.errors import MediaBusy, NoCommonCodec, PartialAnswer, SdpError
 from server.media.ice import Credentials
-from server.media.observer import Observer
+from server.media.observer import Observer, Outgoing
 from server.media.peer import HURRY_INTERVAL_S, LOOK_INTERVAL_S, Peer, PeerState
 from server.media.publisher import Incoming, Publisher
 from server.media.router import Router
 from server.media.sdp import (
     AnswerSection,
     Candidate,
+    MediaSection,
     Offer,
     RtpFormat,
     Transport,
@@ -181,6 +182,7 @@ class MediaServer:
         offer = parse_offer(offer_sdp)
         # The candidate's codec may not be known yet, and may change: take all we forward.
         sections = _negotiate(offer, _RECEIVES, FORWARDED, every=True)
+        outgoing = _outgoing(offer, sections)
         observer = Observer(
             self._router,
             self._certificate,
@@ -188,18 +190,11 @@ class MediaServer:
             on_state,
             self.clock,
             source,
-            dict(sections.values()),
+            outgoing,
         )
         answers = {
-            index: AnswerSection(
-                offer.sections[index],
-                tuple(formats),
-                "sendonly",
-                observer.downs[name].ssrc,
-                observer.id,
-                f"{observer.id}-screen" if name is TrackName.SCREEN else observer.id,
-            )
-            for index, (name, formats) in sections.items()
+            index: _answer_to_observer(observer, name, offer.sections[index], outgoing[name])
+            for index, (name, _) in sections.items()
         }
         return self._open(observer, offer, answers)
 
@@ -391,6 +386,41 @@ def _negotiate(
             f"in a section that is {' or '.join(directions)}"
         )
     return chosen
+
+
+def _outgoing(
+    offer: Offer, sections: Mapping[int, tuple[TrackName, list[RtpFormat]]]
+) -> dict[TrackName, Outgoing]:
+    """How each track is sent. What counts packets counts those of all sections, by one number.
+
+    It can't where a packet may have to be sent again as it was: see `DownTrack`.
+    """
+    numbers = {
+        index: transport_cc(offer.sections[index], formats)
+        for index, (_, formats) in sections.items()
+        if all(each.rtx is not None or "nack" not in each.feedback for each in formats)
+    }
+    number = next(filter(None, numbers.values()), None)
+    return {
+        name: Outgoing(formats, number if numbers.get(index) == number else None)
+        for index, (name, formats) in sections.items()
+    }
+
+
+def _answer_to_observer(
+    observer: Observer, name: TrackName, offered: MediaSection, outgoing: Outgoing
+) -> AnswerSection:
+    down = observer.downs[name]
+    return AnswerSection(
+        offered,
+        tuple(outgoing.formats),
+        "sendonly",
+        down.ssrc,
+        observer.id,
+        f"{observer.id}-screen" if name is TrackName.SCREEN else observer.id,
+        transport_cc_extension=outgoing.transport_cc,
+        rtx_ssrc=down.repairs.ssrc if down.repairs is not None else None,
+    )
 
 
 def _refuse_partial(offer: Offer, taken: set[int]) -> None:

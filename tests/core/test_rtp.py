@@ -1,3 +1,5 @@
+import contextlib
+
 import pytest
 from aiortc.rtp import RtpPacket
 from aiortc.rtp import is_rtcp as aiortc_is_rtcp
@@ -6,11 +8,14 @@ from hypothesis import strategies as st
 
 from server.core.rtp import (
     HEADER_LENGTH,
+    ONE_ELEMENT,
     Unwrapper,
     extension,
     is_rtcp,
     pack_header,
+    pack_header_with_number,
     payload_span,
+    payload_start,
     unpack_header,
 )
 
@@ -35,6 +40,22 @@ def test_payload_follows_the_fixed_header() -> None:
 def test_payload_follows_contributing_sources_and_extension() -> None:
     header = b"\x92" + PLAIN[1:] + b"csr1csr2" + b"\xbe\xde\x00\x02" + bytes(8)
     assert payload(header + b"sound") == b"sound"
+
+
+@settings(max_examples=500)
+@given(st.binary(min_size=HEADER_LENGTH, max_size=60))
+def test_payload_starts_where_its_span_does(data: bytes) -> None:
+    data = bytes([data[0] & 0x3F | 0x80]) + data[1:]
+    with contextlib.suppress(ValueError):
+        assert payload_start(data) == payload_span(data)[0]
+
+
+def test_header_with_a_number_is_read_back() -> None:
+    fields = (0x90, 0xE0, 0xFFFE, 0x00010203, 0xDEADBEEF)
+    data = pack_header_with_number(*fields, *ONE_ELEMENT, 5 << 4 | 1, 0xABCD) + b"sound"
+    assert unpack_header(data) == fields
+    assert extension(data, 5) == b"\xab\xcd"
+    assert payload(data) == b"sound"
 
 
 def test_padding_is_not_payload() -> None:

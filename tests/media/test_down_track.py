@@ -1,16 +1,19 @@
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from server.core import rtcp
 from server.core.frames import VIDEO_CODECS, Codec, TrackName
-from server.core.rtp import HEADER_LENGTH, unpack_header
+from server.core.rtp import HEADER_LENGTH, pack_header, unpack_header
 from server.media.clock import PeerClock
-from server.media.down_track import MAX_RESENT_PER_S, DownTrack
-from server.media.up_track import UpTrack
+from server.media.down_track import MAX_RESENT_PER_S, DownTrack, RepairStream
+from server.media.up_track import RING_LENGTH, UpTrack
 from tests.media.streams import TICKS, Picture, pictures, rtp
 
 NOW = 1_800_000_000.0
+LATER = NOW + 0.1
 SSRC = 0xBEEF
 PAYLOAD_TYPES = {
     Codec.VP8: {"": 120},
@@ -24,9 +27,25 @@ PAYLOAD_TYPES = {
 class Observer:
     """One down track and what it sends."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        payload_types: Mapping[Codec, Mapping[str, int]] = PAYLOAD_TYPES,
+        repairs: RepairStream | None = None,
+    ) -> None:
         self.sent: list[bytes] = []
-        self.down = DownTrack(SSRC, PAYLOAD_TYPES, self.sent.append)
+        self.down = DownTrack(SSRC, payload_types, self._send, repairs)
+
+    def _send(
+        self,
+        first: int,
+        second: int,
+        seqno: int,
+        timestamp: int,
+        ssrc: int,
+        payload: bytes,
+        now: float,
+    ) -> None:
+        self.sent.append(pack_header(first, second, seqno, timestamp, ssrc) + payload)
 
     @property
     def headers(self) -> list[tuple[int, int]]:
@@ -102,7 +121,7 @@ def test_own_sequence_numbers_wrap_too() -> None:
     assert numbers == [(numbers[0] + index) & 0xFFFF for index in range(66_000)]
     up_first = 1 << 16  # as unwrapped
     observer.sent.clear()
-    observer.down.resend([(numbers[0] + 65_999) & 0xFFFF])
+    observer.down.resend([(numbers[0] + 65_999) & 0xFFFF], LATER, None)
     (kept,) = [up.packet(up_first + 65_999)]
     assert kept is not None
     assert observer.sent[0][HEADER_LENGTH:] == b"opus"
@@ -129,7 +148,7 @@ def test_packets_from_before_the_first_keyframe_are_never_sent() -> None:
     ]
     count = len(observer.sent)
     first = observer.headers[0][0]
-    observer.down.resend([(first - 1) & 0xFFFF, (first - 2) & 0xFFFF])
+    observer.down.resend([(first - 1) & 0xFFFF, (first - 2) & 0xFFFF], LATER, None)
     assert len(observer.sent) == count
 
 
@@ -145,6 +164,41 @@ def test_loss_upstream_is_a_hole_downstream_that_repair_fills() -> None:
     receive(up, [*sent[:5], *sent[6:10], sent[5]])
     first = observer.headers[0][0]
     assert [seqno - first for seqno, _ in observer.headers] == [0, 1, 2, 3, 4, 6, 7, 8, 9, 5]
+
+
+def with_extension(data: bytes, *, sources: int = 0) -> bytes:
+    """The packet as a browser sends it: with its own header extension, perhaps with CSRCs."""
+    head = bytes([data[0] | 0x10 | sources]) + data[1:HEADER_LENGTH] + bytes(4 * sources)
+    return head + bytes.fromhex("bede00023212345610420000") + data[HEADER_LENGTH:]
+
+
+@pytest.mark.parametrize("sources", [0, 2])
+def test_header_extensions_and_sources_of_the_candidate_are_not_passed_on(sources: int) -> None:
+    observer, sent = Observer(), stream(pictures(Codec.VP8))
+    receive(publish(observer), [with_extension(data, sources=sources) for data in sent])
+    assert [data[HEADER_LENGTH:] for data in observer.sent] == [d[HEADER_LENGTH:] for d in sent]
+    assert {data[0] for data in observer.sent} == {0x80}
+    last = observer.sent[-1]
+    observer.down.resend([unpack_header(last)[2]], LATER, None)
+    assert observer.sent[-1] == last
+
+
+def test_padding_is_passed_on() -> None:
+    observer = Observer()
+    padded = rtp(1, 1, pictures(Codec.VP8)[0].payloads[0], padding=9)
+    receive(publish(observer), [with_extension(padded)])
+    (data,) = observer.sent
+    assert (data[0], data[HEADER_LENGTH:]) == (0xA0, padded[HEADER_LENGTH:])
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.binary(min_size=HEADER_LENGTH, max_size=60))
+def test_any_packet_is_passed_on_or_dropped(data: bytes) -> None:
+    observer = Observer()
+    up = publish(observer, Codec.OPUS)
+    receive(up, [data])
+    assert all(len(each) <= len(data) for each in observer.sent)
+    observer.down.resend([seqno for seqno, _ in observer.headers], LATER, None)
 
 
 # ---- reconnects --------------------------------------------------------------------------
@@ -174,13 +228,12 @@ def test_reconnect_goes_on_at_a_keyframe_where_the_last_left_off(
 def test_while_nobody_publishes_nothing_is_sent_or_stated() -> None:
     observer = Observer()
     observer.down.forward(1, 1, 96, rtp(1, 1, b"\x10\x00"), NOW)
-    observer.down.resend([1])
+    observer.down.resend([1], LATER, None)
     assert (observer.sent, observer.down.report(NOW), observer.down.waiting) == ([], None, False)
 
 
 def test_codec_that_the_observer_cannot_take_is_silence() -> None:
-    observer = Observer()
-    observer.down = DownTrack(SSRC, {Codec.H264: {"42e0": 126}}, observer.sent.append)
+    observer = Observer({Codec.H264: {"42e0": 126}})
     receive(publish(observer), stream(pictures(Codec.VP8)))
     assert observer.sent == []
     assert not observer.down.waiting, "no keyframe would help"
@@ -205,8 +258,55 @@ def test_nack_is_answered_byte_for_byte_as_first_sent() -> None:
     asked = [3, 4, len(sent) - 1]
     first_sent, seqnos = list(observer.sent), [observer.headers[i][0] for i in asked]
     observer.sent.clear()
-    observer.down.resend(seqnos)
+    observer.down.resend(seqnos, LATER, None)
     assert observer.sent == [first_sent[i] for i in asked]
+
+
+def test_nack_is_answered_in_the_stream_of_repairs_where_there_is_one() -> None:
+    observer = Observer(repairs=RepairStream(0xFEED, {120: 121}))
+    up = publish(observer)
+    receive(up, stream(pictures(Codec.VP8)))
+    first_sent = list(observer.sent)
+    observer.sent.clear()
+    asked = [len(first_sent) - 1, 3, 4]
+    for index in asked:
+        observer.down.resend([unpack_header(first_sent[index])[2]], LATER, None)
+    for count, (index, data) in enumerate(zip(asked, observer.sent, strict=True)):
+        original = first_sent[index]
+        first, second, seqno, timestamp, ssrc = unpack_header(data)
+        assert (first, seqno, ssrc) == (0x80, count, 0xFEED)
+        assert second == original[1] & 0x80 | 121
+        assert timestamp == unpack_header(original)[3]
+        assert data[HEADER_LENGTH:] == original[2:4] + original[HEADER_LENGTH:]
+    report = observer.down.report(NOW)
+    assert report is not None
+    assert report.packets == len(first_sent), "repairs are of another stream"
+
+
+def test_format_without_repairs_of_its_own_is_repaired_in_the_track() -> None:
+    observer = Observer(repairs=RepairStream(0xFEED, {126: 121}))
+    receive(publish(observer), stream(pictures(Codec.VP8)))
+    last = observer.sent[-1]
+    observer.down.resend([unpack_header(last)[2]], LATER, None)
+    assert observer.sent[-1] == last
+
+
+def test_packet_is_not_sent_again_while_it_is_on_its_way() -> None:
+    observer = Observer()
+    receive(publish(observer), stream(pictures(Codec.VP8)))
+    seqno, other = observer.headers[-1][0], observer.headers[-2][0]
+    observer.sent.clear()
+    for later_s in (0.0, 0.1, 0.15):
+        observer.down.resend([seqno], LATER + later_s, 0.2)
+    assert len(observer.sent) == 1
+    observer.down.resend([seqno, other], LATER + 0.17, 0.2)
+    assert len(observer.sent) == 3, "a browser may ask a little before our round trip is over"
+
+
+def test_what_is_kept_for_repair_lasts_more_than_a_second_at_any_rate_we_see() -> None:
+    per_packet_bits = 8 * 1100
+    assert RING_LENGTH[Codec.VP8] * per_packet_bits / 2_500_000 > 3
+    assert RING_LENGTH[Codec.OPUS] / 50 > 1
 
 
 def test_nack_for_what_was_never_sent_is_ignored() -> None:
@@ -215,7 +315,9 @@ def test_nack_for_what_was_never_sent_is_ignored() -> None:
     receive(up, stream(pictures(Codec.VP8)))
     last = observer.headers[-1][0]
     observer.sent.clear()
-    observer.down.resend([(last + 1) & 0xFFFF, (last + 30_000) & 0xFFFF, (last - 5000) & 0xFFFF])
+    observer.down.resend(
+        [(last + 1) & 0xFFFF, (last + 30_000) & 0xFFFF, (last - 5000) & 0xFFFF], LATER, None
+    )
     assert observer.sent == []
 
 
@@ -225,7 +327,7 @@ def test_nack_from_before_a_reconnect_is_ignored() -> None:
     old = [seqno for seqno, _ in observer.headers]
     receive(publish(observer), stream(pictures(Codec.VP8)[:1], seqno=5))
     observer.sent.clear()
-    observer.down.resend(old)
+    observer.down.resend(old, LATER, None)
     assert observer.sent == []
 
 
@@ -234,10 +336,11 @@ def test_resending_is_capped_each_second() -> None:
     receive(publish(observer), stream(pictures(Codec.VP8)))
     seqno = observer.headers[-1][0]
     observer.sent.clear()
-    observer.down.resend([seqno] * 2 * MAX_RESENT_PER_S)
+    for index in range(2 * MAX_RESENT_PER_S):
+        observer.down.resend([seqno], NOW + index, 0.1)
     assert len(observer.sent) == MAX_RESENT_PER_S
     observer.down.report(NOW + 1)
-    observer.down.resend([seqno])
+    observer.down.resend([seqno], NOW + 9999, 0.1)
     assert len(observer.sent) == MAX_RESENT_PER_S + 1
 
 

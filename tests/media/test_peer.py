@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from server.core import rtcp
 from server.core.frames import Codec, EncodedFrame, Gap, TrackName
-from server.core.rtp import is_rtcp, unpack_header
+from server.core.rtp import extension, is_rtcp, payload_span, unpack_header
 from server.core.twcc import TransportFeedback
 from server.media.dtls import Certificate, DtlsRole, DtlsSession, SrtpError
 from server.media.ice import Address, Credentials
-from server.media.observer import Observer
+from server.media.observer import Observer, Outgoing
 from server.media.peer import (
     CONSENT_TIMEOUT_S,
     HURRY_INTERVAL_S,
@@ -56,8 +56,13 @@ THREE = {
     ),
 }
 OBSERVED = {
-    TrackName.CAMERA: [RtpFormat(120, "vp8", 90_000)],
-    TrackName.MICROPHONE: [RtpFormat(109, "opus", 48_000)],
+    TrackName.CAMERA: Outgoing([RtpFormat(120, "vp8", 90_000)]),
+    TrackName.MICROPHONE: Outgoing([RtpFormat(109, "opus", 48_000)]),
+}
+#: As browsers take it: with a stream of repairs, and a count of all packets in extension 3.
+COUNTED = {
+    TrackName.CAMERA: Outgoing([RtpFormat(120, "vp8", 90_000, rtx=121)], 3),
+    TrackName.MICROPHONE: Outgoing([RtpFormat(109, "opus", 48_000)], 3),
 }
 
 
@@ -188,8 +193,8 @@ def publisher(room: Room) -> Browser:
     return Browser(room, Publisher, FORMATS)
 
 
-def observer(room: Room) -> Browser:
-    return Browser(room, Observer, OBSERVED)
+def observer(room: Room, outgoing: Mapping[TrackName, Outgoing] = OBSERVED) -> Browser:
+    return Browser(room, Observer, outgoing)
 
 
 def camera(count: int = 4, *, ssrc: int = 1, seqno: int = 1) -> list[bytes]:
@@ -401,6 +406,46 @@ async def test_observers_requests_are_answered() -> None:
         watcher.send_rtcp(rtcp.picture_loss_indication(7, ssrc))
         candidate.tick(1.0)
         assert len(candidate.items(rtcp.KeyframeRequest)) == before + 1
+
+
+async def test_all_packets_to_a_browser_that_counts_them_are_counted_as_one_stream() -> None:
+    room = Room()
+    async with joined(publisher(room)) as candidate, joined(observer(room, COUNTED)) as watcher:
+        sent = [*camera(), sound(1)]
+        for data in sent:
+            candidate.send_rtp(data)
+        camera_ssrc, seqno = unpack_header(watcher.rtp[3])[4], unpack_header(watcher.rtp[3])[2]
+        watcher.send_rtcp(rtcp.nack(7, camera_ssrc, [seqno]))
+        microphone_ssrc, seqno = (
+            unpack_header(watcher.rtp[-2])[4],
+            unpack_header(watcher.rtp[-2])[2],
+        )
+        watcher.send_rtcp(rtcp.nack(7, microphone_ssrc, [seqno]))  # no stream for its repairs
+    counts = [int.from_bytes(extension(data, 3) or b"", "big") for data in watcher.rtp]
+    assert counts == list(range(len(sent) + 1))
+    spans = [slice(*payload_span(data)) for data in watcher.rtp]
+    payloads = [data[span] for data, span in zip(watcher.rtp, spans, strict=True)]
+    assert payloads == [*(data[12:] for data in sent), watcher.rtp[3][2:4] + sent[3][12:]]
+    assert watcher.rtp[-1][1] & 0x7F == 121
+    assert watcher.replayed == 0
+
+
+async def test_observer_that_reports_tells_its_round_trip_and_what_it_lost() -> None:
+    room = Room()
+    async with joined(publisher(room)) as candidate, joined(observer(room, COUNTED)) as watcher:
+        for data in camera():
+            candidate.send_rtp(data)
+        watcher.tick(1.0)
+        (report,) = watcher.items(rtcp.SenderReport)
+        room.now += 0.25
+        block = rtcp.ReportBlock(report.ssrc, 0, 0, 1, 0, rtcp.ntp_middle(report.ntp), 6554)
+        watcher.send_rtcp(rtcp.receiver_report(rtcp.ReceiverReport(7, (block,))))
+        watcher.send_rtcp(rtcp.transport_feedback(TransportFeedback(7, 7, 0, 0, (0, None, 9))))
+        peer = watcher.peer
+        assert isinstance(peer, Observer)
+        assert peer._round_trip_s == pytest.approx(0.15, abs=1e-3)
+        assert peer.egress is not None
+        assert (peer.egress.packets_arrived, peer.egress.packets_lost) == (2, 1)
 
 
 async def test_observer_gets_sender_reports_with_a_name_for_both_tracks() -> None:

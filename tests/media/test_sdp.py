@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from server.core import twcc
 from server.core.frames import VIDEO_CODECS, Codec
+from server.core.twcc import EXTENSION
 from server.media.errors import SdpError
 from server.media.sdp import (
     MAX_SDP_LENGTH,
@@ -308,9 +309,70 @@ def test_answer_names_the_vp9_profile_that_firefox_leaves_out() -> None:
     assert "a=fmtp:121 profile-id=0;max-fs=12288;max-fr=60\r\n" in text
 
 
+def test_formats_know_the_payload_type_of_their_repairs() -> None:
+    formats = video_of(CHROMIUM).formats
+    assert {pt: each.rtx for pt, each in formats.items() if each.rtx is not None} == {
+        96: 97,
+        102: 103,
+        106: 107,
+        108: 109,
+        127: 125,
+        39: 40,
+        98: 99,
+    }
+
+
+@pytest.mark.parametrize("apt", ["apt=", "apt=1000", "apt=x", "", "apt=97"])
+def test_repairs_of_nothing_are_none(apt: str) -> None:
+    section = video_of(CHROMIUM.replace("a=fmtp:97 apt=96\r\n", f"a=fmtp:97 {apt}\r\n"))
+    assert section.formats[96].rtx is None
+
+
+def counting(extmap: str = "3") -> str:
+    """Chromium's offer with the count of packets, as it has it in both sections."""
+    return CHROMIUM.replace(f"a=extmap:3 {EXTENSION}\r\n", f"a=extmap:{extmap} {EXTENSION}\r\n")
+
+
+@pytest.mark.parametrize(
+    ("offer", "number"),
+    [
+        (counting(), 3),
+        (counting("3/sendonly"), 3),
+        (counting("14"), 14),
+        (counting("15"), None),  # RFC 8285 4.2: takes headers of two octets
+        (counting().replace("a=rtcp-fb:96 transport-cc\r\n", ""), None),
+        (CHROMIUM.replace(f"a=extmap:3 {EXTENSION}\r\n", ""), None),
+    ],
+)
+def test_packets_are_counted_where_the_extension_and_feedback_are_offered(
+    offer: str, number: int | None
+) -> None:
+    section = video_of(offer)
+    assert transport_cc(section, [section.formats[96]]) == number
+
+
+def test_answer_to_an_observer_agrees_on_repairs_and_the_count_of_packets() -> None:
+    offered = video_of(counting())
+    formats = tuple(choose_formats(offered, VIDEO_CODECS, every=True))
+    section = AnswerSection(
+        offered, formats, "sendonly", 99, "name", "stream", transport_cc_extension=3, rtx_ssrc=98
+    )
+    text = write_answer(7, OURS, [section])
+    (media,) = SessionDescription.parse(text).media
+    assert [(each.id, each.uri) for each in media.rtp.headerExtensions] == [(3, EXTENSION)]
+    assert [(each.semantic, each.items) for each in media.ssrc_group] == [("FID", [99, 98])]
+    assert {each.ssrc: each.cname for each in media.ssrc} == {99: "name", 98: "name"}
+    repairs = {
+        each.payloadType: each.parameters["apt"] for each in media.rtp.codecs if each.name == "rtx"
+    }
+    assert repairs == {109: 108, 103: 102, 125: 127, 99: 98, 40: 39, 97: 96}
+    assert set(media.fmt) == {each.payload_type for each in formats} | set(repairs)
+    assert re.findall("a=rtcp-fb:(.*) transport-cc", text) == ["102", "96"]
+
+
 def test_answer_offers_nothing_that_is_not_handled() -> None:
-    """No retransmission stream, no header extension, no transport-wide feedback, no simulcast."""
-    text = answer(parse_offer(CHROMIUM), every=True)
+    """No header extension, no transport-wide feedback, no repairs unless agreed; no simulcast."""
+    text = answer(parse_offer(counting()), every=True)
     assert not re.search("rtx|extmap|transport-cc|simulcast|rid|red/", text)
 
 

@@ -123,7 +123,7 @@ def test_what_a_publisher_loses_at_its_beginning_is_not_told_twice() -> None:
 
 def test_observer_before_the_publisher_and_across_two_of_them() -> None:
     source, sent = Source("one"), list[bytes]()
-    down = DownTrack(9, {Codec.VP8: {"": 120}}, sent.append)
+    down = DownTrack(9, {Codec.VP8: {"": 120}}, lambda *fields: sent.append(fields[5]))
     source.add_down(TrackName.CAMERA, down)
     for connection in range(2):
         picture(camera(source, connection), 1, NOW + connection)

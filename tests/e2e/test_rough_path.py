@@ -1,0 +1,46 @@
+"""An observer on a bad network: packets are repaired, and the picture goes on."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from playwright.async_api import Page
+
+from loadtest.network import Impairments
+from tests.e2e.chromium import ChromiumLauncher
+from tests.e2e.pages import join, picture_moves
+from tests.e2e.rough_path import rough_path
+from tests.e2e.server_process import ServerProcess
+
+_STATS = """async () => {
+  const stats = [...(await window.connection.getStats()).values()];
+  return Object.fromEntries(stats.filter((each) => each.type === "inbound-rtp")
+    .map((each) => [each.kind + (each.mid ?? ""), each]));
+}"""
+
+
+async def inbound(page: Page) -> dict[str, Any]:
+    stats: dict[str, Any] = await page.evaluate(_STATS)
+    return stats
+
+
+@pytest.mark.timeout(180)
+async def test_what_an_observer_loses_is_repaired_in_a_stream_of_its_own(
+    server: ServerProcess, chromium: ChromiumLauncher
+) -> None:
+    invited = await server.invite("Backend engineer")
+    candidate = await (await chromium.launch()).new_page()
+    await join(candidate, invited["candidate_url"])
+    observer = await (await chromium.launch()).new_page()
+    clean, rough = Impairments(delay_s=0.03), Impairments(delay_s=0.03, loss=0.05)
+    async with rough_path(server.port, clean, rough) as path:
+        await path.lead(observer)
+        await observer.goto(invited["observer_url"])
+        await picture_moves(observer)
+        await asyncio.sleep(10)
+        video = (await inbound(observer))["video1"]
+    assert path.down.lost > 50
+    assert video["rtxSsrc"]
+    # A repair may be lost, too, and sound is not repaired.
+    assert video["retransmittedPacketsReceived"] > path.down.lost / 2
+    assert video["framesDecoded"] > 0.9 * video["framesReceived"]
