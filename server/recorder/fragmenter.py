@@ -20,7 +20,8 @@ from server.recorder.tracks import (
 )
 
 #: Longest fragment: with the writer's poll and the sync of the disk it stays below the second
-#: of media that a crash may cost.
+#: of media that a crash may cost. They end at the multiples of it: those of all recordings are
+#: sealed and synced together, for half of what it costs to do so one after the other.
 FRAGMENT_US = 750_000
 #: A keyframe begins a new fragment once the pending one is this long.
 KEYFRAME_CUT_US = 100_000
@@ -41,6 +42,7 @@ class Cut:
     fragment: Fragment
     video: VideoConfig | None
     screen: VideoConfig | None
+    early: bool  #: what follows ends when this would have, were it not for a keyframe
 
     @property
     def keyframe(self) -> bool:
@@ -71,6 +73,7 @@ class Fragmenter:
         #: Unix time of the oldest sample that is in no fragment yet.
         self.pending_since_us: int | None = None
         self._newest_us = 0
+        self._end_us = 0  # of the pending fragment, at the latest
         self._last_us: dict[TrackName, int] = {}
         self._pictures = {name: _Pictures(name) for name in _PICTURE_TRACKS}
         self._gaps: list[Gap] = []
@@ -131,6 +134,8 @@ class Fragmenter:
         time_us, since_us = sample.time_us, self.pending_since_us
         self._last_us[track] = time_us
         self._newest_us = max(self._newest_us, time_us)
+        if since_us is None:
+            self._end_us = time_us - time_us % FRAGMENT_US + FRAGMENT_US
         self.pending_since_us = time_us if since_us is None else min(since_us, time_us)
         self._pending[track].append(sample)
 
@@ -145,16 +150,22 @@ class Fragmenter:
         started_us = self.pending_since_us
         if started_us is None:
             return []
-        length_us = max(time_us, self._newest_us) - min(time_us, started_us)
+        newest_us = max(time_us, self._newest_us)
+        length_us = newest_us - min(time_us, started_us)
+        # Of a track whose clock is behind the others' the end may be far away.
+        ends = newest_us >= self._end_us or length_us >= FRAGMENT_US
         # Playback begins at the camera's keyframes: the screen's stay where they are.
         of_camera = pictures is self._pictures[TrackName.CAMERA] and pictures.config is not None
         at_keyframe = keyframe and of_camera and length_us >= KEYFRAME_CUT_US
         new_coding = changed and pictures is not None and bool(self._pending[pictures.track])
-        if length_us >= FRAGMENT_US or at_keyframe or new_coding:
-            return self._cut({pictures.track: time_us} if pictures is not None else {})
+        if ends or at_keyframe or new_coding:
+            following_us = {pictures.track: time_us} if pictures is not None else {}
+            return self._cut(following_us, early=not ends)
         return []
 
-    def _cut(self, next_us: Mapping[TrackName, int] = MappingProxyType({})) -> list[Cut]:
+    def _cut(
+        self, next_us: Mapping[TrackName, int] = MappingProxyType({}), *, early: bool = False
+    ) -> list[Cut]:
         """`next_us`: when the picture after this fragment is due, where that is known."""
         if self.epoch_us is None:
             self.epoch_us = self.pending_since_us
@@ -165,7 +176,7 @@ class Fragmenter:
         self._pending = {name: [] for name in TrackName}
         self.pending_since_us, self._newest_us = None, 0
         camera, screen = (self._pictures[name].config for name in _PICTURE_TRACKS)
-        return [Cut(fragment, camera, screen)]
+        return [Cut(fragment, camera, screen, early)]
 
     def _samples(self, track: TrackName, next_us: int | None) -> Iterator[Sample]:
         pending, epoch_us = self._pending[track], self.epoch_us or 0

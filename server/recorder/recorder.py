@@ -256,7 +256,9 @@ class Recorder:
             self._forget(recording)
 
     def _sync(self, recording: Recording) -> None:
-        self._jobs[recording].writer.sync()
+        writer = self._jobs[recording].writer
+        if writer.sync_due:
+            writer.sync()
 
     def _open(self, recording: Recording) -> "_Job | None":
         """None where the disk refuses; the queue holds the frames until the next round."""

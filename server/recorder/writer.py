@@ -115,6 +115,7 @@ class RecordingWriter:
         self._notes = Notes()
         self._failing = False
         self._manifest_due = True
+        self._sync_due = False
         self._video: VideoConfig | None = None
         self._screen: VideoConfig | None = None
         self._audio = False
@@ -133,6 +134,11 @@ class RecordingWriter:
         """Unix time of the oldest sample that is in no fragment yet."""
         return self._fragmenter.pending_since_us
 
+    @property
+    def sync_due(self) -> bool:
+        """Whether `sync` would lose too much by waiting for the next fragment."""
+        return self._sync_due or self._manifest_due
+
     # ---- input --------------------------------------------------------------------------
 
     def write(self, frame: EncodedFrame) -> None:
@@ -150,6 +156,7 @@ class RecordingWriter:
 
     def sync(self) -> None:
         """Make everything written so far durable."""
+        self._sync_due = False
         if self._manifest_due:
             self._write_manifest()
         segment = self._segment
@@ -173,6 +180,7 @@ class RecordingWriter:
         for gap in self._fragmenter.take_gaps():
             self.note_gap(gap)
         for cut in cuts:
+            self._sync_due |= not cut.early
             self._audio = self._audio or bool(cut.fragment.audio)
             self._video, self._screen = cut.video, cut.screen
             if cut.fragment.screen:

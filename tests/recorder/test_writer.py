@@ -55,6 +55,22 @@ def test_segments_change_at_a_keyframe_after_ten_seconds(desk: Desk) -> None:
     assert pytest.approx(10.0, abs=0.001) in starts
 
 
+def test_sync_is_due_when_a_fragment_ends_in_time_and_not_at_each_keyframe(desk: Desk) -> None:
+    writer = desk.writer()
+    writer.sync()
+    waited_s, since_s = 0.0, START_S
+    for frame in camera(Codec.VP8, 8, START_S + 0.3, keyframe_s=0.5, width=64, height=48):
+        writer.write(frame)
+        if writer.sync_due:
+            writer.sync()
+            assert not writer.sync_due
+            since_s = frame.capture_s
+        waited_s = max(waited_s, frame.capture_s - since_s)
+    assert desk.metrics.fragments_written >= 20, "those that keyframes begin, too"
+    assert desk.metrics.fsyncs <= 8 / 0.75 + 3
+    assert waited_s < 0.8
+
+
 def test_a_camera_without_keyframes_gets_a_new_segment_all_the_same(desk: Desk) -> None:
     desk.write(camera(Codec.VP8, 32, keyframe_s=100, width=64, height=48))
     first, second = desk.reader().manifest.segments
