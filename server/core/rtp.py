@@ -19,13 +19,13 @@ pack_header_with_number = _HEADER_WITH_NUMBER.pack
 EXTENDED = 0x10
 ONE_ELEMENT = (0xBEDE, 1)  # RFC 8285 4.2, and the length in words
 
-#: RFC 5761 4: payload types 64-95 with the marker bit are RTCP when multiplexed.
-_RTCP_TYPES = range(192, 224)
+#: Of the second octet, RFC 5761 4: payload types 64-95 with the marker bit are RTCP.
+RTCP_TYPES = range(192, 224)
 
 
 def is_rtcp(data: bytes) -> bool:
     """Whether a multiplexed packet is RTCP; needs at least two bytes (RFC 5761 4)."""
-    return data[1] in _RTCP_TYPES
+    return data[1] in RTCP_TYPES
 
 
 def payload_start(data: bytes) -> int:

@@ -40,6 +40,16 @@ def _nothing() -> None: ...
 def _nowhere(_: bytes) -> None: ...
 
 
+#: A longer datagram is cut, and then refused as forged: nothing on a path's MTU comes near it.
+MAX_DATAGRAM = 2048
+_PACKET = ffi.new("char[]", MAX_DATAGRAM + MAX_TRAILER)
+_VIEW = ffi.buffer(_PACKET)
+_LENGTH = ffi.new("int *")
+#: Where a datagram is read to, and everything is encrypted and decrypted in place, one packet at
+#: a time: one place for all sessions stays in the processor's cache. Used on one thread only.
+INBOX = memoryview(_VIEW).cast("B")
+
+
 class DtlsError(Exception):
     """The handshake failed: the peer's certificate, its fingerprint or its SRTP profiles."""
 
@@ -155,7 +165,7 @@ class DtlsSession:
         self.feed = self._pipe.feed
 
     async def handshake(self, fingerprints: Sequence[tuple[str, str]]) -> None:
-        """Runs the handshake; afterwards the four SRTP functions below exist.
+        """Runs the handshake; afterwards the SRTP functions below exist.
 
         `fingerprints`: (algorithm, value) as in the peer's SDP. Raises `DtlsError`.
         """
@@ -165,10 +175,11 @@ class DtlsSession:
             raise DtlsError("the DTLS handshake failed")
         self._pipe.repeats_left = MAX_LAST_REPEATS if self._role is DtlsRole.SERVER else 0
         receiving, sending = self._dtls._rx_srtp, self._dtls._tx_srtp
-        self.unprotect = _transform(receiving, lib.srtp_unprotect, 0)
-        self.unprotect_rtcp = _transform(receiving, lib.srtp_unprotect_rtcp, 0)
-        self.protect = _transform(sending, lib.srtp_protect, MAX_TRAILER)
-        self.protect_rtcp = _transform(sending, lib.srtp_protect_rtcp, MAX_TRAILER)
+        self.unprotect_inbox = _in_place(receiving, lib.srtp_unprotect)
+        self.unprotect = _copying(self.unprotect_inbox)
+        self.unprotect_rtcp = _copying(_in_place(receiving, lib.srtp_unprotect_rtcp))
+        self.protect = _copying(_in_place(sending, lib.srtp_protect))
+        self.protect_rtcp = _copying(_in_place(sending, lib.srtp_protect_rtcp))
 
     async def close(self) -> None:
         """Sends close_notify where there is an association, then calls nobody; idempotent."""
@@ -182,21 +193,29 @@ class DtlsSession:
             self._on_closed()
 
 
-def _transform(session: Any, function: Any, trailer: int) -> Callable[[bytes], bytes]:
-    """One of libsrtp's functions, which works in place, in the session's own buffer."""
-    context, memory, view = session._srtp[0], session._cdata, session._buffer
-    room = len(memory) - trailer
-    length = ffi.new("int *")
+def _in_place(session: Any, function: Any) -> Callable[[int], bytes]:
+    """One of libsrtp's functions: takes the length of what lies in the `INBOX`."""
+    context, packet, view, length = session._srtp[0], _PACKET, _VIEW, _LENGTH
 
-    def transform(packet: bytes) -> bytes:
-        size = len(packet)
-        if size > room:
-            raise ValueError("packet is too long")
-        view[:size] = packet
+    def transform(size: int) -> bytes:
         length[0] = size
-        status = function(context, memory, length)
+        status = function(context, packet, length)
         if status:
             raise pylibsrtp.Error(status)
         return view[: length[0]]  # type: ignore[no-any-return]
 
     return transform
+
+
+def _copying(transform: Callable[[int], bytes]) -> Callable[[bytes], bytes]:
+    """The same for a packet that lies elsewhere."""
+    view = _VIEW
+
+    def copy(packet: bytes) -> bytes:
+        size = len(packet)
+        if size > MAX_DATAGRAM:
+            raise ValueError("packet is too long")
+        view[:size] = packet
+        return transform(size)
+
+    return copy

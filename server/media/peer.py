@@ -13,8 +13,8 @@ import secrets
 from collections.abc import Callable, Sequence
 
 from server.core import rtcp
-from server.core.rtp import is_rtcp, unpack_header
-from server.media.dtls import Certificate, DtlsError, DtlsRole, DtlsSession, SrtpError
+from server.core.rtp import RTCP_TYPES, unpack_header
+from server.media.dtls import INBOX, Certificate, DtlsError, DtlsRole, DtlsSession, SrtpError
 from server.media.ice import Address, Check, CheckAnswered, Credentials, IceLite
 from server.media.router import Path, Router
 from server.media.sdp import MediaSection
@@ -111,7 +111,8 @@ class Peer(abc.ABC):
         self._set_state(PeerState.CONNECTED)
         early, self._early = self._early, []
         for data in early:
-            self.rtp_received(data)
+            INBOX[: len(data)] = data
+            self.rtp_received(len(data), self._clock())
 
     async def close(self) -> None:
         """Ends the association, frees the route, lets go of who listened; idempotent.
@@ -194,20 +195,20 @@ class Peer(abc.ABC):
     def dtls_received(self, data: bytes) -> None:
         self._dtls.feed(data)
 
-    def rtp_received(self, data: bytes) -> None:
+    def rtp_received(self, size: int, now: float) -> None:
         if not self._keyed:
             if len(self._early) < MAX_EARLY_PACKETS:
-                self._early.append(data)
+                self._early.append(bytes(INBOX[:size]))
             return
-        if is_rtcp(data):
-            self._rtcp_received(data)
+        if INBOX[1] in RTCP_TYPES:
+            self._rtcp_received(bytes(INBOX[:size]))
             return
         try:
-            packet = self._dtls.unprotect(data)
+            packet = self._dtls.unprotect_inbox(size)
         except SrtpError:
             self.refused += 1
             return
-        now = self._seen_s = self._clock()
+        self._seen_s = now
         self._rtp(packet, now)
 
     def _rtcp_received(self, data: bytes) -> None:
@@ -248,12 +249,7 @@ class Peer(abc.ABC):
 
     def _send_rtp(self, packet: bytes) -> None:
         if self._keyed and self._path is not None:
-            try:
-                protected = self._dtls.protect(packet)
-            except SrtpError:  # longer than libsrtp's buffer: nothing a browser sends
-                self.refused += 1
-                return
-            self._path.send(protected)
+            self._path.send(self._dtls.protect(packet))
 
     def _send_rtcp(self, packet: bytes) -> None:
         if self._keyed and self._path is not None:

@@ -9,6 +9,7 @@ at all.
 import logging
 from typing import Protocol
 
+from server.media.dtls import INBOX
 from server.media.ice import Address, Check, parse_check
 
 log = logging.getLogger(__name__)
@@ -35,7 +36,9 @@ class Session(Protocol):
 
     def dtls_received(self, data: bytes) -> None: ...
 
-    def rtp_received(self, data: bytes) -> None: ...
+    def rtp_received(self, size: int, now: float) -> None:
+        """SRTP or SRTCP of that many octets in the `INBOX`; `now`: Unix s."""
+        ...
 
 
 class Path(Protocol):
@@ -87,19 +90,19 @@ class Router:
     def unroute(self, ufrag: str) -> None:
         self._sessions.pop(ufrag.encode(), None)
 
-    def datagram_received(self, data: bytes, path: Path) -> None:
-        """Hands on what came on `path`, or counts it as refused."""
-        self.datagrams_in += 1
-        session = path.session
+    def datagram_received(self, size: int, path: Path, now: float) -> None:
+        """Hands on what lies in the `INBOX` and came on `path`, or counts it as refused.
+
+        `now`: Unix s, of a round of reading. The sockets count `datagrams_in`.
+        """
+        session, first = path.session, INBOX[0]
         try:
-            if session is None or len(data) < MIN_LENGTH:
-                self._unbound_received(data, path)
-            elif 127 < data[0] < 192:
-                session.rtp_received(data)
-            elif data[0] < 4:
-                self._check_received(data, path)
-            elif 19 < data[0] < 64:
-                session.dtls_received(data)
+            if session is not None and 127 < first < 192 and size >= MIN_LENGTH:
+                session.rtp_received(size, now)
+            elif first < 4:
+                self._check_received(bytes(INBOX[:size]), path)
+            elif session is not None and 19 < first < 64 and size >= MIN_LENGTH:
+                session.dtls_received(bytes(INBOX[:size]))
             else:
                 self.refused += 1
         except Exception:
@@ -115,12 +118,6 @@ class Router:
         if session is not None:
             self._paths[session.ufrag].remove(path)
             path.session = None
-
-    def _unbound_received(self, data: bytes, path: Path) -> None:
-        if data and data[0] < 4:
-            self._check_received(data, path)
-        else:
-            self.refused += 1
 
     def _check_received(self, data: bytes, path: Path) -> None:
         check = parse_check(data)

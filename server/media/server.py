@@ -451,7 +451,7 @@ async def open_media(
     async with contextlib.AsyncExitStack() as stack:
         sockets, listeners = bind_both(host, port, http_port)
         bound = sockets[0].getsockname()[1]
-        udp = [UdpSocket(router, each) for each in sockets]
+        udp = [UdpSocket(router, each, clock) for each in sockets]
         for socket_ in udp:
             socket_.open()
             stack.callback(socket_.close)

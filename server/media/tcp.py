@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Protocol
 
+from server.media.dtls import INBOX
 from server.media.framing import Deframer, FrameTooLong, frame
 from server.media.ice import Address
 from server.media.router import Router, Session
@@ -97,7 +98,7 @@ class TcpPath(asyncio.Protocol):
             self._port.refuse(self)
             return
         for packet in packets:
-            self._port.router.datagram_received(packet, self)
+            self._port.received(packet, self)
             if self.session is None:
                 self._port.refuse(self)
                 return
@@ -150,6 +151,11 @@ class TcpPort:
             path.abort()
 
     # ---- told by paths
+
+    def received(self, packet: bytes, path: TcpPath) -> None:
+        INBOX[: len(packet)] = packet
+        self.router.datagrams_in += 1
+        self.router.datagram_received(len(packet), path, self._clock())
 
     def opened(self, path: TcpPath) -> None:
         self._paths.add(path)

@@ -11,8 +11,9 @@ import logging
 import socket
 import struct
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
+from server.media.dtls import INBOX, MAX_DATAGRAM
 from server.media.ice import Address
 from server.media.router import Router, Session
 
@@ -22,8 +23,6 @@ log = logging.getLogger(__name__)
 MAX_SEND_BUFFER = 1 << 20
 #: Asked of the kernel; hundreds of publishers send their keyframes in bursts.
 SOCKET_BUFFER = 4 << 20
-#: A longer one is cut, and then refused as forged: nothing on a path's MTU comes near it.
-MAX_DATAGRAM = 2048
 #: Read at a time, a millisecond or two of work, before it is sent on and others have their turn.
 MAX_READ = 128
 #: udp(7): datagrams of the size given as ancillary data are cut from what is sent.
@@ -62,10 +61,10 @@ class UdpSocket:
     `paths` are those that have a session; an address without one costs no memory.
     """
 
-    def __init__(self, router: Router, sock: socket.socket) -> None:
+    def __init__(self, router: Router, sock: socket.socket, clock: Callable[[], float]) -> None:
         for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
             sock.setsockopt(socket.SOL_SOCKET, option, SOCKET_BUFFER)
-        self._router, self._socket = router, sock
+        self._router, self._socket, self._clock = router, sock, clock
         self._segments = _can_segment(sock)
         self._outgoing: list[UdpPath] = []  # those that have something to send
         self._waiting: deque[tuple[bytes, Address]] = deque()
@@ -89,15 +88,18 @@ class UdpSocket:
     # ---- in
 
     def _readable(self) -> None:
-        receive, paths, route = self._socket.recvfrom, self.paths, self._router.datagram_received
+        receive, paths, router = self._socket.recvfrom_into, self.paths, self._router
+        now, read = self._clock(), 0
         try:
-            for _ in range(MAX_READ):
-                data, address = receive(MAX_DATAGRAM)
-                route(data, paths.get(address) or UdpPath(self, address))
+            while read < MAX_READ:
+                size, address = receive(INBOX, MAX_DATAGRAM)
+                read += 1
+                router.datagram_received(size, paths.get(address) or UdpPath(self, address), now)
         except BlockingIOError:
             pass
         except OSError as error:
             log.debug("udp: %s", error)
+        router.datagrams_in += read
         self._flush()
 
     # ---- out

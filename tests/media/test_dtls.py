@@ -12,6 +12,7 @@ from pylibsrtp._binding import lib
 
 from server.core import rtcp
 from server.media.dtls import (
+    MAX_DATAGRAM,
     MAX_TRAILER,
     MAX_WAITING_DATAGRAMS,
     Certificate,
@@ -154,7 +155,7 @@ async def test_packet_can_be_sent_again_as_it_was() -> None:
 async def test_oversized_packet_is_an_srtp_error() -> None:
     pair = await join()
     with pytest.raises(SrtpError):
-        pair.server.protect(rtp(1, 1, bytes(1480)))
+        pair.server.protect(rtp(1, 1, bytes(MAX_DATAGRAM)))
     await pair.close()
 
 

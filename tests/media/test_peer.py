@@ -15,7 +15,7 @@ from server.core import rtcp
 from server.core.frames import Codec, EncodedFrame, Gap, TrackName
 from server.core.rtp import extension, is_rtcp, payload_span, unpack_header
 from server.core.twcc import TransportFeedback
-from server.media.dtls import Certificate, DtlsRole, DtlsSession, SrtpError
+from server.media.dtls import INBOX, MAX_DATAGRAM, Certificate, DtlsRole, DtlsSession, SrtpError
 from server.media.ice import Address, Credentials
 from server.media.observer import Observer, Outgoing
 from server.media.peer import (
@@ -34,6 +34,7 @@ from server.media.source import Source
 from server.media.up_track import KEYFRAME_ANSWER_S
 from tests.media.streams import TICKS, pictures, rtp
 from tests.media.test_ice import REMOTE, check
+from tests.media.test_router import arrive
 
 NOW = 1_800_000_000.0
 T = TypeVar("T")
@@ -139,7 +140,7 @@ class Browser:
 
     def send(self, data: bytes) -> None:
         way = self.room.paths.get(self.address) or Way(self.room, self.address)
-        self.room.router.datagram_received(data, way)
+        arrive(self.room.router, data, way, self.room.now)
 
     def send_rtp(self, data: bytes) -> None:
         self.send(self.dtls.protect(data))
@@ -275,12 +276,12 @@ async def test_observer_cannot_publish() -> None:
         assert (watcher.peer.refused, room.sink.frames) == (1, [])
 
 
-async def test_packet_too_long_to_forward_is_recorded_all_the_same() -> None:
+async def test_longest_packet_that_can_come_is_forwarded() -> None:
     room = Room()
     async with joined(publisher(room)) as candidate, joined(observer(room)) as watcher:
-        candidate.peer._dtls.unprotect = lambda data: data
-        candidate.send(rtp(1, 1, bytes(1400), payload_type=111, ssrc=2))
-        assert (len(room.sink.frames), watcher.rtp, watcher.peer.refused) == (1, [], 1)
+        longest = rtp(1, 1, bytes(MAX_DATAGRAM - 16 - 12), payload_type=111, ssrc=2)
+        candidate.send_rtp(longest)
+        assert [data[12:] for data in watcher.rtp] == [longest[12:]]
 
 
 # ---- feedback ----------------------------------------------------------------------------
@@ -801,7 +802,8 @@ async def test_random_authenticated_packets_raise_nothing_and_stay_bounded(
     make = Browser(room, Publisher, FORMATS, 3)
     async with joined(make) as candidate, joined(observer(room)) as watcher:
         for browser in (candidate, watcher):
-            browser.peer._dtls.unprotect = browser.peer._dtls.unprotect_rtcp = lambda data: data
+            browser.peer._dtls.unprotect_inbox = lambda size: bytes(INBOX[:size])
+            browser.peer._dtls.unprotect_rtcp = lambda data: data
 
         @settings(max_examples=150, deadline=None)
         @given(PACKETS, st.floats(0, 2))

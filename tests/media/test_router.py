@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from server.media.dtls import INBOX
 from server.media.ice import Address, Check, IceLite
 from server.media.router import MAX_PATHS, MIN_LENGTH, Path, Router
 from server.media.router import Session as RoutedSession
@@ -46,8 +47,13 @@ class Session:
     def dtls_received(self, data: bytes) -> None:
         self.dtls.append(data)
 
-    def rtp_received(self, data: bytes) -> None:
-        self.rtp.append(data)
+    def rtp_received(self, size: int, now: float) -> None:
+        self.rtp.append(bytes(INBOX[:size]))
+
+
+def arrive(router: Router, data: bytes, path: Path, now: float = 0.0) -> None:
+    INBOX[: len(data)] = data
+    router.datagram_received(len(data), path, now)
 
 
 @pytest.fixture
@@ -68,7 +74,7 @@ def check_of(session: Session) -> bytes:
 
 def test_nothing_is_let_in_on_a_path_that_has_not_checked(router: Router, session: Session) -> None:
     for data in (RTP, DTLS):
-        router.datagram_received(data, Line())
+        arrive(router, data, Line())
     assert (session.rtp, session.dtls, router.refused) == ([], [], 2)
 
 
@@ -76,10 +82,10 @@ def test_check_opens_its_own_path_and_no_other_of_the_same_address(
     router: Router, session: Session
 ) -> None:
     udp, tcp = Line(HERE), Line(HERE)
-    router.datagram_received(check_of(session), udp)
+    arrive(router, check_of(session), udp)
     for path in (udp, tcp):
-        router.datagram_received(RTP, path)
-        router.datagram_received(DTLS, path)
+        arrive(router, RTP, path)
+        arrive(router, DTLS, path)
     assert (session.rtp, session.dtls, router.refused) == ([RTP], [DTLS], 2)
     assert (udp.is_bound, tcp.is_bound) == (True, False)
 
@@ -88,8 +94,8 @@ def test_sessions_are_kept_apart(router: Router) -> None:
     sessions, lines = [Session(), Session()], [Line(), Line()]
     for session, line in zip(sessions, lines, strict=True):
         router.add(session)
-        router.datagram_received(check_of(session), line)
-    router.datagram_received(RTP, lines[1])
+        arrive(router, check_of(session), line)
+    arrive(router, RTP, lines[1])
     assert [len(each.rtp) for each in sessions] == [0, 1]
 
 
@@ -98,30 +104,30 @@ def test_path_of_a_live_peer_cannot_be_taken_by_another(router: Router) -> None:
     for each in (victim, thief):
         router.add(each)
     for each in (victim, thief, victim):
-        router.datagram_received(check_of(each), line)
-    router.datagram_received(RTP, line)
+        arrive(router, check_of(each), line)
+    arrive(router, RTP, line)
     assert (victim.rtp, thief.rtp, router.refused) == ([RTP], [], 1)
     victim.is_silent = True
-    router.datagram_received(check_of(thief), line)
-    router.datagram_received(RTP, line)
+    arrive(router, check_of(thief), line)
+    arrive(router, RTP, line)
     assert (victim.rtp, thief.rtp, router.refused) == ([RTP], [RTP], 1)
 
 
 def test_forged_or_unknown_check_opens_nothing(router: Router, session: Session) -> None:
     line, stranger = Line(), IceLite(REMOTE)
-    router.datagram_received(bytes(check(session.ice, key="guess")), line)
-    router.datagram_received(bytes(check(stranger)), line)
-    router.datagram_received(RTP, line)
+    arrive(router, bytes(check(session.ice, key="guess")), line)
+    arrive(router, bytes(check(stranger)), line)
+    arrive(router, RTP, line)
     assert (session.rtp, router.refused, line.is_bound, line.sent) == ([], 3, False, [])
 
 
 def test_removed_session_is_routed_to_no_more(router: Router, session: Session) -> None:
     line = Line()
-    router.datagram_received(check_of(session), line)
+    arrive(router, check_of(session), line)
     router.remove(session)
     router.remove(session)
-    router.datagram_received(RTP, line)
-    router.datagram_received(check_of(session), line)
+    arrive(router, RTP, line)
+    arrive(router, check_of(session), line)
     assert (session.rtp, router.refused, line.is_bound) == ([], 2, False)
     assert (router._sessions, router._paths) == ({}, {})
 
@@ -131,12 +137,12 @@ def test_paths_of_a_session_are_bounded_and_the_least_used_goes(
 ) -> None:
     used, others = Line(), [Line() for _ in range(10 * MAX_PATHS)]
     for line in others:
-        router.datagram_received(check_of(session), line)
-        router.datagram_received(check_of(session), used)
+        arrive(router, check_of(session), line)
+        arrive(router, check_of(session), used)
     bound = [line for line in others if line.is_bound]
     assert bound == others[-(MAX_PATHS - 1) :]
     assert all((line.session is session) == line.is_bound for line in others)
-    router.datagram_received(RTP, used)
+    arrive(router, RTP, used)
     assert session.rtp == [RTP]
 
 
@@ -144,22 +150,22 @@ def test_path_that_moved_to_another_session_stays_with_it(router: Router) -> Non
     older, newer, line = Session(), Session(), Line()
     for session in (older, newer):
         router.add(session)
-        router.datagram_received(check_of(session), line)
+        arrive(router, check_of(session), line)
         session.is_silent = True
     router.remove(older)
-    router.datagram_received(RTP, line)
+    arrive(router, RTP, line)
     assert (older.rtp, newer.rtp, line.is_bound) == ([], [RTP], True)
 
 
 def test_connection_that_ended_is_forgotten(router: Router, session: Session) -> None:
     ended, other = Line(), Line()
     for line in (ended, other):
-        router.datagram_received(check_of(session), line)
+        arrive(router, check_of(session), line)
     router.path_closed(ended)
     router.path_closed(ended)
     router.path_closed(Line())
     for line in (ended, other):
-        router.datagram_received(RTP, line)
+        arrive(router, RTP, line)
     assert (session.rtp, router.refused) == ([RTP], 1)
     assert router._paths == {session.ufrag: [other]}
 
@@ -168,18 +174,18 @@ def test_first_bytes_that_are_no_protocol_of_ours_are_refused(
     router: Router, session: Session
 ) -> None:
     line = Line()
-    router.datagram_received(check_of(session), line)
+    arrive(router, check_of(session), line)
     foreign = [*range(4, 20), *range(64, 128), *range(192, 256)]  # RFC 7983 7
     for first in foreign:
-        router.datagram_received(bytes([first]) + bytes(20), line)
+        arrive(router, bytes([first]) + bytes(20), line)
     assert (router.refused, session.rtp, session.dtls) == (len(foreign), [], [])
 
 
 def test_datagram_too_short_for_a_header_is_refused(router: Router, session: Session) -> None:
     line = Line()
-    router.datagram_received(check_of(session), line)
+    arrive(router, check_of(session), line)
     for data in (b"", b"\x80", RTP[: MIN_LENGTH - 1], DTLS[: MIN_LENGTH - 1]):
-        router.datagram_received(data, line)
+        arrive(router, data, line)
     assert (router.refused, session.rtp, session.dtls) == (4, [], [])
 
 
@@ -187,18 +193,18 @@ def test_session_that_fails_does_not_end_the_router(
     router: Router, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Failing(Session):
-        def rtp_received(self, data: bytes) -> None:
+        def rtp_received(self, size: int, now: float) -> None:
             raise RuntimeError("a bug")
 
     session, line = Failing(), Line()
     router.add(session)
-    router.datagram_received(check_of(session), line)
+    arrive(router, check_of(session), line)
     with caplog.at_level(logging.ERROR):
         for _ in range(100):
-            router.datagram_received(RTP, line)
+            arrive(router, RTP, line)
     assert "could not be handled" in caplog.text
     assert len(caplog.records) == 7, "the 1st, 2nd, 4th, ... 64th"
-    router.datagram_received(DTLS, line)
+    arrive(router, DTLS, line)
     assert session.dtls == [DTLS]
 
 
@@ -209,9 +215,9 @@ def test_random_datagrams_are_refused_or_handed_on_and_never_answered(
 ) -> None:
     router, session, lines = Router(), Session(), (Line(), Line())
     router.add(session)
-    router.datagram_received(check_of(session), lines[True])
+    arrive(router, check_of(session), lines[True])
     for data, bound in datagrams:
-        router.datagram_received(data, lines[bound])
+        arrive(router, data, lines[bound])
     assert router.refused + len(session.rtp) + len(session.dtls) == len(datagrams)
     assert [line.sent for line in lines] == [[], []]
     assert [line.is_bound for line in lines] == [False, True]

@@ -1,5 +1,6 @@
 import asyncio
 import socket
+import time
 from collections.abc import AsyncIterator
 from itertools import pairwise
 from typing import Any
@@ -41,7 +42,7 @@ class Near:
 
     def __init__(self) -> None:
         self.router, self.socket = Router(), bound()
-        self.udp = UdpSocket(self.router, self.socket)
+        self.udp = UdpSocket(self.router, self.socket, time.monotonic)
 
     async def has_read(self, datagrams: int) -> None:
         async with asyncio.timeout(5):
@@ -134,7 +135,7 @@ async def test_what_the_socket_does_not_take_waits_in_order_up_to_a_bound(
     monkeypatch.setattr(udp_module, "MAX_SEND_BUFFER", 8)
     sock, listener = bound(), bound()
     full = Full(sock)
-    udp = UdpSocket(Router(), full)  # type: ignore[arg-type]
+    udp = UdpSocket(Router(), full, time.monotonic)  # type: ignore[arg-type]
     path = UdpPath(udp, listener.getsockname())
     for data in (b"one", b"two", b"three"):
         path.send(data)

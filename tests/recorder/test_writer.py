@@ -58,7 +58,7 @@ def test_segments_change_at_a_keyframe_after_ten_seconds(desk: Desk) -> None:
 def test_sync_is_due_when_a_fragment_ends_in_time_and_not_at_each_keyframe(desk: Desk) -> None:
     writer = desk.writer()
     writer.sync()
-    waited_s, since_s = 0.0, START_S
+    waited_s, since_s = 0.0, START_S + 0.3
     for frame in camera(Codec.VP8, 8, START_S + 0.3, keyframe_s=0.5, width=64, height=48):
         writer.write(frame)
         if writer.sync_due:
