@@ -1,6 +1,6 @@
 """How many bits a candidate sends: it does what the server's REMB and transport-wide feedback ask.
 
-Pure. It is much simpler than a browser's congestion control: three bitrates, down at once, up
+Pure. It is much simpler than a browser's congestion control: a few bitrates, down at once, up
 slowly.
 """
 

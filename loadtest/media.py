@@ -102,7 +102,7 @@ class Encoding:
 
 CAMERA = Encoding(1_000_000, FPS, 2 * FPS, 1.0)
 #: For candidates who send less when they are asked to.
-LOWER = (replace(CAMERA, bitrate_bps=500_000), replace(CAMERA, bitrate_bps=250_000))
+LOWER = tuple(replace(CAMERA, bitrate_bps=each) for each in (500_000, 250_000, 125_000))
 #: Still for the most part; a keyframe of small print is as large as four seconds of the rest.
 SCREEN = Encoding(250_000, screen.FPS, 4 * screen.FPS, 4.0)
 

@@ -8,6 +8,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from operator import sub
 
 #: The RTP header extension that carries a packet's number: 16 bits, one for all streams (2).
 EXTENSION = "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01"
@@ -43,19 +44,24 @@ def write(feedback: TransportFeedback) -> bytes:
     there are more than MAX_PACKETS: that takes two feedbacks.
     """
     arrivals = feedback.arrivals
-    if len(arrivals) > MAX_PACKETS:
+    count = len(arrivals)
+    if count > MAX_PACKETS:
         raise ValueError(f"feedback for more than {MAX_PACKETS} packets")
-    first = next((each for each in arrivals if each is not None), 0)
-    reference = first >> _REFERENCE_BITS
-    symbols, deltas = _deltas(arrivals, reference << _REFERENCE_BITS)
+    reference = next((each for each in arrivals if each is not None), 0) >> _REFERENCE_BITS
+    start = reference << _REFERENCE_BITS
+    try:  # nearly always: all came, one soon after the other
+        deltas = bytes(map(sub, arrivals, (start, *arrivals)))
+        chunks = [_SMALL << 13 | count] if count else []
+    except (TypeError, ValueError):
+        symbols, deltas = _deltas(arrivals, start)
+        chunks = list(_chunks(symbols))
     fixed = _FIXED.pack(
         feedback.sender_ssrc,
         feedback.media_ssrc,
         feedback.base_seqno,
-        len(arrivals),
+        count,
         reference << 8 | feedback.number,
     )
-    chunks = list(_chunks(symbols))
     body = fixed + struct.pack(f"!{len(chunks)}H", *chunks) + deltas
     return body + bytes(-len(body) % 4)
 

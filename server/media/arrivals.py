@@ -39,7 +39,7 @@ class Arrivals:
         self._extension = extension
         # RFC 8285 4.2: what stands before the two octets of the number.
         self._element = extension << 4 | 1
-        self._fresh: list[tuple[bytes, float]] = []
+        self._fresh: list[tuple[int, float]] = []  # numbers, and when they came
         #: By profile and length of the extension block: where the number stood the last time.
         self._places: dict[bytes, int] = {}
         # Of the numbers, unwrapped:
@@ -51,12 +51,20 @@ class Arrivals:
 
     def received(self, packet: bytes, now: float) -> None:
         """A packet of any stream, decrypted."""
-        self._fresh.append((packet, now))
+        try:
+            at = self._places.get(packet[_LAYOUT], 0)
+            if not at or packet[at - 1] != self._element:  # seldom
+                at = self._find(packet)
+                if not at:
+                    return
+            self._fresh.append((packet[at] << 8 | packet[at + 1], now))
+        except IndexError:
+            pass  # shorter than its own header says
 
     def feedback(self, now: float, sender_ssrc: int, media_ssrc: int) -> list[TransportFeedback]:
         """What is due to be told."""
         fresh = self._fresh
-        if not fresh or (now < self._due_s and len(fresh) < MANY_PACKETS):
+        if not fresh or now < self._due_s:
             return []
         self._due_s = now + INTERVAL_S
         self._fresh = []
@@ -73,27 +81,19 @@ class Arrivals:
             self._feedbacks += 1
         return feedbacks
 
-    def _came(self, fresh: list[tuple[bytes, float]]) -> dict[int, int]:
+    def _came(self, fresh: list[tuple[int, float]]) -> dict[int, int]:
         """When each of the numbers came, in ticks; where it came twice, the first time."""
         came: dict[int, int] = {}
-        place_of, element, following = self._places.get, self._element, self._following
-        try:
-            for packet, arrived_s in fresh:
-                at = place_of(packet[_LAYOUT], 0)
-                if not at or packet[at - 1] != element:  # seldom
-                    at = self._find(packet)
-                    if not at:
-                        continue
-                ahead = (packet[at] << 8 | packet[at + 1]) - following & 0xFFFF
-                seqno = following + ahead
-                if ahead < 0x8000:
-                    following = seqno + 1
-                else:
-                    seqno -= 0x10000
-                if seqno not in came:
-                    came[seqno] = int(arrived_s * _TICKS_PER_S) & 0xFFFF_FFFF
-        except IndexError:
-            pass  # A packet shorter than its header says: such a sender is not told of the rest.
+        following = self._following
+        for number, arrived_s in fresh:
+            ahead = (number - following) & 0xFFFF
+            seqno = following + ahead
+            if ahead < 0x8000:
+                following = seqno + 1
+            else:
+                seqno -= 0x10000
+            if seqno not in came:
+                came[seqno] = int(arrived_s * _TICKS_PER_S) & 0xFFFF_FFFF
         self._following = following
         return came
 

@@ -111,6 +111,7 @@ class Publisher(Peer):
             profile=rtp_format.profile,
         )
         self._ups[ssrc] = up
+        self._report_s = 0.0  # due at the next look: a new stream is limited from the start
         self.source.add_up(up)
         return up
 

@@ -10,7 +10,6 @@ from server.core import rtcp
 from server.core.twcc import TICK_S, TransportFeedback
 from server.media.arrivals import (
     INTERVAL_S,
-    MANY_PACKETS,
     MAX_AGE_S,
     MAX_FEEDBACKS,
     MAX_HOLE,
@@ -86,16 +85,6 @@ def test_arrivals_are_told_every_interval_in_ticks() -> None:
     assert [each - came[0] for each in came] == [0, 40, 80, 120, 160]
     assert came[0] * TICK_S == pytest.approx(NOW % (1 << 32) % (2**32 * TICK_S), abs=TICK_S)
     assert rig.told(9.0) == [], "nothing came"
-
-
-def test_many_packets_do_not_wait() -> None:
-    rig = Rig()
-    rig.after(0)
-    rig.received(*range(1, MANY_PACKETS))
-    assert rig.told(0.0) == []
-    rig.received(MANY_PACKETS)
-    (feedback,) = rig.told(0.0)
-    assert len(feedback.arrivals) == MANY_PACKETS
 
 
 def test_losses_are_told_once_and_what_comes_late_alone() -> None:

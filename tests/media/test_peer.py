@@ -21,6 +21,7 @@ from server.media.observer import Observer, Outgoing
 from server.media.peer import (
     CONSENT_TIMEOUT_S,
     HURRY_INTERVAL_S,
+    LOOK_INTERVAL_S,
     MAX_EARLY_PACKETS,
     MAX_SSRCS,
     SILENCE_S,
@@ -340,6 +341,18 @@ async def test_candidate_gets_receiver_reports_and_a_bitrate_limit() -> None:
         (report,) = candidate.items(rtcp.ReceiverReport)
         assert {block.ssrc for block in report.blocks} == {1, 2}
         assert any(b"REMB" in data for data in candidate.raw_rtcp)
+
+
+async def test_a_new_video_is_limited_within_a_look_and_a_screen_adds_to_it() -> None:
+    room = Room()
+    async with joined(Browser(room, Publisher, THREE)) as candidate:
+        candidate.tick()
+        for ssrc in (20, 21):
+            for data in camera(ssrc=ssrc):
+                candidate.send_rtp(data)
+            candidate.tick(LOOK_INTERVAL_S)
+        limits = [each.bitrate_bps for each in candidate.items(rtcp.MaxBitrate)]
+        assert limits == pytest.approx([1_500_000, 2_500_000], rel=1e-4)
 
 
 def counted(packet: bytes, number: int) -> bytes:
