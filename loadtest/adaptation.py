@@ -21,6 +21,8 @@ MIN_PACKETS = 50
 STEP_S = 2.0
 #: It steps up after so long without a reason not to, when there is so much room above it.
 CALM_S = 5.0
+#: After each rise that did not hold it waits twice as long, up to this.
+MAX_CALM_S = 60.0
 HEADROOM = 1.2
 #: Packets of which it remembers when they were sent: about eight seconds.
 HISTORY = 2048
@@ -41,6 +43,8 @@ class Adaptation:
     _delays_s: list[float] = field(default_factory=list)
     _quickest_s: float = inf
     _stepped_s: float = -inf
+    _rose: bool = False  #: the last step was up
+    _calm_s: float = CALM_S
     _calm_since_s: float | None = None
 
     def number(self, now: float) -> int:
@@ -83,11 +87,14 @@ class Adaptation:
         if not lossy and not queued:
             self._rise(now)
         elif now - self._stepped_s >= STEP_S:
+            if self._rose:
+                self._calm_s = min(2 * self._calm_s, MAX_CALM_S)
             self._step(min(self.level + 1, len(self.rates_bps) - 1), now)
         else:
             self._calm_since_s = None
 
     def _step(self, level: int, now: float) -> None:
+        self._rose = level < self.level
         self.level, self._stepped_s, self._calm_since_s = level, now, None
 
     def _rise(self, now: float) -> None:
@@ -97,5 +104,5 @@ class Adaptation:
             self._calm_since_s = None
         elif self._calm_since_s is None:
             self._calm_since_s = now
-        elif now - self._calm_since_s >= CALM_S:
+        elif now - self._calm_since_s >= self._calm_s:
             self._step(self.level - 1, now)

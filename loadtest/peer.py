@@ -208,6 +208,8 @@ class Candidate:
             return None
         codec = "opus" if mid == sdp.AUDIO_MID else self._clip.clip.codec
         describe = DESCRIPTORS.get(codec, no_descriptor)
+        # A number that its packets do not carry would be missed by who counts them.
+        counted = self.adaptation if accepted.extensions.transport_cc is not None else None
         # RFC 3550 5.1: sequence numbers start at random.
         seqno = random.getrandbits(16)
         return TrackSender(
@@ -217,7 +219,7 @@ class Candidate:
             mid,
             accepted.extensions,
             describe,
-            self.adaptation.number if self.adaptation is not None else None,
+            counted.number if counted is not None else None,
             seqno,
         )
 

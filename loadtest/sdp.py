@@ -122,11 +122,10 @@ def _section(
     ]
     for codec in codecs:
         lines += [f"a={line}" for line in _FORMATS[codec]]
-        if kind == "video":
-            feedback = ["ccm fir", "nack", "nack pli"]
-            if local.adapts:
-                feedback += ["goog-remb", "transport-cc"]
-            lines += [f"a=rtcp-fb:{PAYLOAD_TYPES[codec]} {each}" for each in feedback]
+        feedback = ["ccm fir", "nack", "nack pli"] if kind == "video" else []
+        if local.adapts:
+            feedback += ["goog-remb"] * (kind == "video") + ["transport-cc"]
+        lines += [f"a=rtcp-fb:{PAYLOAD_TYPES[codec]} {each}" for each in feedback]
     if direction == "sendonly":
         msid = "screen screen" if mid == SCREEN_MID else f"candidate {kind}"
         lines += [

@@ -1,6 +1,7 @@
 import asyncio
 import os
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import cast
 
@@ -85,6 +86,19 @@ def test_a_few_losses_and_a_shaky_path_do_not() -> None:
     assert adaptation.level == 0
 
 
+def test_a_rise_that_does_not_hold_is_tried_again_later_each_time() -> None:
+    """A queue grows whenever the highest bitrate is sent."""
+    adaptation, levels = Adaptation(RATES[:2]), [1]
+    for second in range(80):
+        delay_s = 0.3 if adaptation.level == 0 and second else 0.05
+        driven(adaptation, range(second, second + 1), lambda _, now: now + delay_s)  # noqa: B023
+        levels.append(adaptation.level)
+    rises = [second for second in range(2, 80) if levels[second] < levels[second - 1]]
+    between = [after - before for before, after in pairwise(rises)]
+    assert len(between) >= 2
+    assert all(after > 1.5 * before for before, after in pairwise(between))
+
+
 def test_feedback_for_what_was_never_sent_says_nothing() -> None:
     adaptation = Adaptation(RATES)
     for _ in range(HISTORY + 3):
@@ -134,6 +148,16 @@ async def test_a_candidate_sends_less_from_the_next_keyframe_on_when_it_is_told_
     assert report.sent_kbps == pytest.approx(sum(sent) / len(sent), abs=0.1)
     assert (report.frame_completeness, report.frames_misrouted) == (1.0, 0)
     assert f"at least {report.sent_kbps_lowest:g}" in as_text(report)
+
+
+async def test_a_candidate_with_room_is_told_of_no_loss_and_sends_the_most(
+    mini: MiniServer,
+) -> None:
+    clip = adaptive_clip()
+    plan = Plan(mini.url, (clip,), 1, 5.0, Path("/nonexistent"), OWNER_TOKEN, os.getpid())
+    report = await run(plan, asyncio.Event(), lambda progress: None)
+    sent = [each.sent_kbps for each in report.series if each.sent_kbps is not None]
+    assert sent[-1] == pytest.approx(sent[0], rel=0.1)
 
 
 def test_numbers_wrap() -> None:

@@ -82,9 +82,11 @@ def test_a_screen_is_offered_as_a_second_video_with_a_stream_of_its_own() -> Non
 def test_only_who_adapts_asks_for_what_tells_it_to() -> None:
     assert "transport" not in OFFER.replace("a=group", "")
     asking = write_offer(replace(LOCAL, adapts=True), ["vp8"], "sendonly")
-    video = SessionDescription.parse(asking).media[1]
+    audio, video = SessionDescription.parse(asking).media
     assert {"goog-remb", "transport-cc"} <= {each.type for each in video.rtp.codecs[0].rtcpFeedback}
-    assert sum("transport-wide-cc" in each.uri for each in video.rtp.headerExtensions) == 1
+    assert {each.type for each in audio.rtp.codecs[0].rtcpFeedback} == {"nack", "transport-cc"}
+    for section in (audio, video):
+        assert sum("transport-wide-cc" in each.uri for each in section.rtp.headerExtensions) == 1
 
 
 def test_our_server_takes_the_screen_with_the_rest() -> None:
