@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { isWeak, preferCodecs } from "../../web_client/assets/publisher.js";
+import { FullSize, isWeak, preferCodecs } from "../../web_client/assets/publisher.js";
 
 const codec = (name, sdpFmtpLine) => ({ mimeType: `video/${name}`, sdpFmtpLine });
 const H264 = (profile, mode = 1) =>
@@ -29,4 +29,37 @@ test("a connection is weak when the server reports loss or a long way", () => {
   assert.equal(isWeak(report({ roundTripTime: 0.9 })), true);
   assert.equal(isWeak([{ type: "inbound-rtp", fractionLost: 1 }]), false);
   assert.equal(isWeak([]), false);
+});
+
+const sending = (bitrate, reason = "bandwidth") => [
+  { type: "outbound-rtp", kind: "audio" },
+  { type: "outbound-rtp", kind: "video", qualityLimitationReason: reason },
+  { type: "candidate-pair", nominated: false, availableOutgoingBitrate: 9e6 },
+  { type: "candidate-pair", nominated: true, availableOutgoingBitrate: bitrate },
+];
+
+test("a small picture with room is kept at full size for one look, then balanced again", () => {
+  const camera = new FullSize();
+  assert.equal(camera.look(sending(300_000), 2), null);
+  assert.equal(camera.look(sending(1_500_000), 4), "maintain-resolution");
+  assert.equal(camera.look(sending(1_500_000, "none"), 6), "balanced");
+  assert.equal(camera.look(sending(1_500_000, "none"), 100), null);
+  assert.equal(camera.look(sending(1_500_000), 200), "maintain-resolution");
+  assert.equal(camera.look(sending(1_500_000), 202), "balanced");
+  assert.equal(camera.look(sending(1_500_000), 212), "maintain-resolution", "as soon as the first time");
+});
+
+test("a picture that shrinks again is tried later each time", () => {
+  const camera = new FullSize();
+  const tries = [];
+  for (let now = 0; now < 200; now += 2) {
+    if (camera.look(sending(1_500_000), now) === "maintain-resolution") tries.push(now);
+  }
+  assert.deepEqual(tries, [0, 12, 34, 76, 158]);
+});
+
+test("a slow computer is not asked for more, nor one of which nothing is known", () => {
+  const camera = new FullSize();
+  assert.equal(camera.look(sending(1_500_000, "cpu"), 0), null);
+  assert.equal(camera.look([], 2), null);
 });

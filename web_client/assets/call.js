@@ -5,7 +5,7 @@ import { CallView } from "./call_view.js";
 import { openDevices, stopStream } from "./devices.js";
 import { showStage } from "./dom.js";
 import { Peer } from "./peer.js";
-import { balanceDegradation, isWeak, limitScreen, sendScreen, sendStream } from "./publisher.js";
+import { FullSize, isWeak, limitScreen, preferDegradation, sendScreen, sendStream } from "./publisher.js";
 import { refusalOf } from "./refusal.js";
 import { ScreenShare, canShareScreen } from "./screen_share.js";
 import { Signaling } from "./signaling.js";
@@ -58,6 +58,7 @@ export class Call {
     this.screen = new ScreenShare(() => void this.screenMoved());
     /** @type {RTCRtpSender | null} of the screen's section, whether anything is shared or not */
     this.screenSender = null;
+    this.fullSize = new FullSize();
     this.view = new CallView({
       onToggle: (kind) => this.toggle(kind),
       onFlip: () => void this.flip(),
@@ -138,12 +139,13 @@ export class Call {
   /** @param {string} sdp */
   async answered(sdp) {
     await this.peer.answered(sdp);
-    if (this.peer.pc) await balanceDegradation(this.peer.pc, this.screenSender);
+    if (this.peer.pc) await preferDegradation(this.peer.pc, this.screenSender, "balanced");
     if (this.screenSender && this.screen.track) await limitScreen(this.screenSender);
   }
 
   /** @param {RTCPeerConnection} pc */
   configure(pc) {
+    this.fullSize = new FullSize();
     if (this.stream) sendStream(pc, this.stream);
     this.screenSender = canShareScreen() ? sendScreen(pc, this.screen.track) : null;
   }
@@ -184,9 +186,12 @@ export class Call {
 
   async measure() {
     if (this.peer.state !== "connected" || this.peer.pc === null) return;
-    const report = await this.peer.pc.getStats();
+    const { pc } = this.peer;
+    const report = await pc.getStats();
     this.weak = isWeak(report.values());
     this.showLink();
+    const preference = this.fullSize.look(report.values(), performance.now() / 1000);
+    if (preference) await preferDegradation(pc, this.screenSender, preference);
   }
 
   /** @param {"audio" | "video"} kind */

@@ -5,6 +5,9 @@ export const VIDEO_MAX_BPS = 1_200_000;
 /** Small print at its full size; it stands still most of the time. */
 export const SCREEN_MAX_BPS = 1_000_000;
 export const SCREEN_MAX_FPS = 15;
+/** A browser that may send so much has room for the camera's full size. */
+const FULL_SIZE_BPS = 1_000_000;
+const FULL_SIZE_WAIT_S = 10;
 /** Two or three temporal layers let the server sample the lowest alone; not everywhere supported. */
 const SCALABILITY_MODES = ["L1T3", "L1T2", undefined];
 
@@ -100,17 +103,63 @@ function addVideo(pc, track, stream) {
 }
 
 /**
- * When the network is narrow, a camera gives up resolution and frame rate evenly. Possible only
- * once the answer is applied; browsers that don't know the parameter ignore it.
+ * What a camera gives up first when the network is narrow: resolution and frame rate evenly
+ * ("balanced"), or frames alone. Possible only once the answer is applied; browsers that don't
+ * know the parameter ignore it.
  * @param {RTCPeerConnection} pc
  * @param {RTCRtpSender | null} screen
+ * @param {RTCDegradationPreference} preference
  */
-export async function balanceDegradation(pc, screen) {
+export async function preferDegradation(pc, screen, preference) {
   for (const sender of pc.getSenders()) {
     if (sender === screen || sender.track?.kind !== "video") continue;
     const parameters = sender.getParameters();
-    parameters.degradationPreference = "balanced";
+    parameters.degradationPreference = preference;
     await sender.setParameters(parameters).catch(() => {});
+  }
+}
+
+/**
+ * A camera's way back to its full size. Chromium shrinks the picture while it is still finding out
+ * what the network carries, and enlarges it only once the small one is nearly without coding loss,
+ * at our bitrates never. Where there is room it is told, for one look, to keep the resolution, which
+ * makes it forget what it gave up; then it is balanced again, and shrinks again where the full
+ * size does not fit after all: then the next try is twice as far away.
+ *
+ * Contract: call `look` every other second with what the browser reports of the connection, and
+ * set the preference that it returns.
+ */
+export class FullSize {
+  constructor() {
+    this.keeps = false;
+    this.waitS = FULL_SIZE_WAIT_S;
+    this.nextS = 0;
+  }
+
+  /**
+   * @param {Iterable<{type: string, kind?: string, nominated?: boolean,
+   *   qualityLimitationReason?: string, availableOutgoingBitrate?: number}>} reports
+   * @param {number} nowS
+   * @returns {RTCDegradationPreference | null} null: as it is
+   */
+  look(reports, nowS) {
+    if (this.keeps) {
+      this.keeps = false;
+      this.nextS = nowS + this.waitS;
+      this.waitS *= 2;
+      return "balanced";
+    }
+    let small = false;
+    let bitrate = 0;
+    for (const report of reports) {
+      const { type, kind, qualityLimitationReason, nominated, availableOutgoingBitrate } = report;
+      if (type === "outbound-rtp" && kind === "video") small ||= qualityLimitationReason === "bandwidth";
+      if (type === "candidate-pair" && nominated) bitrate = availableOutgoingBitrate ?? 0;
+    }
+    if (!small && nowS >= this.nextS) this.waitS = FULL_SIZE_WAIT_S;
+    if (!small || bitrate < FULL_SIZE_BPS || nowS < this.nextS) return null;
+    this.keeps = true;
+    return "maintain-resolution";
   }
 }
 
