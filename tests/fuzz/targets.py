@@ -9,6 +9,7 @@ from collections.abc import Callable
 from server.core import av1, h264, rtcp, twcc, vp8, vp9
 from server.core.frames import Codec
 from server.core.rtp import HEADER_LENGTH, is_rtcp, payload_span
+from server.media.arrivals import Arrivals
 from server.media.depacketise import DEPACKETISERS
 from server.media.errors import SdpError
 from server.media.framing import MAX_FRAME, Deframer, FrameTooLong
@@ -47,6 +48,11 @@ def rtp(data: bytes) -> None:
     with contextlib.suppress(ValueError):
         start, end = payload_span(data)
         assert HEADER_LENGTH <= start <= end <= len(data)
+    arrivals = Arrivals(3)
+    for now in (0.0, 0.1):  # where the number stood is looked for, then known
+        arrivals.received(data, now)
+        for each in arrivals.feedback(now, 1, 2):
+            assert rtcp.parse(rtcp.transport_feedback(each)) == [each]
 
 
 def rtcp_(data: bytes) -> None:

@@ -146,6 +146,7 @@ def test_the_number_is_found_wherever_it_stands() -> None:
     plain = rtp(1, 2, b"payload")
     rig.arrivals.received(bytes([0x90]) + plain[1:12] + two_bytes + plain[12:], NOW)
     assert rig.spans() == [(0, "x" * 8)]
+    assert len(rig.arrivals._places) == 4, "of each length, and of none"
 
 
 def test_packets_without_a_number_are_not_counted() -> None:
