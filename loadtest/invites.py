@@ -5,7 +5,7 @@ import json
 import os
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,8 @@ from loadtest.whip import REQUEST_TIMEOUT, Refused
 
 #: `vivavoce invite` processes at a time: each keeps a core busy while it starts.
 COMMANDS_AT_ONCE = 2
+#: A link may ask 50 times a second (docs/protocol.md, Limits).
+OWNER_INTERVAL_S = 1 / 40
 
 
 class InviteError(Exception):
@@ -43,6 +45,17 @@ async def by_owner(http: aiohttp.ClientSession, url: str, token: str, title: str
         if response.status not in (200, 201):
             raise Refused(response.status, body)
         return parse_invite(body)
+
+
+async def many_by_owner(
+    http: aiohttp.ClientSession, url: str, token: str, titles: Sequence[str]
+) -> list[Invite]:
+    """No faster than the server lets one link ask. Raises what `by_owner` does."""
+    made = []
+    for title in titles:
+        made.append(await by_owner(http, url, token, title))
+        await asyncio.sleep(OWNER_INTERVAL_S)
+    return made
 
 
 class ByCommand:

@@ -14,7 +14,7 @@ from loadtest.browser import Probe, open_probe
 from loadtest.duration import clock
 from loadtest.histogram import Histogram
 from loadtest.interview import NOT_BEGUN
-from loadtest.invites import ByCommand, Invite, InviteError, by_owner
+from loadtest.invites import ByCommand, Invite, InviteError, many_by_owner
 from loadtest.part import Part
 from loadtest.peer import Crowd, open_crowd
 from loadtest.plan import Plan
@@ -116,7 +116,7 @@ async def _make_invites(http: aiohttp.ClientSession, plan: Plan) -> Sequence[Inv
         return [None] * count
     titles = [f"Load test {number}" for number in range(1, count + 1)]
     if plan.owner_token is not None:
-        return [await by_owner(http, plan.url, plan.owner_token, title) for title in titles]
+        return await many_by_owner(http, plan.url, plan.owner_token, titles)
     if not (plan.data_dir / "keys").is_dir():
         raise InviteError(
             f"no server keeps its data in {plan.data_dir}: say --data-dir where it does"

@@ -58,6 +58,7 @@ class _Collector(Collector):
     def collect(self) -> Iterable[Metric]:
         yield self._loop_lag()
         yield _thread_cpu()
+        yield _gauge("tasks", "Tasks of the event loop", len(asyncio.all_tasks()))
         yield from self._interviews()
         yield from self._media()
         yield from self._recorder()

@@ -8,9 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadtest.invites import ByCommand, Invite, InviteError, by_owner, parse_invite
+from loadtest.invites import (
+    ByCommand,
+    Invite,
+    InviteError,
+    by_owner,
+    many_by_owner,
+    parse_invite,
+)
 from loadtest.peer import Crowd
 from loadtest.whip import Refused
+from server.signaling.limits import PER_LINK
 from tests.loadtest.mini_server import OWNER_TOKEN, MiniServer
 
 
@@ -38,6 +46,16 @@ def test_any_text_is_an_invitation_or_refused(text: str) -> None:
 async def test_the_owner_makes_interviews_by_the_api(crowd: Crowd, mini: MiniServer) -> None:
     invite = await by_owner(crowd.http, mini.url, OWNER_TOKEN, "Test")
     assert list(mini.sources) == [invite.candidate]
+
+
+async def test_the_owner_makes_many_in_order_and_no_faster_than_allowed(
+    crowd: Crowd, mini: MiniServer
+) -> None:
+    began = asyncio.get_running_loop().time()
+    invites = await many_by_owner(crowd.http, mini.url, OWNER_TOKEN, ["One", "Two", "Three"])
+    assert list(mini.sources) == [invite.candidate for invite in invites]
+    lasted_s = asyncio.get_running_loop().time() - began
+    assert len(invites) / lasted_s <= PER_LINK.per_s
 
 
 async def test_a_wrong_owner_token_is_refused(crowd: Crowd, mini: MiniServer) -> None:

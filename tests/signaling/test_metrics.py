@@ -36,6 +36,7 @@ async def test_the_page_counts_what_happens(serving: Serving) -> None:
         await receive(socket, "welcome")
         now = await scrape(serving)
     assert now["vivavoce_observers", ""] == 1
+    assert now["vivavoce_tasks", ""] > before["vivavoce_tasks", ""]
     assert now["vivavoce_interviews", "waiting"] == 1
     assert now["process_cpu_seconds_total", ""] > 0
     assert ("vivavoce_recorder_fragments_total", "") in now
