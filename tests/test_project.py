@@ -29,7 +29,8 @@ def test_every_locked_package_has_a_version_and_hashes(lock: Path) -> None:
 )
 def test_no_lock_file_names_a_registry(lock: Path) -> None:
     registry = re.compile(r'--(?:extra-)?index-url|--find-links|"resolved"|\w+://\S+')
-    assert registry.findall(lock.read_text()) == []
+    text = re.sub(r'"url": "[^"]*"', "", lock.read_text())  # whom its authors ask for money
+    assert registry.findall(text) == []
 
 
 def test_every_locked_javascript_package_has_a_hash() -> None:

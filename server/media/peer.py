@@ -73,8 +73,11 @@ class Peer(abc.ABC):
         self._on_state = on_state
         self._clock = clock
         self._path: Path | None = None  # what the peer nominated: where everything is sent
+        self._reached = asyncio.Event()  # there is one
+        # RFC 8842 5.3: the server's part is ours unless the peer insists on it, as ffmpeg does.
+        self.dtls_role = DtlsRole.CLIENT if remote.setup == "passive" else DtlsRole.SERVER
         self._dtls = DtlsSession(
-            certificate, DtlsRole.SERVER, self.send_datagram, self._closed_by_peer
+            certificate, self.dtls_role, self.send_datagram, self._closed_by_peer
         )
         self._keyed = False
         self._early: list[bytes] = []
@@ -96,6 +99,7 @@ class Peer(abc.ABC):
     async def _run(self) -> None:
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                await self._reached.wait()
                 await self._dtls.handshake(self._fingerprints)
             self._connected()
         except (DtlsError, TimeoutError) as error:
@@ -188,6 +192,7 @@ class Peer(abc.ABC):
             return False
         if self._path is None or checked.nominated:
             self._path = path
+            self._reached.set()
         self._alive()
         path.send(checked.response)
         return True

@@ -283,8 +283,8 @@ def _check(sections: list[MediaSection], bundle: tuple[str, ...]) -> None:
         raise SdpError("a=ice-ufrag or a=ice-pwd is missing")
     if not any(algorithm in _DIGESTS for algorithm, _ in carrier.fingerprints):
         raise SdpError(f"a=fingerprint with one of {', '.join(_DIGESTS)} is missing")
-    if carrier.setup not in ("actpass", "active"):
-        raise SdpError("a=setup must be actpass or active: this server is the DTLS server")
+    if carrier.setup not in ("actpass", "active", "passive"):
+        raise SdpError("a=setup must be actpass, active or passive (RFC 8842 5.2)")
     for section in sections:
         # RFC 9143 7.1.3: what holds for the whole bundle may stand in one section only.
         section.rtcp_mux |= carrier.rtcp_mux and section.mid in bundle
@@ -349,6 +349,7 @@ class Transport:
     pwd: str
     fingerprint: str  #: "sha-256 AB:CD:..."
     candidates: tuple[Candidate, ...]
+    setup: str = "passive"  #: who begins the DTLS handshake (RFC 8842 5.3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -436,7 +437,7 @@ def _section_lines(section: AnswerSection, transport: Transport) -> list[str]:
         f"a=ice-ufrag:{transport.ufrag}",
         f"a=ice-pwd:{transport.pwd}",
         f"a=fingerprint:{transport.fingerprint}",
-        "a=setup:passive",
+        f"a=setup:{transport.setup}",
     ]
     for each in section.formats:
         lines += _format_lines(each, offered.kind)

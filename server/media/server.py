@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 from server.config import Endpoint
 from server.core.frames import VIDEO_CODECS, Codec, TrackName
-from server.media.dtls import Certificate
+from server.media.dtls import Certificate, DtlsRole
 from server.media.errors import MediaBusy, NoCommonCodec, PartialAnswer, SdpError
 from server.media.ice import Credentials
 from server.media.observer import Observer, Outgoing
@@ -220,9 +220,9 @@ class MediaServer:
         return peer, write_answer(agreed.session_id, self._transport(peer), sections)
 
     def _transport(self, peer: Peer) -> Transport:
-        return Transport(
-            peer.ice.ufrag, peer.ice.pwd, self._certificate.fingerprint, self.candidates
-        )
+        ice, fingerprint = peer.ice, self._certificate.fingerprint
+        setup = "active" if peer.dtls_role is DtlsRole.CLIENT else "passive"
+        return Transport(ice.ufrag, ice.pwd, fingerprint, self.candidates, setup)
 
     # ---- ICE restarts (RFC 8445 9): another path, the same keys and tracks
 

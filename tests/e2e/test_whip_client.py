@@ -1,4 +1,6 @@
-"""A WHIP and a WHEP client by others (npm `whip-whep`), in pages of another origin."""
+"""WHIP and WHEP clients by others (npm `whip-whep`, `@eyevinn/whip-web-client`), in pages of
+another origin.
+"""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,7 +15,18 @@ from tests.e2e.pages import PATIENCE_MS, finished
 from tests.e2e.server_process import ServerProcess
 from tests.project import ROOT
 
-CLIENTS = ROOT / "node_modules" / "whip-whep"
+MODULES = ROOT / "node_modules"
+CLIENTS = MODULES / "whip-whep"
+#: By the names under which they require each other.
+EYEVINN = {
+    "client": MODULES / "@eyevinn/whip-web-client/dist/whip-client.js",
+    "events": MODULES / "events/events.js",
+    "sdp-transform": MODULES / "sdp-transform/lib/index.js",
+    **{
+        f"./{name}": MODULES / f"sdp-transform/lib/{name}.js"
+        for name in ("grammar", "parser", "writer")
+    },
+}
 
 _PUBLISH = """async ([url, token]) => {
   const {WHIPClient} = await import('/client/whip.js');
@@ -24,6 +37,25 @@ _PUBLISH = """async ([url, token]) => {
   }
   window.client = new WHIPClient();
   await client.publish(pc, url, token);
+}"""
+_INGEST = """async ([endpoint, sources]) => {
+  const loaded = {};
+  const require = (name) => {
+    if (!(name in loaded)) {
+      const module = { exports: {} };
+      loaded[name] = module;
+      new Function('module', 'exports', 'require', sources[name])(module, module.exports, require);
+    }
+    return loaded[name].exports;
+  };
+  const {WHIPClient} = require('client');
+  const stream = await navigator.mediaDevices.getUserMedia({video: true, audio: true});
+  window.client = new WHIPClient({
+    endpoint,
+    opts: {},
+    peerConnectionFactory: (configuration) => window.pc = new RTCPeerConnection(configuration),
+  });
+  await client.ingest(stream);
 }"""
 _VIEW = """async ([url, token]) => {
   const {WHEPClient} = await import('/client/whep.js');
@@ -76,6 +108,24 @@ async def test_clients_by_others_publish_restart_and_view(
     assert set(index["tracks"]) == {"camera", "microphone"}
     assert index["duration_s"] > 1
     await server.command("verify", str(server.data_dir / "recordings" / invited["interview_id"]))
+
+
+async def test_a_client_that_gathers_before_it_offers_publishes_and_leaves(
+    server: ServerProcess, chromium: ChromiumLauncher
+) -> None:
+    """Of another origin it can't read that PATCH is allowed, so it does not trickle."""
+    invited = await server.invite("Backend engineer")
+    endpoint = f"{server.base_url}/whip/{invited['candidate_url'].partition('#')[2]}"
+    sources = {name: path.read_text() for name, path in EYEVINN.items()}
+    async with _other_origin() as url:
+        candidate, observer = [await _page(chromium, url) for _ in range(2)]
+        await candidate.evaluate(_INGEST, [endpoint, sources])
+        await _connected(candidate)
+        await _viewed(observer, f"{server.base_url}/whep", invited["observer_url"])
+        for page, end in ((observer, "client.stop()"), (candidate, "client.destroy()")):
+            await page.evaluate(end)
+    index = await finished(server, invited)
+    assert set(index["tracks"]) == {"camera", "microphone"}
 
 
 async def _interview(

@@ -117,19 +117,22 @@ class Way:
 class Browser:
     """The far end of a peer."""
 
-    def __init__(self, room: Room, make: Callable[..., Peer], *arguments: object) -> None:
+    def __init__(
+        self, room: Room, make: Callable[..., Peer], *arguments: object, setup: str = "actpass"
+    ) -> None:
         self.room = room
         self.address = ("192.0.2.7", 1000 + len(room.browsers))
         room.browsers[self.address] = self
         self.certificate = Certificate()
         self.states: list[PeerState] = []
         self.changed = asyncio.Event()
-        remote = MediaSection("audio", "", 9, {}, ice_ufrag=REMOTE)
+        remote = MediaSection("audio", "", 9, {}, ice_ufrag=REMOTE, setup=setup)
         remote.fingerprints.append(("sha-256", self.certificate.fingerprint.split()[1]))
         self.peer = make(
             room.router, OURS, remote, self.told, lambda: room.now, room.source, *arguments
         )
-        self.dtls = DtlsSession(self.certificate, DtlsRole.CLIENT, self.send)
+        role = DtlsRole.SERVER if setup == "passive" else DtlsRole.CLIENT
+        self.dtls = DtlsSession(self.certificate, role, self.send)
         self.rtp: list[bytes] = []
         self.replayed = 0
         self.rtcp: list[rtcp.Item] = []
@@ -601,6 +604,13 @@ async def test_peer_that_says_goodbye_is_gone_whatever_straggles_in() -> None:
         assert not candidate.tick()
 
 
+async def test_peer_that_insists_on_the_dtls_servers_part_gets_it() -> None:
+    room = Room()
+    async with joined(Browser(room, Publisher, FORMATS, setup="passive")) as candidate:
+        candidate.send_rtp(sound(1))
+    assert len(room.sink.frames) == 1
+
+
 async def test_wrong_certificate_closes_the_peer_and_frees_its_route() -> None:
     room = Room()
     candidate = publisher(room)
@@ -666,6 +676,7 @@ async def test_failure_in_the_handshake_closes_only_that_peer(
     with caplog.at_level(logging.ERROR):
         async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
             candidate.peer.start(tasks)
+            candidate.check()
     assert candidate.states == [PeerState.CLOSED]
     assert "failed" in caplog.text
 

@@ -464,7 +464,7 @@ def changed(pattern: str, replacement: str, offer: str = CHROMIUM) -> str:
             changed("a=fingerprint:sha-256 .*\r\n", "a=fingerprint:sha-256\r\n"),
             "fingerprint is not",
         ),
-        (changed("a=setup:actpass", "a=setup:passive"), "a=setup"),
+        (changed("a=setup:actpass", "a=setup:holdconn"), "a=setup"),
         (changed("a=setup:actpass\r\n", ""), "a=setup"),
         (changed("opus/48000/2", "opus"), "line 22 of"),
         (changed("opus/48000/2", "opus/fast"), "line 22 of"),

@@ -459,3 +459,15 @@ async def test_offer_without_common_codec_is_named(media: MediaServer) -> None:
         with pytest.raises(NoCommonCodec, match="Opus"):
             await media.publish(Source("one"), offer, lambda _: None)
     assert media.stats().peers == 0
+
+
+@pytest.mark.parametrize(
+    ("offered", "answered"), [("actpass", "passive"), ("active", "passive"), ("passive", "active")]
+)
+async def test_the_dtls_servers_part_is_ours_unless_the_offer_insists_on_it(
+    media: MediaServer, offered: str, answered: str
+) -> None:
+    offer = CHROMIUM.replace("a=setup:actpass", f"a=setup:{offered}")
+    peer, answer = await media.publish(Source("one"), offer, lambda _: None)
+    assert set(re.findall("a=setup:(.*)\r", answer)) == {answered}
+    await peer.close()
