@@ -2,6 +2,7 @@
 #   docker build -t vivavoce .
 #   docker run -p 8080:8080/tcp -p 8080:8080/udp -v vivavoce:/data vivavoce \
 #       serve --tls --advertise ADDRESS
+# `docker stop` and its 10 s are enough; for interviews that shall end first: docs/operations.md.
 # Behind a reverse proxy that ends TLS: serve --host 0.0.0.0 --advertise ADDRESS
 FROM python:3.13-slim-bookworm
 

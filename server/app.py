@@ -29,7 +29,8 @@ from server.signaling.api import Api
 from server.signaling.first_byte import FirstByte
 from server.signaling.hub import Hub, open_hub
 from server.signaling.invitations import Links, owner_link
-from server.signaling.metrics import LoopLag, Metrics
+from server.signaling.load import LoadMeter, LoopLag
+from server.signaling.metrics import Metrics
 from server.signaling.plant import Plant
 from server.signaling.replay import open_replay
 from server.signaling.routes import Handlers, make_app
@@ -94,6 +95,7 @@ async def _http(
     context: ssl.SSLContext | None,
 ) -> AsyncIterator[None]:
     lag = LoopLag()
+    meter = LoadMeter(plant.admission, lag, plant.recorder, plant.clock)
     metrics = Metrics(hub, plant, lag)
     access = Access(links.key, plant.db, time.time)
     async with open_replay(plant) as replay:
@@ -104,7 +106,10 @@ async def _http(
         await runner.setup()
         try:
             async with asyncio.TaskGroup() as tasks:
-                running = {tasks.create_task(lag.measure(), name="event loop lag")}
+                running = {
+                    tasks.create_task(lag.measure(), name="event loop lag"),
+                    tasks.create_task(meter.run(), name="load"),
+                }
 
                 def serve(connection: socket.socket) -> None:
                     task = tasks.create_task(_connect(runner, connection, context), name="http")

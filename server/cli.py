@@ -4,11 +4,13 @@ import argparse
 import asyncio
 import gc
 import os
+import resource
 import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -112,28 +114,49 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _serve(flags: argparse.Namespace) -> int:
-    return _run(load(flags, os.environ), _wait_serving)
+    config = load(flags, os.environ)
+    return _run(config, partial(_wait_serving, config.drain_timeout_s))
 
 
 def _demo(flags: argparse.Namespace) -> int:
     return _run(load(flags, os.environ), _wait_demo)
 
 
-_Wait = Callable[[Server, asyncio.Event], Awaitable[None]]
+class _Stop:
+    """What signals ask for: SIGTERM to drain first, SIGINT or another SIGTERM to stop at once."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.at_once = asyncio.Event()
+
+    def terminate(self) -> None:
+        if self.asked.is_set():
+            self.at_once.set()
+        self.asked.set()
+
+    def interrupt(self) -> None:
+        self.asked.set()
+        self.at_once.set()
+
+
+_Wait = Callable[[Server, _Stop], Awaitable[None]]
 
 
 def _run(config: Config, wait: _Wait) -> int:
     log_to_stderr()
+    # 1024 are the default, as many as 200 interviews take; what a system allows is more.
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_serve_until_stopped(config, wait))
 
 
 async def _serve_until_stopped(config: Config, wait: _Wait) -> int:
     """0 after a clean stop by SIGTERM or SIGINT, which may come at any time."""
-    stop = asyncio.Event()
+    stop = _Stop()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGTERM, stop.terminate)
+    loop.add_signal_handler(signal.SIGINT, stop.interrupt)
     try:
         async with asyncio.timeout(None) as deadline:
             async with open_server(config) as server:
@@ -166,29 +189,35 @@ def _say_how_to_stop() -> None:
     _say("Stop with Ctrl-C.")
 
 
-async def _wait_serving(_: Server, stop: asyncio.Event) -> None:
+async def _wait_serving(drain_timeout_s: float, server: Server, stop: _Stop) -> None:
     _say_how_to_stop()
-    await stop.wait()
+    await stop.asked.wait()
+    if server.hub.running and not stop.at_once.is_set():
+        _say(
+            f"Draining: {server.hub.running} interviews run and may go on for "
+            f"{drain_timeout_s:g} s; new ones are refused. Another signal stops at once."
+        )
+        await _first(server.hub.drain(drain_timeout_s), stop.at_once.wait())
 
 
-async def _wait_demo(server: Server, stop: asyncio.Event) -> None:
+async def _wait_demo(server: Server, stop: _Stop) -> None:
     now = time.time()
     demo = await server.db.run(invite, server.links, "Demo interview", now)
     yours = await server.db.run(invite, server.links, "Try it yourself", now)
     async with _simulated_candidate(server, demo) as candidate:
         _say("Starting the simulated candidate...")
-        live = await _until_live(server, demo.interview_id, candidate, stop)
+        live = await _until_live(server, demo.interview_id, candidate, stop.asked)
         if live:
             _say(f"  Watch it live:            {demo.observer_url}")
-        elif candidate.returncode is None and not stop.is_set():
+        elif candidate.returncode is None and not stop.asked.is_set():
             _say(f"  It takes long. Watch it:  {demo.observer_url}")
         _say(f"  Join one yourself:        {yours.candidate_url}")
         _say(f"  and watch that one live:  {yours.observer_url}")
         _say_how_to_stop()
-        await _first(stop.wait(), candidate.wait())
-        if not stop.is_set():
+        await _first(stop.asked.wait(), candidate.wait())
+        if not stop.asked.is_set():
             _say(CANDIDATE_DIED.format(status=candidate.returncode))
-            await stop.wait()
+            await stop.asked.wait()
 
 
 @asynccontextmanager
@@ -233,7 +262,7 @@ async def _until_live(
 
 async def _first(*waits: Any) -> None:
     """Until one of them is done; the others are cancelled."""
-    tasks = [asyncio.create_task(each, name="demo wait") for each in waits]
+    tasks = [asyncio.create_task(each, name="wait") for each in waits]
     await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     for task in tasks:
         task.cancel()

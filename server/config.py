@@ -2,6 +2,7 @@
 
 import argparse
 import ipaddress
+import math
 import re
 import socket
 from collections.abc import Mapping
@@ -13,6 +14,8 @@ from server.core.frames import VIDEO_CODECS, Codec
 
 DEFAULT_PORT = 8080
 DEFAULT_DATA_DIR = "data"
+#: Docker kills 10 s after SIGTERM, systemd after 90: the rest of it is for sealing.
+DEFAULT_DRAIN_TIMEOUT_S = 5.0
 
 
 class ConfigError(Exception):
@@ -46,6 +49,8 @@ class Config:
     tls: bool = False
     tls_files: TlsFiles | None = None
     workers: int = 1
+    #: How long running interviews may go on after SIGTERM.
+    drain_timeout_s: float = DEFAULT_DRAIN_TIMEOUT_S
     #: What candidates may send, best first.
     video_codecs: tuple[Codec, ...] = VIDEO_CODECS
     #: 64 hex digits; None: the file in the data directory.
@@ -97,6 +102,13 @@ def add_server_flags(parser: argparse.ArgumentParser) -> None:
         f" {','.join(VIDEO_CODECS).lower()})",
     )
     parser.add_argument("--workers", type=int, default=1, help="analysis processes; 0: none (1)")
+    parser.add_argument(
+        "--drain-timeout",
+        type=float,
+        metavar="SECONDS",
+        help="how long running interviews may go on after SIGTERM, while no new ones are taken"
+        f" (VIVAVOCE_DRAIN_TIMEOUT, {DEFAULT_DRAIN_TIMEOUT_S:g})",
+    )
 
 
 def load(flags: argparse.Namespace, env: Mapping[str, str]) -> Config:
@@ -116,6 +128,7 @@ def load(flags: argparse.Namespace, env: Mapping[str, str]) -> Config:
         tls=tls,
         tls_files=tls_files,
         workers=flags.workers,
+        drain_timeout_s=_drain_timeout_s(flags.drain_timeout, env),
         video_codecs=_video_codecs(flags.video_codecs or env.get("VIVAVOCE_VIDEO_CODECS")),
         master_key=master_key(env),
         turn_urls=turn_urls,
@@ -194,6 +207,18 @@ def _env_port(env: Mapping[str, str]) -> int:
     if not text.isdecimal():
         raise ConfigError(f"VIVAVOCE_PORT is a port number, not {text!r}.")
     return _port(int(text), "VIVAVOCE_PORT")
+
+
+def _drain_timeout_s(flag: float | None, env: Mapping[str, str]) -> float:
+    name = "--drain-timeout" if flag is not None else "VIVAVOCE_DRAIN_TIMEOUT"
+    try:
+        text = env.get("VIVAVOCE_DRAIN_TIMEOUT") or DEFAULT_DRAIN_TIMEOUT_S
+        seconds = float(text) if flag is None else flag
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise ConfigError(f"{name} is a number of seconds, 0 or more.")
+    return seconds
 
 
 def _port(port: int, name: str) -> int:

@@ -199,14 +199,26 @@ class Store:
                 .values(state=state, started_s=started_s)
             )
 
-    def interrupt_live(self) -> None:
-        """At start: what was live when the last server stopped can be rejoined."""
+    def interrupted_s(self, interview_id: str) -> float | None:
+        """Since when the interview waits for its candidate to come back; None: it does not."""
+        query = (
+            sa.select(sa.func.max(events.c.at_s))
+            .join(interviews)
+            .where(interviews.c.id == interview_id)
+            .where(interviews.c.state == InterviewState.INTERRUPTED)
+        )
+        at_s: float | None = self._select(query)[0][0]
+        return at_s
+
+    def interrupt_live(self, now: float) -> None:
+        """At start: what was live when the last server was killed can be rejoined."""
+        live = interviews.c.state == InterviewState.LIVE
+        event = sa.literal("server-restarted"), sa.null(), sa.literal(now)
+        columns = ["interview_id", "name", "link_id", "at_s"]
+        noted = events.insert().from_select(columns, sa.select(interviews.c.id, *event).where(live))
         with self._engine.begin() as db:
-            db.execute(
-                interviews.update()
-                .where(interviews.c.state == InterviewState.LIVE)
-                .values(state=InterviewState.INTERRUPTED)
-            )
+            db.execute(noted)
+            db.execute(interviews.update().where(live).values(state=InterviewState.INTERRUPTED))
 
     # ---- links ----
 

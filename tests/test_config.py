@@ -24,10 +24,15 @@ def test_defaults_serve_this_machine_only() -> None:
 
 
 def test_flags_win_over_the_environment() -> None:
-    env = {"VIVAVOCE_PORT": "9000", "VIVAVOCE_DATA_DIR": "/from/env"}
-    assert (config(**env).port, config(**env).data_dir) == (9000, Path("/from/env"))
-    chosen = config("--port", "0", "--data-dir", "here", **env)
-    assert (chosen.port, chosen.data_dir) == (0, Path("here"))
+    env = {
+        "VIVAVOCE_PORT": "9000",
+        "VIVAVOCE_DATA_DIR": "/from/env",
+        "VIVAVOCE_DRAIN_TIMEOUT": "60",
+    }
+    of_env = config(**env)
+    assert (of_env.port, of_env.data_dir, of_env.drain_timeout_s) == (9000, Path("/from/env"), 60)
+    chosen = config("--port", "0", "--data-dir", "here", "--drain-timeout", "0", **env)
+    assert (chosen.port, chosen.data_dir, chosen.drain_timeout_s) == (0, Path("here"), 0)
 
 
 def test_tls_serves_other_machines_by_default() -> None:
@@ -58,6 +63,9 @@ def test_half_a_certificate_is_refused(tmp_path: Path) -> None:
         (["--udp-port", "-1"], {}, "--udp-port"),
         ([], {"VIVAVOCE_PORT": "http"}, "VIVAVOCE_PORT"),
         (["--workers", "-1"], {}, "--workers"),
+        (["--drain-timeout", "-1"], {}, "--drain-timeout"),
+        (["--drain-timeout", "inf"], {}, "--drain-timeout"),
+        ([], {"VIVAVOCE_DRAIN_TIMEOUT": "soon"}, "VIVAVOCE_DRAIN_TIMEOUT"),
         (["--video-codecs", "h264,hevc"], {}, "--video-codecs"),
         (["--video-codecs", "av1,AV1"], {}, "--video-codecs"),
         ([], {"VIVAVOCE_VIDEO_CODECS": "opus"}, "--video-codecs"),

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from server.config import add_server_flags, load
+from server.cli import STOP_TIMEOUT_S
+from server.config import DEFAULT_DRAIN_TIMEOUT_S, add_server_flags, load
 from tests.project import ROOT, make_targets
 
 HEALTHCHECK = ROOT / ".ci" / "healthcheck.py"
@@ -88,6 +89,28 @@ def test_its_command_is_understood_by_the_server() -> None:
     assert command[0] == "serve"
     assert (config.host, config.port, config.tls) == ("0.0.0.0", 8080, True)
     assert str(config.data_dir) == "/data"
+
+
+def test_the_compose_file_gives_the_server_longer_than_it_takes() -> None:
+    text = (ROOT / "compose.yaml").read_text()
+    grace_s = int(_only(r"stop_grace_period: (\d+)s", text))
+    command = _only(r"command: (.*)", text)
+    flags = re.sub(r"\$\{ADDRESS:.*?\}", "192.0.2.7", command).split()
+    parser = argparse.ArgumentParser()
+    add_server_flags(parser)
+    config = load(parser.parse_args(flags[1:]), {})
+    assert (flags[0], config.tls) == ("serve", True)
+    assert grace_s >= config.drain_timeout_s + STOP_TIMEOUT_S
+
+
+def test_a_stop_of_docker_leaves_time_to_drain_and_to_seal() -> None:
+    docker_kills_after_s = 10
+    assert docker_kills_after_s / 2 >= DEFAULT_DRAIN_TIMEOUT_S
+
+
+def _only(pattern: str, text: str) -> str:
+    (found,) = re.findall(pattern, text)
+    return str(found)
 
 
 class _Health(BaseHTTPRequestHandler):

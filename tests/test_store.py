@@ -52,9 +52,13 @@ def test_only_what_was_live_is_interrupted_at_start(store: Store) -> None:
     live, ended = store.create_interview("a", 1.0), store.create_interview("b", 1.0)
     store.set_state(live.id, InterviewState.LIVE, 1.0)
     store.set_state(ended.id, InterviewState.ENDED, 1.0)
-    store.interrupt_live()
+    assert store.interrupted_s(live.id) is None
+    store.interrupt_live(7.0)
     states = {each.id: each.state for each in store.interviews()}
     assert states == {live.id: InterviewState.INTERRUPTED, ended.id: InterviewState.ENDED}
+    assert [(each.name, each.at_s) for each in store.events(live.id)] == [("server-restarted", 7.0)]
+    assert store.events(ended.id) == []
+    assert [store.interrupted_s(each.id) for each in (live, ended)] == [7.0, None]
 
 
 def test_links_belong_to_their_interview_or_to_the_owner(store: Store) -> None:

@@ -1,4 +1,4 @@
-"""The two vocabularies that the store, the protocol and the pages share."""
+"""The vocabulary that the store, the recordings, the protocol and the pages share."""
 
 import enum
 
@@ -15,3 +15,8 @@ class InterviewState(enum.StrEnum):
     LIVE = "live"
     INTERRUPTED = "interrupted"  #: the candidate's connection is lost, the link still works
     ENDED = "ended"  #: the candidate has left
+
+
+#: The event with which a recording ends when the server stops: the interview goes on after its
+#: next start.
+SERVER_STOPPED = "server-stopped"

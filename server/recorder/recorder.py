@@ -168,6 +168,13 @@ class Recorder:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="recorder-writer")
         self.metrics = Metrics()
+        self._round_began_s: float | None = None  # while the writer thread is in one
+
+    def lag_s(self) -> float:
+        """From a frame's arrival to its being durable; a disk that hangs shows while it does."""
+        began_s = self._round_began_s
+        waiting_s = 0.0 if began_s is None else time.monotonic() - began_s
+        return max(self.metrics.write_lag_s, waiting_s)
 
     @property
     def public_key(self) -> bytes:
@@ -215,11 +222,12 @@ class Recorder:
 
     def _run(self) -> None:
         while not self._stop.wait(POLL_S):
-            began_s = time.monotonic()
+            began_s = self._round_began_s = time.monotonic()
             fragments = self.metrics.fragments_written
             self._round()
             if self.metrics.fragments_written > fragments:
                 self.metrics.write_lag_s = time.monotonic() - began_s
+            self._round_began_s = None
 
     def _round(self) -> None:
         # Not in the loop of the thread: its variables would keep the last recording until the next.

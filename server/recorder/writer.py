@@ -15,6 +15,7 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from server.core.frames import EncodedFrame, Gap, GapCause, TrackName
+from server.core.interviews import SERVER_STOPPED
 from server.recorder import mp4
 from server.recorder.files import Folder, SegmentFile
 from server.recorder.fragmenter import Cut, Fragmenter
@@ -124,8 +125,8 @@ class RecordingWriter:
         self._seq = sum(segment.fragments for segment in manifest.segments)
         self._end_us = max((s.end_us for s in manifest.segments), default=0)
         self._screen_end_us = _screen_end_us(manifest)
-        interrupted = manifest.state is State.INTERRUPTED
-        self._pause_cause = GapCause.SERVER_RESTART if interrupted else GapCause.DISCONNECTED
+        restarted = manifest.state is State.INTERRUPTED or _server_stopped(manifest)
+        self._pause_cause = GapCause.SERVER_RESTART if restarted else GapCause.DISCONNECTED
         self._pause_us = 0 if manifest.segments else PAUSE_US
         self.manifest = msgspec.structs.replace(manifest, state=State.RECORDING)
 
@@ -406,6 +407,11 @@ def _covers(known: GapEntry, gap: GapEntry) -> bool:
     """Whether ``known`` already tells of at least half of ``gap``."""
     overlap = min(known.end_us, gap.end_us) - max(known.start_us, gap.start_us)
     return known.track is gap.track and 2 * overlap >= gap.end_us - gap.start_us
+
+
+def _server_stopped(manifest: Manifest) -> bool:
+    """Whether it was closed in order because the server stopped."""
+    return bool(manifest.events) and manifest.events[-1].event == SERVER_STOPPED
 
 
 def _screen_end_us(manifest: Manifest) -> int | None:

@@ -8,7 +8,7 @@ import msgspec
 from aiohttp import web
 
 from server.media.errors import MediaBusy, NoCommonCodec, PartialAnswer, SdpError
-from server.signaling.protocol import ErrorId
+from server.signaling.protocol import Error, ErrorId
 
 log = logging.getLogger(__name__)
 
@@ -38,8 +38,12 @@ STATUS: dict[ErrorId, int] = {
     ErrorId.TOO_MANY_REQUESTS: 429,
     ErrorId.CONSENT_MISSING: 403,
     ErrorId.SERVER_BUSY: 503,
+    ErrorId.SERVER_RESTARTING: 503,
     ErrorId.INTERNAL: 500,
 }
+
+#: When to try again: an interview may have ended by then; a restart takes some seconds.
+RETRY_AFTER_S = {ErrorId.SERVER_BUSY: 10, ErrorId.SERVER_RESTARTING: 2}
 
 _FROM_AIOHTTP = {
     403: ErrorId.FORBIDDEN,
@@ -90,11 +94,18 @@ class ErrorBody(msgspec.Struct, frozen=True):
     error: ErrorInfo
 
 
+def error_message(id: ErrorId, message: str, *, fatal: bool = False) -> Error:
+    """The same for a socket."""
+    return Error(id, message, fatal, RETRY_AFTER_S.get(id))
+
+
 def error_response(id: ErrorId, message: str) -> web.Response:
     """The JSON error of `docs/protocol.md`, with its status (RFC 6750 3 asks 401 to say how)."""
     headers = {"Cache-Control": "no-store"}
     if STATUS[id] == 401:
         headers["WWW-Authenticate"] = "Bearer"
+    if id in RETRY_AFTER_S:  # RFC 9110 10.2.3
+        headers["Retry-After"] = str(RETRY_AFTER_S[id])
     body = msgspec.json.encode(ErrorBody(ErrorInfo(id, message)))
     return web.Response(
         body=body, status=STATUS[id], content_type="application/json", headers=headers

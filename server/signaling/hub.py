@@ -1,9 +1,9 @@
 """The live interviews of this process: each has a task; revocations reach them all."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 from server.signaling.errors import Refusal
 from server.signaling.interview import LiveInterview
@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 REVOCATION_POLL_S = 1.0
 #: Sealing and signing what is open when the server stops.
 SHUT_DOWN_TIMEOUT_S = 10.0
+DRAIN_POLL_S = 0.1
 
 
 class Hub:
@@ -38,13 +39,14 @@ class Hub:
         return self._plant.clock()
 
     async def enter(self, interview_id: str, participant: Participant) -> LiveInterview:
-        """Let somebody into an interview. Raises Refusal: none such, too many, stopping."""
+        """Let somebody into an interview. Raises Refusal: none such, too many, draining."""
         row = await self._plant.db.run(Store.interview, interview_id)
         if row is None:
             raise Refusal(ErrorId.NOT_FOUND, "There is no such interview.")
-        if self._stopping:
-            raise Refusal(ErrorId.SERVER_BUSY, "The server is stopping.")
-        interview = self._live.get(interview_id) or LiveInterview(row, self._plant)
+        interrupted_s = await self._plant.db.run(Store.interrupted_s, interview_id)
+        interview = self._live.get(interview_id) or LiveInterview(row, self._plant, interrupted_s)
+        if self._stopping or (self._plant.admission.draining and not interview.running):
+            raise Refusal(ErrorId.SERVER_RESTARTING, "The server restarts: try again in a moment.")
         interview.enter(participant)
         if interview_id not in self._live:
             self._live[interview_id] = interview
@@ -77,9 +79,22 @@ class Hub:
             if interview.open_links.intersection(revoked):
                 await interview.close_links(revoked)
 
+    async def drain(self, timeout_s: float) -> None:
+        """Take no new interviews; returns once none runs any more, or when the time is over."""
+        self._plant.admission.draining = True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while self.running:  # noqa: ASYNC110 - an end is not so urgent
+                    await asyncio.sleep(DRAIN_POLL_S)
+
+    @property
+    def running(self) -> int:
+        """Interviews that are being recorded, their candidates there or just lost."""
+        return self._plant.admission.running
+
     async def shut_down(self) -> None:
         """Seal every recording and say goodbye to every socket, in bounded time."""
-        self._stopping = True
+        self._stopping = self._plant.admission.draining = True
         try:
             async with asyncio.timeout(SHUT_DOWN_TIMEOUT_S), asyncio.TaskGroup() as closing:
                 for interview in self.live:
@@ -105,10 +120,10 @@ class Hub:
             log.exception("interview not closed interview=%s", interview.id)
 
 
-@asynccontextmanager
+@contextlib.asynccontextmanager
 async def open_hub(plant: Plant) -> AsyncIterator[Hub]:
     """The hub and its tasks; at the end every recording is sealed, then the tasks end."""
-    await plant.db.run(Store.interrupt_live)
+    await plant.db.run(Store.interrupt_live, plant.clock())
     async with asyncio.TaskGroup() as tasks:
         hub = Hub(plant, tasks)
         poll = tasks.create_task(hub.watch_revocations(), name="revocations")

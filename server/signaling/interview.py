@@ -15,7 +15,7 @@ from functools import partial
 
 from server.core.frames import TrackName
 from server.core.indicators import Alert, Indicator
-from server.core.interviews import InterviewState, Role
+from server.core.interviews import SERVER_STOPPED, InterviewState, Role
 from server.live_analysis.feed import Feed
 from server.media.ice import Credentials
 from server.media.server import Peer, PeerState, Source
@@ -24,7 +24,6 @@ from server.signaling.errors import TOKEN_MESSAGES, Refusal
 from server.signaling.limits import MAX_OPENINGS_PER_LINK
 from server.signaling.network import NetworkMeter
 from server.signaling.outbox import (
-    CLOSE_GOING_AWAY,
     CLOSE_REPLACED,
     CLOSE_SLOW_READER,
     Outbox,
@@ -53,6 +52,9 @@ log = logging.getLogger(__name__)
 
 #: How long a recording stays open for a candidate whose connection is lost.
 GRACE_S = 20.0
+#: A candidate whose interview was interrupted comes back to it without being asked whether there
+#: is room for a new one: whoever lost the connection, or the server, is not to lose the place too.
+RESUME_S = 600.0
 TICK_S = 1.0
 #: The process log of one interview between two ticks; a flood of reconnects is not evidence.
 MAX_PENDING_EVENTS = 100
@@ -81,11 +83,14 @@ class _Session:
 class LiveInterview:
     """Changes of state reach the store at the next `tick`; `idle` says when it may go."""
 
-    def __init__(self, interview: Interview, plant: Plant) -> None:
+    def __init__(
+        self, interview: Interview, plant: Plant, interrupted_s: float | None = None
+    ) -> None:
         self.id = interview.id
         self.info = InterviewInfo(interview.id, interview.title)
         self.state = interview.state
         self.started_s = interview.started_s
+        self._interrupted_s = interrupted_s
         self._plant = plant
         self._source = Source(interview.id)
         self._seat: _Seat | None = None
@@ -96,6 +101,7 @@ class LiveInterview:
         self._pending: deque[Event] = deque(maxlen=MAX_PENDING_EVENTS)
         self._unsaved = False
         self._lock = asyncio.Lock()  # one change of the seat or the session at a time
+        self._saving = asyncio.Lock()  # a tick, and the end of the server
         self._wake = asyncio.Event()
 
     # ---- participants ----
@@ -131,6 +137,7 @@ class LiveInterview:
         """
         async with self._lock:
             participant.refuse_if_closed()
+            self._admit_candidate()
             seat = _Seat(participant)
             seat.peer, answer = await self._plant.media.publish(
                 self._source, sdp, partial(self._candidate_changed, seat), whole=whole
@@ -145,8 +152,18 @@ class LiveInterview:
                 await self._unseat(older)
             return answer
 
+    def _admit_candidate(self) -> None:
+        """Raises Refusal where this is a new interview and there is no room for one."""
+        admission, now = self._plant.admission, self._plant.clock()
+        interrupted_s = self._interrupted_s
+        comes_back = interrupted_s is not None and now - interrupted_s <= RESUME_S
+        if not self.running and (admission.draining or not comes_back):
+            admission.admit_candidate(now)
+
     async def watch(self, participant: Participant, sdp: str) -> str:
         """The answer to an observer's offer. Raises SdpError, Refusal."""
+        if participant.peer is None:  # else it is renewed: nothing is added
+            self._plant.admission.admit_observer(self._plant.clock())
         peer, answer = await self._plant.media.observe(
             self._source, sdp, lambda state: self._observer_changed(participant, state)
         )
@@ -231,6 +248,11 @@ class LiveInterview:
         return seat | {participant.link_id for participant in self._participants}
 
     @property
+    def running(self) -> bool:
+        """Whether it is being recorded: its candidate is there, or was a moment ago."""
+        return self._session is not None
+
+    @property
     def observers(self) -> int:
         return sum(p.role is not Role.CANDIDATE for p in self._participants)
 
@@ -285,10 +307,10 @@ class LiveInterview:
         """The server stops: seal the recording; the same links work after its next start."""
         for participant in list(self._participants):
             if participant.outbox is not None:
-                participant.outbox.close(CLOSE_GOING_AWAY)
+                participant.outbox.refuse(ErrorId.SERVER_RESTARTING, "The server restarts.")
             await participant.close_peer()
         async with self._lock:
-            await self._end(Happening.LOST, "server-stopped", None)
+            await self._end(Happening.LOST, SERVER_STOPPED, None)
         await self._save()
 
     # ---- what media, recorder and analysis tell ----
@@ -350,6 +372,7 @@ class LiveInterview:
             self.id, self.info.title, self._recording_failed, self._recording_mended
         )
         self._session = _Session(recording, self._open_feed())
+        self._plant.admission.opened(self._plant.clock())
         self._source.add_sink(recording)
         if self._session.feed is not None:
             self._source.add_sink(self._session.feed)
@@ -377,6 +400,7 @@ class LiveInterview:
         if seat is not None:
             await self._unseat(seat)
         if session is not None:
+            self._plant.admission.closed()
             await self._close_session(session)
 
     async def _unseat(self, older: _Seat) -> None:
@@ -435,6 +459,8 @@ class LiveInterview:
             return
         if state is not self.state:
             log.info("interview interview=%s state=%s", self.id, state)
+            interrupted = state is InterviewState.INTERRUPTED
+            self._interrupted_s = self._plant.clock() if interrupted else None
         self.state, self.started_s, self._unsaved = state, started_s, True
         self._tell_everyone(StateChanged(state, started_s))
         self._wake.set()
@@ -460,7 +486,8 @@ class LiveInterview:
 
     async def _save(self) -> None:
         try:
-            await self._write_down()
+            async with self._saving:
+                await self._write_down()
         except StoreError as error:  # media and recording go on; the next tick tries again
             log.error("not written down interview=%s reason=%s", self.id, error)
 

@@ -3,7 +3,6 @@
 import asyncio
 import threading
 import time
-from collections import deque
 from collections.abc import Iterable
 from contextlib import suppress
 
@@ -15,36 +14,8 @@ from prometheus_client.registry import Collector
 
 from server.core.interviews import InterviewState
 from server.signaling.hub import Hub
+from server.signaling.load import LoopLag
 from server.signaling.plant import Plant
-
-#: The loop's lag is how much later than asked a sleep of this length ends. A blocking call may
-#: begin right after the sleep did, so that up to this much of it is not seen.
-PROBE_S = 0.02
-#: Samples of the last minute.
-WINDOW = round(60 / PROBE_S)
-
-
-class LoopLag:
-    """How late the event loop is: one sample each PROBE_S, the last minute kept."""
-
-    def __init__(self) -> None:
-        self._samples_s: deque[float] = deque(maxlen=WINDOW)
-
-    async def measure(self) -> None:
-        """Runs until cancelled."""
-        while True:
-            before = time.monotonic()  # a loop's own clock stands still while it works
-            asked_s = PROBE_S - before % PROBE_S  # together with the media's tick
-            await asyncio.sleep(asked_s)
-            self.add(time.monotonic() - before - asked_s)
-
-    def add(self, lag_s: float) -> None:
-        self._samples_s.append(max(0.0, lag_s))
-
-    def quantile(self, q: float) -> float:
-        """The nearest-rank quantile; 1 is the maximum. 0 before the first sample."""
-        ordered = sorted(self._samples_s)
-        return ordered[min(len(ordered) - 1, int(q * len(ordered)))] if ordered else 0.0
 
 
 class _Collector(Collector):
@@ -57,6 +28,7 @@ class _Collector(Collector):
 
     def collect(self) -> Iterable[Metric]:
         yield self._loop_lag()
+        yield from self._admission()
         yield _thread_cpu()
         yield _gauge("tasks", "Tasks of the event loop", len(asyncio.all_tasks()))
         yield from self._interviews()
@@ -73,6 +45,25 @@ class _Collector(Collector):
         for q in (0.5, 0.95, 0.99, 1.0):
             gauge.add_metric([f"{q:g}"], self._lag.quantile(q))
         return gauge
+
+    def _admission(self) -> Iterable[Metric]:
+        admission, now = self._plant.admission, self._plant.clock()
+        headroom = GaugeMetricFamily(
+            "vivavoce_headroom",
+            "What is left for one more candidate: 1 all, 0 too little",
+            labels=["resource"],
+        )
+        for each, left in admission.headroom(now).items():
+            headroom.add_metric([each], left)
+        yield headroom
+        refused = CounterMetricFamily(
+            "vivavoce_refused", "Newcomers refused, and for want of what", labels=["role", "reason"]
+        )
+        for (role, reason), count in admission.refused.items():
+            refused.add_metric([role, reason], count)
+        yield refused
+        yield _gauge("interviews_running", "Interviews being recorded", admission.running)
+        yield _gauge("draining", "1 once no new interviews are taken", admission.draining)
 
     def _interviews(self) -> Iterable[Metric]:
         live = self._hub.live
@@ -133,6 +124,7 @@ class Metrics:
         self._registry.register(_Collector(hub, plant, lag))
         self._process = CollectorRegistry()
         ProcessCollector(registry=self._process)
+        self._plant = plant
         self.ready = False
 
     async def metrics(self, _: web.Request) -> web.Response:
@@ -145,9 +137,16 @@ class Metrics:
         return web.Response(text="ok\n")
 
     async def readyz(self, _: web.Request) -> web.Response:
-        if not self.ready:
-            return web.Response(status=503, text="not ready\n")
-        return web.Response(text="ready\n")
+        """503 where the next request should go elsewhere. A busy server is ready: those inside
+        come back to it."""
+        admission = self._plant.admission
+        if not self.ready or admission.draining:
+            said = "draining" if admission.draining else "not ready"
+            return web.Response(status=503, text=f"{said}\n")
+        headroom = admission.headroom(self._plant.clock())
+        lines = [f"headroom {each} {left:.2f}" for each, left in headroom.items()]
+        said = "ready" if min(headroom.values()) > 0 else "busy"
+        return web.Response(text="\n".join([said, *lines, ""]))
 
 
 def _thread_cpu() -> Metric:

@@ -6,15 +6,14 @@ from dataclasses import dataclass
 
 import msgspec
 
-from server.signaling.errors import STATUS
-from server.signaling.protocol import Error, ErrorId, Indicators, ServerMessage
+from server.signaling.errors import STATUS, error_message
+from server.signaling.protocol import ErrorId, Indicators, ServerMessage
 
 #: Some seconds of indicators of one interview. Measured values age: the oldest go first.
 CAPACITY = 64
 
 # RFC 6455 7.4.1 and 7.4.2: 4000-4999 are the application's own.
 CLOSE_NORMAL = 1000
-CLOSE_GOING_AWAY = 1001
 CLOSE_SLOW_READER = 4408
 CLOSE_REPLACED = 4409
 
@@ -72,7 +71,7 @@ class Outbox:
 
     def refuse(self, id: ErrorId, message: str) -> None:
         """Say a fatal error, then close with its code."""
-        self.send(Error(id, message, fatal=True))
+        self.send(error_message(id, message, fatal=True))
         self.close(close_code(id))
 
     def close(self, code: int) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from server.live_analysis.pool import Analysis
 from server.media.server import MediaServer
 from server.recorder.recorder import Recorder
+from server.signaling.admission import Admission
 from server.signaling.turn import Turn
 from server.store import AsyncStore
 
@@ -28,4 +29,5 @@ class Plant:
     db: AsyncStore
     clock: Callable[[], float]
     turn: Turn = field(default_factory=Turn)
+    admission: Admission = field(default_factory=Admission)
     counters: Counters = field(default_factory=Counters)

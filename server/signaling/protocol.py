@@ -43,6 +43,7 @@ class ErrorId(enum.StrEnum):
     TOO_MANY_REQUESTS = "too-many-requests"
     CONSENT_MISSING = "consent-missing"
     SERVER_BUSY = "server-busy"
+    SERVER_RESTARTING = "server-restarting"
     INTERNAL = "internal"
 
 
@@ -168,6 +169,8 @@ class Error(_Message, frozen=True, tag="error"):
     id: ErrorId
     message: str
     fatal: bool = False
+    #: Where the same may succeed later: after so many seconds.
+    retry_after_s: int | None = None
 
 
 ClientMessage = Hello | Publish | Watch | Restart | Unshare | Leave | Ping

@@ -7,7 +7,7 @@ import msgspec
 from aiohttp import WSCloseCode, WSMessage, WSMsgType, web
 
 from server.signaling.access import ANY_ROLE, CANDIDATE, OBSERVERS, Access, Grant
-from server.signaling.errors import Refusal, refusing_offers
+from server.signaling.errors import Refusal, error_message, refusing_offers
 from server.signaling.hub import Hub
 from server.signaling.interview import LiveInterview
 from server.signaling.limits import MAX_MESSAGE_BYTES, PER_SOCKET, TokenBucket
@@ -17,7 +17,6 @@ from server.signaling.protocol import (
     PROTOCOL_VERSION,
     Answer,
     ClientMessage,
-    Error,
     ErrorId,
     Hello,
     Leave,
@@ -118,7 +117,7 @@ class Sockets:
                 with refusing_offers():
                     await self._act(_message(frame), interview, participant, outbox)
             except Refusal as refusal:
-                outbox.send(Error(refusal.id, refusal.message))
+                outbox.send(error_message(refusal.id, refusal.message))
             except Exception:  # the root of one message: the others must still be served
                 log.exception("message failed interview=%s", interview.id)
                 outbox.refuse(ErrorId.INTERNAL, "The server failed to do this; see its log.")
@@ -188,7 +187,7 @@ async def _write(request: web.Request, socket: web.WebSocketResponse, outbox: Ou
 async def _refuse(request: web.Request, socket: web.WebSocketResponse, refusal: Refusal) -> None:
     try:
         async with asyncio.timeout(SEND_TIMEOUT_S):
-            error = Error(refusal.id, refusal.message, fatal=True)
+            error = error_message(refusal.id, refusal.message, fatal=True)
             await socket.send_str(encode(error).text)
             await socket.close(code=close_code(refusal.id))
     except (TimeoutError, ConnectionError):

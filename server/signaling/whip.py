@@ -28,7 +28,8 @@ CORS = {
     "Access-Control-Allow-Origin": "*",
     "Access-Control-Allow-Methods": "DELETE, GET, HEAD, OPTIONS, PATCH, POST",
     "Access-Control-Allow-Headers": "Authorization, Content-Type, If-Match",
-    "Access-Control-Expose-Headers": "Accept-Patch, Accept-Post, Allow, ETag, Link, Location",
+    "Access-Control-Expose-Headers": "Accept-Patch, Accept-Post, Allow, ETag, Link, Location, "
+    "Retry-After",
 }
 
 

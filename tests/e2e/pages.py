@@ -1,7 +1,7 @@
 """The pages as a person uses them."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -18,13 +18,24 @@ PATIENCE_MS = 30_000
 
 
 async def join(page: Page, candidate_url: str) -> None:
-    """Reads the notice, consents, checks the devices, joins; returns when it is recorded."""
+    """`begin`; returns when it is recorded."""
+    await begin(page, candidate_url)
+    await recorded(page)
+
+
+async def begin(page: Page, candidate_url: str) -> None:
+    """`prepare`, and presses the button to join."""
+    await prepare(page, candidate_url)
+    await page.locator("#join").click()
+
+
+async def prepare(page: Page, candidate_url: str) -> None:
+    """Reads the notice, consents, and checks the devices: one button is left to press."""
     page.set_default_timeout(PATIENCE_MS)
     await page.goto(candidate_url)
     await page.locator("#consent").check()
     await page.locator("#consent-go").click()
-    await page.locator("#join:enabled").click()
-    await recorded(page)
+    await page.locator("#join:enabled").wait_for()
 
 
 async def recorded(page: Page) -> None:
@@ -40,18 +51,36 @@ async def leave(page: Page) -> None:
 
 async def finished(server: ServerProcess, invited: dict[str, Any]) -> dict[str, Any]:
     """The replay index of the interview's recording, once it is closed and signed."""
+    await _listed(server, invited, lambda listed: bool(listed["state"] == "finished"))
+    url = f"{server.base_url}/api/recordings/{invited['interview_id']}"
+    async with (
+        ClientSession(headers=_bearer(invited)) as http,
+        http.get(url, raise_for_status=True) as answer,
+    ):
+        index: dict[str, Any] = await answer.json()
+        return index
+
+
+async def on_the_disk(server: ServerProcess, invited: dict[str, Any], duration_s: float) -> None:
+    """Returns once so much of the interview is recorded durably."""
+    await _listed(server, invited, lambda listed: bool(listed["duration_s"] >= duration_s))
+
+
+async def _listed(
+    server: ServerProcess, invited: dict[str, Any], fits: Callable[[dict[str, Any]], bool]
+) -> None:
+    """Returns once the interview's only recording is listed so. Raises TimeoutError."""
     url = f"{server.base_url}/api/recordings"
-    headers = {"Authorization": f"Bearer {invited['recruiter_url'].partition('#')[2]}"}
-    async with asyncio.timeout(PATIENCE_MS / 1000), ClientSession(headers=headers) as http:
+    async with asyncio.timeout(PATIENCE_MS / 1000), ClientSession(headers=_bearer(invited)) as http:
         while True:
             async with http.get(url, raise_for_status=True) as answer:
-                states = [each["state"] for each in await answer.json()]
-            if states == ["finished"]:
-                break
+                if [fits(each) for each in await answer.json()] == [True]:
+                    return
             await asyncio.sleep(POLL_S)
-        async with http.get(f"{url}/{invited['interview_id']}", raise_for_status=True) as answer:
-            index: dict[str, Any] = await answer.json()
-            return index
+
+
+def _bearer(invited: dict[str, Any]) -> dict[str, str]:
+    return {"Authorization": f"Bearer {invited['recruiter_url'].partition('#')[2]}"}
 
 
 async def frames_shown(page: Page) -> int:

@@ -22,6 +22,7 @@ def test_an_error_is_json_that_no_cache_keeps(id: ErrorId) -> None:
     assert json.loads(answer.body) == {"error": {"id": id, "message": "why"}}
     assert answer.headers["Cache-Control"] == "no-store"
     assert ("WWW-Authenticate" in answer.headers) == (answer.status == 401)
+    assert ("Retry-After" in answer.headers) == (answer.status == 503)
 
 
 @pytest.mark.parametrize(

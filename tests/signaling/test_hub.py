@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 from server.core.interviews import Role
+from server.media.server import PeerState
 from server.signaling import interview as interview_module
+from server.signaling.admission import Load
 from server.signaling.errors import Refusal
 from server.signaling.hub import Hub, open_hub
 from server.signaling.protocol import ErrorId
@@ -61,7 +63,54 @@ async def test_nobody_enters_while_the_server_stops(rig: Rig) -> None:
         await hub.shut_down()
         with pytest.raises(Refusal) as caught:
             await hub.enter(rig.interview.id, rig.participant(Role.OBSERVER))
-        assert caught.value.id is ErrorId.SERVER_BUSY
+        assert caught.value.id is ErrorId.SERVER_RESTARTING
+
+
+async def test_while_it_drains_running_interviews_are_open_and_no_others(rig: Rig) -> None:
+    other = await rig.db.run(Store.create_interview, "Other", 1.0)
+    async with open_hub(rig.plant) as hub:
+        candidate = rig.participant(Role.CANDIDATE)
+        interview = await hub.enter(rig.interview.id, candidate)
+        await interview.publish(candidate, "offer")
+        await hub.drain(timeout_s=0.0)  # too short for it to end
+        assert hub.running == 1
+        await hub.enter(rig.interview.id, rig.participant(Role.OBSERVER))
+        with pytest.raises(Refusal) as caught:
+            await hub.enter(other.id, rig.participant(Role.OBSERVER))
+        assert caught.value.id is ErrorId.SERVER_RESTARTING
+        async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
+            tasks.create_task(hub.drain(timeout_s=1_000))
+            await interview.leave(candidate)
+        assert hub.running == 0
+
+
+@pytest.mark.parametrize("in_order", [True, False])
+async def test_who_was_inside_when_the_server_stopped_comes_back_to_a_busy_one(
+    rig: Rig, in_order: bool
+) -> None:
+    candidate = rig.participant(Role.CANDIDATE)
+    async with open_hub(rig.plant) as hub:
+        interview = await hub.enter(rig.interview.id, candidate)
+        await interview.publish(candidate, "offer")
+        rig.media.peers[-1].on_state(PeerState.CONNECTED)
+        await interview.tick(rig.now)
+        killed = await rig.db.run(Store.interview, rig.interview.id)
+    if not in_order:  # as the store was left by a kill
+        assert killed is not None
+        await rig.db.run(Store.set_state, killed.id, killed.state, None)
+    rig.plant.admission.draining = False
+    async with open_hub(rig.plant) as hub:
+        rig.plant.admission.measured(Load(disk_bytes=0), rig.now)
+        back = rig.participant(Role.CANDIDATE)
+        interview = await hub.enter(rig.interview.id, back)
+        await interview.publish(back, "offer")
+        assert hub.running == 1
+    assert [each.name for each in await rig.db.run(Store.events, rig.interview.id)] == [
+        "joined",
+        "server-stopped",
+        *([] if in_order else ["server-restarted"]),
+        "server-stopped",
+    ]
 
 
 async def test_stopping_seals_every_recording(rig: Rig) -> None:

@@ -6,14 +6,15 @@ import sqlalchemy as sa
 
 from server.core.frames import Codec, TrackName
 from server.core.indicators import Alert, Indicator
-from server.core.interviews import InterviewState, Role
+from server.core.interviews import SERVER_STOPPED, InterviewState, Role
 from server.media.errors import SdpError
 from server.media.server import PeerState
 from server.media.source import SourceStats, TrackStats
+from server.signaling.admission import Load
 from server.signaling.errors import Refusal
-from server.signaling.interview import GRACE_S
+from server.signaling.interview import GRACE_S, RESUME_S, LiveInterview
 from server.signaling.limits import MAX_OPENINGS_PER_LINK
-from server.signaling.outbox import CLOSE_GOING_AWAY, CLOSE_REPLACED, CLOSE_SLOW_READER
+from server.signaling.outbox import CLOSE_REPLACED, CLOSE_SLOW_READER
 from server.signaling.participant import Participant
 from server.signaling.protocol import ErrorId
 from server.store import Store
@@ -359,7 +360,10 @@ async def test_a_revoked_candidate_is_off_the_air_and_the_recording_is_closed(
 async def test_stopping_seals_the_recording_and_says_goodbye(rig: Rig) -> None:
     candidate, peer = await rig.join()
     await rig.interview.shut_down()
-    assert close_code(candidate) == CLOSE_GOING_AWAY
+    assert close_code(candidate) == 4503
+    *_, goodbye = await told(candidate)
+    assert (goodbye["id"], goodbye["fatal"]) == ("server-restarting", True)
+    assert rig.recorder.recordings[0].events[-1] == SERVER_STOPPED
     assert peer.closed
     assert rig.recorder.recordings[0].closed
     row = await rig.db.run(Store.interview, rig.interview.id)
@@ -485,3 +489,80 @@ async def test_the_candidate_says_when_a_screen_is_shared_no_more(rig: Rig) -> N
     await rig.interview.tick(rig.now)
     assert await told(observer) == [{"type": "screen", "active": False}]
     rig.interview.unshare(rig.enter(Role.CANDIDATE))
+
+
+NO_DISK = Load(disk_bytes=0)
+OVERLOADED = Load(busy=0.95)
+
+
+async def refusal_of(rig: Rig, interview: LiveInterview, candidate: Participant) -> ErrorId | None:
+    try:
+        await interview.publish(candidate, "offer")
+    except Refusal as refusal:
+        return refusal.id
+    return None
+
+
+async def test_a_candidate_for_whom_there_is_no_room_is_refused_and_costs_nothing(rig: Rig) -> None:
+    rig.plant.admission.measured(NO_DISK, rig.now)
+    candidate = rig.enter(Role.CANDIDATE)
+    assert await refusal_of(rig, rig.interview, candidate) is ErrorId.SERVER_BUSY
+    assert (rig.media.peers, rig.recorder.recordings) == ([], [])
+    rig.plant.admission.measured(Load(), rig.now)
+    assert await refusal_of(rig, rig.interview, candidate) is None
+
+
+async def test_who_is_inside_comes_back_however_busy_the_server_is(rig: Rig) -> None:
+    candidate, _ = await rig.join()
+    assert rig.plant.admission.running == 1
+    rig.plant.admission.measured(NO_DISK, rig.now)
+    assert await refusal_of(rig, rig.interview, candidate) is None
+    reloaded = rig.enter(Role.CANDIDATE)
+    assert await refusal_of(rig, rig.interview, reloaded) is None
+    rig.media.peers[-1].on_state(PeerState.CONNECTED)
+    rig.media.peers[-1].on_state(PeerState.DISCONNECTED)
+    rig.now += GRACE_S
+    await rig.interview.tick(rig.now)  # its recording is closed
+    assert rig.plant.admission.running == 0
+    rig.now += RESUME_S - GRACE_S - 1
+    assert await refusal_of(rig, rig.interview, reloaded) is None
+
+
+async def test_who_comes_back_much_later_or_after_a_goodbye_is_asked_as_anybody(rig: Rig) -> None:
+    candidate, _ = await rig.join()
+    rig.plant.admission.measured(NO_DISK, rig.now)
+    await rig.interview.leave(candidate)
+    assert await refusal_of(rig, rig.interview, candidate) is ErrorId.SERVER_BUSY
+    rig.plant.admission.measured(Load(), rig.now)
+    await rig.join()
+    rig.media.peers[-1].on_state(PeerState.DISCONNECTED)
+    rig.now += GRACE_S
+    await rig.interview.tick(rig.now)
+    rig.plant.admission.measured(NO_DISK, rig.now)
+    rig.now += RESUME_S
+    latecomer = rig.enter(Role.CANDIDATE)
+    assert await refusal_of(rig, rig.interview, latecomer) is ErrorId.SERVER_BUSY
+
+
+async def test_an_observer_too_many_is_refused_its_media_and_keeps_the_rest(rig: Rig) -> None:
+    await rig.join()
+    inside, late = rig.enter(Role.OBSERVER), rig.enter(Role.OBSERVER)
+    await rig.interview.watch(inside, "offer")
+    rig.plant.admission.measured(OVERLOADED, rig.now)
+    with pytest.raises(Refusal) as caught:
+        await rig.interview.watch(late, "offer")
+    assert caught.value.id is ErrorId.SERVER_BUSY
+    await rig.interview.watch(inside, "again")  # what it had is renewed
+    rig.analysis.feeds[0].on_indicators((LOUDNESS,))
+    assert (await told(late))[-1]["type"] == "indicators"
+
+
+async def test_a_server_that_drains_takes_nobody_new(rig: Rig) -> None:
+    candidate, _ = await rig.join()
+    rig.plant.admission.draining = True
+    assert await refusal_of(rig, rig.interview, candidate) is None
+    await rig.interview.watch(rig.enter(Role.OBSERVER), "offer")
+    rig.media.peers[-2].on_state(PeerState.DISCONNECTED)
+    rig.now += GRACE_S
+    await rig.interview.tick(rig.now)
+    assert await refusal_of(rig, rig.interview, candidate) is ErrorId.SERVER_RESTARTING

@@ -10,7 +10,7 @@ import pytest
 from server.core.interviews import InterviewState
 from server.signaling import limits, outbox, socket
 from server.signaling.errors import STATUS, ErrorBody
-from server.signaling.interview import GRACE_S
+from server.signaling.interview import GRACE_S, RESUME_S
 from server.signaling.protocol import PROTOCOL_VERSION, ClientMessage, ServerMessage
 from server.signaling.states import TRANSITIONS, Happening
 
@@ -69,6 +69,11 @@ def test_the_table_of_states_is_the_codes() -> None:
     assert f"within {GRACE_S:.0f} seconds" in section("States of an interview")
 
 
+def test_the_time_in_which_an_interrupted_candidate_need_not_ask_is_told() -> None:
+    text = section("What the server sends to everybody")
+    assert f"interrupted within the last {RESUME_S / 60:.0f} minutes" in text
+
+
 def test_the_table_of_limits_is_the_codes() -> None:
     def rate(limit: limits.Rate) -> str:
         return f"{limit.per_s:.0f} a second, {limit.burst:.0f} at once"
@@ -89,5 +94,5 @@ def test_the_table_of_limits_is_the_codes() -> None:
 
 def test_the_close_codes_are_told() -> None:
     told = section("Close codes")
-    for name in ("NORMAL", "GOING_AWAY", "SLOW_READER", "REPLACED"):
+    for name in ("NORMAL", "SLOW_READER", "REPLACED"):
         assert f"| {getattr(outbox, f'CLOSE_{name}')} |" in told

@@ -7,6 +7,7 @@ import { showStage } from "./dom.js";
 import { Peer } from "./peer.js";
 import { FullSize, isWeak, limitScreen, preferDegradation, sendScreen, sendStream } from "./publisher.js";
 import { refusalOf } from "./refusal.js";
+import { Retry } from "./retry.js";
 import { ScreenShare, canShareScreen } from "./screen_share.js";
 import { Signaling } from "./signaling.js";
 
@@ -37,6 +38,9 @@ export class Call {
     /** @type {number | null} */
     this.startedS = null;
     this.timers = [0, 0];
+    this.retry = new Retry();
+    /** @type {"busy" | "restarting" | null} why the server does not take us now */
+    this.wait = null;
     /** @type {WakeLockSentinel | null} */
     this.wakeLock = null;
     this.signaling = new Signaling(token, {
@@ -88,6 +92,7 @@ export class Call {
   stop() {
     for (const timer of this.timers) window.clearInterval(timer);
     this.screenSender = null;
+    this.waitFor(null);
     this.screen.stop();
     this.peer.close();
     this.signaling.stop();
@@ -114,6 +119,7 @@ export class Call {
   receive(message) {
     switch (message.type) {
       case "welcome":
+        this.waitFor(null);
         void this.peer.recover();
         break;
       case "answer":
@@ -131,13 +137,38 @@ export class Call {
         break;
       case "error":
         console.warn(`server: ${message.id}: ${message.message}`);
-        this.peer.refused();
+        if (message.id === "server-restarting") this.waitFor("restarting");
+        if (message.retry_after_s && !message.fatal) this.postpone(message.retry_after_s);
+        else this.peer.refused();
         break;
     }
   }
 
+  /**
+   * There is no room for us now: the server says when to offer again.
+   * @param {number} afterS
+   */
+  postpone(afterS) {
+    this.peer.defer();
+    this.retry.begin(afterS, performance.now(), Math.random());
+    if (this.wait === null) this.waitFor("busy");
+  }
+
+  /** @param {"busy" | "restarting" | null} reason */
+  waitFor(reason) {
+    this.wait = reason;
+    if (reason === null) this.retry.clear();
+    this.showWait();
+  }
+
+  showWait() {
+    this.view.showWait(this.wait, this.retry.waiting ? this.retry.leftS(performance.now()) : null);
+    this.showLink();
+  }
+
   /** @param {string} sdp */
   async answered(sdp) {
+    this.waitFor(null);
     await this.peer.answered(sdp);
     if (this.peer.pc) await preferDegradation(this.peer.pc, this.screenSender, "balanced");
     if (this.screenSender && this.screen.track) await limitScreen(this.screenSender);
@@ -169,6 +200,7 @@ export class Call {
   }
 
   showLink() {
+    if (this.wait !== null) return this.view.showLink("waiting");
     const lost = this.peer.state === "lost" || this.signaling.connection.failures > 0;
     if (lost || this.peer.state === "unsteady") {
       this.view.showLink(navigator.onLine ? "reconnecting" : "offline");
@@ -182,6 +214,8 @@ export class Call {
   tick() {
     const elapsed = this.startedS === null ? 0 : this.signaling.serverNowS() - this.startedS;
     this.view.showElapsed(elapsed);
+    if (this.wait !== null) this.showWait();
+    if (this.signaling.online && this.retry.due(performance.now())) void this.peer.renew();
   }
 
   async measure() {

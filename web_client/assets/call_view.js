@@ -6,9 +6,9 @@ import { setText } from "./i18n.js";
 import { clock } from "./format.js";
 import { canShareScreen } from "./screen_share.js";
 
-/** @typedef {"connecting" | "connected" | "weak" | "reconnecting" | "offline"} LinkState */
+/** @typedef {"connecting" | "connected" | "weak" | "reconnecting" | "offline" | "waiting"} LinkState */
 
-const TONE = { connecting: "wait", connected: "good", weak: "wait", reconnecting: "bad", offline: "bad" };
+const TONE = { connecting: "wait", connected: "good", weak: "wait", reconnecting: "bad", offline: "bad", waiting: "wait" };
 
 export class CallView {
   /**
@@ -71,6 +71,17 @@ export class CallView {
     byId("call-notice").hidden = trouble === null;
     byId("call-notice-act").hidden = trouble !== "call.device-lost";
     if (trouble) setText(byId("call-notice-text"), trouble);
+  }
+
+  /**
+   * @param {"busy" | "restarting" | null} reason why the server does not take us now
+   * @param {number | null} leftS until the next try, where that is known
+   */
+  showWait(reason, leftS) {
+    byId("call-wait").hidden = reason === null;
+    if (reason !== null) setText(byId("call-wait-text"), `call.${reason}`);
+    byId("call-wait-left").hidden = leftS === null;
+    setText(byId("call-wait-left"), "call.retry-in", { seconds: leftS ?? 0 });
   }
 
   /** @param {boolean} active */

@@ -32,6 +32,7 @@ let startedS = null;
 let endedAfterS = 0;
 let mayReplay = false;
 let screenShared = false;
+let restarting = false;
 let title = "";
 
 const signaling = new Signaling(token, {
@@ -40,6 +41,7 @@ const signaling = new Signaling(token, {
     if (!signaling.online) showRecording(false);
     byId("loading-text").hidden = signaling.connection.failures > 0;
     byId("loading-retry").hidden = signaling.connection.failures === 0;
+    setText(byId("loading-retry"), restarting ? "loading.restarting" : "loading.retrying");
     showState();
   },
   onRefused: (error) => {
@@ -82,13 +84,16 @@ function receive(message) {
       break;
     case "error":
       console.warn(`server: ${message.id}: ${message.message}`);
-      watcher.peer.refused();
+      restarting = message.id === "server-restarting";
+      if (message.retry_after_s && !message.fatal) watcher.postpone(message.retry_after_s);
+      else watcher.peer.refused();
       break;
   }
 }
 
 /** @param {import("./protocol.js").Welcome} message */
 function welcome(message) {
+  restarting = false;
   title = message.interview.title;
   byId("interview-title").textContent = title;
   mayReplay = message.role === "recruiter" || message.role === "owner";
@@ -117,19 +122,31 @@ function enter(next) {
 function showState() {
   const pill = byId("state");
   const connected = watcher.peer.state === "connected";
-  const away = !signaling.online || (state === "live" && watcher.peer.state === "lost");
+  const busy = signaling.online && watcher.retry.waiting;
+  const away = !signaling.online || (state === "live" && watcher.peer.state === "lost" && !busy);
   pill.dataset.tone = away ? "bad" : STATE_TONE[state];
   setText(pill, away ? "link.reconnecting" : `state.${state}`);
   const picture = state === "live" && connected;
   byId("empty").hidden = picture;
   if (pictures.shared !== (picture && screenShared)) pictures.show(picture && screenShared);
-  const empty = state === "live" ? (signaling.online ? "connecting" : "lost") : state;
+  const empty = emptyFor(busy);
   setText(byId("empty-title"), `empty.${empty}.title`);
-  setText(byId("empty-text"), `empty.${empty}.text`);
+  setText(byId("empty-text"), `empty.${empty}.text`, { seconds: watcher.retry.leftS(performance.now()) });
   byId("to-recording").hidden = !(state === "ended" && mayReplay);
   byId("sound-on").hidden = !(picture && watcher.soundRefused);
   setText(byId("mute-text"), video.muted ? "watch.unmute" : "watch.mute");
   element("mute-icon", SVGUseElement).setAttribute("href", `/assets/icons.svg#${video.muted ? "muted" : "speaker"}`);
+}
+
+/**
+ * Why there is no picture.
+ * @param {boolean} busy
+ */
+function emptyFor(busy) {
+  if (!signaling.online && restarting) return "restarting";
+  if (state !== "live") return state;
+  if (busy) return "busy";
+  return signaling.online ? "connecting" : "lost";
 }
 
 /** @param {boolean} active */
@@ -181,6 +198,8 @@ function tick() {
   const elapsed = startedS === null ? 0 : signaling.serverNowS() - startedS;
   byId("elapsed").textContent = clock(state === "ended" ? endedAfterS : elapsed);
   showAlerts();
+  watcher.tick();
+  if (watcher.retry.waiting) showState();
 }
 
 initLanguage();

@@ -114,6 +114,12 @@ export class Peer {
     if (this.restarting) void this.renew();
   }
 
+  /** The server has no room for it now: wait for `renew()`. */
+  defer() {
+    this.release();
+    this.enter("lost");
+  }
+
   close() {
     this.release();
     this.enter("closed");

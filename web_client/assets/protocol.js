@@ -20,7 +20,8 @@
  * @typedef {{type: "alert", alert: Alert}} AlertChanged
  * @typedef {{type: "replaced"}} Replaced
  * @typedef {{type: "pong", id: number, server_time_s: number}} Pong
- * @typedef {{type: "error", id: string, message: string, fatal?: boolean}} ErrorMessage
+ * @typedef {{type: "error", id: string, message: string, fatal?: boolean,
+ *   retry_after_s?: number | null}} ErrorMessage
  * @typedef {Welcome | Answer | StateChanged | RecordingState | ScreenState | Indicators | AlertChanged |
  *   Replaced | Pong | ErrorMessage} ServerMessage
  *

@@ -8,6 +8,7 @@ export const STRINGS = {
   "language.other": ["中文", "English"],
   loading: ["One moment…", "请稍候……"],
   "loading.retrying": ["The server does not answer. Trying again…", "服务器没有回应，正在重试……"],
+  "loading.restarting": ["The server is restarting. Trying again…", "服务器正在重启，正在重试……"],
   copied: ["Copied", "已复制"],
 
   // ---- candidate: notice and consent
@@ -133,6 +134,15 @@ export const STRINGS = {
     "The camera or the microphone has been disconnected.",
     "摄像头或麦克风已断开。",
   ],
+  "call.busy": [
+    "The server is busy with other interviews. You need not do anything: this page tries again by itself.",
+    "服务器正忙于其他面试。您无需操作，本页面会自动重试。",
+  ],
+  "call.restarting": [
+    "The server is restarting. You need not do anything: you will be brought back by itself.",
+    "服务器正在重启。您无需操作，恢复后会自动重新接入。",
+  ],
+  "call.retry-in": ["Next try in {seconds} s.", "{seconds} 秒后重试。"],
   "call.choose-again": ["Connect again", "重新连接"],
   "call.controls": ["Controls", "控制"],
   "call.mute": ["Mute", "静音"],
@@ -159,6 +169,7 @@ export const STRINGS = {
   "link.connected": ["Connected", "已连接"],
   "link.weak": ["Weak connection", "网络较弱"],
   "link.reconnecting": ["Reconnecting…", "正在重连……"],
+  "link.waiting": ["Waiting for the server", "正在等待服务器"],
   "link.offline": ["No network", "无网络"],
   "over.left.title": ["You have left the interview", "您已离开面试"],
   "over.left.text": [
@@ -255,6 +266,13 @@ export const STRINGS = {
   "empty.connecting.text": ["The picture will be here in a moment.", "画面即将出现。"],
   "empty.lost.title": ["Connection to the server lost", "与服务器的连接已断开"],
   "empty.lost.text": ["Trying again by itself.", "正在自动重试。"],
+  "empty.restarting.title": ["The server is restarting", "服务器正在重启"],
+  "empty.restarting.text": ["You will be brought back by itself.", "恢复后会自动重新接入。"],
+  "empty.busy.title": ["The server is busy", "服务器繁忙"],
+  "empty.busy.text": [
+    "There is no room for another picture right now; the indicators go on. Next try in {seconds} s.",
+    "目前无法再接入一路画面，指标照常更新。{seconds} 秒后自动重试。",
+  ],
   "empty.interrupted.title": ["The candidate's connection is lost", "候选人的连接已断开"],
   "empty.interrupted.text": [
     "Their page reconnects by itself. The picture returns as soon as it does.",

@@ -2,6 +2,7 @@
 /** Receiving the live picture, sound and screen of one interview into two video elements. */
 
 import { Peer } from "./peer.js";
+import { Retry } from "./retry.js";
 
 /** @typedef {import("./signaling.js").Signaling} Signaling */
 
@@ -27,6 +28,8 @@ export class Watcher {
     this.soundRefused = false;
     this.bytes = 0;
     this.stalled = 0;
+    /** Until there is room for us. */
+    this.retry = new Retry();
     this.peer = new Peer({
       configure: (pc) => this.receiveInto(pc),
       offer: (sdp) => signaling.send({ type: "watch", sdp }),
@@ -42,11 +45,27 @@ export class Watcher {
   start() {
     this.wanted = true;
     this.stalled = 0;
+    this.retry.clear();
     void this.peer.renew();
+  }
+
+  /**
+   * There is no room for us now.
+   * @param {number} afterS as the server says
+   */
+  postpone(afterS) {
+    this.retry.begin(afterS, performance.now(), Math.random());
+    this.peer.defer();
+  }
+
+  /** To be called a few times a second. */
+  tick() {
+    if (this.retry.due(performance.now())) this.start();
   }
 
   stop() {
     this.wanted = false;
+    this.retry.clear();
     this.peer.close();
     this.video.srcObject = null;
     this.screen.srcObject = null;
