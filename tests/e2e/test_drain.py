@@ -75,7 +75,8 @@ async def test_running_interviews_go_on_and_the_server_ends_with_the_last_of_the
         await server.start()
         await recorded(refused)  # by itself
         index = await finished(server, first)
-        assert [gap["cause"] for gap in index["gaps"]] == ["disconnected"] * 2  # the reload
+        causes = [gap["cause"] for gap in index["gaps"] if gap["cause"] != "packets-lost"]
+        assert causes == ["disconnected"] * 2  # the reload
         await server.kill()
 
 
@@ -103,8 +104,10 @@ async def test_after_the_deadline_or_a_kill_the_page_comes_back_into_the_same_re
         assert not await inside.locator("#call-wait").is_visible()
         await leave(inside)
         index = await finished(server, invited)
-        assert [gap["cause"] for gap in index["gaps"]] == ["server-restart"] * 2
-        assert {gap["track"] for gap in index["gaps"]} == {"camera", "microphone"}
+        # A busy machine may lose packets besides.
+        missing = [gap for gap in index["gaps"] if gap["cause"] != "packets-lost"]
+        assert [gap["cause"] for gap in missing] == ["server-restart"] * 2, index["gaps"]
+        assert {gap["track"] for gap in missing} == {"camera", "microphone"}
         recording = f"{server.data_dir}/recordings/{invited['interview_id']}"
         await server.command("verify", recording)
 
