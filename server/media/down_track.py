@@ -19,8 +19,13 @@ MAX_RESENT_PER_S = 500
 DEFAULT_ROUND_TRIP_S = 0.05
 #: A browser asks again after its round trip, which may be a little less than ours.
 RETRY_ROUND_TRIPS = 0.8
+#: IPv4, UDP and SRTP's tag, which an up track does not count.
+WIRE_OCTETS = 20 + 8 + 16
 #: Version 2 and the padding bit: what is kept of a packet's first octet.
 _VERSION, _PADDING = 0x80, 0x20
+
+#: As much padding as a packet can have (RFC 3550 5.1).
+_FILLING = bytes(254) + b"\xff"
 
 #: Takes a packet by its header's fields, first octet to SSRC, its payload, and the Unix time.
 Send = Callable[[int, int, int, int, int, bytes, float], None]
@@ -58,6 +63,7 @@ class DownTrack:
         self._up: UpTrack | None = None
         self._payload_type = 0
         self._waiting = True
+        self._held_back = False
         self._first_seqno = 0
         self._seqno_offset = 0
         self._timestamp_offset = 0
@@ -84,14 +90,28 @@ class DownTrack:
     @property
     def waiting(self) -> bool:
         """Whether it needs a keyframe to begin with; the up track asks for one as long as so."""
-        return self._waiting and self._up is not None
+        return self._waiting and self._up is not None and not self._held_back
+
+    def hold_back(self) -> None:
+        """Sends nothing until `show`."""
+        self._held_back = self._waiting = True
+
+    def show(self) -> None:
+        """Goes on with the next keyframe."""
+        self._held_back = False
+
+    @property
+    def octets_offered(self) -> int:
+        """On the wire, of what it follows, whether it is sent or not."""
+        up = self._up
+        return up.octets + WIRE_OCTETS * up.packets if up is not None else 0
 
     def forward(self, seqno: int, timestamp: int, second: int, data: bytes, now: float) -> None:
         up = self._up
         if up is None:
             return
         if self._waiting:
-            if not up.assembler.starts_keyframe(data):
+            if self._held_back or not up.assembler.starts_keyframe(data):
                 return
             self._open(up, seqno, timestamp, now)
         elif seqno < self._first_seqno:
@@ -161,6 +181,19 @@ class DownTrack:
             payload,
             now,
         )
+
+    def pad(self, octets: int, now: float) -> None:
+        """Sends at least so many octets that mean nothing, in the stream of repairs, if any."""
+        repairs = self.repairs
+        if repairs is None or not repairs.payload_types:
+            return
+        payload_type = next(iter(repairs.payload_types.values()))
+        for _ in range(-(-octets // (HEADER_LENGTH + WIRE_OCTETS + len(_FILLING)))):
+            seqno16 = repairs.packets & 0xFFFF
+            repairs.packets += 1
+            timestamp = self._last_timestamp & 0xFFFF_FFFF
+            first = _VERSION | _PADDING
+            self._send(first, payload_type, seqno16, timestamp, repairs.ssrc, _FILLING, now)
 
     def report(self, now: float) -> rtcp.SenderReport | None:
         """The sender report of this second, or None when nothing has been sent."""

@@ -1,45 +1,76 @@
-"""What leaves to one observer whose browser tells when each packet came.
+"""What leaves to one observer whose browser tells when each packet came. Pure.
 
 All packets of the connection, repairs included, carry one count in a header extension; the
-browser's feedback refers to it (draft-holmer-rmcat-transport-wide-cc-extensions-01 2). Pure.
+browser's feedback refers to it (draft-holmer-rmcat-transport-wide-cc-extensions-01 2) and feeds
+the estimate of what the network takes. While that is not far above what is sent, pictures leave
+no faster than the network can follow; sound never waits.
 """
 
+from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from server.core.rtp import EXTENDED, ONE_ELEMENT, pack_header_with_number
 from server.core.twcc import TICK_S, TransportFeedback
+from server.media.estimate import Arrival, Estimate
+from server.media.probe import Probe
 
 #: Packets remembered until feedback comes, which is every 50 to 250 ms: seconds of any stream.
 HISTORY_LENGTH = 2048
+#: On the wire around a payload: IPv4, UDP, RTP with the extension, and SRTP's tag.
+OVERHEAD_OCTETS = 20 + 8 + 20 + 16
+#: Pictures are spread where the estimate is below so many times what is delivered,
+PACED_BELOW = 2.0
+#: at so many times the estimate, which keyframes need to come in time; so much leaves at once,
+PACING_FACTOR = 2.5
+BURST_S = 0.005
+#: and what would have to wait longer is dropped: the picture is held back soon after.
+MAX_WAIT_S = 0.5
+
 _MASK = HISTORY_LENGTH - 1
 _PROFILE, _WORDS = ONE_ELEMENT
-
-
-@dataclass(frozen=True, slots=True)
-class Arrival:
-    """A packet of ours that came."""
-
-    sent_s: float  #: Unix s
-    arrived_s: float  #: by the observer's clock, from an arbitrary start
-    size: int  #: octets of payload
+#: What `Egress.send` takes, but for the time.
+_Waiting = tuple[int, int, int, int, int, bytes]
 
 
 class Egress:
-    """Contract: `send` each packet, `feedback_received` each feedback.
+    """Contract: `send` each packet, `feedback_received` each feedback, `drain` when asked to.
 
-    `extension`: the number of the header extension, of one octet.
+    `extension`: the number of the header extension, of one octet; `wake`: asks for `drain` in so
+    many seconds. All times in Unix seconds.
     """
 
-    def __init__(self, extension: int, send: Callable[[bytes], None]) -> None:
+    def __init__(
+        self,
+        extension: int,
+        send: Callable[[bytes], None],
+        wake: Callable[[float], None],
+        now: float,
+    ) -> None:
         self._element = extension << 4 | 1
         self._send = send
+        self._wake = wake
+        self.estimate = Estimate(now)
         self._count = 0  # of packets sent: the next one's number, extended
         self._sent_s = [0.0] * HISTORY_LENGTH
         self._sizes = [0] * HISTORY_LENGTH  # below zero: told to be missing; zero: to have come
         self._first_tick: int | None = None
+        self.octets = 0  #: sent, on the wire
         self.packets_lost = 0
         self.packets_arrived = 0
+        self.packets_dropped = 0  #: never sent
+        self._unpaced: set[int] = set()
+        self._pacing = False
+        self._waiting: deque[_Waiting] = deque()
+        self._waiting_octets = 0
+        self._free_s = 0.0  # when what has left is through, at the pace
+        self._s_per_octet = 0.0
+        self._probe: Probe | None = None
+
+    # ---- packets
+
+    def never_waits(self, ssrc: int) -> None:
+        """This stream leaves at once, whatever waits."""
+        self._unpaced.add(ssrc)
 
     def send(
         self,
@@ -51,12 +82,17 @@ class Egress:
         payload: bytes,
         now: float,
     ) -> None:
-        """One packet, by the fields of its header; `now` in Unix seconds."""
+        """One packet, by the fields of its header."""
+        if self._pacing and not self._may_leave(ssrc, len(payload), now):
+            self._wait((first, second, seqno, timestamp, ssrc, payload), now)
+            return
         count = self._count
         self._count = count + 1
         slot = count & _MASK
+        size = len(payload) + OVERHEAD_OCTETS
         self._sent_s[slot] = now
-        self._sizes[slot] = len(payload)
+        self._sizes[slot] = size
+        self.octets += size
         self._send(
             pack_header_with_number(
                 first | EXTENDED,
@@ -72,30 +108,77 @@ class Egress:
             + payload
         )
 
-    def feedback_received(self, feedback: TransportFeedback) -> list[Arrival]:
-        """What the feedback tells that was not known, in the order of sending."""
+    def _may_leave(self, ssrc: int, octets: int, now: float) -> bool:
+        return ssrc in self._unpaced or (not self._waiting and self._has_room(octets, now))
+
+    def _has_room(self, octets: int, now: float) -> bool:
+        free_s = max(self._free_s, now)
+        if free_s - now > BURST_S:
+            return False
+        self._free_s = free_s + (octets + OVERHEAD_OCTETS) * self._s_per_octet
+        return True
+
+    def _wait(self, packet: _Waiting, now: float) -> None:
+        octets = len(packet[5]) + OVERHEAD_OCTETS
+        if (self._waiting_octets + octets) * self._s_per_octet > MAX_WAIT_S:
+            self.packets_dropped += 1
+            return
+        if not self._waiting:
+            self._wake(max(0.0, self._free_s - now - BURST_S))
+        self._waiting.append(packet)
+        self._waiting_octets += octets
+
+    def drain(self, now: float) -> None:
+        """Sends what may leave by now of what waits."""
+        waiting, pacing = self._waiting, self._pacing
+        self._pacing = False
+        while waiting and self._has_room(len(waiting[0][5]), now):
+            packet = waiting.popleft()
+            self._waiting_octets -= len(packet[5]) + OVERHEAD_OCTETS
+            self.send(*packet, now)
+        self._pacing = pacing
+        if waiting:
+            self._wake(max(0.0, self._free_s - now - BURST_S))
+
+    # ---- feedback
+
+    def feedback_received(
+        self, feedback: TransportFeedback, now: float, round_trip_s: float | None
+    ) -> None:
+        """What the browser tells; nothing of it is counted twice."""
+        lost = self.packets_lost
+        arrivals = self._arrivals(feedback)
+        estimate = self.estimate
+        estimate.feedback(arrivals, max(0, self.packets_lost - lost), now, round_trip_s)
+        if self._probe is not None:
+            self._look_at_probe(self._probe, arrivals, now)
+        self._s_per_octet = 8 / (PACING_FACTOR * estimate.bitrate_bps)
+        near = estimate.bitrate_bps < PACED_BELOW * (estimate.delivered_bps or 0.0)
+        self._pacing = near or bool(self._waiting)
+
+    def _arrivals(self, feedback: TransportFeedback) -> list[Arrival]:
         told = feedback.arrivals
         behind = (self._count - feedback.base_seqno) & 0xFFFF
         if len(told) > behind:
             return []  # of packets that were never sent
+        sizes, sent_s = self._sizes, self._sent_s
         arrivals: list[Arrival] = []
-        begin = self._count - behind
-        oldest = max(0, self._count - HISTORY_LENGTH)
-        for count, tick in enumerate(told, begin):
+        oldest = self._count - HISTORY_LENGTH
+        for count, tick in enumerate(told, self._count - behind):
             slot = count & _MASK
-            size = self._sizes[slot]
-            if count < oldest or size == 0:
+            size = sizes[slot]
+            if size == 0 or count < oldest:
                 continue
             if tick is None:
                 if size > 0:
                     self.packets_lost += 1
-                    self._sizes[slot] = -size
+                    sizes[slot] = -size
                 continue
             if size < 0:  # late, not lost
                 self.packets_lost -= 1
-            self.packets_arrived += 1
-            self._sizes[slot] = 0
-            arrivals.append(Arrival(self._sent_s[slot], self._arrived_s(tick), abs(size)))
+            sizes[slot] = 0
+            arrivals.append(Arrival(sent_s[slot], self._arrived_s(tick), abs(size)))
+        self.packets_arrived += len(arrivals)
         return arrivals
 
     def _arrived_s(self, tick: int) -> float:
@@ -103,3 +186,24 @@ class Egress:
             self._first_tick = tick
         # Ticks have 32 bits, and the first that is told need not be the earliest.
         return (((tick - self._first_tick + 0x8000_0000) & 0xFFFF_FFFF) - 0x8000_0000) * TICK_S
+
+    # ---- probes
+
+    def probe(self, bitrate_bps: float, now: float) -> None:
+        """Tries whether so much comes through; until it is over call `pad` at each tick."""
+        if self._probe is None:
+            self._probe = Probe(bitrate_bps, self.octets, now)
+
+    def pad(self, send_padding: Callable[[int], None], now: float) -> None:
+        """Has so many octets of padding sent as a probe takes; they don't wait."""
+        octets = self._probe.octets_due(self.octets, now) if self._probe is not None else 0
+        if octets:
+            pacing, self._pacing = self._pacing, False
+            send_padding(octets)
+            self._pacing = pacing
+
+    def _look_at_probe(self, probe: Probe, arrivals: list[Arrival], now: float) -> None:
+        bitrate_bps = probe.arrived(arrivals, now)
+        if bitrate_bps is not None:
+            self._probe = None
+            self.estimate.probed(bitrate_bps)

@@ -1,5 +1,6 @@
 """A watcher's connection: down tracks of the source."""
 
+import logging
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
@@ -8,6 +9,7 @@ from server.core import rtcp
 from server.core.frames import TrackName
 from server.core.rtp import pack_header
 from server.core.twcc import TransportFeedback
+from server.media.allotment import Allotment, Change, Meter, ProbePlan
 from server.media.down_track import DownTrack, RepairStream
 from server.media.dtls import Certificate
 from server.media.egress import Egress
@@ -15,6 +17,13 @@ from server.media.peer import CONSENT_TIMEOUT_S, Peer, PeerState
 from server.media.router import Router
 from server.media.sdp import MediaSection, RtpFormat, payload_types
 from server.media.source import Source
+
+log = logging.getLogger(__name__)
+
+#: How often it is seen to what the network has room for.
+ALLOT_INTERVAL_S = 0.25
+#: The screen first: what is on it can't be told in words, and a face is not needed to hear.
+PICTURES = (TrackName.SCREEN, TrackName.CAMERA)
 
 
 class Outgoing(NamedTuple):
@@ -41,13 +50,24 @@ class Observer(Peer):
         clock: Callable[[], float],
         source: Source,
         outgoing: Mapping[TrackName, Outgoing],
+        on_held_back: Callable[[bool], None] = lambda held_back: None,
     ) -> None:
+        """`on_held_back`: a picture is, or none is any more, as the network is too slow for it."""
         super().__init__(router, certificate, remote, on_state, clock, source)
+        self._on_held_back = on_held_back
         self._round_trip_s: float | None = None
         counting = [each.transport_cc for each in outgoing.values() if each.transport_cc]
-        self.egress = Egress(counting[0], self._send_rtp) if counting else None
+        self.egress = None
+        if counting:
+            self.egress = Egress(counting[0], self._send_rtp, self._drain_in, clock())
         self.downs = {name: self._down_track(each) for name, each in outgoing.items()}
         self._by_ssrc = {down.ssrc: (name, down) for name, down in self.downs.items()}
+        self._meters = {name: Meter() for name in self.downs}
+        self._allotments = {name: Allotment() for name in PICTURES if name in self.downs}
+        self._probes = ProbePlan()
+        self._allotted_s = clock()
+        if self.egress is not None and TrackName.MICROPHONE in self.downs:
+            self.egress.never_waits(self.downs[TrackName.MICROPHONE].ssrc)
 
     def _down_track(self, outgoing: Outgoing) -> DownTrack:
         counted = self.egress is not None and outgoing.transport_cc is not None
@@ -88,7 +108,9 @@ class Observer(Peer):
                     down = self._by_ssrc[item.media_ssrc][1]
                     down.resend(item.seqnos, now, self._round_trip_s)
                 case TransportFeedback() if self.egress is not None:
-                    self.egress.feedback_received(item)
+                    self.egress.feedback_received(item, now, self._round_trip_s)
+                    if now - self._allotted_s >= ALLOT_INTERVAL_S:
+                        self._allot(self.egress, now)
                 case rtcp.ReceiverReport() | rtcp.SenderReport():
                     self._measure_round_trip(item.blocks, now)
                 case rtcp.KeyframeRequest() if item.media_ssrc in self._by_ssrc:
@@ -110,7 +132,60 @@ class Observer(Peer):
                 description = rtcp.source_description(down.ssrc, self.id)
                 self._send_rtcp(rtcp.sender_report(report) + description)
 
+    # ---- what the network has room for
+
+    def _drain_in(self, delay_s: float) -> None:
+        self._call_later(delay_s, self._drain)
+
+    def _drain(self) -> None:
+        if self.egress is not None and self.state is not PeerState.CLOSED:
+            self.egress.drain(self._clock())
+
+    def _allot(self, egress: Egress, now: float) -> None:
+        """Sound always; of the pictures, the screen first, those that there is room for."""
+        elapsed_s, self._allotted_s = now - self._allotted_s, now
+        for name, down in self.downs.items():
+            self._meters[name].read(down.octets_offered, elapsed_s)
+        estimated_bps = left_bps = egress.estimate.bitrate_bps
+        left_bps -= sum(
+            each.bitrate_bps for name, each in self._meters.items() if name not in self._allotments
+        )
+        held_back = self._is_held_back
+        for name, allotment in self._allotments.items():
+            needed_bps = self._meters[name].bitrate_bps
+            match allotment.look(needed_bps, left_bps, elapsed_s, now):
+                case Change.HOLD_BACK:
+                    self.downs[name].hold_back()
+                case Change.SHOW:
+                    self.downs[name].show()
+            if allotment.shown:
+                left_bps -= needed_bps
+        if self._is_held_back is not held_back:
+            rate = f"{estimated_bps / 1000:.0f} kbit/s"
+            log.info(
+                "peer %s %s its picture at %s", self.id, "regains" if held_back else "loses", rate
+            )
+            self._on_held_back(not held_back)
+        wanted_bps = sum(each.bitrate_bps for each in self._meters.values())
+        if (probed_bps := self._probes.look(wanted_bps, estimated_bps, now)) is not None:
+            egress.probe(probed_bps, now)
+
+    @property
+    def _is_held_back(self) -> bool:
+        return not all(each.shown for each in self._allotments.values())
+
+    def _repair(self, now: float) -> None:
+        if self.egress is not None:
+            self.egress.pad(lambda octets: self._pad(octets, now), now)
+
+    def _pad(self, octets: int, now: float) -> None:
+        for name in self._allotments:
+            self.downs[name].pad(octets, now)
+            return
+
     def _detach(self) -> None:
+        if self._is_held_back:
+            self._on_held_back(False)
         for name, down in self.downs.items():
             self.source.remove_down(name, down)
         self.downs.clear()

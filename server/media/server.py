@@ -172,10 +172,15 @@ class MediaServer:
         return self._open(publisher, offer, answers)
 
     async def observe(
-        self, source: Source, offer_sdp: str, on_state: Callable[[PeerState], None]
+        self,
+        source: Source,
+        offer_sdp: str,
+        on_state: Callable[[PeerState], None],
+        on_held_back: Callable[[bool], None] = lambda held_back: None,
     ) -> tuple[Peer, str]:
         """A watcher's offer, before or after the candidate has joined.
 
+        `on_held_back`: the watcher's network is, or is no more, too slow for the picture.
         Returns the peer and the SDP answer. Raises `MediaBusy`, `SdpError` or `NoCommonCodec`.
         """
         self._refuse_if_busy(source)
@@ -191,6 +196,7 @@ class MediaServer:
             self.clock,
             source,
             outgoing,
+            on_held_back,
         )
         answers = {
             index: _answer_to_observer(observer, name, offer.sections[index], outgoing[name])

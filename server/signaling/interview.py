@@ -59,6 +59,7 @@ TICK_S = 1.0
 #: The process log of one interview between two ticks; a flood of reconnects is not evidence.
 MAX_PENDING_EVENTS = 100
 RECORDING_FAILED = "recording-failed"
+SOUND_ONLY = "sound-only"
 
 
 @dataclass(eq=False, slots=True)
@@ -165,7 +166,10 @@ class LiveInterview:
         if participant.peer is None:  # else it is renewed: nothing is added
             self._plant.admission.admit_observer(self._plant.clock())
         peer, answer = await self._plant.media.observe(
-            self._source, sdp, lambda state: self._observer_changed(participant, state)
+            self._source,
+            sdp,
+            lambda state: self._observer_changed(participant, state),
+            lambda held_back: self._picture_held_back(participant, held_back),
         )
         await participant.close_peer()
         participant.peer = peer
@@ -341,6 +345,12 @@ class LiveInterview:
         if state is PeerState.CLOSED and participant.outbox is None:
             self._participants.discard(participant)
             self._wake.set()
+
+    def _picture_held_back(self, participant: Participant, held_back: bool) -> None:
+        """Its network is too slow for the picture: nobody else needs to know."""
+        if participant.outbox is not None:
+            alert = Alert(SOUND_ONLY, held_back, self._plant.clock())
+            participant.outbox.send(AlertChanged(alert))
 
     def _recording_failed(self, reason: str) -> None:
         log.error("recording failed interview=%s reason=%s", self.id, reason)

@@ -44,3 +44,50 @@ async def test_what_an_observer_loses_is_repaired_in_a_stream_of_its_own(
     # A repair may be lost, too, and sound is not repaired.
     assert video["retransmittedPacketsReceived"] > path.down.lost / 2
     assert video["framesDecoded"] > 0.9 * video["framesReceived"]
+
+
+@pytest.mark.timeout(240)
+async def test_sound_goes_on_where_the_picture_does_not_fit_and_the_picture_comes_back(
+    server: ServerProcess, chromium: ChromiumLauncher
+) -> None:
+    invited = await server.invite("Backend engineer")
+    candidate = await (await chromium.launch()).new_page()
+    await join(candidate, invited["candidate_url"])
+    observer = await (await chromium.launch()).new_page()
+    clean, slow = Impairments(delay_s=0.03), Impairments(delay_s=0.03, rate_bps=300e3)
+    async with rough_path(server.port, clean, clean) as path:
+        await path.lead(observer)
+        await observer.goto(invited["observer_url"])
+        await picture_moves(observer)
+        last = await inbound(observer)
+        for second in range(75):
+            if second == 5:
+                path.change(clean, slow, "slow")
+            if second == 35:
+                path.change(clean, clean, "well again")
+            await asyncio.sleep(1)
+            now = await inbound(observer)
+            v, a = now["video1"], now["audio0"]
+            lv, la = last["video1"], last["audio0"]
+            print(
+                second,
+                "fps",
+                v["framesDecoded"] - lv["framesDecoded"],
+                "freeze",
+                v["freezeCount"],
+                round(v["totalFreezesDuration"], 1),
+                "kbps",
+                (v["bytesReceived"] - lv["bytesReceived"]) * 8 // 1000,
+                "concealed",
+                a["concealedSamples"] - la["concealedSamples"],
+                "lost",
+                a["packetsLost"] - la["packetsLost"],
+                "jb",
+                round(
+                    1000
+                    * (a["jitterBufferDelay"] - la["jitterBufferDelay"])
+                    / max(1, a["jitterBufferEmittedCount"] - la["jitterBufferEmittedCount"])
+                ),
+                await observer.locator("#empty").is_visible(),
+            )
+            last = now

@@ -29,6 +29,7 @@ from server.store import AsyncStore, Link, Store, open_store
 @dataclass(eq=False)
 class FakePeer:
     on_state: Callable[[PeerState], None]
+    on_held_back: Callable[[bool], None] = lambda held_back: None
     closed: bool = False
 
     @property
@@ -61,7 +62,16 @@ class FakeMedia:
         self.peers.append(FakePeer(on_state))
         return self.peers[-1], f"answer to {sdp}"
 
-    observe = publish
+    async def observe(
+        self,
+        source: Source,
+        sdp: str,
+        on_state: Callable[[PeerState], None],
+        on_held_back: Callable[[bool], None],
+    ) -> tuple[FakePeer, str]:
+        peer, answer = await self.publish(source, sdp, on_state)
+        peer.on_held_back = on_held_back
+        return peer, answer
 
     def restart(self, peer: FakePeer, sdp: str) -> str:
         if sdp == "bad":

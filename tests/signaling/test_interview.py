@@ -312,6 +312,19 @@ async def test_a_recording_that_goes_on_ends_the_alert_and_turns_the_sign_on(rig
     assert await told(candidate) == [sign]
 
 
+async def test_a_picture_that_is_held_back_is_told_to_its_observer_alone(rig: Rig) -> None:
+    candidate, _ = await rig.join()
+    slow, other = rig.enter(Role.OBSERVER), rig.enter(Role.OBSERVER)
+    await rig.interview.watch(slow, "offer")
+    for each in (candidate, slow, other):
+        await told(each)
+    for held_back in (True, False):
+        rig.media.peers[-1].on_held_back(held_back)
+        (alert,) = await told(slow)
+        assert (alert["alert"]["id"], alert["alert"]["active"]) == ("sound-only", held_back)
+    assert await told(candidate) == await told(other) == []
+
+
 async def test_alerts_end_with_the_session(rig: Rig) -> None:
     candidate, _ = await rig.join()
     rig.analysis.feeds[0].on_alert(Alert("no-face", True, 3.0))

@@ -12,6 +12,16 @@ test("an alert begins and ends", () => {
   assert.deepEqual(log.entries, [{ id: "no-face", sinceS: 5, endedS: 12 }]);
 });
 
+test("an alert is active from its beginning to its end", () => {
+  const log = new AlertLog();
+  log.take(alert("no-face", true, 1), 1);
+  assert.equal(log.isActive("sound-only"), false);
+  log.take(alert("sound-only", true, 2), 2);
+  assert.equal(log.isActive("sound-only"), true);
+  log.take(alert("sound-only", false, 2), 3);
+  assert.equal(log.isActive("sound-only"), false);
+});
+
 test("the same said twice is not news, nor is the end of what never began", () => {
   const log = new AlertLog();
   assert.equal(log.take(alert("silence", false), 1), false);

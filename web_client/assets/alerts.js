@@ -15,6 +15,7 @@ export const KNOWN_ALERTS = /** @type {const} */ ([
   "too-dark",
   "poor-connection",
   "recording-failed",
+  "sound-only",
 ]);
 
 /** @typedef {(typeof KNOWN_ALERTS)[number]} KnownAlert */
@@ -46,6 +47,11 @@ export class AlertLog {
     else this.entries.unshift({ id: alert.id, sinceS: alert.since_s, endedS: null });
     this.order();
     return true;
+  }
+
+  /** @param {KnownAlert} id */
+  isActive(id) {
+    return this.entries.some((entry) => entry.id === id && entry.endedS === null);
   }
 
   /**

@@ -127,9 +127,10 @@ function showState() {
   pill.dataset.tone = away ? "bad" : STATE_TONE[state];
   setText(pill, away ? "link.reconnecting" : `state.${state}`);
   const picture = state === "live" && connected;
-  byId("empty").hidden = picture;
+  const soundOnly = picture && !screenShared && alertLog.isActive("sound-only");
+  byId("empty").hidden = picture && !soundOnly;
   if (pictures.shared !== (picture && screenShared)) pictures.show(picture && screenShared);
-  const empty = emptyFor(busy);
+  const empty = emptyFor(busy, soundOnly);
   setText(byId("empty-title"), `empty.${empty}.title`);
   setText(byId("empty-text"), `empty.${empty}.text`, { seconds: watcher.retry.leftS(performance.now()) });
   byId("to-recording").hidden = !(state === "ended" && mayReplay);
@@ -141,12 +142,14 @@ function showState() {
 /**
  * Why there is no picture.
  * @param {boolean} busy
+ * @param {boolean} soundOnly
  */
-function emptyFor(busy) {
+function emptyFor(busy, soundOnly) {
   if (!signaling.online && restarting) return "restarting";
   if (state !== "live") return state;
   if (busy) return "busy";
-  return signaling.online ? "connecting" : "lost";
+  if (!signaling.online) return "lost";
+  return soundOnly ? "sound-only" : "connecting";
 }
 
 /** @param {boolean} active */
@@ -161,6 +164,7 @@ function takeAlert(alert) {
   const name = alertName(alert.id);
   setText(byId("alerts-live"), alert.active ? "alerts.begun" : "alerts.over", { name });
   showAlerts();
+  showState();
 }
 
 /** @param {string} id */

@@ -264,6 +264,11 @@ export const STRINGS = {
   ],
   "empty.connecting.title": ["Connecting…", "正在连接……"],
   "empty.connecting.text": ["The picture will be here in a moment.", "画面即将出现。"],
+  "empty.sound-only.title": ["Sound only", "仅有声音"],
+  "empty.sound-only.text": [
+    "Your connection is too slow for the picture. It comes back by itself.",
+    "您的网络太慢，无法显示画面。网络好转后画面会自动恢复。",
+  ],
   "empty.lost.title": ["Connection to the server lost", "与服务器的连接已断开"],
   "empty.lost.text": ["Trying again by itself.", "正在自动重试。"],
   "empty.restarting.title": ["The server is restarting", "服务器正在重启"],
@@ -327,6 +332,10 @@ export const STRINGS = {
   "alert.too-dark": ["The picture is too dark", "画面过暗"],
   "alert.poor-connection": ["The candidate's connection is poor", "候选人网络不佳"],
   "alert.recording-failed": ["The recording has failed", "录制失败"],
+  "alert.sound-only": [
+    "Your connection is too slow for the picture: sound only",
+    "您的网络太慢，无法显示画面：仅有声音",
+  ],
 
   // ---- home
   "guest.title": ["Interviews open with a link", "面试需通过链接打开"],
