@@ -97,8 +97,10 @@ class DownTrack:
         self._held_back = self._waiting = True
 
     def show(self) -> None:
-        """Goes on with the next keyframe."""
+        """Goes on with the next keyframe, which it asks for."""
         self._held_back = False
+        if self._up is not None:
+            self._up.request_keyframe()
 
     @property
     def octets_offered(self) -> int:

@@ -190,9 +190,13 @@ class Egress:
     # ---- probes
 
     def probe(self, bitrate_bps: float, now: float) -> None:
-        """Tries whether so much comes through; until it is over call `pad` at each tick."""
+        """Tries whether so much comes through: call `pad` while it `is_probing`."""
         if self._probe is None:
             self._probe = Probe(bitrate_bps, self.octets, now)
+
+    def is_probing(self, now: float) -> bool:
+        """Whether there is more to send of a probe; not whether its result is known."""
+        return self._probe is not None and not self._probe.is_sent(now)
 
     def pad(self, send_padding: Callable[[int], None], now: float) -> None:
         """Has so many octets of padding sent as a probe takes; they don't wait."""

@@ -26,6 +26,9 @@ ALLOT_INTERVAL_S = 0.25
 PICTURES = (TrackName.SCREEN, TrackName.CAMERA)
 
 
+def _nobody(_: bool) -> None: ...
+
+
 class Outgoing(NamedTuple):
     """How an observer takes one track: formats, the best first, and what counts packets."""
 
@@ -50,14 +53,14 @@ class Observer(Peer):
         clock: Callable[[], float],
         source: Source,
         outgoing: Mapping[TrackName, Outgoing],
-        on_held_back: Callable[[bool], None] = lambda held_back: None,
+        on_held_back: Callable[[bool], None] = _nobody,
     ) -> None:
         """`on_held_back`: a picture is, or none is any more, as the network is too slow for it."""
         super().__init__(router, certificate, remote, on_state, clock, source)
         self._on_held_back = on_held_back
         self._round_trip_s: float | None = None
         counting = [each.transport_cc for each in outgoing.values() if each.transport_cc]
-        self.egress = None
+        self.egress: Egress | None = None
         if counting:
             self.egress = Egress(counting[0], self._send_rtp, self._drain_in, clock())
         self.downs = {name: self._down_track(each) for name, each in outgoing.items()}
@@ -169,14 +172,18 @@ class Observer(Peer):
         wanted_bps = sum(each.bitrate_bps for each in self._meters.values())
         if (probed_bps := self._probes.look(wanted_bps, estimated_bps, now)) is not None:
             egress.probe(probed_bps, now)
+            self._hurry()
 
     @property
     def _is_held_back(self) -> bool:
         return not all(each.shown for each in self._allotments.values())
 
-    def _repair(self, now: float) -> None:
-        if self.egress is not None:
-            self.egress.pad(lambda octets: self._pad(octets, now), now)
+    def _repair(self, now: float) -> bool:
+        egress = self.egress
+        if egress is None:
+            return False
+        egress.pad(lambda octets: self._pad(octets, now), now)
+        return egress.is_probing(now)
 
     def _pad(self, octets: int, now: float) -> None:
         for name in self._allotments:
@@ -190,3 +197,4 @@ class Observer(Peer):
             self.source.remove_down(name, down)
         self.downs.clear()
         self._by_ssrc.clear()
+        self.egress, self._on_held_back = None, _nobody

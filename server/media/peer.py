@@ -279,9 +279,6 @@ class Peer(abc.ABC):
             self._report(now)
         return True
 
-    def _call_later(self, delay_s: float, callback: Callable[[], None]) -> None:
-        asyncio.get_running_loop().call_later(delay_s, callback)
-
     def _repair(self, now: float) -> bool:
         """What cannot wait for the next report; whether more of it is to come."""
         return False

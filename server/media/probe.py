@@ -19,7 +19,7 @@ PATIENCE_S = 1.0
 
 
 class Probe:
-    """Contract: `octets_due` at each tick until it is `over`, `arrived` with each feedback."""
+    """Contract: `octets_due` every 20 ms until it `is_sent`, `arrived` with each feedback."""
 
     def __init__(self, bitrate_bps: float, octets_sent: int, now: float) -> None:
         """`octets_sent`: by the counter that `octets_due` is told, media included."""
@@ -34,6 +34,9 @@ class Probe:
         elapsed_s = min(now - self._begun_s, LENGTH_S)
         self._sent = octets_sent - self._octets
         return max(0, round(self._bitrate_bps * elapsed_s / 8) - self._sent)
+
+    def is_sent(self, now: float) -> bool:
+        return now - self._begun_s >= LENGTH_S
 
     def arrived(self, arrivals: Sequence[Arrival], now: float) -> float | None:
         """The bitrate that came through; zero: it cannot be told; None: not all is here yet."""

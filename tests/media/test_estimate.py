@@ -1,5 +1,7 @@
 """The estimate on links whose truth is known (tests/media/links.py)."""
 
+from collections.abc import Iterable
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -102,21 +104,22 @@ def test_a_probe_that_came_through_raises_and_never_lowers() -> None:
 
 
 def test_growing_delay_is_told_and_standing_delay_is_not() -> None:
-    trend = DelayTrend()
-    for index in range(100):
-        trend.add(index / 30, index / 30 + 0.05)
-    assert trend.usage is Usage.NORMAL
-    told = set()
-    for index in range(100, 130):
-        trend.add(index / 30, index / 30 + 0.05 + (index - 100) * 0.01)
-        told.add(trend.usage)
-    assert Usage.OVER in told
-    for index in range(130, 230):
-        trend.add(index / 30, index / 30 + 0.05 + 0.3)
-    assert trend.usage is Usage.NORMAL
-    for index in range(230, 250):
-        trend.add(index / 30, index / 30 + 0.35 - (index - 230) * 0.015)
-    assert trend.usage is Usage.UNDER
+    trend, sent_s = DelayTrend(), 0.0
+
+    def told(delays: Iterable[float]) -> list[Usage]:
+        """Of a picture each 30th of a second that takes so long."""
+        usages = []
+        for delay_s in delays:
+            nonlocal sent_s
+            sent_s += 1 / 30
+            trend.add(sent_s, sent_s + delay_s)
+            usages.append(trend.usage)
+        return usages
+
+    assert set(told([0.05] * 100)) == {Usage.NORMAL}
+    assert Usage.OVER in told(0.05 + index * 0.01 for index in range(30))
+    assert told([0.35] * 100)[-1] is Usage.NORMAL
+    assert told(0.35 - index * 0.015 for index in range(20))[-1] is Usage.UNDER
 
 
 def test_clock_that_runs_faster_is_no_queue() -> None:
