@@ -29,8 +29,6 @@ MAX_GAIN_GROUPS = 60
 FIRST_THRESHOLD, MIN_THRESHOLD, MAX_THRESHOLD = 12.5, 6.0, 600.0
 THRESHOLD_UP, THRESHOLD_DOWN = 8.7, 39.0  # per second
 OUTLIER_MS = 15.0
-#: As long a growing delay is chance.
-OVERUSE_S = 0.01
 
 #: Of what is delivered, after a queue has built up (5.5).
 DECREASE = 0.85
@@ -74,7 +72,7 @@ class Usage(enum.Enum):
 
 
 class DelayTrend:
-    """Contract: `add` each packet that came, in the order of sending; `usage` is what it says."""
+    """Contract: `add` the packets that came, in the order of sending, then `look` what they say."""
 
     def __init__(self) -> None:
         self.usage = Usage.NORMAL
@@ -86,9 +84,8 @@ class DelayTrend:
         self._points: deque[tuple[float, float]] = deque(maxlen=TREND_GROUPS)
         self._groups = 0
         self._trend = 0.0
+        self._looked_s = 0.0  # what it had been sent then
         self._threshold = FIRST_THRESHOLD
-        self._over_s: float | None = None
-        self._overs = 0
 
     def add(self, sent_s: float, arrived_s: float) -> None:
         if sent_s - self._first_sent_s <= GROUP_S:
@@ -112,27 +109,25 @@ class DelayTrend:
         self._smoothed_ms += (1 - SMOOTHING) * (self._delay_ms - self._smoothed_ms)
         self._points.append((1000 * (self._arrived_s - self._begun_s), self._smoothed_ms))
         self._groups = min(self._groups + 1, MAX_GAIN_GROUPS)
-        if len(self._points) >= MIN_TREND_GROUPS:
-            trend = self._groups * TREND_GAIN * _slope(self._points)
-            self._compare(trend, max(0.0, sent_s))
 
-    def _compare(self, trend: float, elapsed_s: float) -> None:
-        before, self._trend = self._trend, trend
-        threshold = self._threshold
+    def look(self) -> Usage:
+        """What the delay of all that was added says."""
+        elapsed_s, self._looked_s = self._sent_s - self._looked_s, self._sent_s
+        if len(self._points) < MIN_TREND_GROUPS or elapsed_s <= 0:
+            return self.usage
+        before, threshold = self._trend, self._threshold
+        trend = self._trend = self._groups * TREND_GAIN * _slope(self._points)
         if trend > threshold:
-            self._over_s = elapsed_s / 2 if self._over_s is None else self._over_s + elapsed_s
-            self._overs += 1
-            if self._over_s > OVERUSE_S and self._overs > 1 and trend >= before:
-                self._over_s, self._overs = 0.0, 0
+            if trend >= before:  # else it is getting better by itself
                 self.usage = Usage.OVER
         else:
-            self._over_s, self._overs = None, 0
             self.usage = Usage.UNDER if trend < -threshold else Usage.NORMAL
         distance = abs(trend) - threshold
         if distance <= OUTLIER_MS:
             speed = THRESHOLD_UP if distance > 0 else THRESHOLD_DOWN
             moved = threshold + speed * distance * min(elapsed_s, 0.1)
             self._threshold = min(max(moved, MIN_THRESHOLD), MAX_THRESHOLD)
+        return self.usage
 
 
 def _slope(points: Sequence[tuple[float, float]]) -> float:
@@ -227,7 +222,7 @@ class Estimate:
             self._set(min(self.bitrate_bps, max(lower, delivered_bps)))
 
     def _control(self, now: float, round_trip_s: float) -> None:
-        usage = self.trend.usage
+        usage = self.trend.look()
         if usage is Usage.OVER:
             self._decrease(now, round_trip_s)
         elif usage is Usage.NORMAL and self._loss.excess <= SOME_LOSS:

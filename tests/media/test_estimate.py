@@ -113,7 +113,7 @@ def test_growing_delay_is_told_and_standing_delay_is_not() -> None:
             nonlocal sent_s
             sent_s += 1 / 30
             trend.add(sent_s, sent_s + delay_s)
-            usages.append(trend.usage)
+            usages.append(trend.look())
         return usages
 
     assert set(told([0.05] * 100)) == {Usage.NORMAL}
@@ -126,7 +126,7 @@ def test_clock_that_runs_faster_is_no_queue() -> None:
     trend = DelayTrend()
     for index in range(3000):
         trend.add(index / 30, index / 30 * 1.0005)
-        assert trend.usage is Usage.NORMAL
+        assert trend.look() is Usage.NORMAL
 
 
 def test_loss_that_stays_becomes_the_paths_own_unless_it_is_most() -> None:
