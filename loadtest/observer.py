@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 
 from loadtest import sdp, whip
+from loadtest.arrivals import FEEDBACK_INTERVAL_S, Arrivals
 from loadtest.histogram import Histogram, merged
 from loadtest.media import VIDEO_CODECS, TrackName
 from loadtest.network import Network
@@ -39,6 +40,8 @@ _KINDS = {
     payload_type: _Kind(name, AUDIO_CLOCK_HZ if name == "opus" else VIDEO_CLOCK_HZ)
     for name, payload_type in sdp.PAYLOAD_TYPES.items()
 }
+#: What the payload types of repairs repair.
+_REPAIRED = {rtx: sdp.PAYLOAD_TYPES[codec] for codec, rtx in sdp.RTX_PAYLOAD_TYPES.items()}
 
 
 @dataclass(slots=True)
@@ -83,17 +86,24 @@ class Observer:
         self._watching = False
         self._checking_repairs = False
         self._pictures: dict[int, _Picture] = {}  # by SSRC
+        self._repairs: dict[int, int] = {}  # SSRC of repairs -> of what they repair
+        self._arrivals: Arrivals | None = None
 
     async def join(self) -> None:
         """Raises what `negotiate` does."""
         self._called_at = time.time()
         self._watching = True
         try:
-            await negotiate(self._transport, self._crowd, self._signalling, self._offer)
+            remote = await negotiate(self._transport, self._crowd, self._signalling, self._offer)
         except BaseException:
             await self._transport.close()
             raise
-        self._crowd.pacer.at(asyncio.get_running_loop().time(), self._send_reports)
+        now = asyncio.get_running_loop().time()
+        self._crowd.pacer.at(now, self._send_reports)
+        self._repairs = remote.repairs
+        if remote.counts is not None:
+            self._arrivals = Arrivals(remote.counts)
+            self._crowd.pacer.at(now + FEEDBACK_INTERVAL_S, self._send_feedback)
 
     async def leave(self) -> None:
         """Ends the session at the server; idempotent."""
@@ -142,6 +152,14 @@ class Observer:
     # ---- receiving ----------------------------------------------------------------------
 
     def _receive_rtp(self, packet: bytes, now: float) -> None:
+        if self._arrivals is not None:
+            self._arrivals.add(packet, now)
+        if packet[1] & 0x7F in _REPAIRED:
+            self._receive_repair(packet, now)
+        else:
+            self._take(packet, now)
+
+    def _take(self, packet: bytes, now: float) -> None:
         header = rtp.unpack_header(packet)
         kind = _KINDS.get(header[1] & 0x7F)
         try:
@@ -167,6 +185,21 @@ class Observer:
         if track.repairing and not self._checking_repairs:
             self._checking_repairs = True
             self._check_repairs_later(asyncio.get_running_loop().time())
+
+    def _receive_repair(self, packet: bytes, now: float) -> None:
+        """What was lost, as it was (RFC 4588 4): its number stands before its payload."""
+        _, second, _, timestamp, ssrc = rtp.unpack_header(packet)
+        repaired = self._repairs.get(ssrc)
+        try:
+            begin, end = rtp.payload_span(packet)
+        except ValueError:
+            return
+        if repaired is None or end < begin + 2:
+            return  # of padding alone: the server tries whether more comes through
+        payload_type = _REPAIRED[second & 0x7F]
+        seqno = int.from_bytes(packet[begin : begin + 2], "big")
+        header = rtp.pack_header(0x80, second & 0x80 | payload_type, seqno, timestamp, repaired)
+        self._take(header + packet[begin + 2 : end], now)
 
     def _watch_picture(
         self, kind: _Kind, track: TrackReceiver, payload: bytes, whole: bool, now: float
@@ -216,6 +249,15 @@ class Observer:
         self._checking_repairs = any(track.repairing for track in self.tracks.values())
         if self._checking_repairs:
             self._check_repairs_later(now)
+
+    def _send_feedback(self, due: float, now: float) -> None:
+        if not self._watching or self._arrivals is None:
+            return
+        ssrc = next(iter(self.tracks), 0)
+        feedback = self._arrivals.feedback(self._ssrc, ssrc)
+        if feedback is not None:
+            self._transport.send_rtcp(feedback)
+        self._crowd.pacer.at(due + FEEDBACK_INTERVAL_S, self._send_feedback)
 
     def _send_reports(self, due: float, now: float) -> None:
         if not self._watching:

@@ -2,7 +2,8 @@
 
 import ipaddress
 import random
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Literal
 
@@ -19,6 +20,8 @@ PAYLOAD_TYPES: dict[str, int] = {
     "h264": 102,
     "av1": 45,
 }
+#: Of repairs (RFC 4588), for each that can be repaired; the numbers that Chromium uses.
+RTX_PAYLOAD_TYPES: dict[str, int] = {"vp8": 97, "vp9": 99, "h264": 103, "av1": 46}
 
 _EXTENSION_URIS = {
     "mid": "urn:ietf:params:rtp-hdrext:sdes:mid",
@@ -73,6 +76,8 @@ class RemoteSide:
     audio: AcceptedTrack | None
     video: AcceptedTrack | None
     screen: AcceptedTrack | None
+    repairs: dict[int, int] = field(default_factory=dict)  #: SSRC of repairs -> what it repairs
+    counts: int | None = None  #: the extension that counts all packets that are sent to us
 
 
 def write_offer(
@@ -100,9 +105,13 @@ def write_offer(
 def _section(
     local: LocalSide, kind: str, mid: str, codecs: list[str], direction: str, ssrc: int
 ) -> list[str]:
-    formats = " ".join(str(PAYLOAD_TYPES[codec]) for codec in codecs)
+    receives = direction == "recvonly"
+    numbers = [PAYLOAD_TYPES[codec] for codec in codecs]
+    if receives:
+        numbers += [RTX_PAYLOAD_TYPES[codec] for codec in codecs if codec in RTX_PAYLOAD_TYPES]
+    counts = local.adapts or receives
     lines = [
-        f"m={kind} 9 UDP/TLS/RTP/SAVPF {formats}",
+        f"m={kind} 9 UDP/TLS/RTP/SAVPF {' '.join(map(str, numbers))}",
         "c=IN IP4 0.0.0.0",
         "a=rtcp:9 IN IP4 0.0.0.0",
         f"a=ice-ufrag:{local.ufrag}",
@@ -114,7 +123,7 @@ def _section(
         *(
             f"a=extmap:{_EXTENSION_IDS[name]} {uri}"
             for name, uri in _EXTENSION_URIS.items()
-            if local.adapts or name != "transport_cc"
+            if counts or name != "transport_cc"
         ),
         f"a={direction}",
         "a=rtcp-mux",
@@ -123,9 +132,14 @@ def _section(
     for codec in codecs:
         lines += [f"a={line}" for line in _FORMATS[codec]]
         feedback = ["ccm fir", "nack", "nack pli"] if kind == "video" else []
-        if local.adapts:
-            feedback += ["goog-remb"] * (kind == "video") + ["transport-cc"]
+        if kind == "video" and local.adapts:
+            feedback.append("goog-remb")
+        if receives or local.adapts:
+            feedback.append("transport-cc")
         lines += [f"a=rtcp-fb:{PAYLOAD_TYPES[codec]} {each}" for each in feedback]
+        if receives and kind == "video":
+            rtx = RTX_PAYLOAD_TYPES[codec]
+            lines += [f"a=rtpmap:{rtx} rtx/90000", f"a=fmtp:{rtx} apt={PAYLOAD_TYPES[codec]}"]
     if direction == "sendonly":
         msid = "screen screen" if mid == SCREEN_MID else f"candidate {kind}"
         lines += [
@@ -158,7 +172,27 @@ def read_answer(text: str) -> RemoteSide:
         _track(session.media, "audio"),
         _track(session.media, "video"),
         _track(session.media, "video", 1),
+        dict(_repairs(accepted)),
+        _counts(accepted),
     )
+
+
+def _repairs(sections: list[MediaDescription]) -> Iterator[tuple[int, int]]:
+    """RFC 5576 4.2, RFC 4588 8.3: a stream, and the one that repairs it."""
+    for group in (each for media in sections for each in media.ssrc_group):
+        if group.semantic == "FID" and len(group.items) == 2:
+            stream, repairs = group.items
+            yield int(repairs), int(stream)
+
+
+def _counts(sections: list[MediaDescription]) -> int | None:
+    """Where the server sends; the number is the same in all sections."""
+    uri = _EXTENSION_URIS["transport_cc"]
+    sending = (media for media in sections if media.direction == "sendonly")
+    numbers = (
+        each.id for media in sending for each in media.rtp.headerExtensions if each.uri == uri
+    )
+    return next(numbers, None)
 
 
 def _addresses(media: MediaDescription) -> list[tuple[str, int]]:

@@ -64,5 +64,10 @@ def is_video(data: bytes) -> bool:
     return 128 <= data[0] <= 191 and data[1] & 0x7F in (96, 102)
 
 
+def is_repair(data: bytes) -> bool:
+    """Of the payload types that we offer for repairs of these (RFC 4588)."""
+    return 128 <= data[0] <= 191 and data[1] & 0x7F in (97, 103)
+
+
 def seqno(data: bytes) -> int:
     return data[2] << 8 | data[3]

@@ -9,7 +9,8 @@ from loadtest.media import VIDEO_CODECS, VideoCodec
 from loadtest.observer import Observer
 from loadtest.packets import packetise
 from loadtest.peer import Candidate, Crowd
-from tests.loadtest.bad_network import BadNetwork, is_video, seqno
+from server.media.observer import Observer as MediaObserver
+from tests.loadtest.bad_network import BadNetwork, is_repair, is_video, seqno
 from tests.loadtest.conftest import new_interview, short_clip
 from tests.loadtest.mini_server import MiniServer
 
@@ -114,12 +115,27 @@ async def test_packets_lost_once_are_repaired(crowd: Crowd, mini: MiniServer) ->
     assert video.frames.lost == 0
 
 
+async def test_it_tells_when_packets_came_and_the_server_believes_it(
+    crowd: Crowd, mini: MiniServer
+) -> None:
+    candidate, observer = await joined(crowd, mini)
+    await until(crowd, lambda: frames(observer) >= 60)
+    (watching,) = (peer for peer in mini.peers.values() if isinstance(peer, MediaObserver))
+    assert watching.egress is not None
+    assert watching.egress.packets_arrived > 60
+    assert watching.egress.packets_lost == 0
+    assert watching.egress.estimate.delivered_bps is not None
+    await leave(candidate, observer)
+
+
 async def test_packets_that_never_come_are_counted_one_by_one(
     crowd: Crowd, mini: MiniServer
 ) -> None:
     never = set[int]()
 
     def lose_every_fiftieth(data: bytes) -> float | None:
+        if is_repair(data):
+            return None
         if is_video(data) and seqno(data) % 50 == 0:
             never.add(seqno(data))
             return None

@@ -159,3 +159,34 @@ def test_any_text_is_read_or_refused(text: str, start: int, end: int) -> None:
     for answer in (text, ANSWER[:start] + text + ANSWER[end:]):
         with suppress(AnswerError):
             read_answer(answer)
+
+
+def test_an_observer_offers_repairs_and_a_count_as_browsers_do() -> None:
+    offer = server_sdp.parse_offer(write_offer(LOCAL, [*VIDEO_CODECS], "recvonly"))
+    audio, video = offer.sections
+    assert {each.rtx for each in video.formats.values() if each.codec} == {97, 99, 103, 46}
+    for section in (audio, video):
+        formats = [each for each in section.formats.values() if each.codec]
+        assert server_sdp.transport_cc(section, formats) == 3
+
+
+def test_the_streams_of_repairs_and_the_count_of_an_answer_are_read() -> None:
+    offered = server_sdp.parse_offer(write_offer(LOCAL, ["vp8"], "recvonly"))
+    sections = [
+        server_sdp.AnswerSection(
+            each,
+            tuple(format for format in each.formats.values() if format.codec),
+            "sendonly",
+            90 + index,
+            "name",
+            "stream",
+            transport_cc_extension=3,
+            rtx_ssrc=80 if each.kind == "video" else None,
+        )
+        for index, each in enumerate(offered.sections)
+    ]
+    ours = server_sdp.Transport(
+        "u" * 8, "p" * 24, "sha-256 AB", (server_sdp.Candidate("udp", "127.0.0.1", 5),)
+    )
+    remote = read_answer(server_sdp.write_answer(1, ours, sections))
+    assert (remote.repairs, remote.counts) == ({80: 91}, 3)
