@@ -254,7 +254,12 @@ class Peer(abc.ABC):
 
     def _send_rtp(self, packet: bytes) -> None:
         if self._keyed and self._path is not None:
-            self._path.send(self._dtls.protect(packet))
+            try:
+                protected = self._dtls.protect(packet)
+            except SrtpError:  # older than libsrtp's window: nobody waits for it
+                self.refused += 1
+                return
+            self._path.send(protected)
 
     def _send_rtcp(self, packet: bytes) -> None:
         if self._keyed and self._path is not None:
