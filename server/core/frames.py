@@ -65,6 +65,8 @@ class EncodedFrame(msgspec.Struct, frozen=True, gc=False):
 
 class GapCause(enum.StrEnum):
     PACKETS_LOST = "packets-lost"
+    #: The browser sent a smaller picture instead, which could be shown only from its keyframe on.
+    LAYER_STOPPED = "layer-stopped"
     QUEUE_FULL = "queue-full"
     DISCONNECTED = "disconnected"
     SERVER_RESTART = "server-restart"

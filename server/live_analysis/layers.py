@@ -1,9 +1,11 @@
-"""Which temporal layers of a video are worth decoding: the lowest that are fast enough. Pure."""
+"""Which layers of a video are worth decoding: the lowest that are enough. Pure."""
 
 from collections import Counter
 
 from server.core.frames import EncodedFrame
 
+#: Everything is measured at 320 pixels width (`PICTURE_WIDTH`): a layer of 320x180 will do.
+ENOUGH_LINES = 180
 #: Pictures a second that the fastest analyser wants, less what frame rates jitter by.
 ENOUGH_FPS = 4.5
 #: A shorter time says too little about the rate.

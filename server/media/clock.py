@@ -111,6 +111,10 @@ class TrackClock:
         self._last_capture_s = capture_s
         return capture_s
 
+    def media_s(self, timestamp: int) -> float:
+        """Like `capture_s`, but of any packet, clamped by nothing and without effect."""
+        return (self._offset_s or 0.0) + timestamp / self._rate
+
     def timestamp_at(self, unix_s: float) -> int:
         """The RTP timestamp that belongs to a moment: what a sender report of ours states."""
         if self._offset_s is None:

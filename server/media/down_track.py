@@ -1,9 +1,10 @@
 """One outgoing track of one observer: the candidate's packets with a rewritten header.
 
 Sequence numbers and timestamps stay continuous for the observer across a candidate's
-reconnect: only the offsets change, at a keyframe.
+reconnect and from one layer to another: only the offsets change, at a keyframe.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,8 +12,11 @@ from server.core import rtcp
 from server.core.frames import CLOCK_RATE, Codec
 from server.core.rtp import HEADER_LENGTH, payload_start
 from server.media.assembler import Packet
-from server.media.up_track import UpTrack
+from server.media.thinner import ALL_LAYERS, Shift, Thinner, shift_between
+from server.media.up_track import PacketSink, UpTrack
 
+#: A new layer's pictures may seem to be that much later than they come.
+MAX_STEP_S = 0.2
 #: Retransmissions per second and observer: a bad link needs dozens, an attack gets no more.
 MAX_RESENT_PER_S = 500
 #: Until it is measured.
@@ -47,6 +51,7 @@ class DownTrack:
     answered in, of the payload types that it knows; None: in the track itself, byte for byte.
     Where `send` gives each packet a number of its own it can't be None: one nonce for two
     packets would give away the key of SRTP's authentication (RFC 7714 10.1, RFC 5116 5.1.1).
+    Which layer it is attached to, and how much of it is sent, the source's track decides.
     """
 
     def __init__(
@@ -60,7 +65,12 @@ class DownTrack:
         self.repairs = repairs
         self._payload_types = payload_types
         self._send = send
+        self.allowed_bps = math.inf
+        self.least_bps = 0.0  #: of the least there is of the picture; 0: not known, or not asked
         self._up: UpTrack | None = None
+        self._entry: PacketSink | None = None  # among those who follow it
+        self._next: _Approach | None = None
+        self._packet: Callable[[int], Packet | None] = _nothing
         self._payload_type = 0
         self._waiting = True
         self._held_back = False
@@ -75,12 +85,81 @@ class DownTrack:
         self.packets = 0
         self.octets = 0
 
+    def allow(self, bitrate_bps: float) -> None:
+        """What the observer's network takes: layers are chosen by it within a tenth of a second.
+
+        The least there is of the picture is sent whatever it takes.
+        """
+        self.allowed_bps = bitrate_bps
+
     def attach(self, up: UpTrack | None) -> None:
         """Follows another up track from its next keyframe on; None: silence."""
+        self._leave()
         payload_type = self._payload_type_for(up) if up is not None else None
-        self._up = up if payload_type is not None else None
         self._payload_type = payload_type or 0
         self._waiting = True
+        if up is not None and payload_type is not None:
+            up.downs.append(self)
+            self._follow(up, self)
+
+    def switch(self, up: UpTrack, temporal_id: int | None) -> None:
+        """Goes on with another layer from its next keyframe on, and with this one until then."""
+        self._give_up_switch()
+        if up is self._up:
+            self.limit(temporal_id)
+        elif self._waiting or self._up is None:
+            self.attach(up)
+            self.limit(temporal_id)
+        else:
+            self._next = _Approach(self, up, temporal_id)
+            up.downs.append(self._next)
+            up.request_keyframe()
+
+    def limit(self, temporal_id: int | None) -> None:
+        """The highest temporal layer to send of the stream that it follows; None: all of it."""
+        up, entry = self._up, self._entry
+        if up is None or (temporal_id is None and entry is self):
+            return
+        if not isinstance(entry, Thinner):
+            entry = Thinner(self, up, self._last_timestamp - self._timestamp_offset)
+            up.downs[up.downs.index(self)] = entry
+            self._follow(up, entry)
+        entry.limit(ALL_LAYERS if temporal_id is None else temporal_id)
+
+    def _follow(self, up: UpTrack, entry: PacketSink) -> None:
+        self._up, self._entry = up, entry
+        self._packet = entry.packet if isinstance(entry, Thinner) else up.packet
+
+    def _leave(self) -> None:
+        self._give_up_switch()
+        if self._up is not None and self._entry in self._up.downs:
+            self._up.downs.remove(self._entry)
+        self._up, self._entry, self._packet = None, None, _nothing
+
+    def _give_up_switch(self) -> None:
+        if self._next is not None:
+            self._next.up.downs.remove(self._next)
+            self._next = None
+
+    def arrive(
+        self, approach: "_Approach", seqno: int, timestamp: int, data: bytes, now: float
+    ) -> PacketSink:
+        """The packet begins the keyframe that the switch has waited for: what is to follow it."""
+        up, before = approach.up, self._up
+        assert before is not None
+        seen = self._last_timestamp - self._timestamp_offset
+        elapsed_s = up.clock.media_s(timestamp) - before.clock.media_s(seen)
+        last = self._packet(self._last_seqno - self._seqno_offset)
+        shift = shift_between(up.codec, last[3], data) if last is not None else Shift()
+        entry = Thinner(self, up, timestamp - 1, shift) if shift != Shift() else self
+        if self._entry in before.downs:
+            before.downs.remove(self._entry)
+        up.downs[up.downs.index(approach)] = entry  # in its place: they are being gone through
+        self._next = None
+        self._follow(up, entry)
+        self._open(seqno, timestamp, elapsed_s, now)
+        self.limit(approach.temporal_id)
+        return self._entry or entry
 
     def _payload_type_for(self, up: UpTrack) -> int | None:
         of_profile = self._payload_types.get(up.codec, {})
@@ -115,7 +194,7 @@ class DownTrack:
         if self._waiting:
             if self._held_back or not up.assembler.starts_keyframe(data):
                 return
-            self._open(up, seqno, timestamp, now)
+            self._open(seqno, timestamp, now - self._last_sent_s, now)
         elif seqno < self._first_seqno:
             return  # older than the keyframe this observer began with
         out, out_timestamp = seqno + self._seqno_offset, timestamp + self._timestamp_offset
@@ -135,13 +214,18 @@ class DownTrack:
             now,
         )
 
-    def _open(self, up: UpTrack, seqno: int, timestamp: int, now: float) -> None:
+    def _open(self, seqno: int, timestamp: int, elapsed_s: float, now: float) -> None:
+        """From here on, so long after the picture that was sent last."""
+        assert self._up is not None
         self._waiting = False
         self._first_seqno = seqno
         self._seqno_offset = self._last_seqno + 1 - seqno
         resumed = self._last_timestamp
         if self.packets:
-            resumed += max(1, round((now - self._last_sent_s) * CLOCK_RATE[up.codec]))
+            rate = CLOCK_RATE[self._up.codec]
+            # Clocks of streams that were measured for a moment only may be far apart.
+            longest_s = now - self._last_sent_s + MAX_STEP_S
+            resumed += max(1, round(min(elapsed_s, longest_s) * rate))
         self._timestamp_offset = resumed - timestamp
 
     def resend(self, seqnos: Sequence[int], now: float, round_trip_s: float | None) -> None:
@@ -158,7 +242,7 @@ class DownTrack:
             # The nearest sequence number to the last one sent that ends in these 16 bits.
             behind = (self._last_seqno - seqno16) & 0xFFFF
             seqno = self._last_seqno - behind - self._seqno_offset
-            kept = up.packet(seqno) if seqno >= self._first_seqno else None
+            kept = self._packet(seqno) if seqno >= self._first_seqno else None
             if kept is not None and self._resent_s.get(seqno16, 0.0) <= may_again_s:
                 self._resent += 1
                 self._resent_s[seqno16] = now
@@ -197,6 +281,11 @@ class DownTrack:
             first = _VERSION | _PADDING
             self._send(first, payload_type, seqno16, timestamp, repairs.ssrc, _FILLING, now)
 
+    def request_keyframe(self) -> None:
+        """The observer cannot go on without: of the layer that it gets, no other."""
+        if self._up is not None:
+            self._up.request_keyframe()
+
     def report(self, now: float) -> rtcp.SenderReport | None:
         """The sender report of this second, or None when nothing has been sent."""
         self._resent = 0
@@ -207,3 +296,23 @@ class DownTrack:
         return rtcp.SenderReport(
             self.ssrc, rtcp.ntp_from_unix(now), timestamp, self.packets, self.octets
         )
+
+
+def _nothing(_: int) -> None:
+    """Of a down track that follows nobody no packet is kept."""
+
+
+class _Approach:
+    """Among those who follow a layer, in the place of a down track that is to follow it, too."""
+
+    waiting = True
+
+    def __init__(self, down: DownTrack, up: UpTrack, temporal_id: int | None) -> None:
+        self.down = down
+        self.up = up
+        self.temporal_id = temporal_id
+
+    def forward(self, seqno: int, timestamp: int, second: int, data: bytes, now: float) -> None:
+        if self.up.assembler.starts_keyframe(data):
+            entry = self.down.arrive(self, seqno, timestamp, data, now)
+            entry.forward(seqno, timestamp, second, data, now)

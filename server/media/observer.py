@@ -1,6 +1,7 @@
 """A watcher's connection: down tracks of the source."""
 
 import logging
+import math
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
@@ -9,7 +10,7 @@ from server.core import rtcp
 from server.core.frames import TrackName
 from server.core.rtp import pack_header
 from server.core.twcc import TransportFeedback
-from server.media.allotment import Allotment, Change, Meter, ProbePlan
+from server.media.allotment import HEADROOM, Allotment, Change, Meter, ProbePlan
 from server.media.down_track import DownTrack, RepairStream
 from server.media.dtls import Certificate
 from server.media.egress import Egress
@@ -64,7 +65,7 @@ class Observer(Peer):
         if counting:
             self.egress = Egress(counting[0], self._send_rtp, self._drain_in, clock())
         self.downs = {name: self._down_track(each) for name, each in outgoing.items()}
-        self._by_ssrc = {down.ssrc: (name, down) for name, down in self.downs.items()}
+        self._by_ssrc = {down.ssrc: down for down in self.downs.values()}
         self._meters = {name: Meter() for name in self.downs}
         self._allotments = {name: Allotment() for name in PICTURES if name in self.downs}
         self._probes = ProbePlan()
@@ -108,7 +109,7 @@ class Observer(Peer):
         for item in items:
             match item:
                 case rtcp.Nack() if item.media_ssrc in self._by_ssrc:
-                    down = self._by_ssrc[item.media_ssrc][1]
+                    down = self._by_ssrc[item.media_ssrc]
                     down.resend(item.seqnos, now, self._round_trip_s)
                 case TransportFeedback() if self.egress is not None:
                     self.egress.feedback_received(item, now, self._round_trip_s)
@@ -117,7 +118,7 @@ class Observer(Peer):
                 case rtcp.ReceiverReport() | rtcp.SenderReport():
                     self._measure_round_trip(item.blocks, now)
                 case rtcp.KeyframeRequest() if item.media_ssrc in self._by_ssrc:
-                    self.source.request_keyframe(self._by_ssrc[item.media_ssrc][0])
+                    self._by_ssrc[item.media_ssrc].request_keyframe()
                 case _:
                     pass
 
@@ -155,14 +156,16 @@ class Observer(Peer):
         )
         held_back = self._is_held_back
         for name, allotment in self._allotments.items():
-            needed_bps = self._meters[name].bitrate_bps
-            match allotment.look(needed_bps, left_bps, elapsed_s, now):
+            down, offered_bps = self.downs[name], self._meters[name].bitrate_bps
+            # Where there is room to spare, nothing needs to be chosen.
+            down.allow(left_bps if left_bps < HEADROOM * offered_bps else math.inf)
+            match allotment.look(down.least_bps or offered_bps, left_bps, elapsed_s, now):
                 case Change.HOLD_BACK:
-                    self.downs[name].hold_back()
+                    down.hold_back()
                 case Change.SHOW:
-                    self.downs[name].show()
+                    down.show()
             if allotment.shown:
-                left_bps -= needed_bps
+                left_bps -= min(offered_bps, left_bps)
         if self._is_held_back is not held_back:
             rate = f"{estimated_bps / 1000:.0f} kbit/s"
             log.info(

@@ -18,6 +18,8 @@ from server.media.up_track import UpTrack
 #: Told to the candidate's browser as REMB, the sum of what there is: enough for 720p30, and for
 #: small print that stands still most of the time; kind to a home uplink.
 MAX_BITRATE_BPS = {TrackName.CAMERA: 1_500_000, TrackName.SCREEN: 1_000_000}
+#: And for each smaller layer of a simulcast, which have a quarter of the pixels, and a sixteenth.
+LAYERS_BITRATE_BPS = 400_000
 
 
 class Incoming(NamedTuple):
@@ -25,6 +27,7 @@ class Incoming(NamedTuple):
 
     section: MediaSection
     format: RtpFormat
+    rids: tuple[str, ...] = ()  #: of a simulcast's layers
 
 
 class Publisher(Peer):
@@ -71,10 +74,10 @@ class Publisher(Peer):
         None where two sections share a payload type and nothing tells one from the other.
         """
         every = self._incoming
-        for name, (section, _) in every.items():
-            mid = section.mid_extension and extension(packet, section.mid_extension)
+        for name, (section, _, _) in every.items():
+            mid = _named(packet, section.mid_extension)
             if mid:
-                of_mid = (each for each in every if every[each].section.mid == mid.decode("latin1"))
+                of_mid = (each for each in every if every[each].section.mid == mid)
                 return next(of_mid, None)
             if ssrc in section.ssrcs:
                 return name
@@ -83,7 +86,7 @@ class Publisher(Peer):
         return fitting[0] if len(fitting) == 1 else None
 
     def _bind(self, ssrc: int, payload_type: int, packet: bytes, now: float) -> UpTrack | None:
-        """A new stream of a track; one stream per track, the newest."""
+        """A new stream of a track; one per track or layer, the newest."""
         self._count_ssrc(ssrc)
         if ssrc in self._replaced:
             return None
@@ -93,27 +96,35 @@ class Publisher(Peer):
             return None
         if payload_type != rtp_format.payload_type:
             return None
-        for known in [each for each in self._ups.values() if each.name is name]:
-            self.source.remove_up(known, now)
-            del self._ups[known.ssrc]
-            self._replaced.add(known.ssrc)
+        section, _, rids = self._incoming[name]
+        rid = _named(packet, section.rid_extension) if rids else ""
+        if rids and rid not in rids:
+            return None  # no layer of ours, or too early to say which
+        self._replace(name, rid, now)
+        layer = self.source.layer(name, rid)
         up = UpTrack(
             name,
             rtp_format.codec,
             payload_type,
             ssrc,
             self._peer_clock,
-            self.source.downs(name),
-            self.source.on_frame,
-            self.source.on_gap,
+            layer.on_frame,
+            layer.on_gap,
             self._hurry,
             repair="nack" in rtp_format.feedback,
             profile=rtp_format.profile,
+            rid=rid,
         )
         self._ups[ssrc] = up
         self._report_s = 0.0  # due at the next look: a new stream is limited from the start
-        self.source.add_up(up)
+        self.source.add_up(up, layer)
         return up
+
+    def _replace(self, name: TrackName, rid: str, now: float) -> None:
+        for known in [each for each in self._ups.values() if (each.name, each.rid) == (name, rid)]:
+            self.source.remove_up(known, now)
+            del self._ups[known.ssrc]
+            self._replaced.add(known.ssrc)
 
     def _rtcp(self, items: Sequence[rtcp.Item], now: float) -> None:
         for item in items:
@@ -146,6 +157,7 @@ class Publisher(Peer):
             waits |= up.waits
         if self._arrivals is not None:
             self._tell_arrivals(self._arrivals, now)
+        self.source.tick(now)
         return waits
 
     def _tell_arrivals(self, arrivals: Arrivals, now: float) -> None:
@@ -164,7 +176,9 @@ class Publisher(Peer):
             rtcp.receiver_reference_time(self.ssrc, rtcp.ntp_from_unix(now)),
         ]
         if video:
-            bitrate_bps = sum(MAX_BITRATE_BPS[up.name] for up in video)
+            names = {up.name for up in video}
+            bitrate_bps = sum(MAX_BITRATE_BPS[name] for name in names)
+            bitrate_bps += LAYERS_BITRATE_BPS * (len(video) - len(names))
             ssrcs = [up.ssrc for up in video]
             packets.append(rtcp.receiver_estimated_max_bitrate(self.ssrc, bitrate_bps, ssrcs))
         self._send_rtcp(b"".join(packets))
@@ -174,3 +188,9 @@ class Publisher(Peer):
             self.source.remove_up(up, self._clock())
         self._ups.clear()
         self.source.publisher_closed(self.round_trip)
+
+
+def _named(packet: bytes, number: int | None) -> str:
+    """What a header extension says of the packet, or nothing (RFC 8852, RFC 9143 15)."""
+    found = extension(packet, number) if number is not None else None
+    return found.decode("latin1") if found else ""

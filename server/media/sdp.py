@@ -20,10 +20,22 @@ MAX_CLOCK_RATE = 10_000_000  #: Hz; far above any codec's
 
 #: RFC 9143 15: tells in packets which section they are of.
 MID_EXTENSION = "urn:ietf:params:rtp-hdrext:sdes:mid"
+#: RFC 8852 3: which layer of a section they are of, or repair.
+RID_EXTENSION = "urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id"
+REPAIRED_RID_EXTENSION = "urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id"
+#: Chromium sends up to three layers, OBS four.
+MAX_LAYERS = 4
 #: A track has its own SSRC, one for repairs, with simulcast six.
 MAX_SSRCS_PER_SECTION = 64
 #: RFC 8285 4.2: the numbers of extensions in headers of one octet, the only ones that we write.
 _ONE_BYTE_NUMBERS = range(1, 15)
+
+_EXTENSIONS = {
+    MID_EXTENSION: "mid_extension",
+    twcc.EXTENSION: "transport_cc_extension",
+    RID_EXTENSION: "rid_extension",
+    REPAIRED_RID_EXTENSION: "repaired_rid_extension",
+}
 
 #: H.264 profiles in the order we like them: constrained baseline plays everywhere
 #: (RFC 6184 8.1, profile-level-id without its level).
@@ -89,6 +101,18 @@ _CODECS = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Rid:
+    """A layer of a simulcast (RFC 8851): its name, and what it is restricted to."""
+
+    name: str
+    payload_types: frozenset[int]  #: none: any
+    restrictions: str  #: the others, as offered
+
+    def allows(self, payload_type: int) -> bool:
+        return not self.payload_types or payload_type in self.payload_types
+
+
 @dataclass(slots=True)
 class MediaSection:
     kind: str
@@ -106,12 +130,27 @@ class MediaSection:
     setup: str | None = None
     mid_extension: int | None = None  #: the RTP header extension that repeats the mid in packets
     transport_cc_extension: int | None = None  #: the one that counts packets of all sections
+    rid_extension: int | None = None  #: the one that tells layers apart
+    repaired_rid_extension: int | None = None
     ssrcs: set[int] = field(default_factory=set)
+    rids: dict[str, Rid] = field(default_factory=dict)  #: that it sends
+    simulcast: tuple[tuple[str, ...], ...] = ()  #: their names; of alternatives one is sent
 
     @property
     def is_open(self) -> bool:
         """RFC 9143 6: port zero with a=bundle-only does not mean refused."""
         return self.port != 0 or self.bundle_only
+
+    def layers(self, payload_type: int) -> tuple[Rid, ...]:
+        """What of a simulcast can be taken in this format, as many as we take at most.
+
+        None where its packets would not say which layer they are of.
+        """
+        if self.rid_extension is None:
+            return ()
+        named = [[self.rids[each] for each in one if each in self.rids] for one in self.simulcast]
+        fitting = (next((rid for rid in one if rid.allows(payload_type)), None) for one in named)
+        return tuple(rid for rid in fitting if rid is not None)[:MAX_LAYERS]
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,20 +241,25 @@ def _read_attribute(section: MediaSection, name: str, value: str) -> None:
             if not re.fullmatch(r"[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2})+", digest):
                 raise ValueError("fingerprint is not a hash and its bytes in hexadecimal")
             section.fingerprints.append((algorithm.lower(), digest))
-        case "extmap":
-            _read_extension(section, value)
+        case "extmap" | "rid" | "simulcast":
+            _read_layering(section, name, value)
         case "ssrc" if len(section.ssrcs) < MAX_SSRCS_PER_SECTION:
             section.ssrcs.add(_number("ssrc", value.partition(" ")[0], 0xFFFF_FFFF))
         case "rtpmap" | "fmtp" | "rtcp-fb":
             _read_format(section, name, value)
 
 
-def _read_extension(section: MediaSection, value: str) -> None:
-    number, uri, *_ = [*value.split(), ""]
-    if uri == MID_EXTENSION:
-        section.mid_extension = _extension_number(number)
-    elif uri == twcc.EXTENSION:
-        section.transport_cc_extension = _extension_number(number)
+def _read_layering(section: MediaSection, name: str, value: str) -> None:
+    """What packets tell of themselves, and which layers there are of a picture."""
+    if name == "rid":
+        _read_rid(section, value)
+    elif name == "simulcast":
+        section.simulcast = _read_simulcast(value)
+    else:
+        number, uri, *_ = [*value.split(), ""]
+        known = _EXTENSIONS.get(uri)
+        if known is not None:
+            setattr(section, known, _extension_number(number))
 
 
 def _extension_number(text: str) -> int:
@@ -224,6 +268,31 @@ def _extension_number(text: str) -> int:
     if number == 0:
         raise ValueError("extension 0 is padding")
     return number
+
+
+def _read_rid(section: MediaSection, value: str) -> None:
+    """RFC 8851 4: a name, its direction, and perhaps payload types and other restrictions."""
+    name, direction, *more = [*value.split(None, 2), "", ""]
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name) or direction not in ("send", "recv"):
+        raise ValueError("rid needs a name of letters and digits, and send or recv")
+    if direction == "recv" or len(section.rids) == MAX_SSRCS_PER_SECTION:
+        return
+    _check_visible(more[0])
+    given = [each.strip() for each in more[0].split(";") if each.strip()]
+    formats = next((each[3:].split(",") for each in given if each.startswith("pt=")), [])
+    payload_types = frozenset(_number("payload type", each, 127) for each in formats)
+    others = ";".join(each for each in given if not each.startswith("pt="))
+    section.rids[name] = Rid(name, payload_types, others)
+
+
+def _read_simulcast(value: str) -> tuple[tuple[str, ...], ...]:
+    """RFC 8853 5.1: what is sent, layers by semicolons, alternatives by commas, ~ paused."""
+    words = value.split()
+    lists = dict(zip(words[::2], words[1::2], strict=False))
+    if len(words) != 2 * len(lists) or not lists.keys() <= {"send", "recv"}:
+        raise ValueError("simulcast needs send or recv before each list")
+    layers = lists["send"].split(";") if "send" in lists else []
+    return tuple(tuple(each.removeprefix("~") for each in one.split(",")) for one in layers)
 
 
 def _read_format(section: MediaSection, name: str, value: str) -> None:
@@ -365,6 +434,7 @@ class AnswerSection:
     mid_extension: int | None = None  #: in what we receive
     transport_cc_extension: int | None = None
     rtx_ssrc: int | None = None  #: of the repairs that we send
+    layers: tuple[Rid, ...] = ()  #: of a simulcast that we receive
 
 
 #: Feedback we act on; an answer may only repeat what was offered (RFC 4585 4.2).
@@ -450,9 +520,21 @@ def _section_lines(section: AnswerSection, transport: Transport) -> list[str]:
         lines.append(f"a=extmap:{section.mid_extension} {MID_EXTENSION}")
     if section.transport_cc_extension is not None:
         lines.append(f"a=extmap:{section.transport_cc_extension} {twcc.EXTENSION}")
+    if section.layers:
+        lines += _layer_lines(section)
     if section.ssrc is not None:
         lines += _stream_lines(section, [section.ssrc, *([section.rtx_ssrc] if repairs else [])])
     return [*lines, *_candidate_lines(transport)]
+
+
+def _layer_lines(section: AnswerSection) -> list[str]:
+    """RFC 8853 5.3.2; the extension that names a repaired layer is for those who repair."""
+    offered, layers = section.offered, section.layers
+    lines = [f"a=extmap:{offered.rid_extension} {RID_EXTENSION}"]
+    if offered.repaired_rid_extension is not None:
+        lines.append(f"a=extmap:{offered.repaired_rid_extension} {REPAIRED_RID_EXTENSION}")
+    lines += [f"a=rid:{rid.name} recv {rid.restrictions}".rstrip() for rid in layers]
+    return [*lines, f"a=simulcast:recv {';'.join(rid.name for rid in layers)}"]
 
 
 def _stream_lines(section: AnswerSection, ssrcs: Sequence[int | None]) -> list[str]:

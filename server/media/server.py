@@ -156,7 +156,7 @@ class MediaServer:
             on_state,
             self.clock,
             source,
-            {name: Incoming(offer.sections[i], each[0]) for i, (name, each) in sections.items()},
+            {name: _incoming(offer.sections[i], each[0]) for i, (name, each) in sections.items()},
             counted,
         )
         answers = {
@@ -166,6 +166,7 @@ class MediaServer:
                 "recvonly",
                 mid_extension=offer.sections[index].mid_extension,
                 transport_cc_extension=counted if counts[index] == counted else None,
+                layers=offer.sections[index].layers(formats[0].payload_type),
             )
             for index, (_, formats) in sections.items()
         }
@@ -392,6 +393,11 @@ def _negotiate(
             f"in a section that is {' or '.join(directions)}"
         )
     return chosen
+
+
+def _incoming(section: MediaSection, rtp_format: RtpFormat) -> Incoming:
+    rids = tuple(rid.name for rid in section.layers(rtp_format.payload_type))
+    return Incoming(section, rtp_format, rids)
 
 
 def _outgoing(

@@ -4,17 +4,15 @@ A source outlives the candidate's connections: down tracks and sinks stay and fo
 newest publisher's tracks.
 """
 
-import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from server.core.frames import Codec, EncodedFrame, FrameSink, Gap, GapCause, TrackName
+from server.core.frames import Codec, FrameSink, TrackName
 from server.media.down_track import DownTrack
+from server.media.layer import Layer
+from server.media.track import Track
 from server.media.up_track import UpTrack
-
-log = logging.getLogger(__name__)
-
 
 #: A candidate who stops sharing without a goodbye: without a picture for this long the screen is
 #: gone. A still one is repeated by browsers each second, and asked for every four.
@@ -51,128 +49,109 @@ class Source:
 
     def __init__(self, interview_id: str) -> None:
         self.interview_id = interview_id
-        self.first_media_s: float | None = None
-        self._ups: dict[TrackName, UpTrack] = {}
-        self._downs: dict[TrackName, list[DownTrack]] = {name: [] for name in TrackName}
-        self._sinks: list[FrameSink] = []
-        self._last_capture_s: dict[TrackName, float] = {}
+        self._tracks = {name: Track(name) for name in TrackName}
         self._screen_ended_s = -math.inf
         self._round_trip: Callable[[], float | None] = _unknown
 
+    @property
+    def first_media_s(self) -> float | None:
+        """When the first frame of all was captured, in Unix seconds."""
+        began = (track.first_frame_s for track in self._tracks.values())
+        return min((each for each in began if each is not None), default=None)
+
     # ---- subscribers
 
-    def add_sink(self, sink: FrameSink) -> None:
-        self._sinks.append(sink)
-        for name in self._ups:
-            self.request_keyframe(name)
+    def add_sink(self, sink: FrameSink, enough_lines: int | None = None) -> None:
+        """`enough_lines`: of a picture's layers the smallest of so many will do; None: the best."""
+        for track in self._tracks.values():
+            track.add_sink(sink, enough_lines)
 
     def remove_sink(self, sink: FrameSink) -> None:
-        if sink in self._sinks:
-            self._sinks.remove(sink)
+        for track in self._tracks.values():
+            track.remove_sink(sink)
 
     def add_down(self, name: TrackName, down: DownTrack) -> None:
-        self._downs[name].append(down)
-        down.attach(self._ups.get(name))
-        self.request_keyframe(name)
+        self._tracks[name].add_down(down)
 
     def remove_down(self, name: TrackName, down: DownTrack) -> None:
-        if down in self._downs[name]:
-            self._downs[name].remove(down)
+        self._tracks[name].remove_down(down)
 
-    def request_keyframe(self, name: TrackName) -> None:
-        up = self._ups.get(name)
-        if up is not None:
-            up.request_keyframe()
+    def downs(self, name: TrackName) -> list[DownTrack]:
+        return self._tracks[name].downs
+
+    def request_keyframe(self, name: TrackName, enough_lines: int | None = None) -> None:
+        """For the sinks that were added with so many lines."""
+        self._tracks[name].request_keyframe(enough_lines)
 
     # ---- the publisher's side
-
-    def downs(self, name: TrackName) -> Sequence[DownTrack]:
-        """The live list that an up track forwards to."""
-        return self._downs[name]
 
     def publisher_connected(self, round_trip: Callable[[], float | None], now: float) -> None:
         """A new publisher takes over; `round_trip` tells its round trip in seconds."""
         self._round_trip = round_trip
-        for name in list(self._ups):
-            self.remove_up(self._ups[name], now)
+        for track in self._tracks.values():
+            for up in track.ups:
+                self.remove_up(up, now)
 
     def publisher_closed(self, round_trip: Callable[[], float | None]) -> None:
         """The one of this `round_trip` is gone, if no other has taken over."""
         if self._round_trip == round_trip:
             self._round_trip = _unknown
 
-    def add_up(self, up: UpTrack) -> None:
-        self._ups[up.name] = up
-        for down in self._downs[up.name]:
-            down.attach(up)
+    def layer(self, name: TrackName, rid: str = "") -> Layer:
+        """For a new stream of a track: what its up track calls; then `add_up`."""
+        return self._tracks[name].layer(rid)
+
+    def add_up(self, up: UpTrack, layer: Layer) -> None:
+        """A stream: the one of its track, or a layer of a simulcast."""
+        layer.up = up
+        self._tracks[up.name].add(layer)
 
     def remove_up(self, up: UpTrack, now: float) -> None:
         up.close(now)
-        if self._ups.get(up.name) is not up:
-            return
-        del self._ups[up.name]
-        ended = up.name is TrackName.SCREEN and self._screen_has_ended(up)
-        if up.last_capture_s is not None and not ended:
-            self._last_capture_s[up.name] = up.last_capture_s
-        for down in self._downs[up.name]:
-            down.attach(None)
+        track = self._tracks[up.name]
+        for layer in [each for each in track.layers if each.up is up]:
+            track.remove(
+                layer,
+                ended=up.name is TrackName.SCREEN and self._screen_has_ended(up.last_capture_s),
+            )
 
-    def on_frame(self, frame: EncodedFrame) -> None:
-        if self.first_media_s is None:
-            self.first_media_s = frame.capture_s
-        self._declare_disconnected(frame.track, frame.capture_s)
-        for sink in self._sinks:
-            try:
-                sink.on_frame(frame)
-            except Exception:
-                # Subscribers are foreign code: one that fails must not cost the others a frame.
-                log.exception("a subscriber failed on a frame")
-
-    def on_gap(self, gap: Gap) -> None:
-        self._declare_disconnected(gap.track, gap.start_s)
-        for sink in self._sinks:
-            try:
-                sink.on_gap(gap)
-            except Exception:
-                log.exception("a subscriber failed on a gap")
-
-    def _declare_disconnected(self, name: TrackName, until_s: float) -> None:
-        """What was missed between two publishers, up to the first sign of the second one."""
-        missed_since = self._last_capture_s.pop(name, None)
-        if missed_since is not None and until_s > missed_since:
-            self.on_gap(Gap(name, missed_since, until_s, GapCause.DISCONNECTED))
+    def tick(self, now: float) -> None:
+        """Chooses layers; called with the publisher's timers."""
+        for track in self._tracks.values():
+            track.tick(now)
 
     def end_screen(self) -> None:
         """The candidate shares no more: what comes just after are stragglers."""
-        up = self._ups.get(TrackName.SCREEN)
-        if up is not None and up.last_capture_s is not None:
-            self._screen_ended_s = up.last_capture_s
+        last_capture_s = self._tracks[TrackName.SCREEN].last_capture_s
+        if last_capture_s is not None:
+            self._screen_ended_s = last_capture_s
 
-    def _screen_has_ended(self, up: UpTrack) -> bool:
-        return (up.last_capture_s or 0.0) <= self._screen_ended_s + STRAGGLERS_S
+    def _screen_has_ended(self, last_capture_s: float | None) -> bool:
+        return (last_capture_s or 0.0) <= self._screen_ended_s + STRAGGLERS_S
 
     def shows_screen(self, now: float) -> bool:
         """Whether the candidate shares a screen; `now` in Unix seconds."""
-        up = self._ups.get(TrackName.SCREEN)
-        if up is None or up.last_capture_s is None or self._screen_has_ended(up):
+        last_capture_s = self._tracks[TrackName.SCREEN].last_capture_s
+        if last_capture_s is None or self._screen_has_ended(last_capture_s):
             return False
-        return now - up.last_capture_s <= SCREEN_SILENT_S
+        return now - last_capture_s <= SCREEN_SILENT_S
 
     # ---- counters
 
     def stats(self, now: float) -> SourceStats:
         """What the up direction has counted; `now` in Unix seconds."""
-        tracks = {
-            name: TrackStats(
-                up.codec,
-                up.packets,
-                up.octets,
-                up.packets_lost,
-                up.jitter_s,
-                up.nacks.requested if up.nacks is not None else 0,
-                up.keyframe_requests,
-                up.frames,
-            )
-            for name, up in self._ups.items()
-        }
+        tracks = {name: _stats(track.ups) for name, track in self._tracks.items() if track.ups}
         return SourceStats(tracks, self._round_trip() if tracks else None)
+
+
+def _stats(ups: Sequence[UpTrack]) -> TrackStats:
+    return TrackStats(
+        ups[0].codec,
+        sum(up.packets for up in ups),
+        sum(up.octets for up in ups),
+        sum(up.packets_lost for up in ups),
+        max(up.jitter_s for up in ups),
+        sum(up.nacks.requested for up in ups if up.nacks is not None),
+        sum(up.keyframe_requests for up in ups),
+        sum(up.frames for up in ups),
+    )

@@ -5,7 +5,7 @@ frame sinks. Nothing here decodes, waits or allocates beyond the packet itself.
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from server.core import rtcp
@@ -56,21 +56,23 @@ class UpTrack:
         payload_type: int,
         ssrc: int,
         peer_clock: PeerClock,
-        downs: Sequence[PacketSink],
         on_frame: Callable[[EncodedFrame], None],
         on_gap: Callable[[Gap], None],
         hurry: Callable[[], None],
         *,
         repair: bool,
         profile: str = "",
+        rid: str = "",
     ) -> None:
         self.name = name
+        self.rid = rid  # of a simulcast's layer
         self.codec = codec
         self.profile = profile  # of H.264, as negotiated
         self.payload_type = payload_type
         self.ssrc = ssrc
         self.clock = TrackClock(CLOCK_RATE[codec], peer_clock)
-        self._downs = downs
+        #: Who gets each packet; changed by what is in it alone.
+        self.downs: list[PacketSink] = []
         self._on_frame = on_frame
         self._on_gap = on_gap
         self._hurry = hurry
@@ -84,6 +86,8 @@ class UpTrack:
         self._mask = RING_LENGTH[codec] - 1
         self._ring: list[Packet | None] = [None] * (self._mask + 1)
         self._is_video = video
+        #: Whether keyframes are asked for that nobody waits for: to cut and to seek.
+        self.seekable = True
         self._keyframe_wanted = False
         self._keyframe_s: float | None = None
         self._may_ask_s = math.inf  # for a keyframe; from the first packet on
@@ -93,6 +97,7 @@ class UpTrack:
         # counters and RFC 3550 A.3, A.8 state
         self.packets = 0
         self.octets = 0
+        self.pictures = 0  # begun; of sound, packets
         self.duplicates = 0
         self.frames = 0
         self.keyframe_requests = 0
@@ -124,7 +129,7 @@ class UpTrack:
         packet = self._ring[seqno & self._mask] = (seqno, timestamp, second > 127, data)
         self.packets += 1
         self.octets += len(data)
-        for down in self._downs:
+        for down in self.downs:
             down.forward(seqno, timestamp, second, data, now)
         ready = self.assembler.push(packet, now)
         if ready:
@@ -157,6 +162,7 @@ class UpTrack:
 
     def _new_timestamp(self, timestamp32: int, now: float) -> None:
         self._timestamp32 = timestamp32
+        self.pictures += 1
         timestamp = self._timestamp = self._timestamps.unwrap(timestamp32)
         self.clock.packet_received(timestamp, now)
         # RFC 3550 A.8, in clock-rate units; the first packet of a frame counts, as in libwebrtc.
@@ -238,9 +244,10 @@ class UpTrack:
         """Whether to send the candidate a keyframe request now."""
         if not self._is_video or now < self._may_ask_s:
             return False
-        overdue = self._keyframe_s is None or now - self._keyframe_s >= KEYFRAME_INTERVAL_S
+        since_s = math.inf if self._keyframe_s is None else now - self._keyframe_s
+        overdue = self.seekable and since_s >= KEYFRAME_INTERVAL_S
         wanted = self._keyframe_wanted or overdue or self.assembler.wants_keyframe
-        if not wanted and not any(down.waiting for down in self._downs):
+        if not wanted and not any(down.waiting for down in self.downs):
             return False
         self._may_ask_s = now + KEYFRAME_ANSWER_S
         self._asked = True

@@ -17,6 +17,7 @@ from server.core.frames import TrackName
 from server.core.indicators import Alert, Indicator
 from server.core.interviews import SERVER_STOPPED, InterviewState, Role
 from server.live_analysis.feed import Feed
+from server.live_analysis.layers import ENOUGH_LINES
 from server.media.ice import Credentials
 from server.media.server import Peer, PeerState, Source
 from server.recorder.recorder import Recording
@@ -385,7 +386,7 @@ class LiveInterview:
         self._plant.admission.opened(self._plant.clock())
         self._source.add_sink(recording)
         if self._session.feed is not None:
-            self._source.add_sink(self._session.feed)
+            self._source.add_sink(self._session.feed, ENOUGH_LINES)
 
     def _open_feed(self) -> Feed | None:
         if self._plant.analysis is None:
@@ -394,7 +395,7 @@ class LiveInterview:
             self.id,
             self._indicators,
             self._alert_changed,
-            partial(self._source.request_keyframe, TrackName.CAMERA),
+            partial(self._source.request_keyframe, TrackName.CAMERA, ENOUGH_LINES),
         )
 
     async def _end(self, happening: Happening, event: str, link_id: str | None) -> None:

@@ -11,6 +11,7 @@ from server.core.frames import Codec
 from server.core.rtp import HEADER_LENGTH, is_rtcp, payload_span
 from server.media.arrivals import Arrivals
 from server.media.depacketise import DEPACKETISERS
+from server.media.descriptor import READERS, write
 from server.media.errors import SdpError
 from server.media.framing import MAX_FRAME, Deframer, FrameTooLong
 from server.media.ice import MAX_STUN_LENGTH, IceLite, parse_check
@@ -76,7 +77,12 @@ def sdp(data: bytes) -> None:
         offer = parse_offer(data.decode("utf-8", "replace"))
         codecs = (Codec.H264, Codec.VP8, Codec.OPUS)
         sections = [
-            AnswerSection(each, tuple(choose_formats(each, codecs, every=True)), "recvonly")
+            AnswerSection(
+                each,
+                tuple(choose_formats(each, codecs, every=True)),
+                "recvonly",
+                layers=each.layers(96),
+            )
             for each in offer.sections
         ]
         answer = write_answer(1, TRANSPORT, sections)
@@ -131,6 +137,18 @@ def _read_frame(codec: Codec, frame: bytes) -> None:
                 h264.parse_sps(unit)
 
 
+def thinning(data: bytes) -> None:
+    """The first byte chooses the codec; the rest is a payload that is numbered anew."""
+    codec = CODECS[data[0] % len(CODECS)] if data else Codec.VP8
+    found = READERS[codec](data[1:])
+    if found is not None:
+        written = write(data[1:], found, 0x1234, 0x56)
+        assert len(written) == len(data) - 1
+        again = READERS[codec](written)
+        assert again is not None
+        assert (again.temporal_id, again.switch) == (found.temporal_id, found.switch)
+
+
 def framing(data: bytes) -> None:
     """However the stream is cut, the same packets come out."""
     cut = data[0] if data else 0
@@ -152,4 +170,5 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "sdpfrag": sdpfrag,
     "depacketise": depacketise,
     "framing": framing,
+    "thinning": thinning,
 }

@@ -62,7 +62,6 @@ def publish(observer: Observer, codec: Codec = Codec.VP8, profile: str = "") -> 
         96,
         1,
         PeerClock(),
-        [observer.down],
         lambda _: None,
         lambda _: None,
         lambda: None,

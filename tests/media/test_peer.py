@@ -194,6 +194,16 @@ async def joined(browser: Browser) -> AsyncIterator[Browser]:
             await browser.dtls.close()
 
 
+#: Of a simulcast nothing but the RTP headers tells which layer a stream is of.
+LAYERED = {
+    TrackName.CAMERA: Incoming(
+        MediaSection("video", "", 9, {}, "1", mid_extension=4, rid_extension=10, ssrcs={20}),
+        FORMATS[TrackName.CAMERA].format,
+        ("h", "l"),
+    ),
+}
+
+
 def publisher(room: Room) -> Browser:
     return Browser(room, Publisher, FORMATS)
 
@@ -271,6 +281,53 @@ async def test_new_stream_of_a_track_replaces_the_old_whose_stragglers_are_refus
         for data in (sound(1), sound(1, ssrc=5), sound(2), sound(2, ssrc=5)):
             candidate.send_rtp(data)
         assert (len(room.sink.frames), candidate.peer.refused) == (3, 1)
+
+
+def named(data: bytes, mid: str, rid: str) -> bytes:
+    """The packet with its section and layer in its header (RFC 8285 4.2)."""
+    elements = [(4, mid.encode()), (10, rid.encode())]
+    body = b"".join(bytes([number << 4 | len(name) - 1]) + name for number, name in elements)
+    body += bytes(-len(body) % 4)
+    head = b"\xbe\xde" + (len(body) // 4).to_bytes(2, "big")
+    return bytes([data[0] | 0x10]) + data[1:12] + head + body + data[12:]
+
+
+async def test_layers_of_a_simulcast_are_told_apart_by_their_names() -> None:
+    room = Room()
+    async with joined(Browser(room, Publisher, LAYERED)) as candidate:
+        for ssrc, rid in ((31, "h"), (32, "l")):
+            first, *others = camera(1, ssrc=ssrc)
+            # A name is sent until a report has told that it was understood.
+            for data in [named(first, "1", rid), *others]:
+                candidate.send_rtp(data)
+        assert candidate.peer.refused == 0
+        assert room.source.stats(room.now).tracks[TrackName.CAMERA].frames == 2
+        assert len(room.sink.frames) == 1, "of one layer"
+        candidate.tick(1.0)
+        (report,) = candidate.items(rtcp.ReceiverReport)
+        assert {block.ssrc for block in report.blocks} == {31, 32}
+        asked = {each.media_ssrc for each in candidate.items(rtcp.KeyframeRequest)}
+        assert asked <= {31, 32}
+
+
+async def test_layer_that_was_not_agreed_on_or_has_no_name_is_refused() -> None:
+    room = Room()
+    async with joined(Browser(room, Publisher, LAYERED)) as candidate:
+        for data in (named(camera(1)[0], "1", "x"), camera(1)[0], named(camera(1)[0], "9", "h")):
+            candidate.send_rtp(data)
+        assert (candidate.peer.refused, room.source.stats(room.now).tracks) == (3, {})
+
+
+async def test_new_stream_of_a_layer_replaces_the_old_one_of_the_same_alone() -> None:
+    room = Room()
+    async with joined(Browser(room, Publisher, LAYERED)) as candidate:
+        for ssrc, rid in ((31, "h"), (32, "l"), (33, "h")):
+            candidate.send_rtp(named(camera(1, ssrc=ssrc)[0], "1", rid))
+        candidate.send_rtp(named(camera(1, ssrc=31)[1], "1", "h"))
+        assert candidate.peer.refused == 1
+        candidate.tick(1.0)
+        (report,) = candidate.items(rtcp.ReceiverReport)
+        assert {block.ssrc for block in report.blocks} == {32, 33}
 
 
 async def test_observer_cannot_publish() -> None:

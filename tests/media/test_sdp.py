@@ -276,6 +276,88 @@ def test_answer_to_a_candidate_agrees_on_the_sections_name_in_packets() -> None:
     ]
 
 
+# ---- simulcast (RFC 8853, 8851, 8852) ------------------------------------------------------
+
+
+def simulcast(lines: str) -> str:
+    """The offer's video section answered, with other lines in the place of its simulcast's."""
+    offered = "a=rid:h send\r\na=rid:m send\r\na=rid:l send\r\na=simulcast:send h;m;l\r\n"
+    assert offered in CHROMIUM
+    video = parse_offer(CHROMIUM.replace(offered, lines)).sections[1]
+    (chosen,) = choose_formats(video, VIDEO_CODECS, every=False)
+    section = AnswerSection(
+        video,
+        (chosen,),
+        "recvonly",
+        layers=video.layers(chosen.payload_type),
+    )
+    answered = write_answer(7, OURS, [section]).split("\r\n")
+    return " ".join(line[2:] for line in answered if line.startswith(("a=rid", "a=simulcast")))
+
+
+def test_simulcast_is_answered_with_its_layers_and_the_extension_that_names_them() -> None:
+    video = parse_offer(CHROMIUM).sections[1]
+    assert video.rid_extension == 10
+    assert [rid.name for rid in video.layers(108)] == ["h", "m", "l"]
+    lines = "a=rid:h send\r\na=rid:m send\r\na=rid:l send\r\na=simulcast:send h;m;l\r\n"
+    assert simulcast(lines) == "rid:h recv rid:m recv rid:l recv simulcast:recv h;m;l"
+
+
+@pytest.mark.parametrize(
+    ("offered", "answered"),
+    [
+        # Of alternatives the first that can be taken; the others may be paused (~) for now.
+        (
+            "a=rid:a send pt=96\r\na=rid:b send pt=108,96;max-width=1280\r\n"
+            "a=rid:c send\r\na=simulcast:send a,b;~c\r\n",
+            "rid:b recv max-width=1280 rid:c recv simulcast:recv b;c",
+        ),
+        ("a=rid:1 send\r\na=simulcast:send 1;2 recv 3\r\n", "rid:1 recv simulcast:recv 1"),
+        ("a=rid:1 recv\r\na=simulcast:recv 1\r\n", ""),
+        ("a=rid:1 send\r\n", ""),
+        (
+            "".join(f"a=rid:{rid} send\r\n" for rid in range(6))
+            + "a=simulcast:send 0;1;2;3;4;5\r\n",
+            "rid:0 recv rid:1 recv rid:2 recv rid:3 recv simulcast:recv 0;1;2;3",
+        ),
+    ],
+)
+def test_of_a_simulcast_is_taken_what_can_be(offered: str, answered: str) -> None:
+    assert simulcast(offered) == answered
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "a=rid:1",
+        "a=rid:",
+        "a=rid:1 both",
+        "a=rid:a/b send",
+        "a=rid:1 send pt=x",
+        "a=rid:1 send max-fps=\x0130",
+        "a=simulcast:h;m",
+        "a=simulcast:send h send m",
+        "a=simulcast:send",
+    ],
+)
+def test_simulcast_that_cannot_be_read_names_its_line(line: str) -> None:
+    with pytest.raises(SdpError, match=r"line \d+"):
+        parse_offer(CHROMIUM.replace("a=rid:h send", line))
+
+
+def test_layers_that_packets_do_not_name_are_not_taken() -> None:
+    offer = parse_offer(CHROMIUM.replace("a=extmap:10 ", "a=extmap:10 x-"))
+    assert offer.sections[1].layers(108) == ()
+
+
+@given(st.text(max_size=60))
+def test_any_rid_and_simulcast_is_read_or_refused(text: str) -> None:
+    for name in ("rid", "simulcast"):
+        with contextlib.suppress(SdpError):
+            video = parse_offer(CHROMIUM.replace("a=rid:h send", f"a={name}:{text}")).sections[1]
+            assert all(rid.restrictions.isascii() for rid in video.layers(108))
+
+
 def test_answer_to_an_observer_names_stream_and_ssrc() -> None:
     text = answer(parse_offer(FIREFOX), every=True, ssrc=99)
     read = SessionDescription.parse(text)

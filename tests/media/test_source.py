@@ -5,6 +5,7 @@ import pytest
 from server.core.frames import Codec, EncodedFrame, Gap, GapCause, TrackName
 from server.media.clock import PeerClock
 from server.media.down_track import DownTrack
+from server.media.layer import Layer
 from server.media.source import SCREEN_SILENT_S, STRAGGLERS_S, Source
 from server.media.up_track import UpTrack
 from tests.media.streams import rtp
@@ -33,20 +34,25 @@ class FailingSink:
         raise ValueError("a bug in a subscriber")
 
 
-def camera(source: Source, ssrc: int = 1, name: TrackName = TrackName.CAMERA) -> UpTrack:
+def camera(
+    source: Source,
+    ssrc: int = 1,
+    name: TrackName = TrackName.CAMERA,
+    layer: Layer | None = None,
+) -> UpTrack:
+    layer = layer or source.layer(name)
     up = UpTrack(
         name,
         Codec.VP8,
         96,
         ssrc,
         PeerClock(),
-        source.downs(name),
-        source.on_frame,
-        source.on_gap,
+        layer.on_frame,
+        layer.on_gap,
         lambda: None,
         repair=False,
     )
-    source.add_up(up)
+    source.add_up(up, layer)
     return up
 
 
@@ -78,8 +84,9 @@ def test_sink_that_fails_costs_the_others_nothing(caplog: pytest.LogCaptureFixtu
     source.add_sink(FailingSink())
     source.add_sink(sink)
     with caplog.at_level(logging.ERROR):
-        picture(camera(source), 1, NOW)
-        source.on_gap(Gap(TrackName.CAMERA, NOW, NOW + 1, GapCause.PACKETS_LOST))
+        layer = source.layer(TrackName.CAMERA)
+        picture(camera(source, layer=layer), 1, NOW)
+        layer.on_gap(Gap(TrackName.CAMERA, NOW, NOW + 1, GapCause.PACKETS_LOST))
     assert (len(sink.frames), len(sink.gaps)) == (1, 1)
     assert caplog.text.count("a subscriber failed") == 2
 

@@ -41,12 +41,12 @@ class Track:
             96,
             1,
             PeerClock(),
-            [self.down],
             self.frames.append,
             self.gaps.append,
             lambda: self.hurries.append(True),
             repair=repair,
         )
+        self.up.downs.append(self.down)
 
     def receive(self, data: bytes, now: float = NOW) -> None:
         _, second, seqno, timestamp, _ = unpack_header(data)

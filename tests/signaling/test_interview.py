@@ -64,7 +64,7 @@ async def test_everybody_learns_that_the_candidate_is_live_and_recorded(rig: Rig
 async def test_the_start_is_told_when_media_has_come(rig: Rig) -> None:
     candidate, _ = await rig.join()
     await told(candidate)
-    rig.interview._source.first_media_s = 1_000.25
+    rig.interview._source._tracks[TrackName.CAMERA].first_frame_s = 1_000.25
     await rig.interview.tick(rig.now)
     assert await told(candidate) == [{"type": "state", "state": "live", "started_s": 1_000.25}]
     row = await rig.db.run(Store.interview, rig.interview.id)
@@ -478,7 +478,7 @@ async def test_the_network_is_measured_once_a_second(
 async def test_observers_and_the_record_are_told_when_a_screen_is_shared(rig: Rig) -> None:
     observer = rig.enter(Role.OBSERVER)
     candidate, _ = await rig.join()
-    rig.interview._source.first_media_s = rig.now
+    rig.interview._source._tracks[TrackName.CAMERA].first_frame_s = rig.now
     await rig.interview.tick(rig.now)
     await told(observer)
     await told(candidate)

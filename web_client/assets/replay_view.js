@@ -21,7 +21,7 @@ const GAP_NOTE_S = 1.5;
 const EVENTS = /** @type {const} */ ([
   "joined", "disconnected", "screen-shown", "screen-hidden", "left", "revoked", "gone", "server-stopped",
 ]);
-const CAUSES = /** @type {const} */ (["packets-lost", "queue-full", "disconnected", "server-restart", "write-failed"]);
+const CAUSES = /** @type {const} */ (["packets-lost", "layer-stopped", "queue-full", "disconnected", "server-restart", "write-failed"]);
 
 /** @param {string} name */
 function eventText(name) {

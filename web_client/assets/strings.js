@@ -456,6 +456,7 @@ export const STRINGS = {
   "event.gone": ["Candidate did not come back", "候选人未返回"],
   "event.server-stopped": ["Server stopped", "服务器停止"],
   "cause.packets-lost": ["packets lost on the way", "传输丢包"],
+  "cause.layer-stopped": ["the browser went on with a smaller picture", "浏览器改发较小的画面"],
   "cause.queue-full": ["server overloaded", "服务器过载"],
   "cause.disconnected": ["connection lost", "连接断开"],
   "cause.server-restart": ["server restarted", "服务器重启"],

@@ -1,0 +1,47 @@
+"""The size of an encoded picture, whatever its codec."""
+
+from typing import NamedTuple
+
+from server.core import av1, h264, vp8, vp9
+from server.core.frames import Codec
+
+
+class Size(NamedTuple):
+    """In pixels."""
+
+    width: int
+    height: int
+
+    @property
+    def pixels(self) -> int:
+        return self.width * self.height
+
+    @property
+    def lines(self) -> int:
+        """Of the shorter side: a phone held upright sends no better picture than one that lies."""
+        return min(self)
+
+
+def picture_size(codec: Codec, payload: bytes) -> Size | None:
+    """Of a keyframe, as `EncodedFrame` carries it; None where it does not tell."""
+    try:
+        match codec:
+            case Codec.VP8:
+                header = vp8.parse_header(payload)
+                return Size(header.width, header.height)
+            case Codec.VP9:
+                # The picture has the size of its highest spatial layer.
+                headers = map(vp9.parse_header, vp9.split_superframe(payload))
+                return max(Size(each.width, each.height) for each in headers)
+            case Codec.H264:
+                units = h264.nal_units(payload)
+                sps = next(each for each in units if h264.nal_type(each) == h264.NAL_TYPE_SPS)
+                parsed = h264.parse_sps(sps)
+                return Size(parsed.width, parsed.height)
+            case Codec.AV1:
+                sequence = av1.parse_sequence_header(av1.sequence_header(payload) or b"")
+                return Size(sequence.width, sequence.height)
+            case Codec.OPUS:
+                return None
+    except (StopIteration, vp8.Vp8Error, vp9.Vp9Error, h264.H264Error, av1.Av1Error):
+        return None

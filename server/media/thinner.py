@@ -1,0 +1,206 @@
+"""Between an up track and a down track that gets less than all of it, or another layer than before.
+
+Whole pictures of higher temporal layers are left out. What is left is numbered as if there were
+nothing else: sequence numbers, so that the observer asks for nothing that will not come, and the
+pictures of VP8, which are believed to be missing where their numbers are. Where no picture was
+left out, and none was sent before of another layer, a down track has no thinner.
+"""
+
+from bisect import bisect_right, insort
+from typing import NamedTuple
+
+from server.core.frames import Codec
+from server.core.rtp import HEADER_LENGTH, Unwrapper, pack_header, payload_span, unpack_header
+from server.media import descriptor
+from server.media.assembler import Packet
+from server.media.up_track import PacketSink, UpTrack
+
+#: The highest number of a temporal layer (RFC 9628 4.2, AV1 5.3.3).
+ALL_LAYERS = 7
+#: Numbers left out that are remembered one by one: as far back as packets are repaired.
+REMEMBERED = 4096
+#: Pictures of which it is remembered whether they were left out.
+PICTURES = 64
+
+
+class Removed:
+    """Numbers taken out of a growing sequence, of which the rest is numbered without holes."""
+
+    def __init__(self) -> None:
+        self._numbers: list[int] = []
+        self._forgotten = 0
+
+    def __bool__(self) -> bool:
+        return bool(self._numbers or self._forgotten)
+
+    def add(self, number: int) -> None:
+        insort(self._numbers, number)
+        if len(self._numbers) > 2 * REMEMBERED:
+            del self._numbers[:REMEMBERED]
+            self._forgotten += REMEMBERED
+
+    def up_to(self, number: int) -> int:
+        """How many there are up to this one."""
+        numbers = self._numbers
+        if not numbers or number >= numbers[-1]:
+            return self._forgotten + len(numbers)
+        return self._forgotten + bisect_right(numbers, number)
+
+    def original(self, renumbered: int) -> int:
+        """The number that became this one."""
+        number = renumbered + self._forgotten
+        while (again := renumbered + self.up_to(number)) != number:
+            number = again
+        return number
+
+
+class Shift(NamedTuple):
+    """Added to the numbers of pictures, so that those of another layer go on."""
+
+    picture_id: int = 0
+    tl0: int = 0
+
+
+class Thinner:
+    """A `PacketSink`, in the place of `down` among those who follow `up`.
+
+    `begun`: the timestamp up to which all has been sent already.
+    """
+
+    def __init__(
+        self,
+        down: PacketSink,
+        up: UpTrack,
+        begun: int,
+        shift: Shift = Shift(),  # noqa: B008
+    ) -> None:
+        self._down = down
+        self._up = up
+        self._begun = begun
+        self._shift = shift
+        self._read = descriptor.READERS[up.codec]
+        self._most = self._through = ALL_LAYERS  # temporal layers: asked for, and let through now
+        self._kept: dict[int, bool] = {}  # by timestamp
+        self._highest = -1
+        self._removed = Removed()
+        self._picture_ids: Unwrapper | None = None
+        self._removed_pictures = Removed()  # of VP8
+
+    def limit(self, temporal_id: int) -> None:
+        """The highest temporal layer to send: less of them at once, more where it is possible."""
+        self._most = temporal_id
+        self._through = min(self._through, temporal_id)
+
+    @property
+    def waiting(self) -> bool:
+        return self._down.waiting
+
+    def forward(self, seqno: int, timestamp: int, second: int, data: bytes, now: float) -> None:
+        late = seqno < self._highest
+        if not late:
+            self._highest = seqno
+        if not self._keeps(timestamp, data, late=late):
+            if not late:
+                self._removed.add(seqno)
+                return
+            # Its number is taken: it was not known yet that its picture would be left out.
+            data = _padding(data)
+        elif self._shift != (0, 0) or self._removed_pictures:
+            data = self._renumbered(data)
+        self._down.forward(seqno - self._removed.up_to(seqno), timestamp, second, data, now)
+
+    def packet(self, renumbered: int) -> Packet | None:
+        """What was sent by that number, as it was sent, if it is still kept."""
+        seqno = self._removed.original(renumbered)
+        found = self._up.packet(seqno)
+        if found is None:
+            return None
+        _, timestamp, marker, data = found
+        if not self._kept.get(timestamp, True):
+            data = _padding(data)
+        elif self._shift != (0, 0) or self._removed_pictures:
+            data = self._renumbered(data)
+        return renumbered, timestamp, marker, data
+
+    # ---- pictures
+
+    def _keeps(self, timestamp: int, data: bytes, *, late: bool) -> bool:
+        kept = self._kept.get(timestamp)
+        if kept is None:
+            if timestamp <= self._begun or self._through == ALL_LAYERS:
+                return True
+            kept = self._kept[timestamp] = self._decide(data, late=late)
+            if len(self._kept) > PICTURES:
+                del self._kept[next(iter(self._kept))]
+        return kept
+
+    def _decide(self, data: bytes, *, late: bool) -> bool:
+        if self._through < self._most and self._up.assembler.starts_keyframe(data):
+            self._through = self._most
+        found = self._descriptor(data)
+        if found is None:
+            return True
+        if found.switch and self._through < self._most:
+            # VP8 and VP9: this picture of the next layer needs none of those left out.
+            by_layer = self._up.codec in (Codec.VP8, Codec.VP9)
+            if not by_layer:
+                self._through = self._most
+            elif found.temporal_id == self._through + 1:
+                self._through += 1
+        kept = found.temporal_id <= self._through
+        # Those after a late one have their numbers already.
+        if not kept and not late and self._up.codec is Codec.VP8 and found.picture_id is not None:
+            self._removed_pictures.add(self._extended(found.picture_id, found.picture_id_bits))
+        return kept
+
+    def _extended(self, picture_id: int, bits: int) -> int:
+        if self._picture_ids is None:
+            self._picture_ids = Unwrapper(bits)
+        return self._picture_ids.unwrap(picture_id)
+
+    def _descriptor(self, data: bytes) -> descriptor.Descriptor | None:
+        try:
+            start, end = payload_span(data)
+        except ValueError:
+            return None
+        return self._read(data[start:end]) if start < end else None
+
+    def _renumbered(self, data: bytes) -> bytes:
+        try:
+            start, end = payload_span(data)
+        except ValueError:
+            return data
+        found = self._read(data[start:end])
+        if found is None:
+            return data
+        picture_id, tl0 = found.picture_id, found.tl0
+        if picture_id is not None:
+            extended = self._extended(picture_id, found.picture_id_bits)
+            picture_id = extended - self._removed_pictures.up_to(extended) + self._shift.picture_id
+        if tl0 is not None:
+            tl0 += self._shift.tl0
+        payload = descriptor.write(data[start:end], found, picture_id, tl0)
+        return data[:start] + payload + data[end:]
+
+
+def shift_between(codec: Codec, before: bytes, after: bytes) -> Shift:
+    """What the pictures that begin with `after` are moved by, to follow on those of `before`."""
+    if codec not in (Codec.VP8, Codec.VP9):
+        return Shift()
+    read = descriptor.READERS[codec]
+    last, first = (read(each[slice(*payload_span(each))]) for each in (before, after))
+    if last is None or first is None:
+        return Shift()
+    picture_id = tl0 = 0
+    if last.picture_id is not None and first.picture_id is not None:
+        picture_id = last.picture_id + 1 - first.picture_id
+    if last.tl0 is not None and first.tl0 is not None:
+        tl0 = last.tl0 + 1 - first.tl0
+    return Shift(picture_id, tl0)
+
+
+def _padding(data: bytes) -> bytes:
+    """A packet of nothing but padding (RFC 3550 5.1): it has a number, and no part in a picture."""
+    _, second, seqno, timestamp, ssrc = unpack_header(data)
+    header = pack_header(0xA0, second & 0x7F, seqno, timestamp, ssrc)
+    return header[:HEADER_LENGTH] + b"\x01"

@@ -1,0 +1,163 @@
+"""A real browser's layers: the recording gets the best, observers the one that is allowed."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+from playwright.async_api import Page
+
+from server.config import Endpoint
+from server.core.frames import Codec, EncodedFrame, Gap, GapCause, TrackName
+from server.core.picture import picture_size
+from server.media.observer import Observer
+from server.media.server import MediaServer, Source, open_media
+from tests.e2e.chromium import ChromiumLauncher
+from tests.e2e.layered_page import (
+    SPATIAL,
+    THREE,
+    answered,
+    offer_to_receive,
+    offer_to_send,
+    received,
+    send_only,
+)
+
+#: Browsers begin with little and add layers as the network proves able, here beside other tests.
+PATIENCE_S = 40
+
+
+class Recorded:
+    """A sink of the best layer."""
+
+    def __init__(self) -> None:
+        self.frames: list[EncodedFrame] = []
+        self.gaps: list[Gap] = []
+        self.heights: list[int] = []  # of keyframes
+
+    def on_frame(self, frame: EncodedFrame) -> None:
+        if frame.track is not TrackName.CAMERA:
+            return
+        self.frames.append(frame)
+        size = picture_size(frame.codec, frame.payload) if frame.keyframe else None
+        if size is not None and size.height != (self.heights or [0])[-1]:
+            self.heights.append(size.height)
+
+    def on_gap(self, gap: Gap) -> None:
+        self.gaps.append(gap)
+
+
+@asynccontextmanager
+async def interview(
+    chromium: ChromiumLauncher, codec: Codec, encodings: list[dict[str, object]]
+) -> AsyncIterator[tuple[Source, Recorded, Observer, Page, Page]]:
+    source, recorded = Source("one"), Recorded()
+    source.add_sink(recorded)
+    browser = await chromium.launch()
+    async with open_media("127.0.0.1", 0, [Endpoint("127.0.0.1")], video_codecs=(codec,)) as media:
+        sender, watcher = await browser.new_page(), await (await chromium.launch()).new_page()
+        await _connect(media, source, sender, encodings, codec)
+        peer, answer = await media.observe(source, await offer_to_receive(watcher), lambda _: None)
+        await answered(watcher, answer)
+        assert isinstance(peer, Observer)
+        yield source, recorded, peer, sender, watcher
+
+
+async def _connect(
+    media: MediaServer,
+    source: Source,
+    page: Page,
+    encodings: list[dict[str, object]],
+    codec: Codec,
+) -> None:
+    offer = await offer_to_send(page, encodings, codec.value)
+    _, answer = await media.publish(source, offer, lambda _: None)
+    await answered(page, answer)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        while not condition():  # noqa: ASYNC110 (told by nobody)
+            await asyncio.sleep(0.05)
+
+
+async def sees(page: Page, height: int) -> None:
+    """Returns once the observer's decoder gives pictures of this size."""
+    async with asyncio.timeout(PATIENCE_S):
+        while (await received(page) or {}).get("frameHeight") != height:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("codec", [Codec.VP8, Codec.H264, Codec.VP9])
+async def test_three_layers_are_recorded_at_their_best_and_observed_as_allowed(
+    chromium: ChromiumLauncher, codec: Codec
+) -> None:
+    async with interview(chromium, codec, THREE) as (_, recorded, observer, sender, watcher):
+        down = observer.downs[TrackName.CAMERA]
+        await until(lambda: recorded.heights[-1:] == [720])
+        assert recorded.gaps == [], "none while layers are added"
+        await sees(watcher, 720)
+        before = await received(watcher)
+        for allowed_bps, height in ((450e3, 360), (160e3, 180), (5e6, 720)):
+            down.allow(allowed_bps)
+            await sees(watcher, height)
+        after = await received(watcher)
+        for fault in ("nackCount", "packetsLost", "pliCount"):
+            assert after[fault] == before[fault], fault
+        frozen_s = after["totalFreezesDuration"] - before["totalFreezesDuration"]
+        assert frozen_s < 1.0, "a second for three switches on a busy machine"
+        assert recorded.heights[-1] == 720, "whatever observers get"
+
+        await send_only(sender, "m", "l")
+        await until(lambda: recorded.heights[-1] == 360)
+        await sees(watcher, 360)
+        await send_only(sender, "h", "m", "l")
+        await until(lambda: recorded.heights[-1] == 720)
+        await sees(watcher, 720)
+        assert [gap.cause for gap in recorded.gaps] == [GapCause.LAYER_STOPPED]
+        (gap,) = recorded.gaps
+        assert gap.end_s - gap.start_s < 1.5
+        assert (await received(watcher))["pliCount"] == before["pliCount"]
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("codec", [Codec.VP8, Codec.H264, Codec.VP9, Codec.AV1])
+async def test_observer_of_a_single_stream_gets_fewer_pictures_a_second_without_a_hole(
+    chromium: ChromiumLauncher, codec: Codec
+) -> None:
+    alone = [{"maxBitrate": 1_000_000, "scalabilityMode": "L1T3"}]
+    async with interview(chromium, codec, alone) as (_, recorded, observer, _, watcher):
+        down = observer.downs[TrackName.CAMERA]
+        await until(lambda: len(recorded.frames) > 60)
+        whole = await _pictures_a_second(watcher)
+        down.allow(1)
+        await asyncio.sleep(2.0)
+        before = await received(watcher)
+        thinned = await _pictures_a_second(watcher)
+        assert 0.15 < thinned / whole < 0.65
+        down.allow(5e6)
+        await asyncio.sleep(4.0)
+        again = await _pictures_a_second(watcher)
+        assert again > 0.8 * whole
+        after = await received(watcher)
+        for fault in ("nackCount", "packetsLost", "pliCount"):
+            assert after[fault] == before[fault], fault
+
+
+async def _pictures_a_second(page: Page) -> float:
+    began_s, began = time.monotonic(), (await received(page))["framesDecoded"]
+    await asyncio.sleep(3.0)
+    return float(((await received(page))["framesDecoded"] - began) / (time.monotonic() - began_s))
+
+
+@pytest.mark.timeout(240)
+async def test_spatial_layers_in_one_stream_are_recorded_and_forwarded_whole(
+    chromium: ChromiumLauncher,
+) -> None:
+    async with interview(chromium, Codec.VP9, SPATIAL) as (_, recorded, _, _, watcher):
+        await until(lambda: recorded.heights[-1:] == [720])
+        await sees(watcher, 720)
+        assert recorded.gaps == []
+        assert (await received(watcher))["packetsLost"] == 0

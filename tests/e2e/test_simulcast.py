@@ -1,0 +1,84 @@
+"""A simulcast by WHIP through the whole server: a recording whose size changes in its middle."""
+
+import json
+from pathlib import Path
+
+import av
+import pytest
+from playwright.async_api import Page
+
+from tests.e2e.chromium import ChromiumLauncher
+from tests.e2e.layered_page import THREE, answered, offer_to_send, send_only
+from tests.e2e.pages import PATIENCE_MS, finished, picture_moves
+from tests.e2e.server_process import ServerProcess, running_server
+
+_POST = """async ([url, sdp]) => {
+  const answered = await fetch(url, {
+    method: 'POST', headers: {'Content-Type': 'application/sdp'}, body: sdp,
+  });
+  window.resource = answered.headers.get('Location');
+  return answered.text();
+}"""
+
+
+async def observed_lines(page: Page, lines: int) -> None:
+    """Returns once the observer's page shows a picture of so many lines."""
+    await page.wait_for_function(
+        "(lines) => document.getElementById('video').videoHeight === lines",
+        arg=lines,
+        timeout=PATIENCE_MS,
+    )
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("codec", ["h264", "vp9"])
+async def test_recording_goes_from_layer_to_layer_and_is_replayed_and_exported_whole(
+    tmp_path: Path, chromium: ChromiumLauncher, codec: str
+) -> None:
+    async with running_server(tmp_path, "--video-codecs", codec) as server:
+        invited = await server.invite("Backend engineer")
+        candidate = await (await chromium.launch()).new_page()
+        observer = await (await chromium.launch()).new_page()
+        await candidate.goto(server.base_url)
+        await observer.goto(invited["observer_url"])
+        offer = await offer_to_send(candidate, THREE, codec.upper())
+        token = invited["candidate_url"].partition("#")[2]
+        await answered(candidate, await candidate.evaluate(_POST, [f"/whip/{token}", offer]))
+        await observed_lines(observer, 720)
+        await send_only(candidate, "m", "l")
+        await observed_lines(observer, 360)
+        await send_only(candidate, "h", "m", "l")
+        await observed_lines(observer, 720)
+        await picture_moves(observer)
+        await candidate.evaluate("() => fetch(resource, {method: 'DELETE'})")
+
+        index = await finished(server, invited)
+        causes = {gap["cause"] for gap in index["gaps"] if gap["track"] == "camera"}
+        assert causes == {"layer-stopped"}
+        assert {720, 360} <= {init["height"] for init in index["inits"]}
+        await _replays_to_the_end(chromium, invited["recruiter_url"])
+        await _verifies_and_exports(server, invited["interview_id"], tmp_path / "out.mp4")
+
+
+async def _replays_to_the_end(chromium: ChromiumLauncher, recruiter_url: str) -> None:
+    page = await (await chromium.launch()).new_page()
+    page.set_default_timeout(PATIENCE_MS)
+    base, _, token = recruiter_url.partition("/observe#")
+    await page.goto(f"{base}/recordings#{token}")
+    await page.locator("#play").click()
+    video = "document.getElementById('replay-video')"
+    lines: list[int] = []
+    await page.wait_for_function(f"() => {video}.currentTime > 0.5")
+    while not await page.evaluate(f"{video}.ended || {video}.duration - {video}.currentTime < 0.5"):
+        lines.append(int(await page.evaluate(f"{video}.videoHeight")))
+    changes = [each for at, each in enumerate(lines) if at == 0 or lines[at - 1] != each]
+    assert changes[-3:] == [720, 360, 720]
+
+
+async def _verifies_and_exports(server: ServerProcess, interview_id: str, out: Path) -> None:
+    recordings = json.loads(await server.command("recordings", "--json"))
+    await server.command("verify", recordings[0]["path"])
+    await server.command("export", interview_id, "-o", str(out))
+    with av.open(str(out)) as container:
+        shown = sum(1 for _ in container.decode(container.streams.video[0]))
+    assert shown > 5 * recordings[0]["duration_s"]

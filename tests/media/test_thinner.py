@@ -1,0 +1,174 @@
+"""What an observer gets who is sent a part of a stream; the up track and its repair are real."""
+
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from server.core.frames import Codec, TrackName
+from server.core.rtp import payload_span, unpack_header
+from server.media.clock import PeerClock
+from server.media.down_track import DownTrack
+from server.media.thinner import REMEMBERED, Removed
+from server.media.up_track import UpTrack
+from tests.media.layered import PATTERN, sending_to, vp8
+from tests.media.streams import TICKS, rtp
+
+NOW = 1_800_000_000.0
+
+
+class Stream:
+    """One layer of VP8 in three temporal ones, two packets to a picture, and its observer."""
+
+    def __init__(self) -> None:
+        self.sent: list[bytes] = []
+        self.down = DownTrack(9, {Codec.VP8: {"": 120}}, sending_to(self.sent))
+        self.up = UpTrack(
+            TrackName.CAMERA, Codec.VP8, 96, 1, PeerClock(), _ignore, _ignore, _hurry, repair=False
+        )
+        self.down.attach(self.up)
+        self.number = 0
+
+    def pictures(self, count: int) -> list[bytes]:
+        packets = []
+        for number in range(self.number, self.number + count):
+            temporal_id = PATTERN[number % 4]
+            first = vp8(
+                32_760 + number,
+                keyframe=number == 0,
+                tl0=250 + number // 4,
+                temporal_id=temporal_id,
+                sync=number % 8 in (1, 2, 3),
+            )
+            # Without the bit that says: a partition begins.
+            rest = bytes([first[0] & ~0x10]) + first[1:]
+            for index, payload in enumerate((first, rest)):
+                seqno, marker = 65_530 + 2 * number + index, index == 1
+                packets.append(rtp(seqno, TICKS * number, payload, marker=marker))
+        self.number += count
+        return packets
+
+    def receive(self, packets: Sequence[bytes]) -> None:
+        for data in packets:
+            _, second, seqno, timestamp, _ = unpack_header(data)
+            self.up.receive(second, seqno, timestamp, data, NOW)
+
+    @property
+    def seqnos(self) -> list[int]:
+        return [unpack_header(data)[2] for data in self.sent]
+
+    @property
+    def temporal_ids(self) -> list[int]:
+        return [data[17] >> 6 for data in self.sent]
+
+    @property
+    def picture_ids(self) -> list[int]:
+        return [(data[14] & 0x7F) << 8 | data[15] for data in self.sent]
+
+
+def _hurry() -> None:
+    pass
+
+
+def _ignore(_: object) -> None:
+    pass
+
+
+def continuous(numbers: Sequence[int], bits: int = 16) -> bool:
+    return list(numbers) == [(numbers[0] + at) % (1 << bits) for at in range(len(numbers))]
+
+
+@pytest.mark.parametrize("limit", [0, 1])
+def test_what_is_left_is_numbered_as_if_there_were_nothing_else(limit: int) -> None:
+    stream = Stream()
+    stream.receive(stream.pictures(4))
+    stream.down.limit(limit)
+    stream.receive(stream.pictures(40))
+    assert set(stream.temporal_ids[8:]) == set(range(limit + 1))
+    assert continuous(stream.seqnos)
+    assert continuous(stream.picture_ids[::2], 15)
+    assert stream.picture_ids[::2] == stream.picture_ids[1::2]
+
+
+def test_picture_that_has_begun_is_sent_whole() -> None:
+    stream = Stream()
+    packets = stream.pictures(4)
+    stream.receive(packets[:3])  # the second picture, of layer 2, is half sent
+    stream.down.limit(0)
+    stream.receive(packets[3:])
+    assert stream.temporal_ids == [0, 0, 2, 2]
+
+
+def test_more_is_let_through_only_where_it_needs_nothing_that_was_left_out() -> None:
+    stream = Stream()
+    stream.receive(stream.pictures(4))
+    stream.down.limit(0)
+    stream.receive(stream.pictures(5))
+    stream.down.limit(2)
+    stream.receive(stream.pictures(12))
+    # Pictures 9 to 11 say that they need the base layer alone; but layer 2 waits for layer 1.
+    assert stream.temporal_ids[::2] == [0, 2, 1, 2, 0, 0, 1, 2, 0, 2, 1, 2, 0, 2, 1, 2, 0]
+    assert continuous(stream.seqnos)
+    assert continuous(stream.picture_ids[::2], 15)
+
+
+def test_nack_is_answered_as_first_sent() -> None:
+    stream = Stream()
+    stream.receive(stream.pictures(4))
+    stream.down.limit(1)
+    stream.receive(stream.pictures(40))
+    stream.down.limit(None)
+    stream.receive(stream.pictures(8))
+    before, seqnos = list(stream.sent), stream.seqnos
+    stream.sent.clear()
+    stream.down.resend(seqnos, NOW + 1, None)
+    assert stream.sent == before
+
+
+def test_what_comes_late_is_sent_in_its_place_or_padding_is() -> None:
+    stream = Stream()
+    stream.receive(stream.pictures(4))
+    stream.down.limit(1)
+    late = stream.pictures(4)
+    # Picture 4 is of the base layer, 5 of layer 2, 6 of layer 1.
+    stream.receive([late[0], late[4], late[5]])
+    assert [(seqno - stream.seqnos[0]) % 65_536 for seqno in stream.seqnos[8:]] == [8, 12, 13]
+    stream.receive([late[1], late[2], late[3], late[6], late[7]])
+    assert [(seqno - stream.seqnos[0]) % 65_536 for seqno in stream.seqnos[11:]] == [9, 10, 11]
+    spans = [payload_span(data) for data in stream.sent[11:]]
+    assert [end - start > 0 for start, end in spans] == [True, False, False]
+    stream.receive(stream.pictures(1))
+    assert (stream.seqnos[-2] - stream.seqnos[0]) % 65_536 == 14
+
+
+def test_a_stream_that_is_whole_again_is_numbered_on() -> None:
+    stream = Stream()
+    stream.receive(stream.pictures(4))
+    stream.down.limit(0)
+    stream.receive(stream.pictures(8))
+    stream.down.limit(None)
+    stream.receive(stream.pictures(40))
+    assert stream.temporal_ids[-8:] == [0, 0, 2, 2, 1, 1, 2, 2]
+    assert continuous(stream.seqnos)
+
+
+@given(st.sets(st.integers(0, 200)))
+def test_numbers_without_those_removed_have_no_holes_and_are_found_again(taken: set[int]) -> None:
+    removed, left = Removed(), []
+    for number in range(201):
+        if number in taken:
+            removed.add(number)
+        else:
+            left.append(number)
+            assert number - removed.up_to(number) == len(left) - 1
+    assert [removed.original(index) for index in range(len(left))] == left
+
+
+def test_removed_numbers_are_forgotten_long_after_and_still_counted() -> None:
+    removed = Removed()
+    for number in range(0, 8 * REMEMBERED, 2):
+        removed.add(number)
+    last = 8 * REMEMBERED - 1
+    assert last - removed.up_to(last) == 4 * REMEMBERED - 1
+    assert removed.original(4 * REMEMBERED - 1) == last
