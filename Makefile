@@ -45,10 +45,11 @@ node_modules/.installed: package-lock.json
 	@npm ci --no-audit --no-fund --loglevel=error
 	@touch $@
 
-# What only the tests need from the system: a browser, media tools, a voice, a relay.
+# What only the tests need from the system: browsers, media tools, a voice, a relay.
 deps: .venv/.installed-dev node_modules/.installed
 	@.ci/need ffprobe=ffmpeg espeak-ng=espeak-ng turnserver=coturn
 	@.ci/need-chromium
+	@.ci/need-firefox
 
 demo: install
 	@.venv/bin/vivavoce demo $(if $(PORT),--port $(PORT)) $(ARGS)
