@@ -1,10 +1,11 @@
 """A real browser in the crowd: Chromium as one candidate and one observer, on our own pages."""
 
+import asyncio
 import importlib.util
 import shutil
 import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,6 +39,15 @@ _PROBE = Path(__file__).parent / "assets" / "probe.js"
 _VIDEO = "document.getElementById('video')"
 
 
+class _State(msgspec.Struct):
+    """Of the server's messages what tells when the interview began."""
+
+    started_s: float | None = None
+
+
+_decode_state = msgspec.json.Decoder(_State).decode
+
+
 class BrowserError(Exception):
     """No browser can be had; the text says what to install."""
 
@@ -55,30 +65,41 @@ class Probe:
         self.report = BrowserReport()
         self._candidate, self._observer = candidate, observer
         self._url, self._invite = url, invite
+        self._started_s = asyncio.get_running_loop().create_future()
+        candidate.on("websocket", lambda socket: socket.on("framereceived", self._heard))
 
     async def join(self) -> None:
         from playwright.async_api import Error
 
         try:
-            join_ms = await self._join_candidate()
-            self.report = BrowserReport(error=None, join_ms=join_ms)
+            self.report = await self._join_candidate()
             await self._observer.goto(f"{self._url}/observe#{self._invite.observer}")
             await self._observer.wait_for_function("vivavoceProbe.frames > 0")
-        except Error as error:
+        except (Error, TimeoutError) as error:
             self._fail(error)
 
-    async def _join_candidate(self) -> float:
-        """From the click to the sign that says the interview is being recorded."""
+    async def _join_candidate(self) -> BrowserReport:
         page = self._candidate
         await page.goto(f"{self._url}/join#{self._invite.candidate}")
         await page.locator("#consent").check()
         await page.locator("#consent-go").click()
         join = page.locator("#join:enabled")
         await join.wait_for()
-        clicked = time.monotonic()
+        clicked_s = time.time()
         await join.click()
         await page.locator('#recording[data-active="true"]').wait_for()
-        return round((time.monotonic() - clicked) * 1000, 3)
+        signed_s = time.time()
+        async with asyncio.timeout(PATIENCE_MS / 1000):
+            started_s = await self._started_s
+        join_ms, first_ms = (1000 * (each - clicked_s) for each in (signed_s, started_s))
+        return BrowserReport(None, round(join_ms, 1), round(first_ms, 1))
+
+    def _heard(self, text: str | bytes) -> None:
+        """The server says when the first frame was captured; by then it is recorded."""
+        with suppress(msgspec.DecodeError):
+            said = _decode_state(text)
+            if said.started_s is not None and not self._started_s.done():
+                self._started_s.set_result(said.started_s)
 
     async def begin(self) -> None:
         await self._evaluate("begin")
@@ -104,7 +125,8 @@ class Probe:
         return found
 
     def _fail(self, error: Exception) -> None:
-        self.report = BrowserReport(error=f"the browser: {str(error).splitlines()[0]}")
+        reason = (str(error) or "no media came").splitlines()[0]
+        self.report = BrowserReport(error=f"the browser: {reason}")
 
 
 def _rounded(seen: dict[str, float | None]) -> dict[str, float | None]:

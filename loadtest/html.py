@@ -124,6 +124,7 @@ def _tiles(report: Report) -> str:
         seen = report.browser
         tiles += [
             ("browser: join", seen.join_ms, "ms"),
+            ("browser: first frame", seen.first_frame_ms, "ms"),
             ("browser: first picture", seen.first_picture_ms, "ms"),
             ("browser: frames", seen.frames_per_s, "shown per second"),
             ("browser: freezes", seen.freezes, "longer than 200 ms"),

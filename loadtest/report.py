@@ -116,6 +116,7 @@ class BrowserReport(msgspec.Struct, frozen=True):
 
     error: str | None = "it did not join"
     join_ms: float | None = None  #: from the click to the sign of recording
+    first_frame_ms: float | None = None  #: from the click to the first frame that is recorded
     first_picture_ms: float | None = None  #: from the opening of the observer's page
     frames_per_s: float | None = None
     frames_dropped: int | None = None

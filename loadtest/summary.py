@@ -87,7 +87,8 @@ def _browser_text(browser: BrowserReport) -> str:
     if browser.error is not None:
         return browser.error
     return (
-        f"joined in {browser.join_ms} ms, first picture {browser.first_picture_ms} ms, "
+        f"joined in {browser.join_ms} ms, first frame {browser.first_frame_ms} ms, "
+        f"first picture {browser.first_picture_ms} ms, "
         f"{browser.frames_per_s} frames/s, {browser.freezes} freezes, "
         f"sound {browser.sound_dbfs} dBFS"
     )

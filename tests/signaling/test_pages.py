@@ -43,3 +43,20 @@ def test_no_page_holds_what_the_policy_forbids() -> None:
     for name in PAGES.values():
         text = (WEB_CLIENT / name).read_text()
         assert not inline.search(text), name
+
+
+def test_the_observers_page_loads_its_modules_at_once_instead_of_one_for_another() -> None:
+    page = (WEB_CLIENT / "observe.html").read_text()
+    assert re.findall(r'<link rel="modulepreload" href="/assets/(\S+)">', page) == sorted(
+        _imported("observe.js") - {"observe.js"}
+    )
+
+
+def _imported(module: str) -> set[str]:
+    """The module and what it imports, however far away."""
+    found, waiting = set[str](), {module}
+    while waiting:
+        found.add(name := waiting.pop())
+        text = (WEB_CLIENT / "assets" / name).read_text()
+        waiting |= set(re.findall(r' from "\./(\S+)";', text)) - found
+    return found
