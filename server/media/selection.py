@@ -27,6 +27,7 @@ class Selection:
         self.sinks: list[FrameSink] = []
         self.current: Layer | None = None
         self._wanted: Layer | None = None
+        self._stopped = False  # the current one
         self._last_capture_s: float | None = None
         self._missed: tuple[float, GapCause] | None = None  # since when, and why
         self._left_out: Counter[Layer] = Counter()  # pictures that the current one did not bring
@@ -59,7 +60,8 @@ class Selection:
     def _declare(self, left_out: int, until_s: float) -> None:
         """What is missing before another layer's first frame, if anything is."""
         missed, self._missed = self._missed, None
-        if missed is None and left_out and self._last_capture_s is not None:
+        # A layer that goes on with fewer pictures than another has no gap.
+        if missed is None and left_out and self._stopped and self._last_capture_s is not None:
             missed = self._last_capture_s, GapCause.LAYER_STOPPED
         if missed is not None and until_s > missed[0]:
             self._tell(Gap(self.track, missed[0], until_s, missed[1], left_out))
@@ -87,6 +89,7 @@ class Selection:
         if fitting is None or self.current is None:
             return
         self._wanted = fitting
+        self._stopped = self.current not in layers
         if fitting is not self.current:
             fitting.up.request_keyframe()
 

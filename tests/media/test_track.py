@@ -56,6 +56,16 @@ def test_layer_that_the_browser_stops_is_followed_by_the_next_and_taken_again_la
     assert (sink.sizes, len(sink.gaps)) == ([H, M, H], 1)
 
 
+def test_layer_of_fewer_pictures_than_the_next_has_no_gap_where_that_takes_over() -> None:
+    candidate = Simulcast()
+    sink = recorded(candidate)
+    candidate.run(1.0, "l")
+    for _ in range(40):
+        candidate.step("lmh")
+        candidate.run(0.1, "mh")
+    assert (sink.sizes[-1], sink.gaps) == (H, [])
+
+
 def test_layer_that_comes_and_goes_is_taken_ever_later() -> None:
     candidate = Simulcast()
     sink = recorded(candidate)
