@@ -64,8 +64,8 @@ class Limits:
 
 #: Candidates leave room for the observers that follow them; observers, for the recordings.
 LIMITS = {
-    Role.CANDIDATE: Limits(busy=0.60, late_s=0.030, write_lag_s=1.0),
-    Role.OBSERVER: Limits(busy=0.75, late_s=0.060, write_lag_s=2.0),
+    Role.CANDIDATE: Limits(busy=0.60, late_s=0.060, write_lag_s=1.0),
+    Role.OBSERVER: Limits(busy=0.75, late_s=0.150, write_lag_s=2.0),
 }
 
 

@@ -55,8 +55,8 @@ def test_an_idle_server_takes_anybody() -> None:
     [
         (Load(busy=LIMIT - 1.01 * LIMIT / 50), None),
         (Load(busy=LIMIT - 0.99 * LIMIT / 51), "loop"),  # with one more of its 50 it would be full
-        (Load(late_s=0.029), None),
-        (Load(late_s=0.031), "tick"),
+        (Load(late_s=0.059), None),
+        (Load(late_s=0.061), "tick"),
         (Load(write_lag_s=0.9), None),
         (Load(write_lag_s=1.1), "writer"),
         (Load(disk_bytes=51.1 * DISK_S * RECORDED_BYTES_PER_S), None),
