@@ -63,19 +63,19 @@ class Allotment:
 
 
 class Meter:
-    """The bitrate of a counter of octets that is read now and then."""
+    """The bitrate of a stream whose octets are read now and then."""
 
     def __init__(self) -> None:
         self.bitrate_bps = 0.0
-        self._octets: int | None = None
+        self._read: tuple[int, int] | None = None  # the stream, its octets
 
-    def read(self, octets: int, elapsed_s: float) -> None:
-        """A counter that is less than before is another one."""
-        before, self._octets = self._octets, octets
-        if before is None or octets < before or elapsed_s <= 0:
+    def read(self, stream: int, octets: int, elapsed_s: float) -> None:
+        """Another stream takes at first what the one before did."""
+        before, self._read = self._read, (stream, octets)
+        if before is None or before[0] != stream or elapsed_s <= 0:
             return
         weight = 1 - math.exp(-elapsed_s / METER_S)
-        self.bitrate_bps += weight * (8 * (octets - before) / elapsed_s - self.bitrate_bps)
+        self.bitrate_bps += weight * (8 * (octets - before[1]) / elapsed_s - self.bitrate_bps)
 
 
 class ProbePlan:

@@ -66,7 +66,7 @@ class DownTrack:
         self._payload_types = payload_types
         self._send = send
         self.allowed_bps = math.inf
-        self.least_bps = 0.0  #: of the least there is of the picture; 0: not known, or not asked
+        self.least_bps = self.most_bps = 0.0  #: of its layers; 0: not known, or not asked
         self._up: UpTrack | None = None
         self._entry: PacketSink | None = None  # among those who follow it
         self._next: _Approach | None = None
@@ -182,10 +182,10 @@ class DownTrack:
             self._up.request_keyframe()
 
     @property
-    def octets_offered(self) -> int:
-        """On the wire, of what it follows, whether it is sent or not."""
+    def offered(self) -> tuple[int, int]:
+        """What it follows, and its octets on the wire, whether they are sent or not."""
         up = self._up
-        return up.octets + WIRE_OCTETS * up.packets if up is not None else 0
+        return (up.ssrc, up.octets + WIRE_OCTETS * up.packets) if up is not None else (0, 0)
 
     def forward(self, seqno: int, timestamp: int, second: int, data: bytes, now: float) -> None:
         up = self._up

@@ -10,7 +10,7 @@ from server.core import rtcp
 from server.core.frames import TrackName
 from server.core.rtp import pack_header
 from server.core.twcc import TransportFeedback
-from server.media.allotment import HEADROOM, Allotment, Change, Meter, ProbePlan
+from server.media.allotment import Allotment, Change, Meter, ProbePlan
 from server.media.down_track import DownTrack, RepairStream
 from server.media.dtls import Certificate
 from server.media.egress import Egress
@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 
 #: How often it is seen to what the network has room for.
 ALLOT_INTERVAL_S = 0.25
+#: So many times what is wanted is as good as no limit.
+AMPLE = 2.0
 #: The screen first: what is on it can't be told in words, and a face is not needed to hear.
 PICTURES = (TrackName.SCREEN, TrackName.CAMERA)
 
@@ -146,36 +148,44 @@ class Observer(Peer):
             self.egress.drain(self._clock())
 
     def _allot(self, egress: Egress, now: float) -> None:
-        """Sound always; of the pictures, the screen first, those that there is room for."""
+        """Sees to it that what is sent fits, and that it is known what would."""
         elapsed_s, self._allotted_s = now - self._allotted_s, now
         for name, down in self.downs.items():
-            self._meters[name].read(down.octets_offered, elapsed_s)
-        estimated_bps = left_bps = egress.estimate.bitrate_bps
-        left_bps -= sum(
+            self._meters[name].read(*down.offered, elapsed_s)
+        wanted_bps = sum(
+            max(self._meters[name].bitrate_bps, down.most_bps) for name, down in self.downs.items()
+        )
+        estimated_bps = egress.estimate.bitrate_bps
+        held_back = self._is_held_back
+        self._share(estimated_bps, estimated_bps > AMPLE * wanted_bps, elapsed_s, now)
+        if self._is_held_back is not held_back:
+            verb = "regains" if held_back else "loses"
+            log.info("peer %s %s a picture at %.0f kbit/s", self.id, verb, estimated_bps / 1000)
+            self._on_held_back(not held_back)
+        probed_bps = self._probes.look(wanted_bps, estimated_bps, now)
+        if probed_bps is not None:
+            egress.probe(probed_bps, now)
+            self._hurry()
+
+    def _share(self, estimated_bps: float, ample: bool, elapsed_s: float, now: float) -> None:
+        """Sound always; of the pictures, the screen first, what there is room for.
+
+        Where it is `ample` nothing needs to be chosen.
+        """
+        sound_bps = sum(
             each.bitrate_bps for name, each in self._meters.items() if name not in self._allotments
         )
-        held_back = self._is_held_back
+        left_bps = max(0.0, estimated_bps - sound_bps)
         for name, allotment in self._allotments.items():
             down, offered_bps = self.downs[name], self._meters[name].bitrate_bps
-            # Where there is room to spare, nothing needs to be chosen.
-            down.allow(left_bps if left_bps < HEADROOM * offered_bps else math.inf)
+            down.allow(math.inf if ample else left_bps)
             match allotment.look(down.least_bps or offered_bps, left_bps, elapsed_s, now):
                 case Change.HOLD_BACK:
                     down.hold_back()
                 case Change.SHOW:
                     down.show()
             if allotment.shown:
-                left_bps -= min(offered_bps, left_bps)
-        if self._is_held_back is not held_back:
-            rate = f"{estimated_bps / 1000:.0f} kbit/s"
-            log.info(
-                "peer %s %s its picture at %s", self.id, "regains" if held_back else "loses", rate
-            )
-            self._on_held_back(not held_back)
-        wanted_bps = sum(each.bitrate_bps for each in self._meters.values())
-        if (probed_bps := self._probes.look(wanted_bps, estimated_bps, now)) is not None:
-            egress.probe(probed_bps, now)
-            self._hurry()
+                left_bps = max(0.0, left_bps - offered_bps)
 
     @property
     def _is_held_back(self) -> bool:

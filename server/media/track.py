@@ -180,7 +180,10 @@ class Track:
         rungs = list(_rungs(layers, follower.down.allowed_bps))
         if not rungs:
             return
-        follower.down.least_bps = rungs[-1].bitrate_bps
+        follower.down.least_bps, follower.down.most_bps = (
+            rungs[-1].bitrate_bps,
+            rungs[0].bitrate_bps,
+        )
         rung = _fitting(rungs, follower, now)
         before, follower.rung = follower.rung, rung
         if before is None or (before.layer, before.temporal_id) == rung[:2]:

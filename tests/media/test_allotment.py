@@ -82,17 +82,16 @@ def test_what_came_back_for_good_is_trusted_again() -> None:
     assert story.until_change(1e6, 2e6) == AWAY_S
 
 
-def test_meter_follows_a_counter_within_seconds_and_survives_another_one() -> None:
-    meter, octets = Meter(), 0
-    for _ in range(40):
-        meter.read(octets, STEP_S)
-        octets += 31_250
+def test_meter_follows_a_stream_within_seconds_and_survives_another_one() -> None:
+    meter = Meter()
+    for index in range(40):
+        meter.read(1, index * 31_250, STEP_S)
     assert meter.bitrate_bps == pytest.approx(1e6, rel=0.01)
-    meter.read(0, STEP_S)
-    meter.read(31_250, STEP_S)
+    meter.read(2, 10**9, STEP_S)
+    meter.read(2, 10**9 + 31_250, STEP_S)
     assert meter.bitrate_bps == pytest.approx(1e6, rel=0.01)
     for _ in range(40):
-        meter.read(31_250, STEP_S)
+        meter.read(2, 10**9 + 31_250, STEP_S)
     assert meter.bitrate_bps < 1000
 
 
