@@ -18,7 +18,7 @@ from loadtest.network import Network
 from loadtest.pacer import Pacer, drive
 from loadtest.packets import DESCRIPTORS, PacketisedClip, no_descriptor
 from loadtest.port import Emulation
-from loadtest.sender import Playback, Sending, TrackSender
+from loadtest.sender import Playback, Repairs, Sending, TrackSender
 from loadtest.transport import ClientTransport
 from server.core import rtcp
 from server.core.twcc import TransportFeedback
@@ -115,6 +115,10 @@ class Candidate:
         self._signalling = whip.Whip(crowd.http, where) if isinstance(where, str) else where
         self.audio_ssrc, self.video_ssrc = random.getrandbits(32), random.getrandbits(32)
         self.screen_ssrc = None if clip.screen is None else random.getrandbits(32)
+        # Of repairs, by the SSRC of what they repair; screens are offered theirs with the screen.
+        self._rtx_ssrcs = {self.video_ssrc: random.getrandbits(32)}
+        if self.screen_ssrc is not None:
+            self._rtx_ssrcs[self.screen_ssrc] = random.getrandbits(32)
         self._transport = ClientTransport(
             crowd.certificate,
             lambda packet, arrived_s: None,
@@ -160,7 +164,7 @@ class Candidate:
         self._transport.vanish()
         again = Candidate(self._crowd, self._where, self._clip, self._network)
         again.audio_ssrc, again.video_ssrc = self.audio_ssrc, self.video_ssrc
-        again.screen_ssrc = self.screen_ssrc
+        again.screen_ssrc, again._rtx_ssrcs = self.screen_ssrc, self._rtx_ssrcs
         again.audio, again.video, again.screen = self.audio, self.video, self.screen
         return again
 
@@ -198,6 +202,8 @@ class Candidate:
             self.video_ssrc,
             self.screen_ssrc,
             self.adaptation is not None,
+            self._rtx_ssrcs[self.video_ssrc],
+            self._rtx_ssrcs[self.screen_ssrc] if self.screen_ssrc is not None else None,
         )
         return sdp.write_offer(local, [self._clip.clip.codec], "sendonly")
 
@@ -221,7 +227,14 @@ class Candidate:
             describe,
             counted.number if counted is not None else None,
             seqno,
+            self._repairs(accepted, ssrc),
+            accepted.red,
         )
+
+    def _repairs(self, accepted: sdp.AcceptedTrack, ssrc: int) -> Repairs | None:
+        if accepted.rtx is None:
+            return None
+        return Repairs(self._rtx_ssrcs[ssrc], accepted.rtx, random.getrandbits(16))
 
     def _lose(self) -> None:
         self._sending = False
@@ -342,5 +355,5 @@ class Candidate:
     def _retransmit(self, nack: rtcp.Nack) -> None:
         for track in self.tracks().values():
             if track.ssrc == nack.media_ssrc:
-                for packet in track.retransmissions(nack.seqnos):
+                for packet in track.retransmissions(nack.seqnos, time.time()):
                     self._transport.send_rtp(packet)

@@ -20,8 +20,10 @@ PAYLOAD_TYPES: dict[str, int] = {
     "h264": 102,
     "av1": 45,
 }
-#: Of repairs (RFC 4588), for each that can be repaired; the numbers that Chromium uses.
+#: Of repairs (RFC 4588), for each that can be repaired, and of sound that is sent twice (RFC 2198);
+#: the numbers that Chromium uses.
 RTX_PAYLOAD_TYPES: dict[str, int] = {"vp8": 97, "vp9": 99, "h264": 103, "av1": 46}
+RED_PAYLOAD_TYPE = 63
 
 _EXTENSION_URIS = {
     "mid": "urn:ietf:params:rtp-hdrext:sdes:mid",
@@ -56,12 +58,16 @@ class LocalSide:
     video_ssrc: int
     screen_ssrc: int | None = None  #: None: no section for a second video is offered
     adapts: bool = False  #: it asks for what tells it to send less
+    video_rtx_ssrc: int | None = None  #: of repairs; None: none are offered
+    screen_rtx_ssrc: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class AcceptedTrack:
     payload_type: int
     extensions: Extensions
+    rtx: int | None = None  #: the payload type of repairs
+    red: int | None = None  #: of sound that is sent twice, where that is preferred
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +92,8 @@ def write_offer(
     mids, screen = [AUDIO_MID, VIDEO_MID], []
     if local.screen_ssrc is not None:
         mids.append(SCREEN_MID)
-        screen = _section(local, "video", SCREEN_MID, list(codecs), direction, local.screen_ssrc)
+        ssrcs = local.screen_ssrc, local.screen_rtx_ssrc
+        screen = _section(local, "video", SCREEN_MID, list(codecs), direction, *ssrcs)
     lines = [
         "v=0",
         f"o=- {random.getrandbits(62)} 2 IN IP4 127.0.0.1",
@@ -96,19 +103,35 @@ def write_offer(
         "a=extmap-allow-mixed",
         "a=msid-semantic: WMS candidate",
         *_section(local, "audio", AUDIO_MID, ["opus"], direction, local.audio_ssrc),
-        *_section(local, "video", VIDEO_MID, list(codecs), direction, local.video_ssrc),
+        *_section(
+            local,
+            "video",
+            VIDEO_MID,
+            list(codecs),
+            direction,
+            local.video_ssrc,
+            local.video_rtx_ssrc,
+        ),
         *screen,
     ]
     return "\r\n".join(lines) + "\r\n"
 
 
 def _section(
-    local: LocalSide, kind: str, mid: str, codecs: list[str], direction: str, ssrc: int
+    local: LocalSide,
+    kind: str,
+    mid: str,
+    codecs: list[str],
+    direction: str,
+    ssrc: int,
+    rtx_ssrc: int | None = None,
 ) -> list[str]:
     receives = direction == "recvonly"
+    repairs = kind == "video" and (receives or rtx_ssrc is not None)
+    twice = kind == "audio" and not receives
     numbers = [PAYLOAD_TYPES[codec] for codec in codecs]
-    if receives:
-        numbers += [RTX_PAYLOAD_TYPES[codec] for codec in codecs if codec in RTX_PAYLOAD_TYPES]
+    numbers += [RTX_PAYLOAD_TYPES[codec] for codec in codecs if repairs]
+    numbers += [RED_PAYLOAD_TYPE] * twice
     counts = local.adapts or receives
     lines = [
         f"m={kind} 9 UDP/TLS/RTP/SAVPF {' '.join(map(str, numbers))}",
@@ -137,16 +160,26 @@ def _section(
         if receives or local.adapts:
             feedback.append("transport-cc")
         lines += [f"a=rtcp-fb:{PAYLOAD_TYPES[codec]} {each}" for each in feedback]
-        if receives and kind == "video":
+        if repairs:
             rtx = RTX_PAYLOAD_TYPES[codec]
             lines += [f"a=rtpmap:{rtx} rtx/90000", f"a=fmtp:{rtx} apt={PAYLOAD_TYPES[codec]}"]
+    if twice:
+        opus = PAYLOAD_TYPES["opus"]
+        lines += [f"a=rtpmap:{RED_PAYLOAD_TYPE} red/48000/2"]
+        lines += [f"a=fmtp:{RED_PAYLOAD_TYPE} {opus}/{opus}"]
     if direction == "sendonly":
-        msid = "screen screen" if mid == SCREEN_MID else f"candidate {kind}"
-        lines += [
-            f"a=msid:{msid}",
-            f"a=ssrc:{ssrc} cname:vivavoce-loadtest",
-            f"a=ssrc:{ssrc} msid:{msid}",
-        ]
+        lines += _stream_lines(
+            f"candidate {kind}" if mid != SCREEN_MID else "screen screen", ssrc, rtx_ssrc
+        )
+    return lines
+
+
+def _stream_lines(msid: str, ssrc: int, rtx_ssrc: int | None) -> list[str]:
+    lines = [f"a=msid:{msid}"]
+    if rtx_ssrc is not None:
+        lines.append(f"a=ssrc-group:FID {ssrc} {rtx_ssrc}")
+    for each in filter(None, (ssrc, rtx_ssrc)):
+        lines += [f"a=ssrc:{each} cname:vivavoce-loadtest", f"a=ssrc:{each} msid:{msid}"]
     return lines
 
 
@@ -221,4 +254,13 @@ def _track(sections: list[MediaDescription], kind: str, which: int = 0) -> Accep
         return None
     ids = {each.uri: each.id for each in media.rtp.headerExtensions}
     extensions = {name: ids.get(uri) for name, uri in _EXTENSION_URIS.items()}
-    return AcceptedTrack(int(media.fmt[0]), Extensions(**extensions))
+    names = {each.payloadType: each.name.lower() for each in media.rtp.codecs}
+    first, *others = map(int, media.fmt)
+    red = first if names.get(first) == "red" and others else None
+    primary = others[0] if red is not None else first
+    repairs = (
+        each.payloadType
+        for each in media.rtp.codecs
+        if each.name.lower() == "rtx" and each.parameters.get("apt") == primary
+    )
+    return AcceptedTrack(primary, Extensions(**extensions), next(repairs, None), red)

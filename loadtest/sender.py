@@ -8,10 +8,12 @@ from itertools import islice
 from loadtest.media import AUDIO_PACKETS_PER_S
 from loadtest.packets import Describe, Frame, Packet, PacketisedClip, no_descriptor
 from loadtest.stamp import pack_numbers, pack_source
-from server.core import rtcp
+from server.core import red, rtcp
+from server.core.rtp import payload_start
 
-#: Packets kept to answer NACKs: two seconds of video at 130 packets a second, five of audio.
-HISTORY = 256
+#: Packets kept to answer NACKs, nearly as many as in libwebrtc: four seconds of video at 130
+#: packets a second. A power of two, as sequence numbers wrap.
+HISTORY = 512
 #: Requests sooner than this after one that was granted are not (as in libwebrtc).
 KEYFRAME_SPACING_S = 0.3
 
@@ -48,6 +50,15 @@ class Extensions:
 
 
 @dataclass(slots=True)
+class Repairs:
+    """The stream in which what was lost is sent again (RFC 4588)."""
+
+    ssrc: int
+    payload_type: int
+    seqno: int = 0  #: of the next packet
+
+
+@dataclass(slots=True)
 class TrackSender:
     """One RTP stream. Makes plain RTP packets; the caller protects and sends them."""
 
@@ -60,6 +71,8 @@ class TrackSender:
     #: The transport-wide number of a packet sent now (Unix seconds), shared by its streams.
     number: Callable[[float], int] | None = None
     seqno: int = 0  #: of the next packet
+    repairs: Repairs | None = None  #: None: what is asked for is sent again as it was
+    red: int | None = None  #: the payload type in which each packet carries the one before it
     frames: int = 0  #: begun
     base_frames: int = 0  #: those of them in the base layer
     packets: int = 0
@@ -69,6 +82,7 @@ class TrackSender:
     _source: bytes = b""
     _history: list[bytes] = field(default_factory=lambda: [b""] * HISTORY)
     _missed: list[bool] = field(default_factory=lambda: [False] * HISTORY)
+    _before: tuple[int, bytes] | None = None  # timestamp and payload of the packet before
 
     def __post_init__(self) -> None:
         self._source = pack_source(self.ssrc)
@@ -93,19 +107,11 @@ class TrackSender:
         descriptor = self.describe(packet, frame, self.base_frames)
         numbers = pack_numbers(self._source, frame, now) if packet.stamped else b""
         payload = packet.payload(descriptor, numbers)
-        number = self.number(now) if self.number is not None else 0
-        extensions = self.extensions.block(self.mid, now, number)
-        data = (
-            _HEADER.pack(
-                0x90 if extensions else 0x80,
-                packet.marker << 7 | self.payload_type,
-                self.seqno,
-                rtp_timestamp,
-                self.ssrc,
-            )
-            + extensions
-            + payload
-        )
+        payload_type = self.payload_type
+        if self.red is not None:
+            payload_type, payload = self.red, self._with_the_one_before(payload, rtp_timestamp)
+        header = packet.marker << 7 | payload_type, self.seqno, rtp_timestamp, self.ssrc
+        data = self._packet(header, payload, now)
         self._history[self.seqno % HISTORY] = data
         self._missed[self.seqno % HISTORY] = False
         self.seqno = (self.seqno + 1) & 0xFFFF
@@ -113,12 +119,26 @@ class TrackSender:
         self.octets += len(payload)
         return data
 
+    def _packet(self, header: tuple[int, int, int, int], payload: bytes, now: float) -> bytes:
+        """`header`: from the marker and payload type on."""
+        number = self.number(now) if self.number is not None else 0
+        extensions = self.extensions.block(self.mid, now, number)
+        return _HEADER.pack(0x90 if extensions else 0x80, *header) + extensions + payload
+
+    def _with_the_one_before(self, payload: bytes, rtp_timestamp: int) -> bytes:
+        """Sound with the packet before it (RFC 2198), unless that is too long ago."""
+        before, self._before = self._before, (rtp_timestamp, payload)
+        primary, earlier = red.Block(self.payload_type, 0, payload), []
+        if before is not None and rtp_timestamp - before[0] < 1 << 14:
+            earlier = [red.Block(self.payload_type, rtp_timestamp - before[0], before[1])]
+        return red.join(primary, earlier)
+
     @property
     def last_packet(self) -> bytes:
         """As it was sent; empty: nothing was."""
         return self._history[(self.seqno - 1) % HISTORY]
 
-    def retransmissions(self, seqnos: tuple[int, ...]) -> Iterator[bytes]:
+    def retransmissions(self, seqnos: tuple[int, ...], now: float) -> Iterator[bytes]:
         """Those of the packets asked for that are still remembered (RFC 4585 6.2.1)."""
         for seqno in seqnos:
             data = self._history[seqno % HISTORY]
@@ -126,7 +146,14 @@ class TrackSender:
                 self.retransmitted += 1
                 self.asked_for += not self._missed[seqno % HISTORY]
                 self._missed[seqno % HISTORY] = True
-                yield data
+                yield data if self.repairs is None else self._repair(self.repairs, data, now)
+
+    def _repair(self, repairs: Repairs, data: bytes, now: float) -> bytes:
+        """RFC 4588 4: a packet of its own, with the original sequence number before the payload."""
+        _, second, seqno, rtp_timestamp, _ = _HEADER.unpack_from(data)
+        header = second & 0x80 | repairs.payload_type, repairs.seqno, rtp_timestamp, repairs.ssrc
+        repairs.seqno = (repairs.seqno + 1) & 0xFFFF
+        return self._packet(header, seqno.to_bytes(2, "big") + data[payload_start(data) :], now)
 
     def report(self, unix_s: float, rtp_timestamp: int) -> bytes:
         """A sender report saying that `rtp_timestamp` was sampled at `unix_s`, and the CNAME."""

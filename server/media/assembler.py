@@ -16,10 +16,8 @@ from server.media.depacketise import DEPACKETISERS, Assembled
 #: (extended sequence number, unwrapped timestamp, marker, packet)
 Packet = tuple[int, int, bool, bytes]
 
-#: A retransmission takes a round trip or two; past this a keyframe is the faster cure.
-VIDEO_DEADLINE_S = 0.8
-#: Browsers do not repair audio by default, so only reordering is waited for.
-AUDIO_DEADLINE_S = 0.12
+#: A hole is waited for so long, unless another deadline is set.
+DEADLINE_S = 0.8
 #: Packets held behind a hole: several seconds of 720p, two of a keyframe storm.
 MAX_HELD = 2048
 #: No camera frame of an interview comes near this, 2.5 MB; more is an attack on memory.
@@ -38,8 +36,8 @@ class FrameReady(NamedTuple):
 class Reorderer:
     """In-order packets out of out-of-order ones; an int in the output: that many given up."""
 
-    def __init__(self, deadline_s: float) -> None:
-        self._deadline_s = deadline_s
+    def __init__(self) -> None:
+        self.deadline_s = DEADLINE_S
         self._next: int | None = None
         #: Behind a hole, with the time of arrival; the oldest first.
         self._held: dict[int, tuple[Packet, float]] = {}
@@ -79,7 +77,7 @@ class Reorderer:
         """What is next once the holes that are past their deadline are given up."""
         out: list[Packet | int] = []
         # Every packet held is behind the first hole: the oldest tells since when it is one.
-        while self._held and now - next(iter(self._held.values()))[1] >= self._deadline_s:
+        while self._held and now - next(iter(self._held.values()))[1] >= self.deadline_s:
             out += self._skip()
         return out
 
@@ -121,7 +119,7 @@ class AudioAssembler:
     wants_keyframe = False
 
     def __init__(self) -> None:
-        self.reorderer = Reorderer(AUDIO_DEADLINE_S)
+        self.reorderer = Reorderer()
         self._lost = 0
 
     def push(self, packet: Packet, now: float) -> list[FrameReady]:
@@ -159,7 +157,7 @@ class VideoAssembler:
     """Packets of one timestamp are one frame, which its marker releases (RFC 3550 5.1)."""
 
     def __init__(self, codec: Codec) -> None:
-        self.reorderer = Reorderer(VIDEO_DEADLINE_S)
+        self.reorderer = Reorderer()
         self.wants_keyframe = True
         self._depacketiser = DEPACKETISERS[codec]
         # The frame in the making: its timestamp, and its packets so far.

@@ -10,6 +10,9 @@ MIN_RETRY_S = 0.04
 #: Without a measured round trip: a typical home connection.
 DEFAULT_ROUND_TRIP_S = 0.1
 MAX_TRIES = 10
+#: A hole is given up when all tries have been made, but not sooner or later than this: senders
+#: keep what they sent for about three seconds, and what waits behind it is recorded late.
+MIN_PATIENCE_S, MAX_PATIENCE_S = 0.8, 3.0
 #: A gap wider than this is a restart or an outage: a keyframe mends it, not repair.
 MAX_MISSING = 512
 #: Asked for at a time: each may take four bytes of a packet that has room for 330.
@@ -46,8 +49,7 @@ class NackTracker:
 
     def due(self, now: float, round_trip_s: float | None) -> list[int]:
         """The sequence numbers to ask for now, ascending; what is over waits for the next call."""
-        retry = max(MIN_RETRY_S, 1.2 * (round_trip_s or DEFAULT_ROUND_TRIP_S))
-        due = list(islice(self._take_due(now, retry), MAX_PER_REQUEST))
+        due = list(islice(self._take_due(now, _retry_s(round_trip_s)), MAX_PER_REQUEST))
         self.requested += len(due)
         return sorted(due)
 
@@ -64,3 +66,12 @@ class NackTracker:
     def _shed(self) -> None:
         while len(self._missing) > MAX_MISSING:
             del self._missing[next(iter(self._missing))]
+
+
+def patience_s(round_trip_s: float | None) -> float:
+    """How long a hole is worth waiting for: the longer the round trip, the longer."""
+    return min(MAX_PATIENCE_S, max(MIN_PATIENCE_S, MAX_TRIES * _retry_s(round_trip_s)))
+
+
+def _retry_s(round_trip_s: float | None) -> float:
+    return max(MIN_RETRY_S, 1.2 * (round_trip_s or DEFAULT_ROUND_TRIP_S))

@@ -7,6 +7,7 @@ from server.core import rtcp
 from server.core.frames import TrackName
 from server.core.rtp import extension, unpack_header
 from server.media.arrivals import Arrivals
+from server.media.carried import CarrierStream, RedundantStream, RetransmissionStream
 from server.media.clock import PeerClock
 from server.media.dtls import Certificate
 from server.media.peer import CONSENT_TIMEOUT_S, Peer, PeerState
@@ -47,6 +48,7 @@ class Publisher(Peer):
         super().__init__(router, certificate, remote, on_state, clock, source)
         self._incoming = incoming
         self._ups: dict[int, UpTrack] = {}
+        self._carriers: dict[tuple[int, int], CarrierStream] = {}  # by SSRC and payload type
         self._replaced: set[int] = set()  # SSRCs of which only stragglers can come
         self._peer_clock = PeerClock()
         counted = transport_cc_extension
@@ -61,12 +63,29 @@ class Publisher(Peer):
     def _rtp(self, packet: bytes, now: float) -> None:
         if self._arrivals is not None:
             self._arrivals.received(packet, now)
+        self._take(packet, now)
+
+    def _take(self, packet: bytes, now: float) -> None:
         _, second, seqno, timestamp, ssrc = unpack_header(packet)
-        up = self._ups.get(ssrc) or self._bind(ssrc, second & 0x7F, packet, now)
+        up = self._ups.get(ssrc)
         if up is None or second & 0x7F != up.payload_type:
-            self.refused += 1
+            self._take_other(ssrc, second & 0x7F, packet, now)
+        else:
+            up.receive(second, seqno, timestamp, packet, now)
+
+    def _take_other(self, ssrc: int, payload_type: int, packet: bytes, now: float) -> None:
+        """What no up track takes as it is: what carries its packets, and the first of a stream."""
+        carrier = self._carriers.get((ssrc, payload_type))
+        if carrier is None:
+            if self._bind(ssrc, payload_type, packet, now):
+                self._take(packet, now)
+            else:
+                self.refused += 1
             return
-        up.receive(second, seqno, timestamp, packet, now)
+        try:
+            carrier.receive(packet, now)
+        except ValueError:
+            self.refused += 1
 
     def _track_of(self, ssrc: int, packet: bytes) -> TrackName | None:
         """By MID, else by the offer's SSRCs, else the only one of its payload type (RFC 9143 9.2).
@@ -82,30 +101,54 @@ class Publisher(Peer):
             if ssrc in section.ssrcs:
                 return name
         payload_type = packet[1] & 0x7F
-        fitting = [name for name in every if every[name].format.payload_type == payload_type]
+        fitting = [name for name in every if payload_type in every[name].format.payload_types]
         return fitting[0] if len(fitting) == 1 else None
 
-    def _bind(self, ssrc: int, payload_type: int, packet: bytes, now: float) -> UpTrack | None:
-        """A new stream of a track; one per track or layer, the newest."""
+    def _bind(self, ssrc: int, payload_type: int, packet: bytes, now: float) -> bool:
+        """Whether it is a stream that we take: what comes of it finds its way from now on."""
         self._count_ssrc(ssrc)
-        if ssrc in self._replaced:
-            return None
-        name = self._track_of(ssrc, packet)
-        rtp_format = self._incoming[name].format if name is not None else None
-        if name is None or rtp_format is None or rtp_format.codec is None:
-            return None
-        if payload_type != rtp_format.payload_type:
-            return None
-        section, _, rids = self._incoming[name]
+        name = self._track_of(ssrc, packet) if ssrc not in self._replaced else None
+        if name is None:
+            return False
+        rtp_format, up = self._incoming[name].format, self._ups.get(ssrc)
+        if payload_type == rtp_format.red and (up is None or up.name is name):
+            carried = up or self._open(ssrc, name, packet, now)
+            if carried is not None:
+                self._carriers[ssrc, payload_type] = RedundantStream(carried)
+            return carried is not None
+        if up is not None:
+            return False  # its own packets are of another type
+        if payload_type == rtp_format.rtx:
+            repaired = self._repaired(ssrc, name, packet)
+            if repaired is not None:
+                self._carriers[ssrc, payload_type] = RetransmissionStream(repaired)
+            return repaired is not None
+        return payload_type == rtp_format.payload_type and (
+            self._open(ssrc, name, packet, now) is not None
+        )
+
+    def _repaired(self, ssrc: int, name: TrackName, packet: bytes) -> UpTrack | None:
+        """Whose repairs come under this SSRC: the offer says it, or the packet's layer."""
+        section = self._incoming[name].section
+        original = section.repaired.get(ssrc)
+        if original is not None:
+            return self._ups.get(original)
+        rid = _named(packet, section.repaired_rid_extension) if self._incoming[name].rids else ""
+        ours = (up for up in self._ups.values() if (up.name, up.rid) == (name, rid))
+        return next(ours, None)
+
+    def _open(self, ssrc: int, name: TrackName, packet: bytes, now: float) -> UpTrack | None:
+        """A new stream of a track; one per track or layer, the newest."""
+        section, rtp_format, rids = self._incoming[name]
         rid = _named(packet, section.rid_extension) if rids else ""
-        if rids and rid not in rids:
+        if rtp_format.codec is None or (rids and rid not in rids):
             return None  # no layer of ours, or too early to say which
         self._replace(name, rid, now)
         layer = self.source.layer(name, rid)
         up = UpTrack(
             name,
             rtp_format.codec,
-            payload_type,
+            rtp_format.payload_type,
             ssrc,
             self._peer_clock,
             layer.on_frame,
@@ -125,6 +168,9 @@ class Publisher(Peer):
             self.source.remove_up(known, now)
             del self._ups[known.ssrc]
             self._replaced.add(known.ssrc)
+            for key in [key for key, each in self._carriers.items() if each.up is known]:
+                del self._carriers[key]
+                self._replaced.add(key[0])
 
     def _rtcp(self, items: Sequence[rtcp.Item], now: float) -> None:
         for item in items:
@@ -187,6 +233,7 @@ class Publisher(Peer):
         for up in self._ups.values():
             self.source.remove_up(up, self._clock())
         self._ups.clear()
+        self._carriers.clear()
         self.source.publisher_closed(self.round_trip)
 
 

@@ -56,6 +56,12 @@ class RtpFormat:
     fmtp: dict[str, str] = field(default_factory=dict)
     feedback: set[str] = field(default_factory=set)
     rtx: int | None = None  #: the payload type of its repairs (RFC 4588 8.1)
+    red: int | None = None  #: the payload type in which packets carry earlier ones (RFC 2198 5)
+
+    @property
+    def payload_types(self) -> set[int]:
+        """Of its packets, its repairs, and of packets that carry earlier ones."""
+        return {each for each in (self.payload_type, self.rtx, self.red) if each is not None}
 
     @property
     def codec(self) -> Codec | None:
@@ -135,6 +141,7 @@ class MediaSection:
     ssrcs: set[int] = field(default_factory=set)
     rids: dict[str, Rid] = field(default_factory=dict)  #: that it sends
     simulcast: tuple[tuple[str, ...], ...] = ()  #: their names; of alternatives one is sent
+    repaired: dict[int, int] = field(default_factory=dict)  #: by SSRC of repairs (RFC 4588 8.3)
 
     @property
     def is_open(self) -> bool:
@@ -243,8 +250,8 @@ def _read_attribute(section: MediaSection, name: str, value: str) -> None:
             section.fingerprints.append((algorithm.lower(), digest))
         case "extmap" | "rid" | "simulcast":
             _read_layering(section, name, value)
-        case "ssrc" if len(section.ssrcs) < MAX_SSRCS_PER_SECTION:
-            section.ssrcs.add(_number("ssrc", value.partition(" ")[0], 0xFFFF_FFFF))
+        case "ssrc" | "ssrc-group":
+            _read_ssrcs(section, name, value)
         case "rtpmap" | "fmtp" | "rtcp-fb":
             _read_format(section, name, value)
 
@@ -260,6 +267,19 @@ def _read_layering(section: MediaSection, name: str, value: str) -> None:
         known = _EXTENSIONS.get(uri)
         if known is not None:
             setattr(section, known, _extension_number(number))
+
+
+def _read_ssrcs(section: MediaSection, name: str, value: str) -> None:
+    word, *more = value.split() or [""]
+    if name == "ssrc" and len(section.ssrcs) < MAX_SSRCS_PER_SECTION:
+        section.ssrcs.add(_ssrc(word))
+    elif word == "FID" and len(more) == 2 and len(section.repaired) < MAX_SSRCS_PER_SECTION:
+        original, repair = map(_ssrc, more)
+        section.repaired[repair] = original
+
+
+def _ssrc(text: str) -> int:
+    return _number("ssrc", text, 0xFFFF_FFFF)
 
 
 def _extension_number(text: str) -> int:
@@ -331,12 +351,18 @@ def _inherit(session: MediaSection, sections: list[MediaSection]) -> None:
 
 
 def _pair_repairs(formats: Mapping[int, RtpFormat]) -> None:
-    """A format of repairs names the one that it repairs (RFC 4588 8.1)."""
+    """A format of repairs names the one that it repairs (RFC 4588 8.1), redundant sound its own."""
     named = {str(each.payload_type): each for each in formats.values()}
     for each in formats.values():
         repaired = named.get(each.fmtp.get("apt", "")) if each.encoding == "rtx" else None
         if repaired is not None and repaired.clock_rate == each.clock_rate:
             repaired.rtx = each.payload_type
+        if each.encoding == "red":
+            # RFC 2198 5: the payload types of its blocks; we know those of one format only.
+            repeated = {*next(iter(each.fmtp), "").split("/")}
+            primary = named.get(repeated.pop()) if len(repeated) == 1 else None
+            if primary is not None and primary.codec is Codec.OPUS:
+                primary.red = each.payload_type
 
 
 def _check(sections: list[MediaSection], bundle: tuple[str, ...]) -> None:
@@ -493,8 +519,12 @@ def _section_lines(section: AnswerSection, transport: Transport) -> list[str]:
             f"a=mid:{offered.mid}",
             "a=inactive",
         ]
-    repairs = [each for each in section.formats if each.rtx is not None and section.rtx_ssrc]
-    numbers = [each.payload_type for each in section.formats] + [each.rtx for each in repairs]
+    receives = section.direction == "recvonly"
+    repaired = receives or section.rtx_ssrc is not None
+    repairs = [each for each in section.formats if each.rtx is not None and repaired]
+    redundant = [each for each in section.formats if each.red is not None and receives]
+    numbers = [each.red for each in redundant]  # first, that is preferred
+    numbers += [each.payload_type for each in section.formats] + [each.rtx for each in repairs]
     payload_types = " ".join(map(str, numbers))
     lines = [
         f"m={offered.kind} 9 {offered.profile} {payload_types}",
@@ -516,6 +546,9 @@ def _section_lines(section: AnswerSection, transport: Transport) -> list[str]:
     for each in repairs:
         lines.append(f"a=rtpmap:{each.rtx} rtx/{each.clock_rate}")
         lines.append(f"a=fmtp:{each.rtx} apt={each.payload_type}")
+    for each in redundant:
+        lines.append(f"a=rtpmap:{each.red} red/{each.clock_rate}/2")
+        lines.append(f"a=fmtp:{each.red} {each.payload_type}/{each.payload_type}")
     if section.mid_extension is not None:
         lines.append(f"a=extmap:{section.mid_extension} {MID_EXTENSION}")
     if section.transport_cc_extension is not None:
@@ -523,7 +556,9 @@ def _section_lines(section: AnswerSection, transport: Transport) -> list[str]:
     if section.layers:
         lines += _layer_lines(section)
     if section.ssrc is not None:
-        lines += _stream_lines(section, [section.ssrc, *([section.rtx_ssrc] if repairs else [])])
+        sends_repairs = repairs and section.rtx_ssrc is not None
+        ssrcs = [section.ssrc, *([section.rtx_ssrc] if sends_repairs else [])]
+        lines += _stream_lines(section, ssrcs)
     return [*lines, *_candidate_lines(transport)]
 
 
@@ -556,6 +591,8 @@ def _format_lines(rtp_format: RtpFormat, kind: str) -> list[str]:
     fmtp = rtp_format.fmtp
     if name is Codec.VP9:
         fmtp = {"profile-id": "0", **fmtp}  # for those who compare it without its default
+    if name is Codec.OPUS:
+        fmtp = {**fmtp, "useinbandfec": "1"}  # RFC 7587 6.1: what its receiver can make use of
     if fmtp:
         settings = ";".join(f"{k}={v}" if v else k for k, v in fmtp.items())
         lines.append(f"a=fmtp:{payload_type} {settings}")

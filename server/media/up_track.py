@@ -13,7 +13,7 @@ from server.core.frames import CLOCK_RATE, Codec, EncodedFrame, Gap, GapCause, T
 from server.core.rtp import Unwrapper
 from server.media.assembler import AudioAssembler, FrameReady, Packet, VideoAssembler
 from server.media.clock import PeerClock, TrackClock
-from server.media.nack import NackTracker
+from server.media.nack import NackTracker, patience_s
 
 #: Packets kept for observers' NACKs: several seconds of 720p video, over a second of audio.
 RING_LENGTH = {
@@ -23,6 +23,8 @@ RING_LENGTH = {
     Codec.AV1: 1024,
     Codec.OPUS: 128,
 }
+#: Where nothing lost can be asked for, only what was overtaken is waited for.
+REORDER_DEADLINE_S = 0.12
 #: A stream begins with a keyframe, and a request is answered with one, within this: asked (again)
 #: only then, however many observers wait.
 KEYFRAME_ANSWER_S = 0.5
@@ -79,6 +81,8 @@ class UpTrack:
         video = name is not TrackName.MICROPHONE
         self.assembler = VideoAssembler(codec) if video else AudioAssembler()
         self.nacks = NackTracker() if repair else None
+        if not repair:
+            self.assembler.reorderer.deadline_s = REORDER_DEADLINE_S
         self._timestamps = Unwrapper(32)
         self._timestamp32 = -1  # of the packet before, as sent and
         self._timestamp = 0  # unwrapped
@@ -98,6 +102,7 @@ class UpTrack:
         self.packets = 0
         self.octets = 0
         self.pictures = 0  # begun; of sound, packets
+        self.repaired = 0  # of the packets, those that came in a stream of repairs
         self.duplicates = 0
         self.frames = 0
         self.keyframe_requests = 0
@@ -124,7 +129,7 @@ class UpTrack:
                 self.duplicates += 1
                 return
         if timestamp32 != self._timestamp32:
-            self._new_timestamp(timestamp32, now)
+            self._new_timestamp(timestamp32, seqno < self._highest_seqno, now)
         timestamp = self._timestamp
         packet = self._ring[seqno & self._mask] = (seqno, timestamp, second > 127, data)
         self.packets += 1
@@ -134,6 +139,27 @@ class UpTrack:
         ready = self.assembler.push(packet, now)
         if ready:
             self._deliver(ready, now)
+
+    def receive_again(
+        self, second: int, seqno16: int, timestamp32: int, data: bytes, now: float
+    ) -> None:
+        """A packet that was lost and came in a stream of repairs, which reports don't hide."""
+        before = self.packets
+        self.receive(second, seqno16, timestamp32, data, now)
+        self.repaired += self.packets - before
+
+    def misses(self, seqno16: int, timestamp32: int) -> bool:
+        """Whether this packet has not come, and could be the one after the packet before it."""
+        ahead = (seqno16 - self._highest_seqno) & 0xFFFF
+        seqno = self._highest_seqno + ahead - (ahead >> 15 << 16)
+        if not self.packets or seqno <= self._first_seqno:
+            return False
+        kept, before = self._ring[seqno & self._mask], self._ring[seqno - 1 & self._mask]
+        if kept is not None and kept[0] >= seqno:
+            return False
+        if before is None or before[0] != seqno - 1:
+            return True
+        return 0 < (timestamp32 - before[1]) & 0xFFFF_FFFF < 1 << 31
 
     def _out_of_order(self, seqno16: int, timestamp32: int, now: float) -> int:
         """The extended sequence number; below zero for one that was here or is long past."""
@@ -160,10 +186,12 @@ class UpTrack:
         kept = self._ring[seqno & self._mask]
         return -1 if kept is not None and kept[0] >= seqno else seqno
 
-    def _new_timestamp(self, timestamp32: int, now: float) -> None:
+    def _new_timestamp(self, timestamp32: int, late: bool, now: float) -> None:
         self._timestamp32 = timestamp32
         self.pictures += 1
         timestamp = self._timestamp = self._timestamps.unwrap(timestamp32)
+        if late:  # repaired or overtaken: it says nothing about clock and jitter
+            return
         self.clock.packet_received(timestamp, now)
         # RFC 3550 A.8, in clock-rate units; the first packet of a frame counts, as in libwebrtc.
         transit = now * self._rate - timestamp
@@ -224,6 +252,8 @@ class UpTrack:
         """Gives up what is past its deadline; returns sequence numbers to NACK (16 bits)."""
         reorderer = self.assembler.reorderer
         if reorderer.waiting:
+            if self.nacks is not None:
+                reorderer.deadline_s = patience_s(round_trip_s)
             self._deliver(self.assembler.expire(now), now)
         if not self.nacks:
             return []
@@ -272,11 +302,15 @@ class UpTrack:
         return self._jitter / self._rate
 
     def report(self, now: float) -> rtcp.ReportBlock:
-        """The report block of the interval since the last one (RFC 3550 A.3)."""
+        """The report block of the interval since the last one (RFC 3550 A.3).
+
+        What came in a stream of repairs is lost all the same: senders judge their path by it.
+        """
         expected = self._highest_seqno - self._first_seqno + 1
         interval = expected - self._expected_prior
-        lost = interval - (self.packets - self._received_prior)
-        self._expected_prior, self._received_prior = expected, self.packets
+        received = self.packets - self.repaired
+        lost = interval - (received - self._received_prior)
+        self._expected_prior, self._received_prior = expected, received
         fraction = min(255, max(0, (lost << 8) // interval)) if interval > 0 else 0
         last_sr, delay = 0, 0
         if self._last_sr is not None:
@@ -285,7 +319,7 @@ class UpTrack:
         return rtcp.ReportBlock(
             self.ssrc,
             fraction,
-            min(self.packets_lost, 0x7F_FFFF),
+            min(self.packets_lost + self.repaired, 0x7F_FFFF),
             self._highest_seqno & 0xFFFF_FFFF,
             min(round(self._jitter), 0xFFFF_FFFF),
             last_sr,

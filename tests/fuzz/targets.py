@@ -6,10 +6,12 @@ A parser accepts or raises its documented error; what it accepts must hold toget
 import contextlib
 from collections.abc import Callable
 
-from server.core import av1, h264, rtcp, twcc, vp8, vp9
-from server.core.frames import Codec
+from server.core import av1, h264, red, rtcp, twcc, vp8, vp9
+from server.core.frames import Codec, EncodedFrame, Gap, TrackName
 from server.core.rtp import HEADER_LENGTH, is_rtcp, payload_span
 from server.media.arrivals import Arrivals
+from server.media.carried import RedundantStream, RetransmissionStream
+from server.media.clock import PeerClock
 from server.media.depacketise import DEPACKETISERS
 from server.media.descriptor import READERS, write
 from server.media.errors import SdpError
@@ -24,6 +26,8 @@ from server.media.sdp import (
     write_answer,
 )
 from server.media.sdpfrag import parse_fragment
+from server.media.up_track import UpTrack
+from tests.media.streams import rtp as rtp_packet
 from tests.media.test_ice import REMOTE, attribute, signed
 
 CODECS = (Codec.VP8, Codec.VP9, Codec.H264, Codec.AV1)
@@ -70,6 +74,30 @@ def twcc_(data: bytes) -> None:
         feedback = twcc.parse(data)
         assert len(feedback.arrivals) <= twcc.MAX_PACKETS
         assert twcc.parse(twcc.write(feedback)) == feedback
+
+
+def red_(data: bytes) -> None:
+    with contextlib.suppress(ValueError):
+        *earlier, primary = red.split(data)
+        assert red.join(primary, earlier) == data
+
+
+def carried(data: bytes) -> None:
+    """The first byte chooses the carrier; the rest are packets behind two bytes of length."""
+    video = bool(data[:1] < b"\x80")
+    name, codec = (TrackName.CAMERA, Codec.VP8) if video else (TrackName.MICROPHONE, Codec.OPUS)
+    taken: list[EncodedFrame | Gap] = []
+    record = taken.append
+    up = UpTrack(name, codec, 96, 1, PeerClock(), record, record, lambda: None, repair=True)
+    up.receive(96, 1, 0, rtp_packet(1, 0, b"\x10\x00"), 0.0)
+    carrier = RetransmissionStream(up) if video else RedundantStream(up)
+    with contextlib.suppress(FrameTooLong):
+        for packet in Deframer().feed(data[1:]):
+            with contextlib.suppress(ValueError):
+                if len(packet) >= HEADER_LENGTH:
+                    carrier.receive(packet, 0.0)
+    up.close(1.0)
+    assert len(taken) <= 2 + len(data)
 
 
 def sdp(data: bytes) -> None:
@@ -166,6 +194,8 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "rtp": rtp,
     "rtcp": rtcp_,
     "twcc": twcc_,
+    "red": red_,
+    "carried": carried,
     "sdp": sdp,
     "sdpfrag": sdpfrag,
     "depacketise": depacketise,

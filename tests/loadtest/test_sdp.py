@@ -7,12 +7,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadtest.media import VIDEO_CODECS
-from loadtest.sdp import AnswerError, LocalSide, read_answer, write_offer
+from loadtest.sdp import (
+    RED_PAYLOAD_TYPE,
+    RTX_PAYLOAD_TYPES,
+    AnswerError,
+    LocalSide,
+    read_answer,
+    write_offer,
+)
 from server.core.frames import Codec
 from server.media import sdp as server_sdp
 from server.media.server import FORWARDED, _negotiate
 
-LOCAL = LocalSide("ufrag", "p" * 24, "sha-256 " + ":".join(["AB"] * 32), 1, 2)
+LOCAL = LocalSide("ufrag", "p" * 24, "sha-256 " + ":".join(["AB"] * 32), 1, 2, video_rtx_ssrc=12)
 OFFER = write_offer(LOCAL, ["h264", "vp8"], "sendonly")
 ANSWER = "\r\n".join(
     [
@@ -51,21 +58,28 @@ def test_an_independent_parser_reads_the_offer() -> None:
     parsed = SessionDescription.parse(OFFER)
     audio, video = parsed.media
     assert (audio.kind, video.kind) == ("audio", "video")
-    assert [codec.name for codec in video.rtp.codecs] == ["H264", "VP8"]
+    assert [codec.name for codec in video.rtp.codecs] == ["H264", "rtx", "VP8", "rtx"]
     assert audio.rtp.codecs[0].channels == 2
     assert {each.type for each in video.rtp.codecs[0].rtcpFeedback} == {"nack", "ccm"}
-    assert [each.ssrc for each in video.ssrc] == [2]
+    assert [each.ssrc for each in video.ssrc] == [2, 12]
+    assert [each.items for each in video.ssrc_group] == [[2, 12]]
     assert parsed.group[0].items == ["0", "1"]
 
 
 def test_our_server_reads_the_offer() -> None:
     offer = server_sdp.parse_offer(write_offer(LOCAL, [*VIDEO_CODECS], "sendonly"))
-    codecs = {rtp_format.codec for s in offer.sections for rtp_format in s.formats.values()}
-    assert codecs == set(Codec)
+    formats = [each for section in offer.sections for each in section.formats.values()]
+    assert {each.codec for each in formats if each.codec is not None} == set(Codec)
+    assert {each.codec: each.rtx for each in formats if each.codec is not None} == {
+        Codec.OPUS: None,
+        **{Codec[name.upper()]: number for name, number in RTX_PAYLOAD_TYPES.items()},
+    }
+    assert offer.sections[0].formats[111].red == RED_PAYLOAD_TYPE
+    assert offer.sections[1].repaired == {12: 2}
 
 
 def test_a_screen_is_offered_as_a_second_video_with_a_stream_of_its_own() -> None:
-    local = replace(LOCAL, screen_ssrc=3)
+    local = replace(LOCAL, screen_ssrc=3, screen_rtx_ssrc=13)
     parsed = SessionDescription.parse(write_offer(local, ["vp8"], "sendonly"))
     assert parsed.group[0].items == ["0", "1", "2"]
     assert [(each.kind, each.rtp.muxId) for each in parsed.media[1:]] == [
@@ -73,7 +87,7 @@ def test_a_screen_is_offered_as_a_second_video_with_a_stream_of_its_own() -> Non
         ("video", "2"),
     ]
     camera, screen = parsed.media[1:]
-    assert [each.ssrc for each in screen.ssrc] == [3]
+    assert [each.ssrc for each in screen.ssrc] == [3, 13]
     assert screen.msid != camera.msid
     observers = write_offer(replace(local, screen_ssrc=0), ["vp8"], "recvonly")
     assert observers.count("m=video") == 2
@@ -110,6 +124,25 @@ def test_the_answers_transport_and_tracks_are_read() -> None:
     assert remote.video is not None
     assert (remote.audio.payload_type, remote.audio.extensions.mid) == (111, 4)
     assert (remote.video.payload_type, remote.video.extensions.mid) == (96, None)
+
+
+def test_repairs_and_sound_that_is_sent_twice_are_read_of_the_answer() -> None:
+    offer = server_sdp.parse_offer(write_offer(replace(LOCAL, screen_ssrc=3), ["vp8"], "sendonly"))
+    agreed = _negotiate(offer, ("sendonly",), FORWARDED, every=False)
+    sections = [
+        server_sdp.AnswerSection(section, tuple(agreed[index][1]), "recvonly")
+        for index, section in enumerate(offer.sections)
+    ]
+    where = server_sdp.Candidate("udp", "192.0.2.1", 4000)
+    transport = server_sdp.Transport("u" * 8, "p" * 24, "sha-256 AB", (where,))
+    remote = read_answer(server_sdp.write_answer(1, transport, sections))
+    assert remote.audio is not None
+    assert remote.video is not None
+    assert (remote.audio.payload_type, remote.audio.red, remote.audio.rtx) == (111, 63, None)
+    assert (remote.video.payload_type, remote.video.red, remote.video.rtx) == (96, None, 97)
+    only_known = read_answer(ANSWER.replace("SAVPF 111", "SAVPF 111 63"))
+    assert only_known.audio is not None
+    assert only_known.audio.red is None, "where Opus is preferred, RED is not sent"
 
 
 def test_the_second_video_of_an_answer_is_the_screen() -> None:

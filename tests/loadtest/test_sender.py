@@ -8,9 +8,17 @@ from aiortc.rtp import HeaderExtensionsMap, RtpPacket
 from loadtest.media import Clip, VideoCodec
 from loadtest.packets import PacketisedClip, packetise_opus, packetise_vp8, vp8_descriptor
 from loadtest.sdp import _EXTENSION_URIS
-from loadtest.sender import HISTORY, KEYFRAME_SPACING_S, Extensions, Playback, TrackSender
+from loadtest.sender import (
+    HISTORY,
+    KEYFRAME_SPACING_S,
+    Extensions,
+    Playback,
+    Repairs,
+    TrackSender,
+)
 from loadtest.stamp import find_stamp
-from server.core import rtcp
+from server.core import red, rtcp
+from server.core.rtp import extension
 
 
 def planted_clip(codec: VideoCodec = "vp8", frames: int = 300, gop: int = 60) -> PacketisedClip:
@@ -99,8 +107,42 @@ def test_packets_asked_for_are_sent_again_as_they_were_while_they_are_remembered
     frame = packetise_opus(b"\x78abc")
     sent = [track.begin_frame(frame, 0).burst(1, 1.0)[0] for _ in range(HISTORY + 10)]
     recent, forgotten = 65_500 + 20 & 0xFFFF, 65_500
-    assert list(track.retransmissions((forgotten, recent, 40_000))) == [sent[20]]
+    assert list(track.retransmissions((forgotten, recent, 40_000), 2.0)) == [sent[20]]
     assert track.retransmitted == 1
+
+
+def test_packets_asked_for_come_in_a_stream_of_their_own_where_that_was_accepted() -> None:
+    numbers = iter(range(10))
+    extensions = Extensions(mid=4, transport_cc=3)
+    repairs = Repairs(9, 97, seqno=65_535)
+    track = sender(extensions=extensions, number=lambda now: next(numbers), repairs=repairs)
+    sent = track.begin_frame(packetise_vp8(bytes(3000)), 7).burst(10, 1.0)
+    again = [RtpPacket.parse(data) for data in track.retransmissions((2, 0), 2.0)]
+    assert [(p.ssrc, p.payload_type, p.sequence_number) for p in again] == [
+        (9, 97, 65_535),
+        (9, 97, 0),
+    ]
+    for packet, number in zip(again, (2, 0), strict=True):
+        first = RtpPacket.parse(sent[number])
+        assert packet.payload == number.to_bytes(2, "big") + first.payload
+        assert (packet.timestamp, packet.marker) == (first.timestamp, first.marker)
+    carried = [extension(data, 3) for data in track.retransmissions((2, 0), 2.0)]
+    assert carried == [b"\0\5", b"\0\6"], "numbers of their own"
+
+
+def test_sound_carries_the_packet_before_it_where_that_is_preferred() -> None:
+    track = sender(payload_type=111, red=63)
+    frames = [packetise_opus(b"\x78sound%d" % number) for number in range(3)]
+    times = (0, 960, 960 + 2**14)
+    sent = [
+        RtpPacket.parse(track.begin_frame(frame, time).burst(1, 1.0)[0])
+        for frame, time in zip(frames, times, strict=True)
+    ]
+    assert {packet.payload_type for packet in sent} == {63}
+    blocks = [red.split(packet.payload) for packet in sent]
+    assert [[each.timestamp_offset for each in block] for block in blocks] == [[0], [960, 0], [0]]
+    assert blocks[1][0].data == blocks[0][0].data
+    assert {each.payload_type for block in blocks for each in block} == {111}
 
 
 def test_a_sender_report_maps_the_clocks_and_counts() -> None:

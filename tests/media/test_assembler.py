@@ -6,10 +6,9 @@ from hypothesis import strategies as st
 
 from server.core.frames import VIDEO_CODECS, Codec
 from server.media.assembler import (
-    AUDIO_DEADLINE_S,
+    DEADLINE_S,
     MAX_FRAME_PACKETS,
     MAX_HELD,
-    VIDEO_DEADLINE_S,
     AudioAssembler,
     FrameReady,
     Packet,
@@ -31,7 +30,7 @@ def assemble(
         now += step_s
         out += assembler.push(packet, now)
         out += assembler.expire(now)
-    return [*out, *(assembler.expire(now + VIDEO_DEADLINE_S) if expire else ())]
+    return [*out, *(assembler.expire(now + DEADLINE_S) if expire else ())]
 
 
 def frames(out: list[FrameReady]) -> list[bytes]:
@@ -113,7 +112,7 @@ def test_reordered_and_repeated_packets_make_the_same_frames(codec: Codec) -> No
 
 
 def test_late_packet_is_counted_and_dropped() -> None:
-    reorderer = Reorderer(1.0)
+    reorderer = Reorderer()
     first, second, third = packets(pictures(Codec.VP8))[:3]
     reorderer.push(first, 0.0)
     reorderer.push(third, 0.0)
@@ -201,36 +200,37 @@ def test_keyframe_is_wanted_until_one_is_whole() -> None:
 
 def test_hole_is_given_up_at_its_deadline_and_not_before() -> None:
     first, _, third = packets(pictures(Codec.VP8))[:3]
-    reorderer = Reorderer(VIDEO_DEADLINE_S)
+    reorderer = Reorderer()
     reorderer.push(first, 0.0)
     reorderer.push(third, 1.0)
-    assert reorderer.expire(1.0 + VIDEO_DEADLINE_S - 0.001) == []
-    assert reorderer.expire(1.0 + VIDEO_DEADLINE_S) == [1, third]
+    assert reorderer.expire(1.0 + DEADLINE_S - 0.001) == []
+    assert reorderer.expire(1.0 + DEADLINE_S) == [1, third]
     assert not reorderer.waiting
 
 
 def test_all_holes_past_their_deadline_are_given_up_at_once() -> None:
     first, _, third, _, fifth, _, seventh = packets(pictures(Codec.VP8))[:7]
-    reorderer = Reorderer(VIDEO_DEADLINE_S)
+    reorderer = Reorderer()
     for now, packet in enumerate((first, third, fifth, seventh)):
         reorderer.push(packet, now * 0.1)
-    assert reorderer.expire(0.2 + VIDEO_DEADLINE_S) == [1, third, 1, fifth]
+    assert reorderer.expire(0.2 + DEADLINE_S) == [1, third, 1, fifth]
 
 
 def test_many_holes_do_not_add_up_their_deadlines() -> None:
     """One packet in two lost for ten seconds: the delay stays at one deadline."""
     assembler, delays = AudioAssembler(), []
+    assembler.reorderer.deadline_s = 0.12
     for seqno in range(0, 500, 2):
         now = seqno * 0.02
         packet = (seqno, seqno, True, rtp(seqno, seqno, b"sound"))
         for each in [*assembler.push(packet, now), *assembler.expire(now)]:
             delays.append(now - each.timestamp * 0.02)
-    assert max(delays) <= AUDIO_DEADLINE_S + 0.041
+    assert max(delays) <= 0.12 + 0.041
     assert len(delays) > 240
 
 
 def test_held_packets_are_bounded() -> None:
-    reorderer, out = Reorderer(1e9), 0
+    reorderer, out = Reorderer(), 0
     for seqno in range(0, 10 * MAX_HELD, 2):
         out += len(reorderer.push((seqno, 0, False, b""), 0.0))
         assert len(reorderer._held) <= MAX_HELD
@@ -266,7 +266,7 @@ def test_each_audio_packet_is_a_frame_at_once() -> None:
 def test_lost_audio_is_declared_with_the_next_packet() -> None:
     assembler = AudioAssembler()
     out = [ready for seqno in (0, 1, 4, 5) for ready in assembler.push(sound(seqno), 0.0)]
-    out += assembler.expire(AUDIO_DEADLINE_S)
+    out += assembler.expire(DEADLINE_S)
     assert [(each.lost_packets, each.after_gap) for each in out] == [
         (0, False),
         (0, False),

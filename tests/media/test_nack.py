@@ -1,14 +1,18 @@
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.core import rtcp
 from server.media.nack import (
     MAX_MISSING,
+    MAX_PATIENCE_S,
     MAX_PER_REQUEST,
     MAX_TRIES,
+    MIN_PATIENCE_S,
     MIN_RETRY_S,
     REORDER_WAIT_S,
     NackTracker,
+    patience_s,
 )
 
 
@@ -65,6 +69,15 @@ def test_packet_is_given_up_after_ten_tries() -> None:
     asked = [tracker.due(float(second), 0.05) for second in range(1, 20)]
     assert asked.count([1001]) == MAX_TRIES
     assert not tracker
+
+
+@pytest.mark.parametrize(
+    ("round_trip_s", "expected"), [(0.001, MIN_PATIENCE_S), (0.1, 1.2), (2.0, MAX_PATIENCE_S)]
+)
+def test_a_hole_is_waited_for_until_all_tries_are_made_within_bounds(
+    round_trip_s: float, expected: float
+) -> None:
+    assert patience_s(round_trip_s) == pytest.approx(expected)
 
 
 def test_what_nobody_waits_for_is_forgotten() -> None:

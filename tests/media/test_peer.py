@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from server.core import rtcp
+from server.core import red, rtcp
 from server.core.frames import Codec, EncodedFrame, Gap, TrackName
 from server.core.rtp import extension, is_rtcp, payload_span, unpack_header
 from server.core.twcc import TransportFeedback
@@ -205,8 +205,8 @@ LAYERED = {
 }
 
 
-def publisher(room: Room) -> Browser:
-    return Browser(room, Publisher, FORMATS)
+def publisher(room: Room, incoming: Mapping[TrackName, Incoming] = FORMATS) -> Browser:
+    return Browser(room, Publisher, incoming)
 
 
 def observer(room: Room, outgoing: Mapping[TrackName, Outgoing] = OBSERVED) -> Browser:
@@ -329,6 +329,82 @@ async def test_new_stream_of_a_layer_replaces_the_old_one_of_the_same_alone() ->
         candidate.tick(1.0)
         (report,) = candidate.items(rtcp.ReceiverReport)
         assert {block.ssrc for block in report.blocks} == {32, 33}
+
+
+# ---- repairs, and sound that is sent twice
+
+
+def repair(packet: bytes, number: int, ssrc: int) -> bytes:
+    """The packet as it is sent again, in payload type 97 (RFC 4588 4)."""
+    second = packet[1] & 0x80 | 97
+    fixed = bytes((packet[0], second)) + number.to_bytes(2, "big") + packet[4:8]
+    return fixed + ssrc.to_bytes(4, "big") + packet[2:4] + packet[12:]
+
+
+def repairable(repaired: dict[int, int]) -> dict[TrackName, Incoming]:
+    """`repaired`: SSRCs of repairs, with what they repair, as the offer names them."""
+    section = MediaSection("video", "", 9, {}, "1", mid_extension=4, repaired=repaired)
+    rtp_format = RtpFormat(96, "vp8", 90_000, feedback={"nack"}, rtx=97)
+    audio = RtpFormat(111, "opus", 48_000, feedback={"nack"}, red=63)
+    return {
+        TrackName.CAMERA: Incoming(section, rtp_format),
+        TrackName.MICROPHONE: Incoming(MediaSection("audio", "", 9, {}, "0"), audio),
+    }
+
+
+@pytest.mark.parametrize("repaired", [{}, {30: 1}])
+async def test_lost_packets_are_taken_from_the_stream_of_repairs(repaired: dict[int, int]) -> None:
+    room, sequence = Room(), pictures(Codec.VP8)[:4]
+    incoming = repairable(repaired)
+    async with joined(publisher(room, incoming)) as candidate, joined(observer(room)) as watcher:
+        sent = camera()
+        for data in sent[:2] + sent[3:]:
+            candidate.send_rtp(data)
+        assert room.sink.frames == []
+        candidate.send_rtp(repair(sent[2], 1, 30))
+        assert [each.payload for each in room.sink.frames] == [each.frame for each in sequence]
+        assert watcher.rtp[-1][12:] == sent[2][12:]
+        candidate.send_rtp(repair(sent[2], 2, 30))
+        assert (len(watcher.rtp), candidate.peer.refused) == (len(sent), 0)
+
+
+async def test_repairs_of_what_is_not_there_are_refused() -> None:
+    room = Room()
+    async with joined(publisher(room, repairable({30: 1}))) as candidate:
+        sent = camera()
+        candidate.send_rtp(repair(sent[0], 1, 30))  # nothing has come yet
+        candidate.send_rtp(sent[0])
+        candidate.send_rtp(rtp(2, 0, b"x", payload_type=97, ssrc=30))  # too short
+        candidate.send_rtp(repair(sent[1], 3, 1))  # under the SSRC of the track itself
+        assert candidate.peer.refused == 3
+
+
+async def test_repairs_of_a_stream_that_was_replaced_are_refused() -> None:
+    room = Room()
+    async with joined(publisher(room, repairable({}))) as candidate:
+        older, newer = camera(), camera(ssrc=9, seqno=500)
+        candidate.send_rtp(older[0])
+        candidate.send_rtp(repair(older[1], 1, 30))
+        candidate.send_rtp(newer[0])
+        candidate.send_rtp(repair(older[2], 2, 30))
+        assert candidate.peer.refused == 1
+        candidate.send_rtp(repair(newer[1], 1, 31))
+        assert candidate.peer.refused == 1
+
+
+async def test_sound_that_is_sent_twice_is_recorded_and_observed_once_and_plain() -> None:
+    room = Room()
+    incoming = repairable({})
+    async with joined(publisher(room, incoming)) as candidate, joined(observer(room)) as watcher:
+        for seqno in (1, 3):
+            block = red.Block(111, 960, b"opus")
+            payload = red.join(red.Block(111, 0, b"opus"), [block])
+            candidate.send_rtp(rtp(seqno, 960 * seqno, payload, payload_type=63, ssrc=2))
+        candidate.send_rtp(sound(4))  # too long to be sent twice
+        candidate.send_rtp(rtp(5, 5, b"\xff", payload_type=63, ssrc=2))
+    assert [each.payload for each in room.sink.frames] == [b"opus"] * 4
+    assert [data[12:] for data in watcher.rtp] == [b"opus"] * 4
+    assert candidate.peer.refused == 1
 
 
 async def test_observer_cannot_publish() -> None:

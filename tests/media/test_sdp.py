@@ -42,7 +42,8 @@ def answer(offer: Offer, *, every: bool = False, ssrc: int | None = None) -> str
     for section in offer.sections:
         preference = AUDIO if section.kind == "audio" else VIDEO_CODECS
         formats = choose_formats(section, preference, every=every) if offer.usable(section) else []
-        sections.append(AnswerSection(section, tuple(formats), "recvonly", ssrc, "name", "stream"))
+        direction = "sendonly" if every else "recvonly"
+        sections.append(AnswerSection(section, tuple(formats), direction, ssrc, "name", "stream"))
     return write_answer(7, OURS, sections)
 
 
@@ -224,12 +225,49 @@ def test_answer_is_read_back_by_aiortc(browser: str) -> None:
         (candidate,) = media.ice_candidates
         assert (candidate.ip, candidate.port, candidate.type) == ("192.0.2.1", 3478, "host")
         assert media.ice_candidates_complete
-    (opus,) = read.media[0].rtp.codecs
-    assert (opus.mimeType, opus.clockRate, opus.channels) == ("audio/opus", 48000, 2)
-    (h264,) = read.media[1].rtp.codecs
+    opus = next(each for each in read.media[0].rtp.codecs if each.mimeType == "audio/opus")
+    assert (opus.clockRate, opus.channels) == (48000, 2)
+    h264, *_ = read.media[1].rtp.codecs
     assert (h264.mimeType, h264.parameters["profile-level-id"]) == ("video/H264", "42e01f")
     feedback = {(each.type, each.parameter) for each in h264.rtcpFeedback}
     assert feedback == {("nack", None), ("nack", "pli"), ("ccm", "fir"), ("goog-remb", None)}
+
+
+def test_repairs_and_sound_that_is_sent_twice_are_taken_of_a_candidate() -> None:
+    audio, video, _ = SessionDescription.parse(answer(parse_offer(CHROMIUM))).media
+    assert audio.fmt == [63, 111], "the first one is preferred"
+    assert [(each.payloadType, each.mimeType) for each in audio.rtp.codecs] == [
+        (111, "audio/opus"),
+        (63, "audio/red"),
+    ]
+    assert "a=fmtp:63 111/111\r\n" in answer(parse_offer(CHROMIUM))
+    assert [(each.name, each.parameters.get("apt")) for each in video.rtp.codecs] == [
+        ("H264", None),
+        ("rtx", 108),
+    ]
+    assert not video.ssrc_group, "nothing is sent"
+
+
+@pytest.mark.parametrize(
+    ("fmtp", "red"),
+    [("111/111", 63), ("111/111/111", 63), ("111", 63), ("111/0", None), ("0/0", None), ("", None)],
+)
+def test_redundant_sound_is_taken_whose_blocks_are_all_opus(fmtp: str, red: int | None) -> None:
+    offer = CHROMIUM.replace("a=fmtp:63 111/111", f"a=fmtp:63 {fmtp}")
+    assert parse_offer(offer).sections[0].formats[111].red == red
+
+
+def test_streams_of_repairs_are_read_with_what_they_repair() -> None:
+    groups = "\r\n".join(f"a=ssrc-group:{each}" for each in ("FID 1 2", "SIM 1 3", "FID 5", ""))
+    offer = CHROMIUM.replace("a=ssrc:2733485135 cname:Qx", groups)
+    assert parse_offer(offer).sections[0].repaired == {2: 1}
+    with pytest.raises(SdpError, match="ssrc"):
+        parse_offer(offer.replace("FID 1 2", "FID 1 x"))
+
+
+def test_in_band_correction_of_sound_is_asked_for_whatever_was_offered() -> None:
+    offer = CHROMIUM.replace("a=fmtp:111 minptime=10;useinbandfec=1", "a=fmtp:111 stereo=1")
+    assert "a=fmtp:111 stereo=1;useinbandfec=1\r\n" in answer(parse_offer(offer))
 
 
 def test_reduced_size_rtcp_is_answered_only_where_it_was_offered() -> None:
@@ -369,19 +407,19 @@ def test_answer_to_an_observer_names_stream_and_ssrc() -> None:
 @pytest.mark.parametrize(
     ("codec", "rtpmap", "fmtp"),
     [
-        (Codec.VP9, "98 VP9/90000", "98 profile-id=0"),
-        (Codec.AV1, "39 AV1/90000", "39 level-idx=5;profile=0;tier=0"),
-        (Codec.VP8, "96 VP8/90000", None),
+        (Codec.VP9, "98 VP9/90000", ["98 profile-id=0", "99 apt=98"]),
+        (Codec.AV1, "39 AV1/90000", ["39 level-idx=5;profile=0;tier=0", "40 apt=39"]),
+        (Codec.VP8, "96 VP8/90000", ["97 apt=96"]),
     ],
 )
 def test_answer_repeats_the_parameters_of_the_codec(
-    codec: Codec, rtpmap: str, fmtp: str | None
+    codec: Codec, rtpmap: str, fmtp: list[str]
 ) -> None:
     offer = parse_offer(CHROMIUM)
     formats = choose_formats(offer.sections[1], (codec,), every=False)
     text = write_answer(7, OURS, [AnswerSection(offer.sections[1], tuple(formats), "recvonly")])
     assert f"a=rtpmap:{rtpmap}\r\n" in text
-    assert re.findall("a=fmtp:(.*)\r\n", text) == ([fmtp] if fmtp else [])
+    assert re.findall("a=fmtp:(.*)\r\n", text) == fmtp
 
 
 def test_answer_names_the_vp9_profile_that_firefox_leaves_out() -> None:

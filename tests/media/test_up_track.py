@@ -4,10 +4,12 @@ from server.core import rtcp
 from server.core.frames import Codec, EncodedFrame, Gap, GapCause, TrackName
 from server.core.rtp import unpack_header
 from server.media.clock import PeerClock
+from server.media.nack import patience_s
 from server.media.up_track import (
     KEYFRAME_ANSWER_S,
     KEYFRAME_INTERVAL_S,
     KEYFRAME_SPACING_S,
+    REORDER_DEADLINE_S,
     RING_LENGTH,
     UpTrack,
 )
@@ -164,6 +166,21 @@ def test_hole_past_its_deadline_is_asked_for_no_more() -> None:
     assert track.up.tick(NOW + 5, 0.05) == []
 
 
+@pytest.mark.parametrize(
+    ("repair", "given_up_s"), [(False, REORDER_DEADLINE_S), (True, patience_s(0.06))]
+)
+def test_lost_sound_is_waited_for_as_long_as_it_can_be_asked_for(
+    repair: bool, given_up_s: float
+) -> None:
+    track = Track(TrackName.MICROPHONE, repair=repair)
+    for seqno in (1, 3):
+        track.receive(rtp(seqno, 960 * seqno, b"opus"))
+    track.up.tick(NOW + given_up_s - 0.01, 0.06)
+    assert (len(track.frames), track.gaps) == (1, [])
+    track.up.tick(NOW + given_up_s + 0.01, 0.06)
+    assert (len(track.frames), len(track.gaps)) == (2, 1)
+
+
 def test_track_without_feedback_asks_for_nothing() -> None:
     track = Track(TrackName.MICROPHONE, repair=False)
     for seqno in (1, 3):
@@ -276,8 +293,8 @@ def test_keyframe_is_asked_for_after_a_loss() -> None:
     for now, data in sent[: len(sequence[0].payloads) + 20]:
         track.receive(data, now)
     assert not track.up.keyframe_due(NOW + 0.2)
-    track.up.tick(NOW + 1, None)
-    assert track.up.keyframe_due(NOW + 1)
+    track.up.tick(NOW + 2, None)
+    assert track.up.keyframe_due(NOW + 2)
 
 
 def test_sound_asks_for_no_keyframe() -> None:
@@ -302,6 +319,34 @@ def test_report_counts_loss_of_its_own_interval() -> None:
     # RFC 3550 A.1: the count of wrap-arounds is above the 16 bits of the number.
     assert block.highest_seqno & 0xFFFF == (65_530 + 198) & 0xFFFF
     assert track.up.report(NOW + 5).fraction_lost == 0
+
+
+def test_report_tells_of_losses_that_a_stream_of_repairs_has_mended() -> None:
+    track = Track(TrackName.MICROPHONE)
+    sent = [rtp(seqno, 960 * seqno, b"opus") for seqno in range(100)]
+    for data in sent[:50] + sent[60:]:
+        track.receive(data)
+    for data in sent[50:60]:
+        _, second, seqno, timestamp, _ = unpack_header(data)
+        track.up.receive_again(second, seqno, timestamp, data, NOW)
+    block = track.up.report(NOW)
+    assert (block.fraction_lost, block.packets_lost) == (256 * 10 // 100, 10)
+    assert (track.up.packets_lost, len(track.frames)) == (0, 100)
+    for seqno in range(100, 200):
+        track.receive(rtp(seqno, 960 * seqno, b"opus"))
+    assert track.up.report(NOW).fraction_lost == 0
+
+
+def test_packets_that_come_late_are_no_jitter() -> None:
+    track = Track(TrackName.MICROPHONE)
+    late = [seqno for seqno in range(1, 400) if seqno % 10 == 0]
+    for seqno in range(400):
+        if seqno not in late:
+            track.receive(rtp(seqno, 960 * seqno, b"opus"), NOW + seqno * 0.02)
+        if seqno - 5 in late:
+            track.receive(rtp(seqno - 5, 960 * (seqno - 5), b"opus"), NOW + seqno * 0.02)
+    assert track.up.packets == 400
+    assert track.up.jitter_s < 1e-4
 
 
 def test_report_names_the_last_sender_report_and_the_time_since() -> None:

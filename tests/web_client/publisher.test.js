@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { FullSize, isWeak, preferCodecs } from "../../web_client/assets/publisher.js";
+import { FullSize, isWeak, offerSoundRepairs, preferCodecs } from "../../web_client/assets/publisher.js";
 
 const codec = (name, sdpFmtpLine) => ({ mimeType: `video/${name}`, sdpFmtpLine });
 const H264 = (profile, mode = 1) =>
@@ -20,6 +20,13 @@ test("what the server does not record is not offered", () => {
 
 test("profile 0 is meant where none is named", () => {
   assert.deepEqual(preferCodecs([codec("AV1"), codec("VP9")]), [codec("VP9"), codec("AV1")]);
+});
+
+test("lost sound may be asked for again, which is offered once", () => {
+  const lines = ["a=rtpmap:111 opus/48000/2", "a=rtcp-fb:111 transport-cc", "a=rtpmap:96 VP8/90000", ""];
+  const offered = offerSoundRepairs(lines.join("\r\n"));
+  assert.deepEqual(offered.split("\r\n"), lines.toSpliced(1, 0, "a=rtcp-fb:111 nack"));
+  assert.equal(offerSoundRepairs(offered), offered);
 });
 
 test("a connection is weak when the server reports loss or a long way", () => {

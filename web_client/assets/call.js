@@ -5,7 +5,15 @@ import { CallView } from "./call_view.js";
 import { openDevices, stopStream } from "./devices.js";
 import { showStage } from "./dom.js";
 import { Peer } from "./peer.js";
-import { FullSize, isWeak, limitScreen, preferDegradation, sendScreen, sendStream } from "./publisher.js";
+import {
+  FullSize,
+  isWeak,
+  limitScreen,
+  offerSoundRepairs,
+  preferDegradation,
+  sendScreen,
+  sendStream,
+} from "./publisher.js";
 import { refusalOf } from "./refusal.js";
 import { Retry } from "./retry.js";
 import { ScreenShare, canShareScreen } from "./screen_share.js";
@@ -53,8 +61,8 @@ export class Call {
     });
     this.peer = new Peer({
       configure: (pc) => this.configure(pc),
-      offer: (sdp) => this.signaling.send({ type: "publish", sdp, consent: true }),
-      restart: (sdp) => this.signaling.send({ type: "restart", sdp }),
+      offer: (sdp) => this.signaling.send({ type: "publish", sdp: offerSoundRepairs(sdp), consent: true }),
+      restart: (sdp) => this.signaling.send({ type: "restart", sdp: offerSoundRepairs(sdp) }),
       iceServers: () => this.signaling.iceServers,
       onState: () => this.peerMoved(),
       onLost: (answered) => this.peerLost(answered),

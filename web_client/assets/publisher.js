@@ -77,6 +77,18 @@ export function sendScreen(pc, track) {
   return transceiver.sender;
 }
 
+/**
+ * The offer as the server is to see it: lost packets of sound may be asked for again. Browsers
+ * offer that for pictures only, but do it where the answer wants it (RFC 4585 4.2).
+ * @param {string} sdp
+ */
+export function offerSoundRepairs(sdp) {
+  return sdp.replace(/^a=rtpmap:(\d+) opus\/48000\/2\r\n/gim, (line, type) => {
+    const nack = `a=rtcp-fb:${type} nack\r\n`;
+    return sdp.includes(nack) ? line : line + nack;
+  });
+}
+
 /** @param {RTCRtpTransceiver} transceiver */
 function preferOurs(transceiver) {
   const codecs = preferCodecs(RTCRtpSender.getCapabilities("video")?.codecs ?? []);
