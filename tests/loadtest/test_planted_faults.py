@@ -16,7 +16,7 @@ from loadtest.report import Report
 from loadtest.run import run
 from server.core import rtcp
 from server.media.down_track import DownTrack
-from tests.loadtest.bad_network import BadNetwork, Fault, is_video
+from tests.loadtest.bad_network import BadNetwork, Fault, is_repair, is_video
 from tests.loadtest.conftest import short_clip
 from tests.loadtest.mini_server import OWNER_TOKEN, MiniServer
 
@@ -51,7 +51,7 @@ def on_frames(number_is_faulty: Callable[[int], bool], delay_s: float | None) ->
     first: dict[str, int] = {}
 
     def fault(data: bytes) -> float | None:
-        faulty = is_video(data) and number_is_faulty(frame_number(first, data))
+        faulty = (is_video(data) or is_repair(data)) and number_is_faulty(frame_number(first, data))
         return delay_s if faulty else 0
 
     return fault
