@@ -61,13 +61,18 @@ async def test_an_ended_interview_is_freed_at_once(tmp_path: Path, no_collection
             await interview.join()
             interview.candidate = interview.candidate.vanish()
             await interview.candidate.join()
-            await _until(lambda: _alive() == set(PARTS))
+            await _until(lambda: _alive() == set(PARTS) and _publishers() == 1)
             await interview.leave()
             await _until(lambda: not _alive())
 
 
 def _alive() -> set[type]:
     return {type(each) for each in gc.get_objects() if type(each) in PARTS and not _is_client(each)}
+
+
+def _publishers() -> int:
+    """Two until the newer one, when it is connected, has taken the place of the older."""
+    return sum(type(each) is Publisher for each in gc.get_objects())
 
 
 def _is_client(part: object) -> bool:
