@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from loadtest.network import Impairments, Link
 from server.core.rtp import is_rtcp
 
-OPUS_PAYLOAD_TYPE = 111  # Chromium's
+SOUND_PAYLOAD_TYPES = (111, 63)  #: Chromium's, of Opus and of RED
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class Uplink:
         arrival = self._up.arrival(len(data), now)
         if 128 <= data[0] <= 191 and not is_rtcp(data):  # RFC 7983 7
             queued_s = None if arrival is None else arrival - now - self._delay_s
-            is_audio = data[1] & 0x7F == OPUS_PAYLOAD_TYPE
+            is_audio = data[1] & 0x7F in SOUND_PAYLOAD_TYPES
             self.passages.append(Passage(now, len(data), queued_s, is_audio))
         if arrival is not None:
             loop.call_at(arrival, self._send, 1, data, None)
