@@ -18,6 +18,7 @@ import aiohttp
 
 from loadtest import sdp, whip
 from loadtest.media import (
+    LAYERS,
     LOWER,
     VIDEO_CODECS,
     MediaError,
@@ -66,6 +67,9 @@ def add_media_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dtx", action="store_true", help="send no sound in pauses")
     parser.add_argument("--screen", action="store_true", help="share a screen, as a second video")
     parser.add_argument(
+        "--simulcast", action="store_true", help="send the video in three sizes at once"
+    )
+    parser.add_argument(
         "--adapt", action="store_true", help="send less video when the server asks for it"
     )
     parser.add_argument("--cache", type=Path, default=default_cache(), metavar="DIR")
@@ -76,7 +80,9 @@ def load_media(arguments: argparse.Namespace, codec: VideoCodec) -> PacketisedCl
     files = arguments.cache, arguments.video, arguments.audio, arguments.dtx
     screen = load_screen(codec, arguments.cache) if arguments.screen else None
     lower = [load_clip(codec, *files, encoding) for encoding in LOWER] if arguments.adapt else []
-    return packetise(load_clip(codec, *files), screen, lower)
+    smaller = LAYERS if arguments.simulcast else ()
+    layers = [load_clip(codec, *files, encoding) for encoding in smaller]
+    return packetise(load_clip(codec, *files), screen, lower, layers)
 
 
 def _parse_arguments() -> argparse.Namespace:

@@ -206,7 +206,7 @@ class Interview:
 
     def _collect_sent(self) -> None:
         result = self.result
-        tracks = self.candidate.tracks().values()
+        tracks = self.candidate.streams()
         result.packets_sent = sum(track.packets for track in tracks)
         result.octets_sent = sum(track.octets for track in tracks)
         result.packets_retransmitted = sum(track.retransmitted for track in tracks)
@@ -218,6 +218,9 @@ class Interview:
             result.frames_sent = self._frames_sent("camera")
             result.audio_frames_sent = self._frames_sent("microphone")
             result.screen_frames_sent = self._frames_sent("screen")
+        result.layers_offered = len(self.candidate.rids)
+        layers = self.candidate.layers
+        result.layers_accepted = 1 + len(layers) if layers else 0
         result.screen_offered = self.candidate.screen_ssrc is not None
         result.screen_accepted = self.candidate.screen is not None
 
@@ -259,6 +262,7 @@ class Interview:
         result.frames_duplicated = sum(track.frames.duplicates for track in video)
         result.frames_out_of_order = sum(track.viewing.out_of_order for track in video)
         result.freezes_s = merged(track.viewing.freezes_s for track in video)
+        result.layer_switches_s = merged(track.switches_s for track in video)
         result.av_offsets = Offsets()
         for observer in self.observers:
             result.av_offsets.merge(observer.lip_sync.offsets)

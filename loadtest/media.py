@@ -61,6 +61,7 @@ class Encoding:
     #: Frames from a keyframe to the next: few, as requests are granted by a jump to the nearest.
     keyframe_interval: int
     buffer_s: float  #: of the bitrate, that a keyframe may take at once
+    shrunk: int = 1  #: width and height are divided by it
 
     def x264(self) -> dict[str, str]:
         """Constrained baseline, parameter sets in band; one slice a frame as browsers send it."""
@@ -103,6 +104,11 @@ class Encoding:
 CAMERA = Encoding(1_000_000, FPS, 2 * FPS, 1.0)
 #: For candidates who send less when they are asked to.
 LOWER = tuple(replace(CAMERA, bitrate_bps=each) for each in (500_000, 250_000, 125_000))
+#: The smaller layers of a simulcast, sized as browsers have them.
+LAYERS = (
+    replace(CAMERA, bitrate_bps=400_000, shrunk=2),
+    replace(CAMERA, bitrate_bps=150_000, shrunk=4),
+)
 #: Still for the most part; a keyframe of small print is as large as four seconds of the rest.
 SCREEN = Encoding(250_000, screen.FPS, 4 * screen.FPS, 4.0)
 
@@ -150,7 +156,7 @@ def load_clip(
     With `dtx` nothing is sent in pauses (RFC 7587 3.1.3). Raises MediaError when a given file
     cannot be decoded.
     """
-    settings = f"{video is None} {dtx} {encoding.bitrate_bps}"
+    settings = f"{video is None} {dtx} {encoding.bitrate_bps} {encoding.shrunk}"
     files = (video or PORTRAIT, audio or SPEECH)
     path = cache / f"{codec}-{_fingerprint(codec, settings, files)}.clip"
     return _cached(path, lambda: _encode_clip(codec, video, audio, dtx, encoding))
@@ -300,7 +306,8 @@ def encode_pictures(
     """The encoded frames and the indices of the keyframes among them."""
     encoder = _video_encoder(codec, encoding)
     packets = []
-    for index, picture in enumerate(pictures):
+    for index, drawn in enumerate(pictures):
+        picture = drawn.reformat(encoder.width, encoder.height)
         picture.pts, picture.time_base = index, encoder.time_base
         # The encoder alone decides about keyframes, not the file that the picture comes from.
         picture.pict_type = av.video.frame.PictureType.NONE
@@ -324,7 +331,8 @@ def _video_encoder(codec: VideoCodec, encoding: Encoding) -> VideoCodecContext:
             name, options = "libsvtav1", encoding.svtav1()
     encoder = av.CodecContext.create(name, "w")
     assert isinstance(encoder, VideoCodecContext)
-    encoder.width, encoder.height, encoder.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+    encoder.width, encoder.height = WIDTH // encoding.shrunk, HEIGHT // encoding.shrunk
+    encoder.pix_fmt = "yuv420p"
     encoder.time_base, encoder.framerate = Fraction(1, encoding.fps), Fraction(encoding.fps)
     encoder.bit_rate, encoder.gop_size = encoding.bitrate_bps, encoding.keyframe_interval
     # libvpx's threads wait for each other in a spin: on a busy machine that multiplies the cost.

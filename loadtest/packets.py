@@ -70,14 +70,22 @@ class PacketisedClip:
     screen: "PacketisedClip | None" = None  #: shared beside it
     #: The video again at lower bitrates, for candidates who adapt theirs; empty: they do not.
     lower: tuple[tuple[Frame, ...], ...] = ()
+    #: The video again in smaller pictures, sent beside it as a simulcast; empty: there is none.
+    layers: tuple[tuple[Frame, ...], ...] = ()
 
 
-def packetise(clip: Clip, screen: Clip | None = None, lower: Sequence[Clip] = ()) -> PacketisedClip:
-    assert all(each.keyframes == clip.keyframes for each in lower)
+def packetise(
+    clip: Clip,
+    screen: Clip | None = None,
+    lower: Sequence[Clip] = (),
+    layers: Sequence[Clip] = (),
+) -> PacketisedClip:
+    assert all(each.keyframes == clip.keyframes for each in (*lower, *layers))
     audio = (packetise_opus(packet) if packet else () for packet in clip.audio)
     shared = packetise(screen) if screen is not None else None
     levels = tuple(_video(each) for each in lower)
-    return PacketisedClip(clip, _video(clip), tuple(audio), shared, levels)
+    smaller = tuple(_video(each) for each in layers)
+    return PacketisedClip(clip, _video(clip), tuple(audio), shared, levels, smaller)
 
 
 def _video(clip: Clip) -> tuple[Frame, ...]:

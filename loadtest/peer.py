@@ -16,7 +16,7 @@ from loadtest.inbox import Inbox
 from loadtest.media import AUDIO_PACKETS_PER_S, CAMERA, FPS, LOWER, SCREEN, TrackName
 from loadtest.network import Network
 from loadtest.pacer import Pacer, drive
-from loadtest.packets import DESCRIPTORS, PacketisedClip, no_descriptor
+from loadtest.packets import DESCRIPTORS, Frame, PacketisedClip, no_descriptor
 from loadtest.port import Emulation
 from loadtest.sender import Playback, Repairs, Sending, TrackSender
 from loadtest.transport import ClientTransport
@@ -32,6 +32,8 @@ BURST_PACKETS = 8
 BURSTS = 6
 BURST_INTERVAL_S = 0.004
 REPORT_INTERVAL_S = 1.0
+#: The layers of a simulcast, the largest picture first.
+RIDS = ("h", "m", "l")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,11 +112,13 @@ class Candidate:
         self.audio: TrackSender | None = None
         self.video: TrackSender | None = None
         self.screen: TrackSender | None = None  #: None also where the server refused it
+        self.layers: list[TrackSender] = []  #: smaller ones of `video`, where the server takes them
         self.max_bitrate_bps: int | None = None  #: what the server last said it takes (REMB)
         self._crowd, self._clip, self._where, self._network = crowd, clip, where, network
         self._signalling = whip.Whip(crowd.http, where) if isinstance(where, str) else where
         self.audio_ssrc, self.video_ssrc = random.getrandbits(32), random.getrandbits(32)
         self.screen_ssrc = None if clip.screen is None else random.getrandbits(32)
+        self.rids = RIDS[: 1 + len(clip.layers)] if clip.layers else ()
         # Of repairs, by the SSRC of what they repair; screens are offered theirs with the screen.
         self._rtx_ssrcs = {self.video_ssrc: random.getrandbits(32)}
         if self.screen_ssrc is not None:
@@ -147,6 +151,9 @@ class Candidate:
         tracks = self.tracks()
         for name in tracks.keys() & before.keys():
             tracks[name].go_on_from(before[name])
+        earlier, self.layers = self.layers, self._layers(remote.video)
+        for layer, former in zip(self.layers, earlier, strict=False):
+            layer.go_on_from(former)
         self._start()
 
     async def leave(self) -> None:
@@ -166,6 +173,7 @@ class Candidate:
         again.audio_ssrc, again.video_ssrc = self.audio_ssrc, self.video_ssrc
         again.screen_ssrc, again._rtx_ssrcs = self.screen_ssrc, self._rtx_ssrcs
         again.audio, again.video, again.screen = self.audio, self.video, self.screen
+        again.layers = self.layers
         return again
 
     def pause(self) -> None:
@@ -174,7 +182,7 @@ class Candidate:
         What nothing follows no receiver can miss: each track's last packet comes through.
         """
         if self._sending:
-            for track in self.tracks().values():
+            for track in self.streams():
                 if track.packets:
                     self._transport.send_rtp(track.last_packet, spared=True)
         self._sending = False
@@ -187,6 +195,10 @@ class Candidate:
             "screen": self.screen,
         }
         return {name: track for name, track in named.items() if track is not None}
+
+    def streams(self) -> list[TrackSender]:
+        """All that is sent: the tracks, and the smaller layers of the camera."""
+        return [*self.tracks().values(), *self.layers]
 
     @property
     def datagrams_refused(self) -> int:
@@ -202,13 +214,20 @@ class Candidate:
             self.video_ssrc,
             self.screen_ssrc,
             self.adaptation is not None,
-            self._rtx_ssrcs[self.video_ssrc],
+            # Layers are repaired in themselves: repairs would have to name theirs, too.
+            self._rtx_ssrcs[self.video_ssrc] if not self.rids else None,
             self._rtx_ssrcs[self.screen_ssrc] if self.screen_ssrc is not None else None,
+            self.rids,
         )
         return sdp.write_offer(local, [self._clip.clip.codec], "sendonly")
 
     def _track(
-        self, accepted: sdp.AcceptedTrack | None, ssrc: int, clock_rate: int, mid: str
+        self,
+        accepted: sdp.AcceptedTrack | None,
+        ssrc: int,
+        clock_rate: int,
+        mid: str,
+        layer: tuple[str, int] = ("", 0),
     ) -> TrackSender | None:
         if accepted is None:
             return None
@@ -229,12 +248,29 @@ class Candidate:
             seqno,
             self._repairs(accepted, ssrc),
             accepted.red,
+            layer[0],
+            layer[1],
+            self.video_ssrc if layer[1] else None,
         )
 
     def _repairs(self, accepted: sdp.AcceptedTrack, ssrc: int) -> Repairs | None:
         if accepted.rtx is None:
             return None
         return Repairs(self._rtx_ssrcs[ssrc], accepted.rtx, random.getrandbits(16))
+
+    def _layers(self, accepted: sdp.AcceptedTrack | None) -> list[TrackSender]:
+        """The camera's smaller ones, whose frames have its numbers."""
+        if self.video is None or accepted is None or accepted.extensions.rid is None:
+            return []
+        self.video.rid = self.rids[0]
+        layers = []
+        for place, rid in enumerate(self.rids[1:], 1):
+            track = self._track(
+                accepted, random.getrandbits(32), VIDEO_CLOCK_HZ, sdp.VIDEO_MID, (rid, place)
+            )
+            assert track is not None
+            layers.append(track)
+        return layers
 
     def _lose(self) -> None:
         self._sending = False
@@ -262,7 +298,9 @@ class Candidate:
         if not self._sending or self.video is None:
             return
         timestamp = self._base_timestamp + self._next_video * (VIDEO_CLOCK_HZ // FPS)
-        self._send_picture(self.video, self._playback, timestamp, due)
+        self._send_picture(self.video, self._playback.next_video(), timestamp, due)
+        for layer, frame in zip(self.layers, self._playback.in_layers(), strict=False):
+            self._send_picture(layer, frame, timestamp, due)
         self._next_video += 1
         self._crowd.pacer.at(self._started + self._next_video / FPS, self._send_video)
 
@@ -270,14 +308,11 @@ class Candidate:
         if not self._sending or self.screen is None or self._screen_playback is None:
             return
         timestamp = self._base_timestamp + self._next_screen * (VIDEO_CLOCK_HZ // SCREEN.fps)
-        self._send_picture(self.screen, self._screen_playback, timestamp, due)
+        self._send_picture(self.screen, self._screen_playback.next_video(), timestamp, due)
         self._next_screen += 1
         self._crowd.pacer.at(self._started + self._next_screen / SCREEN.fps, self._send_screen)
 
-    def _send_picture(
-        self, track: TrackSender, playback: Playback, timestamp: int, due: float
-    ) -> None:
-        frame = playback.next_video()
+    def _send_picture(self, track: TrackSender, frame: Frame, timestamp: int, due: float) -> None:
         sending = track.begin_frame(frame, timestamp)
         self._send_burst(sending, max(BURST_PACKETS, -(-len(frame) // BURSTS)), due)
 
@@ -311,7 +346,7 @@ class Candidate:
         if not self._sending:
             return
         unix_s = time.time()
-        for track in self.tracks().values():
+        for track in self.streams():
             elapsed = int((now - self._started) * track.clock_rate)
             timestamp = (self._base_timestamp + elapsed) & 0xFFFFFFFF
             self._transport.send_rtcp(track.report(unix_s, timestamp))
@@ -353,7 +388,7 @@ class Candidate:
         (shared or self._playback).request_keyframe(asyncio.get_running_loop().time())
 
     def _retransmit(self, nack: rtcp.Nack) -> None:
-        for track in self.tracks().values():
+        for track in self.streams():
             if track.ssrc == nack.media_ssrc:
                 for packet in track.retransmissions(nack.seqnos, time.time()):
                     self._transport.send_rtp(packet)

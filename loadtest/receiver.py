@@ -80,6 +80,7 @@ class _OpenFrame:
     start: int | None = None  #: unwrapped sequence number of its first packet
     end: int | None = None  #: of the packet with the marker
     number: int | None = None  #: from its stamp
+    layer: int = 0
 
     @property
     def complete(self) -> bool:
@@ -111,6 +112,8 @@ class TrackReceiver:
     lip_sync: LipSync = field(default_factory=LipSync)  #: shared by the tracks of a stream
     latency_s: Histogram = field(default_factory=Histogram)
     viewing: Viewing = field(default_factory=Viewing)
+    #: Of a simulcast: from the last frame of a layer to the first one of another.
+    switches_s: Histogram = field(default_factory=Histogram)
     nacks: int = 0
     repaired: int = 0  #: packets that came after they had been asked for
     _seqnos: Unwrapper = field(default_factory=lambda: Unwrapper(16))
@@ -121,6 +124,7 @@ class TrackReceiver:
     _timestamp: int | None = None  # of the packet before
     _reported: tuple[int, int] = (0, 0)
     _last_report: tuple[int, float] = (0, 0.0)
+    _shown: tuple[int, float] | None = None  # the layer of the last whole frame, and when it came
     _pair: tuple[float, int] | None = None  # the sender's Unix seconds, RTP timestamp
 
     def receive(
@@ -152,7 +156,7 @@ class TrackReceiver:
             self.source = stamp.source
             self._align(rtp_timestamp, stamp.sent_s)
         if start and marker:  # all sound, and small pictures
-            return stamp is not None and self._take(stamp.frame, now)
+            return stamp is not None and self._take(stamp.frame, stamp.layer, now)
         frame = self._open.get(rtp_timestamp)
         if frame is None:
             frame = self._open[rtp_timestamp] = _OpenFrame()
@@ -162,16 +166,19 @@ class TrackReceiver:
         if marker:
             frame.end = seqno
         if stamp is not None:
-            frame.number = stamp.frame
+            frame.number, frame.layer = stamp.frame, stamp.layer
         if frame.complete:
             del self._open[rtp_timestamp]
-            return frame.number is not None and self._take(frame.number, now)
+            return frame.number is not None and self._take(frame.number, frame.layer, now)
         if len(self._open) > MAX_OPEN_FRAMES:
             del self._open[next(iter(self._open))]
         return False
 
-    def _take(self, frame: int, now: float) -> bool:
+    def _take(self, frame: int, layer: int, now: float) -> bool:
         """A whole frame; whether it is new."""
+        if self._shown is not None and self._shown[0] != layer:
+            self.switches_s.add(now - self._shown[1])
+        self._shown = (layer, now)
         new = self.frames.add(frame)
         if new:
             self.viewing.show(frame, now)

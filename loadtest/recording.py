@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+from collections import Counter
 from dataclasses import dataclass, field
 from math import inf
 
@@ -119,6 +120,7 @@ class Inspection:
         }
         self._sync = LipSync()
         self._foreign = 0
+        self._layers: Counter[int] = Counter()  # frames of the camera
 
     def add(self, fragment: bytes) -> None:
         """An init segment with one media segment after it. Raises RecordingError."""
@@ -140,13 +142,15 @@ class Inspection:
             self._foreign += 1
             return
         self._tracks[sent.name].take(stamp.source, stamp.frame, media_s)
+        if sent.name == "camera":
+            self._layers[stamp.layer] += 1
         if sent.name != "screen":
             self._sync.add(video, stamp.sent_s, media_s)
 
     def result(self, gaps: tuple[Gap, ...]) -> RecordingResult:
         """Call it once, with the recording's own ledger."""
         self._sync.finish()
-        result = RecordingResult(gaps_declared=len(gaps))
+        result = RecordingResult(gaps_declared=len(gaps), layers=dict(self._layers))
         for name, track in self._tracks.items():
             track.finish()
             ledger = [gap for gap in gaps if gap.track == name]

@@ -1,5 +1,6 @@
 """The result of a run, computed from what its peers have measured. Pure."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -35,6 +36,7 @@ class RecordingResult:
     frames_undeclared: int = 0  #: of the missing ones, those that the gap ledger does not name
     video_missing: int = 0  #: of the camera
     screen_recorded: bool | None = None  #: None: none was taken by the server
+    layers: dict[int, int] = field(default_factory=dict)  #: pictures by layer, 0 the largest
     gaps_declared: int = 0  #: entries of the ledger
     gaps_undeclared: int = 0  #: rows of missing frames that no entry covers
     av_offsets: Offsets = field(default_factory=Offsets)
@@ -65,6 +67,9 @@ class InterviewResult:
     frames_received: int = 0  #: whole
     audio_frames_sent: int = 0
     audio_frames_received: int = 0
+    layers_offered: int = 0  #: of a simulcast; 0: there was none
+    layers_accepted: int = 0  #: by the server
+    layer_switches_s: Histogram = field(default_factory=Histogram)  #: how long the picture stood
     screen_offered: bool = False
     screen_accepted: bool = False  #: by the server
     screen_frames_sent: int = 0  #: since the observer was there
@@ -172,6 +177,12 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     frames_received: int
     frame_completeness: float | None
     audio_completeness: float | None
+    #: Of simulcasts; pictures of the recordings by layer, 0 the largest.
+    layers_offered: int
+    layers_accepted: int
+    layers_recorded: dict[str, int] | None
+    layer_switches: int  #: that observers saw
+    layer_switch_ms: Percentiles  #: how long the picture stood then
     #: Screens shared beside the camera, its second video.
     screens_offered: int
     screens_accepted: int  #: by the server
@@ -271,6 +282,7 @@ def make_report(
             sum(each.audio_frames_received for each in joined),
             sum(each.audio_frames_sent for each in joined),
         ),
+        **_layers(joined, recordings),
         **_screens(joined, recordings),
         frames_misrouted=sum(each.frames_misrouted for each in joined),
         frames_shown=sum(each.frames_shown for each in joined),
@@ -316,6 +328,22 @@ def _losses(joined: list[InterviewResult]) -> dict[str, Any]:
         "uplink_loss": _share(sum(each.packets_asked_for for each in joined), sent),
         "downlink_loss": _share(missed, received + lost),
         "max_bitrate_bps": min(told, default=None),
+    }
+
+
+def _layers(joined: list[InterviewResult], recordings: list[RecordingResult]) -> dict[str, Any]:
+    """The fields of `Report` about simulcasts."""
+    recorded: Counter[int] = Counter()
+    for each in recordings:
+        recorded.update(each.layers)
+    offered = sum(each.layers_offered for each in joined)
+    named = {str(layer): count for layer, count in sorted(recorded.items())}
+    return {
+        "layers_offered": offered,
+        "layers_accepted": sum(each.layers_accepted for each in joined),
+        "layers_recorded": named if offered and recordings else None,
+        "layer_switches": sum(each.layer_switches_s.count for each in joined),
+        "layer_switch_ms": percentiles(merged(each.layer_switches_s for each in joined)),
     }
 
 

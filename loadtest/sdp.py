@@ -28,9 +28,11 @@ RED_PAYLOAD_TYPE = 63
 _EXTENSION_URIS = {
     "mid": "urn:ietf:params:rtp-hdrext:sdes:mid",
     "abs_send_time": "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time",
+    "rid": "urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id",
     "transport_cc": "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01",
 }
-_EXTENSION_IDS = {"abs_send_time": 2, "transport_cc": 3, "mid": 4}  # the ids that Chromium uses
+# The ids that Chromium uses.
+_EXTENSION_IDS = {"abs_send_time": 2, "transport_cc": 3, "mid": 4, "rid": 10}
 _FORMATS = {
     "opus": ["rtpmap:111 opus/48000/2", "rtcp-fb:111 nack", "fmtp:111 minptime=10;useinbandfec=1"],
     "vp8": ["rtpmap:96 VP8/90000"],
@@ -60,6 +62,16 @@ class LocalSide:
     adapts: bool = False  #: it asks for what tells it to send less
     video_rtx_ssrc: int | None = None  #: of repairs; None: none are offered
     screen_rtx_ssrc: int | None = None
+    rids: tuple[str, ...] = ()  #: of a simulcast's layers in the first video
+
+    def extensions(self, mid: str, direction: str) -> set[str]:
+        """The header extensions that a section offers."""
+        offered = {"mid", "abs_send_time"}
+        if self.adapts or direction == "recvonly":
+            offered.add("transport_cc")
+        if self.rids and mid == VIDEO_MID:
+            offered.add("rid")
+        return offered
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +144,6 @@ def _section(
     numbers = [PAYLOAD_TYPES[codec] for codec in codecs]
     numbers += [RTX_PAYLOAD_TYPES[codec] for codec in codecs if repairs]
     numbers += [RED_PAYLOAD_TYPE] * twice
-    counts = local.adapts or receives
     lines = [
         f"m={kind} 9 UDP/TLS/RTP/SAVPF {' '.join(map(str, numbers))}",
         "c=IN IP4 0.0.0.0",
@@ -146,7 +157,7 @@ def _section(
         *(
             f"a=extmap:{_EXTENSION_IDS[name]} {uri}"
             for name, uri in _EXTENSION_URIS.items()
-            if counts or name != "transport_cc"
+            if name in local.extensions(mid, direction)
         ),
         f"a={direction}",
         "a=rtcp-mux",
@@ -169,13 +180,21 @@ def _section(
         lines += [f"a=fmtp:{RED_PAYLOAD_TYPE} {opus}/{opus}"]
     if direction == "sendonly":
         lines += _stream_lines(
-            f"candidate {kind}" if mid != SCREEN_MID else "screen screen", ssrc, rtx_ssrc
+            f"candidate {kind}" if mid != SCREEN_MID else "screen screen",
+            ssrc,
+            rtx_ssrc,
+            local.rids if mid == VIDEO_MID else (),
         )
     return lines
 
 
-def _stream_lines(msid: str, ssrc: int, rtx_ssrc: int | None) -> list[str]:
+def _stream_lines(
+    msid: str, ssrc: int, rtx_ssrc: int | None, rids: tuple[str, ...] = ()
+) -> list[str]:
     lines = [f"a=msid:{msid}"]
+    if rids:  # RFC 8853: no SSRC is told beforehand
+        lines += [f"a=rid:{rid} send" for rid in rids]
+        return [*lines, f"a=simulcast:send {';'.join(rids)}"]
     if rtx_ssrc is not None:
         lines.append(f"a=ssrc-group:FID {ssrc} {rtx_ssrc}")
     for each in filter(None, (ssrc, rtx_ssrc)):

@@ -28,15 +28,18 @@ class Extensions:
     mid: int | None = None
     abs_send_time: int | None = None
     transport_cc: int | None = None
+    rid: int | None = None
 
-    def block(self, mid: str, now: float, number: int = 0) -> bytes:
+    def block(self, mid: str, now: float, number: int = 0, rid: str = "") -> bytes:
         """The extension block of a packet sent at `now` (Unix seconds); may be empty.
 
-        `number`: the transport-wide one, where it was accepted.
+        `number`: the transport-wide one, where it was accepted; `rid`: the name of a layer.
         """
         elements = b""
         if self.mid is not None:
             elements += bytes([self.mid << 4 | len(mid) - 1]) + mid.encode()
+        if self.rid is not None and rid:
+            elements += bytes([self.rid << 4 | len(rid) - 1]) + rid.encode()
         if self.abs_send_time is not None:
             # 6.18 fixed-point seconds (webrtc.org/experiments/rtp-hdrext/abs-send-time).
             time = int(now * (1 << 18)) & 0xFFFFFF
@@ -73,6 +76,9 @@ class TrackSender:
     seqno: int = 0  #: of the next packet
     repairs: Repairs | None = None  #: None: what is asked for is sent again as it was
     red: int | None = None  #: the payload type in which each packet carries the one before it
+    rid: str = ""  #: of a simulcast's layer
+    layer: int = 0  #: its place among them, the largest picture first
+    stamp_source: int | None = None  #: whose frames it stamps; None: its own
     frames: int = 0  #: begun
     base_frames: int = 0  #: those of them in the base layer
     packets: int = 0
@@ -85,7 +91,8 @@ class TrackSender:
     _before: tuple[int, bytes] | None = None  # timestamp and payload of the packet before
 
     def __post_init__(self) -> None:
-        self._source = pack_source(self.ssrc)
+        source = self.ssrc if self.stamp_source is None else self.stamp_source
+        self._source = pack_source(source, self.layer)
 
     def go_on_from(self, earlier: "TrackSender") -> None:
         """Over a new connection: numbers and counters go on, nothing older is sent again."""
@@ -122,7 +129,7 @@ class TrackSender:
     def _packet(self, header: tuple[int, int, int, int], payload: bytes, now: float) -> bytes:
         """`header`: from the marker and payload type on."""
         number = self.number(now) if self.number is not None else 0
-        extensions = self.extensions.block(self.mid, now, number)
+        extensions = self.extensions.block(self.mid, now, number, self.rid)
         return _HEADER.pack(0x90 if extensions else 0x80, *header) + extensions + payload
 
     def _with_the_one_before(self, payload: bytes, rtp_timestamp: int) -> bytes:
@@ -210,6 +217,10 @@ class Playback:
         if index in self._keyframes:
             self._level = self.wanted
         return self._video_levels[self._level][index]
+
+    def in_layers(self) -> tuple[Frame, ...]:
+        """The picture that `next_video` gave last, in the smaller layers of a simulcast."""
+        return tuple(layer[self._video - 1] for layer in self._clip.layers)
 
     def next_audio(self) -> Frame:
         index = self._audio % len(self._clip.audio)

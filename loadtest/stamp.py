@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 #: Also the uuid_iso_iec_11578 of the SEI message.
 MAGIC = bytes.fromhex("d6b9f2a7c4e8f1a3b5d7e9fbacbed0f4")
-_SOURCE_BYTES = 5  # 35 bits hold the source's 32
+_SOURCE_BYTES = 5  # 35 bits hold the source's 32 and the layer above them
 _FRAME_BYTES = 5
 _TIME_BYTES = 8  # 56 bits of microseconds reach the year 4253
 NUMBERS_SIZE = _SOURCE_BYTES + _FRAME_BYTES + _TIME_BYTES
@@ -24,6 +24,7 @@ class Stamp:
     source: int  #: which track of which candidate, 32 bits
     frame: int  #: counts up by one for every frame that the track sends
     sent_s: float  #: Unix seconds at which the packet that holds the stamp was sent
+    layer: int = 0  #: of a simulcast: 0 the largest picture
 
 
 def _pack7(value: int, size: int) -> bytes:
@@ -38,9 +39,9 @@ def _unpack7(data: bytes) -> int:
     return value
 
 
-def pack_source(source: int) -> bytes:
-    """The part of the numbers that stays the same for a whole track."""
-    return _pack7(source, _SOURCE_BYTES)
+def pack_source(source: int, layer: int = 0) -> bytes:
+    """The part of the numbers that stays the same for a whole stream; `layer`: below 8."""
+    return _pack7(layer << 32 | source, _SOURCE_BYTES)
 
 
 def pack_numbers(packed_source: bytes, frame: int, sent_s: float) -> bytes:
@@ -54,6 +55,7 @@ def find_stamp(payload: bytes) -> Stamp | None:
     numbers = payload[at + len(MAGIC) : at + STAMP_SIZE]
     if at < 0 or len(numbers) < NUMBERS_SIZE:
         return None
-    source = _unpack7(numbers[:_SOURCE_BYTES]) & 0xFFFFFFFF
+    source = _unpack7(numbers[:_SOURCE_BYTES])
     rest = _unpack7(numbers[_SOURCE_BYTES:])
-    return Stamp(source, rest >> 56, (rest & (1 << 56) - 1) / 1e6)
+    sent_s = (rest & (1 << 56) - 1) / 1e6
+    return Stamp(source & 0xFFFFFFFF, rest >> 56, sent_s, source >> 32)

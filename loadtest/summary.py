@@ -49,6 +49,8 @@ def as_text(report: Report) -> str:
         "generator lateness": _text(report.generator_lateness_ms),
         "valid": "yes" if report.valid else "NO: " + "; ".join(report.invalid_because),
     }
+    if report.layers_offered:
+        lines["layers"] = _layers_text(report)
     if report.screens_offered:
         lines["screens"] = _screens_text(report)
     if report.scenario != "steady":
@@ -62,6 +64,19 @@ def as_text(report: Report) -> str:
         lines["in a browser"] = _browser_text(report.browser)
     lines |= {f"error {number}": text for number, text in enumerate(report.errors, 1)}
     return "\n".join(f"{name:>22}  {value}" for name, value in lines.items())
+
+
+def _layers_text(report: Report) -> str:
+    text = f"{report.layers_accepted} of {report.layers_offered} accepted by the server"
+    if report.layers_recorded is not None:
+        pictures = max(1, sum(report.layers_recorded.values()))
+        shares = [
+            f"{layer}: {count / pictures:.1%}" for layer, count in report.layers_recorded.items()
+        ]
+        text += f", recorded {', '.join(shares)}"
+    text += f"; observers saw {report.layer_switches} switches"
+    longest_ms = report.layer_switch_ms.max
+    return text if longest_ms is None else f"{text}, the longest of {longest_ms:.0f} ms"
 
 
 def _screens_text(report: Report) -> str:

@@ -189,3 +189,23 @@ def test_sound_is_a_frame_a_packet() -> None:
         assert receive(track, data, 100.0, "opus")
     assert track.frames.received == 10
     assert track.name == "microphone"
+
+
+# ---- layers
+
+
+def test_how_long_the_picture_stands_when_the_layer_changes_is_measured() -> None:
+    track, frame = receiver(), packetise_vp8(bytes(500))
+    seqno = 0
+    for number, layer in enumerate([0, 0, 1, 1, 0]):
+        sender = TrackSender(
+            5, 96, 90_000, "1", Extensions(), vp8_descriptor, None, seqno, layer=layer
+        )
+        sender.frames = number
+        at = 100.0 + number / 10
+        (data,) = sender.begin_frame(frame, number * 9000).burst(1, at)
+        receive(track, data, at)
+        seqno = sender.seqno
+    assert track.switches_s.count == 2
+    assert track.switches_s.max == pytest.approx(0.1, rel=0.1)
+    assert track.viewing.shown == 5

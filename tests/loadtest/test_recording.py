@@ -63,6 +63,10 @@ def is_picture(frame: EncodedFrame) -> bool:
     return frame.track is TrackName.CAMERA
 
 
+def test_pictures_are_counted_by_layer(tmp_path: Path) -> None:
+    assert recorded(tmp_path, lambda frame, number: frame).layers == {0: SECONDS * 30}
+
+
 @pytest.mark.parametrize("codec", [Codec.VP8, Codec.H264])
 def test_every_frame_of_a_whole_recording_is_found_in_its_place(
     tmp_path: Path, codec: Codec

@@ -223,3 +223,16 @@ def test_the_streams_of_repairs_and_the_count_of_an_answer_are_read() -> None:
     )
     remote = read_answer(server_sdp.write_answer(1, ours, sections))
     assert (remote.repairs, remote.counts) == ({80: 91}, 3)
+
+
+def test_simulcast_is_offered_by_names_alone_and_the_server_takes_it() -> None:
+    offer = write_offer(replace(LOCAL, rids=("h", "m", "l")), ["vp8"], "sendonly")
+    assert "a=simulcast:send h;m;l\r\n" in offer
+    assert "a=ssrc:2 " not in offer, "RFC 8853: the video's SSRCs are not told"
+    assert "a=ssrc:1 " in offer
+    video = server_sdp.parse_offer(offer).sections[1]
+    assert [rid.name for rid in video.layers(96)] == ["h", "m", "l"]
+    extension = f"a=extmap:10 {server_sdp.RID_EXTENSION}\r\n"
+    answered = read_answer(ANSWER + extension)
+    assert answered.video is not None
+    assert answered.video.extensions.rid == 10

@@ -213,3 +213,22 @@ def test_another_bitrate_begins_at_a_keyframe() -> None:
     assert [b"lower" in playback.next_video()[0].head for _ in range(20)] == [True] * 10 + [
         False
     ] * 10
+
+
+def test_layers_are_named_in_each_packet_and_stamp_for_the_camera() -> None:
+    extensions = Extensions(mid=4, rid=10)
+    layer = sender(ssrc=9, extensions=extensions, rid="m", layer=1, stamp_source=5)
+    (data,) = layer.begin_frame(packetise_vp8(bytes(500)), 0).burst(1, 1.0)
+    assert extension(data, 10) == b"m"
+    found = find_stamp(data)
+    assert found is not None
+    assert (found.source, found.layer) == (5, 1)
+
+
+def test_smaller_layers_show_the_same_picture() -> None:
+    clip = planted_clip(frames=60)
+    layered = replace(clip, layers=(clip.video[::-1],))
+    playback = Playback(layered)
+    for index in range(len(clip.video) + 2):
+        assert playback.next_video() == clip.video[index % len(clip.video)]
+        assert playback.in_layers() == (clip.video[::-1][index % len(clip.video)],)

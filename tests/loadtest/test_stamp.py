@@ -37,3 +37,9 @@ def test_a_stamp_cut_short_is_none() -> None:
     whole = MAGIC + pack_numbers(pack_source(7), 8, 9.0)
     assert find_stamp(whole[:-1]) is None
     assert find_stamp(whole) == Stamp(7, 8, 9.0)
+
+
+@given(sources, st.integers(0, 7))
+def test_a_stamp_tells_its_layer_beside_its_source(source: int, layer: int) -> None:
+    found = find_stamp(MAGIC + pack_numbers(pack_source(source, layer), 8, 9.0))
+    assert found == Stamp(source, 8, 9.0, layer)

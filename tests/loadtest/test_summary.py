@@ -41,3 +41,10 @@ def test_without_anybody_the_generator_has_no_cost() -> None:
     text = as_text(report(InterviewResult(error="HTTP 503: busy")))
     assert "generator CPU  not measured" in text
     assert "None" not in text
+
+
+def test_layers_are_told_where_there_are_any() -> None:
+    layered = result(layers_offered=3, layers_accepted=3, layer_switches_s=Histogram([0.05]))
+    text = as_text(report(layered))
+    assert "3 of 3 accepted by the server; observers saw 1 switches, the longest of 50 ms" in text
+    assert "layers" not in as_text(report(result()))
