@@ -15,10 +15,15 @@ from server.core.interviews import Role
 from server.live_analysis.feed import Feed
 from server.media.down_track import DownTrack
 from server.media.dtls import DtlsRole, DtlsSession
+from server.media.egress import Egress
+from server.media.estimate import Estimate
+from server.media.layer import Layer
 from server.media.observer import Observer
 from server.media.peer import LOOK_INTERVAL_S
 from server.media.publisher import Publisher
+from server.media.selection import Selection
 from server.media.server import Source
+from server.media.track import Track
 from server.media.up_track import UpTrack
 from server.recorder.recorder import Recording
 from server.recorder.writer import RecordingWriter
@@ -36,7 +41,12 @@ PARTS = (
     Publisher,
     Observer,
     UpTrack,
+    Track,
+    Selection,
+    Layer,
     DownTrack,
+    Egress,
+    Estimate,
     DtlsSession,
     Recording,
     RecordingWriter,
