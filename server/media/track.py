@@ -37,6 +37,7 @@ class Rung(NamedTuple):
 class _Follower:
     down: DownTrack
     rung: Rung | None = None
+    allowed_bps: float = math.inf  #: when it was chosen last
     changed_s: float = -math.inf
 
 
@@ -149,18 +150,19 @@ class Track:
         if now < self._look_s:
             return
         self._look_s = now + 0.9 * LOOK_S  # timers are no clock
-        if now >= self._measure_s:
+        layers, changed = self._layers, now >= self._measure_s
+        if changed:
             self._measure_s = now + MEASURE_S
-            for layer in self._layers:
+            for layer in layers:
                 layer.measure(now)
-        layers = self._layers
         if len(layers) > 1:
-            layers = self._look(now)
+            layers, changed = self._look(now), True
             for selection in self._selections.values():
                 selection.choose(layers)
             self._seek_in_taken()
         for each in self._followers:
-            self._choose(each, layers, now)
+            if changed or each.down.allowed_bps != each.allowed_bps:
+                self._choose(each, layers, now)
 
     def _look(self, now: float) -> list[Layer]:
         """The layers that can be used, the smallest first."""
@@ -177,7 +179,8 @@ class Track:
             layer.up.seekable = layer in taken
 
     def _choose(self, follower: _Follower, layers: Sequence[Layer], now: float) -> None:
-        rungs = list(_rungs(layers, follower.down.allowed_bps))
+        follower.allowed_bps = follower.down.allowed_bps
+        rungs = list(_rungs(layers, follower.allowed_bps))
         if not rungs:
             return
         follower.down.least_bps, follower.down.most_bps = (
