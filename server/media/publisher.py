@@ -12,7 +12,7 @@ from server.media.clock import PeerClock
 from server.media.dtls import Certificate
 from server.media.peer import CONSENT_TIMEOUT_S, Peer, PeerState
 from server.media.router import Router
-from server.media.sdp import MediaSection, RtpFormat
+from server.media.sdp import MediaSection, RtpFormat, dependency_extension
 from server.media.source import Source
 from server.media.up_track import UpTrack
 
@@ -157,6 +157,7 @@ class Publisher(Peer):
             repair="nack" in rtp_format.feedback,
             profile=rtp_format.profile,
             rid=rid,
+            dependency_extension=dependency_extension(section, rtp_format),
         )
         self._ups[ssrc] = up
         self._report_s = 0.0  # due at the next look: a new stream is limited from the start

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from server.core import twcc
+from server.core import dependency, twcc
 from server.core.frames import CLOCK_RATE, Codec
 from server.media.errors import SdpError
 
@@ -35,6 +35,7 @@ _EXTENSIONS = {
     twcc.EXTENSION: "transport_cc_extension",
     RID_EXTENSION: "rid_extension",
     REPAIRED_RID_EXTENSION: "repaired_rid_extension",
+    dependency.EXTENSION: "dependency_extension",
 }
 
 #: H.264 profiles in the order we like them: constrained baseline plays everywhere
@@ -138,6 +139,7 @@ class MediaSection:
     transport_cc_extension: int | None = None  #: the one that counts packets of all sections
     rid_extension: int | None = None  #: the one that tells layers apart
     repaired_rid_extension: int | None = None
+    dependency_extension: int | None = None  #: the one that tells temporal layers
     ssrcs: set[int] = field(default_factory=set)
     rids: dict[str, Rid] = field(default_factory=dict)  #: that it sends
     simulcast: tuple[tuple[str, ...], ...] = ()  #: their names; of alternatives one is sent
@@ -422,6 +424,11 @@ def transport_cc(section: MediaSection, formats: Sequence[RtpFormat]) -> int | N
     return number if offered and number in _ONE_BYTE_NUMBERS else None
 
 
+def dependency_extension(section: MediaSection, rtp_format: RtpFormat) -> int | None:
+    """What tells the temporal layers of H.264; the other codecs' payloads do that themselves."""
+    return section.dependency_extension if rtp_format.codec is Codec.H264 else None
+
+
 def _h264_rank(rtp_format: RtpFormat) -> tuple[bool, int]:
     liked = {profile: rank for rank, profile in enumerate(_H264_PROFILES)}
     return rtp_format.packetization_mode != 1, liked.get(rtp_format.profile, len(liked))
@@ -461,6 +468,7 @@ class AnswerSection:
     transport_cc_extension: int | None = None
     rtx_ssrc: int | None = None  #: of the repairs that we send
     layers: tuple[Rid, ...] = ()  #: of a simulcast that we receive
+    dependency_extension: int | None = None
 
 
 #: Feedback we act on; an answer may only repeat what was offered (RFC 4585 4.2).
@@ -553,6 +561,8 @@ def _section_lines(section: AnswerSection, transport: Transport) -> list[str]:
         lines.append(f"a=extmap:{section.mid_extension} {MID_EXTENSION}")
     if section.transport_cc_extension is not None:
         lines.append(f"a=extmap:{section.transport_cc_extension} {twcc.EXTENSION}")
+    if section.dependency_extension is not None:
+        lines.append(f"a=extmap:{section.dependency_extension} {dependency.EXTENSION}")
     if section.layers:
         lines += _layer_lines(section)
     if section.ssrc is not None:

@@ -36,6 +36,7 @@ from server.media.sdp import (
     RtpFormat,
     Transport,
     choose_formats,
+    dependency_extension,
     parse_offer,
     transport_cc,
     write_answer,
@@ -167,6 +168,7 @@ class MediaServer:
                 mid_extension=offer.sections[index].mid_extension,
                 transport_cc_extension=counted if counts[index] == counted else None,
                 layers=offer.sections[index].layers(formats[0].payload_type),
+                dependency_extension=dependency_extension(offer.sections[index], formats[0]),
             )
             for index, (_, formats) in sections.items()
         }

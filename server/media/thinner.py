@@ -159,6 +159,10 @@ class Thinner:
         return self._picture_ids.unwrap(picture_id)
 
     def _descriptor(self, data: bytes) -> descriptor.Descriptor | None:
+        if self._up.dependencies is not None:
+            temporal_id = self._up.temporal_id(self._up.dependencies, data)
+            if temporal_id is not None:
+                return descriptor.Descriptor(temporal_id, switch=not temporal_id)
         try:
             start, end = payload_span(data)
         except ValueError:

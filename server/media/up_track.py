@@ -9,10 +9,12 @@ from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from server.core import rtcp
+from server.core.dependency import Dependencies, DependencyError
 from server.core.frames import CLOCK_RATE, Codec, EncodedFrame, Gap, GapCause, TrackName
-from server.core.rtp import Unwrapper
+from server.core.rtp import Unwrapper, extension
 from server.media.assembler import AudioAssembler, FrameReady, Packet, VideoAssembler
 from server.media.clock import PeerClock, TrackClock
+from server.media.depacketise import Assembled
 from server.media.nack import NackTracker, patience_s
 
 #: Packets kept for observers' NACKs: several seconds of 720p video, over a second of audio.
@@ -32,6 +34,10 @@ KEYFRAME_ANSWER_S = 0.5
 KEYFRAME_SPACING_S = 0.2
 #: A recording is cut and sought at keyframes; browsers send none unless asked.
 KEYFRAME_INTERVAL_S = 4.0
+
+
+#: Packets in which what tells a frame's layer is looked for: the newest, of a keyframe all.
+LOOKED_BACK = 256
 
 
 class PacketSink(Protocol):
@@ -65,6 +71,7 @@ class UpTrack:
         repair: bool,
         profile: str = "",
         rid: str = "",
+        dependency_extension: int | None = None,
     ) -> None:
         self.name = name
         self.rid = rid  # of a simulcast's layer
@@ -80,6 +87,9 @@ class UpTrack:
         self._hurry = hurry
         video = name is not TrackName.MICROPHONE
         self.assembler = VideoAssembler(codec) if video else AudioAssembler()
+        #: Tells temporal layers where the payload does not; by that header extension.
+        self.dependencies = Dependencies() if dependency_extension is not None else None
+        self.dependency_extension = dependency_extension or 0
         self.nacks = NackTracker() if repair else None
         if not repair:
             self.assembler.reorderer.deadline_s = REORDER_DEADLINE_S
@@ -219,9 +229,33 @@ class UpTrack:
                     capture_s,
                     frame.keyframe,
                     now,
-                    frame.temporal_id,
+                    frame.temporal_id
+                    if self.dependencies is None
+                    else self._temporal_id(self.dependencies, each.timestamp, frame),
                 )
             )
+
+    def _temporal_id(self, dependencies: Dependencies, timestamp: int, frame: Assembled) -> int:
+        """As the frame's packets tell, of a keyframe the first one: from the newest back."""
+        temporal_id, seqno = None, self._highest_seqno
+        for _ in range(LOOKED_BACK):
+            kept = self.packet(seqno)
+            if kept is None or kept[1] < timestamp:
+                break
+            seqno -= 1
+            if kept[1] == timestamp:
+                temporal_id = self.temporal_id(dependencies, kept[3])
+                if not frame.keyframe:
+                    break
+        return frame.temporal_id if temporal_id is None else temporal_id
+
+    def temporal_id(self, dependencies: Dependencies, data: bytes) -> int | None:
+        """As the packet's own header tells, if it does."""
+        found = extension(data, self.dependency_extension)
+        try:
+            return dependencies.read(found) if found is not None else None
+        except DependencyError:
+            return None
 
     def _declare_lost(self, until: int, packets: int, now: float) -> None:
         """Frames are missing up to the timestamp `until`, from the last or the first packet on."""

@@ -84,8 +84,11 @@ async def offer_to_send(page: Page, encodings: list[dict[str, Any]], codec: str)
 
 
 async def offer_to_receive(page: Page) -> str:
+    """Of a browser that does not tell how packets arrive: what it gets is not estimated."""
     sdp: str = await page.evaluate(_RECEIVE)
-    return sdp
+    lines = sdp.splitlines(keepends=True)
+    told = ("transport-wide-cc", "transport-cc")
+    return "".join(line for line in lines if not any(each in line for each in told))
 
 
 async def answered(page: Page, sdp: str) -> None:

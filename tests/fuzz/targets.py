@@ -6,7 +6,7 @@ A parser accepts or raises its documented error; what it accepts must hold toget
 import contextlib
 from collections.abc import Callable
 
-from server.core import av1, h264, red, rtcp, twcc, vp8, vp9
+from server.core import av1, dependency, h264, red, rtcp, twcc, vp8, vp9
 from server.core.frames import Codec, EncodedFrame, Gap, TrackName
 from server.core.rtp import HEADER_LENGTH, is_rtcp, payload_span
 from server.media.arrivals import Arrivals
@@ -177,6 +177,16 @@ def thinning(data: bytes) -> None:
         assert (again.temporal_id, again.switch) == (found.temporal_id, found.switch)
 
 
+def dependency_(data: bytes) -> None:
+    """Descriptors behind two bytes of length each: of one stream."""
+    read = dependency.Dependencies()
+    with contextlib.suppress(FrameTooLong):
+        for descriptor in Deframer().feed(data):
+            with contextlib.suppress(dependency.DependencyError):
+                layer = read.read(descriptor)
+                assert layer is None or 0 <= layer <= 7
+
+
 def framing(data: bytes) -> None:
     """However the stream is cut, the same packets come out."""
     cut = data[0] if data else 0
@@ -201,4 +211,5 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "depacketise": depacketise,
     "framing": framing,
     "thinning": thinning,
+    "dependency": dependency_,
 }

@@ -6,7 +6,7 @@ from aiortc.sdp import SessionDescription
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from server.core import twcc
+from server.core import dependency, twcc
 from server.core.frames import VIDEO_CODECS, Codec
 from server.core.twcc import EXTENSION
 from server.media.errors import SdpError
@@ -19,6 +19,7 @@ from server.media.sdp import (
     Offer,
     Transport,
     choose_formats,
+    dependency_extension,
     parse_offer,
     payload_types,
     transport_cc,
@@ -394,6 +395,16 @@ def test_any_rid_and_simulcast_is_read_or_refused(text: str) -> None:
         with contextlib.suppress(SdpError):
             video = parse_offer(CHROMIUM.replace("a=rid:h send", f"a={name}:{text}")).sections[1]
             assert all(rid.restrictions.isascii() for rid in video.layers(108))
+
+
+def test_what_tells_layers_is_agreed_on_for_h264_alone() -> None:
+    line = f"a=extmap:12 {dependency.EXTENSION}\r\n"
+    video = parse_offer(CHROMIUM.replace("a=extmap:10 ", line + "a=extmap:10 ")).sections[1]
+    for codec, number in ((Codec.H264, 12), (Codec.VP8, None), (Codec.AV1, None)):
+        (chosen,) = choose_formats(video, (codec,), every=False)
+        assert dependency_extension(video, chosen) == number
+    section = AnswerSection(video, (chosen,), "recvonly", dependency_extension=12)
+    assert line in write_answer(7, OURS, [section])
 
 
 def test_answer_to_an_observer_names_stream_and_ssrc() -> None:

@@ -29,10 +29,17 @@ class Down:
 
 
 class Track:
-    """An up track of VP8 or Opus, with what came out of it."""
+    """An up track, of VP8 or Opus unless another codec is asked for, and what came out of it."""
 
-    def __init__(self, name: TrackName = TrackName.CAMERA, *, repair: bool = True) -> None:
-        codec = Codec.VP8 if name is TrackName.CAMERA else Codec.OPUS
+    def __init__(
+        self,
+        name: TrackName = TrackName.CAMERA,
+        *,
+        repair: bool = True,
+        codec: Codec | None = None,
+        dependency_extension: int | None = None,
+    ) -> None:
+        codec = codec or (Codec.VP8 if name is TrackName.CAMERA else Codec.OPUS)
         self.frames: list[EncodedFrame] = []
         self.gaps: list[Gap] = []
         self.down = Down()
@@ -47,6 +54,7 @@ class Track:
             self.gaps.append,
             lambda: self.hurries.append(True),
             repair=repair,
+            dependency_extension=dependency_extension,
         )
         self.up.downs.append(self.down)
 
@@ -373,3 +381,36 @@ def test_report_is_written_whatever_the_timestamps() -> None:
         timestamp = (seqno * 0x7FFF_FFFF) if seqno % 3 else (seqno * 0x8000_0001)
         track.receive(rtp(seqno, timestamp, b"opus"), NOW + 3600 * (seqno % 2))
     assert rtcp.receiver_report(rtcp.ReceiverReport(1, (track.up.report(NOW),)))
+
+
+# ---- layers that the header alone tells ----------------------------------------------------
+
+#: Chromium 156's of H.264 in L1T3: of a keyframe's first packet, its others, and of later frames.
+FIRST, OTHERS = "800001800214eaa860414d1410208426", "010000"
+LATER = ("830002", "820003", "840004", "810005")
+
+
+def described(data: bytes, descriptor: str) -> bytes:
+    """With a header extension of one element, number 12 (RFC 8285 4.2)."""
+    element = bytes.fromhex(descriptor)
+    body = bytes([12 << 4 | len(element) - 1]) + element
+    body += bytes(-len(body) % 4)
+    head = b"\xbe\xde" + (len(body) // 4).to_bytes(2, "big")
+    return bytes([data[0] | 0x10]) + data[1:12] + head + body + data[12:]
+
+
+@pytest.mark.parametrize("number", [12, None])
+def test_temporal_layers_of_h264_are_those_of_the_dependency_descriptor(
+    number: int | None,
+) -> None:
+    track = Track(codec=Codec.H264, dependency_extension=number)
+    sequence, seqno = pictures(Codec.H264, keyframe_every=12)[:5], 0
+    for index, picture in enumerate(sequence):
+        for at, payload in enumerate(picture.payloads):
+            marker = at == len(picture.payloads) - 1
+            descriptor = LATER[index - 1] if index else OTHERS if at else FIRST
+            seqno += 1
+            data = rtp(seqno, TICKS * index, payload, marker=marker)
+            track.receive(described(data, descriptor), NOW + index / 30)
+    layers = [frame.temporal_id for frame in track.frames]
+    assert layers == ([0, 2, 1, 2, 0] if number is not None else [0, 0, 0, 0, 0])
