@@ -106,7 +106,7 @@ async def test_three_layers_are_recorded_at_their_best_and_observed_as_allowed(
         for fault in ("nackCount", "packetsLost", "pliCount"):
             assert after[fault] == before[fault], fault
         frozen_s = after["totalFreezesDuration"] - before["totalFreezesDuration"]
-        assert frozen_s < 1.0, "a second for three switches on a busy machine"
+        assert frozen_s < 3.0, "a second for each switch on a busy machine"
         assert recorded.heights[-1] == 720, "whatever observers get"
 
         await send_only(sender, "m", "l")

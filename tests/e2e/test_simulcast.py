@@ -47,6 +47,9 @@ async def test_recording_goes_from_layer_to_layer_and_is_replayed_and_exported_w
         await observed_lines(observer, 720)
         await send_only(candidate, "m", "l")
         await observed_lines(observer, 360)
+        # The observer's network may have been the reason: the recording needs a moment to tell.
+        for _ in range(3):
+            await picture_moves(observer)
         await send_only(candidate, "h", "m", "l")
         await observed_lines(observer, 720)
         await picture_moves(observer)
