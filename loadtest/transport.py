@@ -56,7 +56,7 @@ class ClientTransport:
         self.password = _random_text(24)
         self._certificate, self._inbox = certificate, inbox
         # ICMP says that nobody has the server's port any more: it has stopped.
-        self._port = Port(self.datagram_received, self._lose, self._send_check, emulation)
+        self._port = Port(self.datagram_received, self._lose, self._move, emulation)
         self._on_rtp, self._on_rtcp, self._on_lost = on_rtp, on_rtcp, on_lost
         self._tie_breaker = secrets.randbits(64)
         self._controlling = True
@@ -65,6 +65,7 @@ class ClientTransport:
         self._dtls: DtlsSession | None = None
         self._consent: asyncio.Task[None] | None = None
         self._consented_at = 0.0
+        self._moving: asyncio.Task[None] | None = None
         self._connected = False
 
     async def open(self) -> None:
@@ -91,19 +92,20 @@ class ClientTransport:
 
     async def close(self) -> None:
         """Ends the DTLS association and frees the socket, as far as there are any; idempotent."""
-        self._connected = False
-        if self._consent is not None:
-            self._consent.cancel()
+        self._disconnect()
         if self._dtls is not None:
             await self._dtls.close()
         self._port.close()
 
     def vanish(self) -> None:
         """As when the network is gone: nobody is told."""
-        self._connected = False
-        if self._consent is not None:
-            self._consent.cancel()
+        self._disconnect()
         self._port.close()
+
+    def _disconnect(self) -> None:
+        self._connected = False
+        for task in filter(None, (self._consent, self._moving)):
+            task.cancel()
 
     @property
     def datagrams_refused(self) -> int:
@@ -150,8 +152,20 @@ class ClientTransport:
             await asyncio.sleep(CONSENT_INTERVAL_S)
         self._lose()
 
+    def _move(self) -> None:
+        """Checks tell the server the address that we have moved to (RFC 8445 7.3.1)."""
+        if self._moving is not None:
+            self._moving.cancel()
+        self._moving = asyncio.create_task(self._check_until_answered(), name="ice after a move")
+
+    async def _check_until_answered(self) -> None:
+        """As browsers do on a path that is not known to work."""
+        began = asyncio.get_running_loop().time()
+        while self._connected and self._consented_at < began:
+            self._send_check()
+            await asyncio.sleep(CHECK_INTERVAL_S)
+
     def _send_check(self) -> None:
-        """Also how the server learns the address that we have moved to (RFC 8445 7.3.1)."""
         if self._remote is not None and self._connected:
             self._port.send(self._check(self._remote))
 

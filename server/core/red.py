@@ -36,6 +36,25 @@ def split(payload: bytes) -> list[Block]:
     return [*blocks, Block(primary_type, 0, payload[at:])]
 
 
+def own_block(payload: bytes) -> tuple[int, int]:
+    """The payload type and the start of the packet's own block, whatever it carries besides.
+
+    Raises `ValueError` when the payload is shorter than its headers say.
+    """
+    at = start = 0
+    try:
+        while payload[at] & 0x80:
+            start += (payload[at + 2] & 0x03) << 8 | payload[at + 3]
+            at += 4
+        payload_type = payload[at]
+    except IndexError as error:
+        raise ValueError("RED payload has no primary block") from error
+    start += at + 1
+    if start > len(payload):
+        raise ValueError("RED block is truncated")
+    return payload_type, start
+
+
 def join(primary: Block, redundant: list[Block]) -> bytes:
     """The payload of a packet that carries `redundant`, the oldest first, beside its own.
 

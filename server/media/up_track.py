@@ -158,6 +158,10 @@ class UpTrack:
         self.receive(second, seqno16, timestamp32, data, now)
         self.repaired += self.packets - before
 
+    def expects(self, seqno16: int) -> bool:
+        """Whether it is the packet after the last one, as nearly always."""
+        return seqno16 == self._next_seqno16
+
     def misses(self, seqno16: int, timestamp32: int) -> bool:
         """Whether this packet has not come, and could be the one after the packet before it."""
         ahead = (seqno16 - self._highest_seqno) & 0xFFFF

@@ -24,14 +24,18 @@ def test_a_packet_without_redundancy_has_one_block() -> None:
     [b"", REDUNDANT[:1], REDUNDANT[:4], REDUNDANT[:7], b"\xef\x0f\x00\x03" * 2],
 )
 def test_a_payload_shorter_than_its_headers_say_is_refused(payload: bytes) -> None:
-    with pytest.raises(ValueError, match="RED"):
-        red.split(payload)
+    for read in (red.split, red.own_block):
+        with pytest.raises(ValueError, match="RED"):
+            read(payload)
 
 
 @given(st.lists(blocks, max_size=4), st.integers(0, 127), st.binary(max_size=40))
 def test_what_is_joined_is_split_again(earlier: list[Block], own: int, data: bytes) -> None:
     primary = Block(own, 0, data)
-    assert red.split(red.join(primary, earlier)) == [*earlier, primary]
+    payload = red.join(primary, earlier)
+    assert red.split(payload) == [*earlier, primary]
+    payload_type, start = red.own_block(payload)
+    assert (payload_type, payload[start:]) == (own, data)
 
 
 @pytest.mark.parametrize("block", [Block(111, 2**14, b""), Block(111, 0, bytes(2**10))])
@@ -45,6 +49,9 @@ def test_any_bytes_are_split_or_refused(payload: bytes) -> None:
     try:
         split = red.split(payload)
     except ValueError:
+        with pytest.raises(ValueError, match="RED"):
+            red.own_block(payload)
         return
+    assert payload[red.own_block(payload)[1] :] == split[-1].data
     assert split[-1].timestamp_offset == 0
     assert red.join(split[-1], split[:-1]) == payload
