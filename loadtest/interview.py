@@ -210,7 +210,9 @@ class Interview:
         result.packets_sent = sum(track.packets for track in tracks)
         result.octets_sent = sum(track.octets for track in tracks)
         result.packets_retransmitted = sum(track.retransmitted for track in tracks)
-        result.packets_asked_for = sum(track.asked_for for track in tracks)
+        once = [track for track in tracks if track.red is None]
+        result.packets_sent_once = sum(track.packets for track in once)
+        result.packets_asked_for = sum(track.asked_for for track in once)
         result.datagrams_refused = self._refused_before + self.candidate.datagrams_refused
         result.datagrams_refused += sum(each.datagrams_refused for each in self.observers)
         result.max_bitrate_bps = self.candidate.max_bitrate_bps

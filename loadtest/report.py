@@ -58,7 +58,9 @@ class InterviewResult:
     packets_received: int = 0
     packets_lost: int = 0  #: never came, not even as a repair
     packets_repaired: int = 0  #: came after the observer had asked for them again
-    packets_asked_for: int = 0  #: by the server, of the candidate; each once
+    #: Without sound that each packet carries again: of that, what is lost need not be asked for.
+    packets_sent_once: int = 0
+    packets_asked_for: int = 0  #: of those, by the server; each once
     rejoin_s: Histogram = field(default_factory=Histogram)  #: join_s, of lost connections
     up_s: float | None = None  #: how long it was on while it was measured; None: all the time
     max_bitrate_bps: int | None = None  #: that the server told the candidate to keep (REMB)
@@ -322,10 +324,12 @@ def _losses(joined: list[InterviewResult]) -> dict[str, Any]:
     received = sum(each.packets_received for each in joined)
     lost = sum(each.packets_lost for each in joined)
     missed = lost + sum(each.packets_repaired for each in joined)
-    sent = sum(each.packets_sent for each in joined)
     told = [each.max_bitrate_bps for each in joined if each.max_bitrate_bps is not None]
     return {
-        "uplink_loss": _share(sum(each.packets_asked_for for each in joined), sent),
+        "uplink_loss": _share(
+            sum(each.packets_asked_for for each in joined),
+            sum(each.packets_sent_once for each in joined),
+        ),
         "downlink_loss": _share(missed, received + lost),
         "max_bitrate_bps": min(told, default=None),
     }

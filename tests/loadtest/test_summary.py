@@ -31,7 +31,13 @@ def test_what_was_emulated_is_said() -> None:
 
 
 def test_losses_and_growth_are_told_where_they_are_known() -> None:
-    lossy = result(packets_sent=2000, packets_asked_for=100, packets_received=950, packets_lost=50)
+    lossy = result(
+        packets_sent=3000,
+        packets_sent_once=2000,
+        packets_asked_for=100,
+        packets_received=950,
+        packets_lost=50,
+    )
     text = as_text(report(lossy))
     assert "lost at first try  up 5.00%, down 5.00%" in text
     assert "server memory  unknown" in text
