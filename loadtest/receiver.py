@@ -155,7 +155,7 @@ class TrackReceiver:
             self.misrouted += stamp.source not in self.sources
             self.source = stamp.source
             self._align(rtp_timestamp, stamp.sent_s)
-        if start and marker:  # all sound, and small pictures
+        if start and (marker or self.clock_rate != 90_000):  # all sound, and small pictures
             return stamp is not None and self._take(stamp.frame, stamp.layer, now)
         frame = self._open.get(rtp_timestamp)
         if frame is None:

@@ -181,11 +181,13 @@ def test_steady_arrival_has_no_jitter_and_unsteady_has() -> None:
     assert 800 < shaken.report_block(103).jitter <= 900
 
 
-def test_sound_is_a_frame_a_packet() -> None:
+@pytest.mark.parametrize("marker", [0x80, 0])
+def test_sound_is_a_frame_a_packet_with_and_without_a_marker(marker: int) -> None:
     sender = TrackSender(5, 111, 48_000, "0", Extensions())
     track = receiver(48_000)
     for number in range(10):
         (data,) = sender.begin_frame(packetise_opus(b"\x78abc"), number * 960).burst(1, 100.0)
+        data = data[:1] + bytes([marker | data[1] & 0x7F]) + data[2:]
         assert receive(track, data, 100.0, "opus")
     assert track.frames.received == 10
     assert track.name == "microphone"
