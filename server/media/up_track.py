@@ -30,6 +30,9 @@ REORDER_DEADLINE_S = 0.12
 #: A stream begins with a keyframe, and a request is answered with one, within this: asked (again)
 #: only then, however many observers wait.
 KEYFRAME_ANSWER_S = 0.5
+#: Where the first packet to come is not the first of a keyframe, that one is lost, unless it
+#: was overtaken: nobody can ask for a number that was never seen.
+BEGINNING_S = 0.05
 #: After one that answered a request no other is asked for within this.
 KEYFRAME_SPACING_S = 0.2
 #: A recording is cut and sought at keyframes; browsers send none unless asked.
@@ -134,7 +137,7 @@ class UpTrack:
             seqno = self._highest_seqno = self._highest_seqno + 1
             self._next_seqno16 = seqno + 1 & 0xFFFF
         else:
-            seqno = self._out_of_order(seqno16, timestamp32, now)
+            seqno = self._out_of_order(seqno16, timestamp32, data, now)
             if seqno < 0:
                 self.duplicates += 1
                 return
@@ -175,13 +178,14 @@ class UpTrack:
             return True
         return 0 < (timestamp32 - before[1]) & 0xFFFF_FFFF < 1 << 31
 
-    def _out_of_order(self, seqno16: int, timestamp32: int, now: float) -> int:
+    def _out_of_order(self, seqno16: int, timestamp32: int, data: bytes, now: float) -> int:
         """The extended sequence number; below zero for one that was here or is long past."""
         if not self.packets:
             # One turn up, so that what was sent just before the first packet stays positive.
             self._first_seqno = self._highest_seqno = seqno16 + (1 << 16)
             self._next_seqno16 = seqno16 + 1 & 0xFFFF
-            self._may_ask_s = now + KEYFRAME_ANSWER_S
+            begins = self.assembler.starts_keyframe(data)
+            self._may_ask_s = now + (KEYFRAME_ANSWER_S if begins else BEGINNING_S)
             self._first_timestamp = self._timestamps.unwrap(timestamp32)
             return self._first_seqno
         ahead = (seqno16 - self._highest_seqno) & 0xFFFF

@@ -6,6 +6,7 @@ from server.core.rtp import unpack_header
 from server.media.clock import PeerClock
 from server.media.nack import patience_s
 from server.media.up_track import (
+    BEGINNING_S,
     KEYFRAME_ANSWER_S,
     KEYFRAME_INTERVAL_S,
     KEYFRAME_SPACING_S,
@@ -235,12 +236,20 @@ def test_packet_older_than_the_ring_is_dropped() -> None:
 # ---- keyframes ---------------------------------------------------------------------------
 
 
-def test_stream_that_begins_with_deltas_is_asked_for_a_keyframe_after_half_a_second() -> None:
+def test_stream_whose_beginning_is_lost_is_asked_for_a_keyframe_at_once() -> None:
+    """But for a moment in which its first packet may still come, overtaken."""
     track = Track()
     assert not track.up.keyframe_due(NOW)
-    for now, data in wire(pictures(Codec.VP8)[1:4]):
-        track.receive(data, now)
-        assert not track.up.keyframe_due(now)
+    for _, data in wire(pictures(Codec.VP8)[:1])[1:]:
+        track.receive(data)
+    assert not track.up.keyframe_due(NOW + BEGINNING_S * 0.9)
+    assert track.up.keyframe_due(NOW + BEGINNING_S)
+
+
+def test_stream_that_begins_with_a_keyframe_has_half_a_second_to_bring_it() -> None:
+    track = Track()
+    for _, data in wire(pictures(Codec.VP8)[:1])[:-1]:
+        track.receive(data)
     assert not track.up.keyframe_due(NOW + KEYFRAME_ANSWER_S * 0.9)
     assert track.up.keyframe_due(NOW + KEYFRAME_ANSWER_S)
 
