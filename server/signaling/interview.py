@@ -98,6 +98,8 @@ class LiveInterview:
         self._seat: _Seat | None = None
         self._session: _Session | None = None
         self._participants: set[Participant] = set()
+        self._opening: str | None = None  # of the candidate's page that came last
+        self._replaced: deque[str] = deque(maxlen=MAX_OPENINGS_PER_LINK)
         self._alerts: dict[str, Alert] = {}
         self._shows_screen = False
         self._pending: deque[Event] = deque(maxlen=MAX_PENDING_EVENTS)
@@ -116,11 +118,15 @@ class LiveInterview:
         openings = sum(p.link_id == participant.link_id for p in self._participants)
         if openings >= MAX_OPENINGS_PER_LINK:
             raise Refusal(ErrorId.TOO_MANY_REQUESTS, "This link is open too many times.")
-        if participant.role is Role.CANDIDATE and participant.outbox is not None:
-            self._replace_sockets()
         self._participants.add(participant)
-        if participant.outbox is not None:
-            self._greet(participant, participant.outbox)
+        if participant.outbox is None:
+            return
+        if participant.role is Role.CANDIDATE:
+            if participant.opening in self._replaced:
+                _replace(participant, participant.outbox)
+                return
+            self._replace_sockets(participant)
+        self._greet(participant, participant.outbox)
 
     async def exit(self, participant: Participant) -> None:
         """A socket or a session is gone. The candidate's media goes on without its socket."""
@@ -152,6 +158,8 @@ class LiveInterview:
             older, self._seat = self._seat, seat
             if older is not None:
                 await self._unseat(older)
+            if participant.outbox is None:  # WHIP; a page has replaced others by its socket
+                self._replace_sockets(participant)
             return answer
 
     def _admit_candidate(self) -> None:
@@ -447,12 +455,14 @@ class LiveInterview:
             for alert in self._alerts.values():
                 outbox.send(AlertChanged(alert))
 
-    def _replace_sockets(self) -> None:
-        for older in self._participants:
+    def _replace_sockets(self, newer: Participant) -> None:
+        """The newer one goes on: what else the candidate has open is told, or will be."""
+        if self._opening is not None and self._opening != newer.opening:
+            self._replaced.append(self._opening)
+        self._opening = newer.opening
+        for older in self._participants - {newer}:
             if older.role is Role.CANDIDATE and older.outbox is not None:
-                older.closed = True
-                older.outbox.send(Replaced())
-                older.outbox.close(CLOSE_REPLACED)
+                _replace(older, older.outbox)
 
     @property
     def _is_recording(self) -> bool:
@@ -510,3 +520,9 @@ class LiveInterview:
             saved = (self.state, self.started_s)
             await self._plant.db.run(Store.set_state, self.id, *saved)
             self._unsaved = saved != (self.state, self.started_s)
+
+
+def _replace(older: Participant, outbox: Outbox) -> None:
+    older.closed = True
+    outbox.send(Replaced())
+    outbox.close(CLOSE_REPLACED)

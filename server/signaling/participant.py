@@ -19,6 +19,7 @@ class Participant:
     outbox: Outbox | None = None
     id: str = field(default_factory=new_id)
     peer: Peer | None = None  #: an observer's; the candidate's is in the interview's seat
+    opening: str | None = None  #: which page of a candidate it is, whatever its sockets
     closed: bool = False  #: replaced or revoked: whatever it still sends comes too late
 
     def refuse_if_closed(self) -> None:

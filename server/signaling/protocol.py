@@ -6,6 +6,7 @@ ignored, unknown types are refused with ``bad-message``.
 """
 
 import enum
+from typing import Annotated
 
 import msgspec
 
@@ -59,6 +60,9 @@ class Hello(_Message, frozen=True, tag="hello"):
     token: str
     #: An owner's link is for no interview in particular: here it says which one.
     interview: str | None = None
+    #: Names the candidate's page from its joining on, the same on each of its sockets: a page
+    #: that was replaced can't come back as if it were a newer one.
+    opening: Annotated[str, msgspec.Meta(max_length=64)] | None = None
 
 
 class Publish(_Message, frozen=True, tag="publish"):

@@ -78,7 +78,7 @@ class Sockets:
             hello = await _hello(socket)
             grant = await self._access.admit(hello.token)
             grant.allow(ANY_ROLE, hello.interview)
-            await self._converse(request, socket, grant, grant.interview(hello.interview))
+            await self._converse(request, socket, grant, hello)
         except Refusal as refusal:
             await _refuse(request, socket, refusal)
         return socket
@@ -88,11 +88,11 @@ class Sockets:
         request: web.Request,
         socket: web.WebSocketResponse,
         grant: Grant,
-        interview_id: str,
+        hello: Hello,
     ) -> None:
         outbox = Outbox()
-        participant = Participant(grant.link_id, grant.role, outbox)
-        interview = await self._hub.enter(interview_id, participant)
+        participant = Participant(grant.link_id, grant.role, outbox, opening=hello.opening)
+        interview = await self._hub.enter(grant.interview(hello.interview), participant)
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(_write(request, socket, outbox), name="socket writer")

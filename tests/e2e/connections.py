@@ -14,6 +14,9 @@ _KEEP = """
     constructor(configuration) {
       super({...configuration, iceTransportPolicy: '%s'});
       window.connections.push(this);
+      this.addEventListener('connectionstatechange', () => {
+        if (this.connectionState === 'connected') window.connectedS = Date.now() / 1000;
+      });
     }
   };
   window.sockets = [];
@@ -48,6 +51,12 @@ async def transport(page: Page) -> dict[str, Any]:
     """Of the newest connection, once it is connected: how it goes and what has passed it."""
     told: dict[str, Any] = await page.evaluate(_TRANSPORT)
     return told
+
+
+async def connected_s(page: Page) -> float:
+    """Unix time at which a connection of the page was last connected."""
+    at_s: float = await page.evaluate("window.connectedS")
+    return at_s
 
 
 async def restarted(page: Page, before: dict[str, Any]) -> dict[str, Any]:

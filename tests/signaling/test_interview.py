@@ -170,6 +170,45 @@ async def test_a_second_opening_replaces_the_first(rig: Rig) -> None:
     assert "disconnected" not in rig.recorder.recordings[0].events
 
 
+async def test_a_page_that_was_replaced_while_it_was_away_does_not_replace_in_turn(
+    rig: Rig,
+) -> None:
+    def enter(opening: str | None) -> Participant:
+        page = rig.participant(Role.CANDIDATE)
+        page.opening = opening
+        rig.interview.enter(page)
+        return page
+
+    first = enter("first")
+    await rig.interview.exit(first)  # its network is gone
+    enter("first")  # and comes back
+    second = enter("second")
+    third = enter("first")
+    assert await told(third) == [{"type": "replaced"}]
+    assert close_code(third) == CLOSE_REPLACED
+    assert close_code(second) is None
+    with pytest.raises(Refusal):
+        await rig.interview.publish(third, "offer")
+    # The same page anew, by a person's wish, is another opening; so is one without a name.
+    fourth = enter("fourth")
+    assert close_code(second) == CLOSE_REPLACED
+    nameless = enter(None)
+    assert close_code(fourth) == CLOSE_REPLACED
+    assert close_code(enter("fourth")) == CLOSE_REPLACED
+    assert close_code(nameless) is None
+
+
+async def test_a_session_by_whip_replaces_the_page(rig: Rig) -> None:
+    page, peer = await rig.join()
+    await told(page)
+    whip = rig.enter(Role.CANDIDATE, socket=False)
+    assert await told(page) == []  # until it has offered
+    await rig.interview.publish(whip, "offer")
+    assert {"type": "replaced"} in await told(page)
+    assert (close_code(page), peer.closed) == (CLOSE_REPLACED, True)
+    assert rig.state() is InterviewState.LIVE
+
+
 async def test_a_replaced_opening_can_not_take_the_seat_back(rig: Rig) -> None:
     older, _ = await rig.join()
     newer, peer = await rig.join()

@@ -89,6 +89,7 @@ export class Call {
     this.choice = choice;
     this.use(stream);
     showStage("call");
+    this.signaling.opening = crypto.randomUUID();
     this.signaling.start();
     this.timers = [
       window.setInterval(() => this.tick(), 250),

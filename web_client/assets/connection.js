@@ -19,7 +19,7 @@ export const TRANSITIONS = {
 
 /** First pause before trying again, in milliseconds; it doubles up to the longest. */
 export const FIRST_DELAY_MS = 400;
-export const LONGEST_DELAY_MS = 4000;
+export const LONGEST_DELAY_MS = 2000;
 
 /** The current state and how many attempts in a row have failed. */
 export class Connection {

@@ -19,16 +19,19 @@ const RETRY_MS = 3000;
 const token = linkToken();
 let title = "";
 
-/** @param {Choice} choice */
-function remember(choice) {
-  sessionStorage.setItem(STORAGE_KEY, JSON.stringify({ token, choice }));
+/**
+ * @param {Choice} choice
+ * @param {boolean} [replaced] by another tab: this one is not to take over by itself
+ */
+function remember(choice, replaced = false) {
+  sessionStorage.setItem(STORAGE_KEY, JSON.stringify({ token, choice, replaced }));
 }
 
-/** @returns {Choice | null} the choice of an interview that a reload has interrupted */
+/** @returns {{choice: Choice, replaced: boolean} | null} of an interview that a reload has interrupted */
 function remembered() {
   try {
     const stored = JSON.parse(sessionStorage.getItem(STORAGE_KEY) ?? "null");
-    return stored?.token === token ? stored.choice : null;
+    return stored?.token === token ? stored : null;
   } catch {
     return null;
   }
@@ -42,10 +45,11 @@ const check = new DeviceCheck((stream, choice) => {
 const call = new Call(token, {
   onOver: (reason) => {
     if (reason === "left") sessionStorage.removeItem(STORAGE_KEY);
+    if (reason === "replaced") remember(call.choice, true);
     showOver(reason);
   },
   onRefused: (refusal) => showRefused(refusal),
-  onChoice: remember,
+  onChoice: (choice) => remember(choice),
 });
 
 /** @param {"left" | "replaced" | "ended"} reason */
@@ -56,7 +60,8 @@ function showOver(reason) {
   const act = element("over-act", HTMLButtonElement);
   setText(act, `over.${reason}.act`);
   act.hidden = false;
-  act.onclick = () => check.start(remembered() ?? {});
+  const choice = remembered()?.choice ?? {};
+  act.onclick = () => void (reason === "replaced" ? resume(choice) : check.start(choice));
   showStage("over");
 }
 
@@ -98,13 +103,15 @@ async function open() {
     return showRefused(refusal);
   }
   byId("interview-title").textContent = title;
-  const choice = remembered();
-  if (choice === null) showStage("notice");
-  else await resume(choice);
+  const before = remembered();
+  if (before === null) showStage("notice");
+  else if (before.replaced) showOver("replaced");
+  else await resume(before.choice);
 }
 
 /**
- * The page was reloaded during the interview, in the tab where consent was given.
+ * Without a question: the page was reloaded during the interview, or is to take it over again, in a
+ * tab where consent was given.
  * @param {Choice} choice
  */
 async function resume(choice) {

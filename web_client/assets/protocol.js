@@ -26,7 +26,7 @@
  *   Replaced | Pong | ErrorMessage} ServerMessage
  *
  * @typedef {{type: "hello", version: number, token: string,
- *   interview: string | null} | {type: "publish", sdp: string, consent: boolean} |
+ *   interview: string | null, opening: string | null} | {type: "publish", sdp: string, consent: boolean} |
  *   {type: "watch", sdp: string} | {type: "restart", sdp: string} | {type: "unshare"} | {type: "leave"} | {type: "ping", id: number}} ClientMessage
  */
 

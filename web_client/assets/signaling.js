@@ -28,6 +28,8 @@ export class Signaling {
   constructor(token, handlers, interview = null) {
     this.token = token;
     this.interview = interview;
+    /** @type {string | null} which opening of a candidate's link this is */
+    this.opening = null;
     this.handlers = handlers;
     this.connection = new Connection();
     /** Server clock minus ours, in seconds. */
@@ -90,7 +92,13 @@ export class Signaling {
         this.open();
         break;
       case "greeting":
-        this.send({ type: "hello", version: PROTOCOL_VERSION, token: this.token, interview: this.interview });
+        this.send({
+          type: "hello",
+          version: PROTOCOL_VERSION,
+          token: this.token,
+          interview: this.interview,
+          opening: this.opening,
+        });
         break;
       case "online":
         this.keepAlive();

@@ -182,7 +182,7 @@ export const STRINGS = {
     "Your link was opened in another tab or on another device, which has taken over. Here camera and microphone are off.",
     "您的链接已在其他标签页或设备上打开，并由其接管。此处的摄像头和麦克风已关闭。",
   ],
-  "over.replaced.act": ["Use here instead", "改为在此使用"],
+  "over.replaced.act": ["Use this tab instead", "改用此标签页"],
   "over.ended.title": ["The interview has ended", "面试已结束"],
   "over.ended.text": [
     "Camera and microphone are off and the recording has stopped. You may close this page.",
