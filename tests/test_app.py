@@ -98,11 +98,12 @@ async def test_what_a_candidate_says_is_watched_live_and_recorded(tmp_path: Path
 async def test_stopping_the_server_seals_and_the_next_one_continues(tmp_path: Path) -> None:
     async with open_serving(tmp_path) as serving:
         first = serving.one
-        async with speaking(serving):
+        async with speaking(serving) as session:
             await until(lambda: serving.server.hub.live)
             (live,) = serving.server.hub.live
             await until(lambda: live.started_s)
             await asyncio.sleep(1)  # a second of sound
+            assert (await serving.call("GET", session))[0] == 204
             await serving.server.hub.shut_down()
         (summary,) = await asyncio.to_thread(serving.server.recorder.list)
         assert summary.state == "finished"
@@ -113,6 +114,7 @@ async def test_stopping_the_server_seals_and_the_next_one_continues(tmp_path: Pa
         before = await duration_s(serving)
         assert before > 0
         serving.one = first  # the same links
+        assert (await serving.call("DELETE", session))[0] == 404  # so the client posts anew
         async with speaking(serving) as session:
             await until(lambda: serving.server.hub.live)
             (live,) = serving.server.hub.live

@@ -48,6 +48,7 @@ class Publisher(Peer):
         super().__init__(router, certificate, remote, on_state, clock, source)
         self._incoming = incoming
         self._ups: dict[int, UpTrack] = {}
+        self._silent_s = 0.0  # since when the candidate was lost
         self._carriers: dict[tuple[int, int], CarrierStream] = {}  # by SSRC and payload type
         self._replaced: set[int] = set()  # SSRCs of which only stragglers can come
         self._peer_clock = PeerClock()
@@ -59,6 +60,14 @@ class Publisher(Peer):
     def round_trip(self) -> float | None:
         """To the candidate and back, in seconds; None: not measured yet."""
         return self._round_trip_s
+
+    def _set_state(self, state: PeerState) -> None:
+        if state is PeerState.DISCONNECTED:
+            self._silent_s = self._seen_s
+        elif state is PeerState.CONNECTED and self.state is PeerState.DISCONNECTED:
+            for up in self._ups.values():
+                up.silent(self._silent_s, self._clock())
+        super()._set_state(state)
 
     def _rtp(self, packet: bytes, now: float) -> None:
         if self._arrivals is not None:

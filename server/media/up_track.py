@@ -110,6 +110,7 @@ class UpTrack:
         self._may_ask_s = math.inf  # for a keyframe; from the first packet on
         self._asked = False  # and not answered yet
         self._closed = False
+        self._silence_s: tuple[float, float] | None = None  # the last one: from, until
         self.last_capture_s: float | None = None
         # counters and RFC 3550 A.3, A.8 state
         self.packets = 0
@@ -271,7 +272,17 @@ class UpTrack:
         if start_s is None:
             start_s = self.clock.capture_s(self._first_timestamp, now)
         end_s = self.last_capture_s = self.clock.capture_s(until, now)
-        self._on_gap(Gap(self.name, start_s, end_s, GapCause.PACKETS_LOST, packets))
+        self._on_gap(Gap(self.name, start_s, end_s, self._cause(start_s, end_s), packets))
+
+    def silent(self, from_s: float, until_s: float) -> None:
+        """The candidate was lost for that time, and has come back on the same connection."""
+        self._silence_s = from_s, until_s
+
+    def _cause(self, start_s: float, end_s: float) -> GapCause:
+        from_s, until_s = self._silence_s or (math.inf, -math.inf)
+        silent_s = min(end_s, until_s) - max(start_s, from_s)
+        mostly = 2 * silent_s >= end_s - start_s
+        return GapCause.DISCONNECTED if mostly else GapCause.PACKETS_LOST
 
     def close(self, now: float) -> None:
         """Nothing comes any more: what waited for repair is given out, or declared; idempotent."""

@@ -114,6 +114,25 @@ def test_lost_pictures_become_one_gap_from_the_last_frame_to_the_next() -> None:
     assert track.up.packets_lost == 1
 
 
+@pytest.mark.parametrize(
+    ("silence_s", "cause"),
+    [((0.02, 0.11), GapCause.DISCONNECTED), ((0.12, 0.9), GapCause.PACKETS_LOST)],
+)
+def test_what_is_missing_because_the_candidate_was_lost_says_so(
+    silence_s: tuple[float, float], cause: GapCause
+) -> None:
+    track, sequence = Track(), pictures(Codec.VP8)
+    sent = wire(sequence)
+    gone = len(sequence[0].payloads)
+    for now, data in sent[:gone] + sent[gone + 1 :]:
+        track.receive(data, now)
+    from_s, until_s = silence_s
+    track.up.silent(NOW + from_s, NOW + until_s)
+    track.up.tick(NOW + 10, None)
+    (gap,) = track.gaps
+    assert gap.cause is cause
+
+
 def test_pictures_before_the_first_keyframe_are_a_gap_from_the_first_packet_on() -> None:
     track, sequence = Track(), pictures(Codec.VP8)
     for now, data in wire(sequence)[1:]:

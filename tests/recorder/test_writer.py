@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from server.core.frames import Codec, Gap, GapCause, TrackName
+from server.core.interviews import SERVER_STOPPED
 from server.recorder.manifest import State
 from server.recorder.reader import ReplayIndex
 from server.recorder.repair import repair
@@ -141,6 +142,21 @@ def test_a_recording_is_continued_after_it_was_closed(desk: Desk) -> None:
         range(1, len(index.fragments) + 1)
     )
     assert verify(desk.path(), desk.keys.public_key).intact
+
+
+@pytest.mark.parametrize(
+    ("event", "cause"),
+    [(SERVER_STOPPED, GapCause.SERVER_RESTART), ("gone", GapCause.DISCONNECTED)],
+)
+def test_the_hole_before_its_continuation_says_why_it_was_closed(
+    desk: Desk, event: str, cause: GapCause
+) -> None:
+    writer = desk.writer()
+    feed(writer, interview(seconds=2))
+    writer.note_event(event, round((START_S + 2) * 1e6))
+    writer.finish()
+    desk.write(interview(seconds=2, start_s=START_S + 30))
+    assert [(gap.track, gap.cause) for gap in _index(desk).gaps] == [(each, cause) for each in BOTH]
 
 
 def test_a_full_disk_costs_what_it_refused_and_nothing_else(desk: Desk) -> None:
