@@ -54,7 +54,7 @@ class RoughPath:
     """From `rough_path`; `down` may be replaced while it runs."""
 
     def __init__(self, browser: _Half, server: _Half, port: int) -> None:
-        self._browser, self._server, self._port = browser, server, port
+        self._browser, self._server, self.port = browser, server, port
 
     def change(self, up: Impairments, down: Impairments, seed: str) -> None:
         """From now on the network is another."""
@@ -67,7 +67,7 @@ class RoughPath:
 
     async def lead(self, page: Page) -> None:
         """The page's next connection goes this way, and is `window.connection`."""
-        await page.add_init_script(_THROUGH_RELAY.replace("PORT", str(self._port)))
+        await page.add_init_script(_THROUGH_RELAY.replace("PORT", str(self.port)))
 
 
 @asynccontextmanager
