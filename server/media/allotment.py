@@ -9,8 +9,10 @@ import math
 
 #: In seconds of all that there is: the queue that would have built up, more than once over where
 #: it is far too much. A picture of three times what there is goes after half a second, one of
-#: twice as much after two, one that is a tenth too much after twenty: estimates waver.
+#: twice as much after two, one that is a tenth too much after forty: estimates waver.
 MAX_DEBT_S = 2.0
+#: Per second.
+FORGIVEN = 0.05
 #: What must be left over before it comes back.
 HEADROOM = 1.2
 #: How long it stays away at least, and at most; it grows where it has been back for less than
@@ -47,7 +49,8 @@ class Allotment:
         """`needed_bps`: of the least there is of it; `elapsed_s`: since the last look."""
         if self.shown:
             excess = (needed_bps - available_bps) / max(available_bps, 1.0)
-            self._debt_s = max(0.0, self._debt_s + excess * max(1.0, excess) * elapsed_s)
+            debt_s = self._debt_s + (excess * max(1.0, excess) - FORGIVEN) * elapsed_s
+            self._debt_s = max(0.0, debt_s)
             return self._hold_back(now) if self._debt_s > MAX_DEBT_S else None
         rested = now - self._changed_s >= self._away_s
         if rested and available_bps >= HEADROOM * needed_bps:

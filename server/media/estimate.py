@@ -39,6 +39,8 @@ MIN_NEAR_BPS_PER_S = 4000.0
 #: What is not sent says nothing of whether it would come through.
 MAX_OVER_DELIVERED, MAX_OVER_DELIVERED_BPS = 1.5, 10_000.0
 DELIVERED_WINDOW_S = 0.5
+#: After a decrease, until what is delivered is what was sent since.
+SETTLED_S = 1.0
 MAX_DELIVERED = 64  #: feedbacks in it, whatever times they tell
 
 #: Loss is looked at so often; above MUCH the rate falls, above SOME it does not grow (6). MOST
@@ -226,6 +228,9 @@ class Estimate:
         if usage is Usage.OVER:
             self._decrease(now, round_trip_s)
         elif usage is Usage.NORMAL and self._loss.excess <= SOME_LOSS:
+            if now - self._decreased_s > SETTLED_S:
+                # More than this was sent all the same, and no queue builds up: it fits.
+                self._set(max(self.bitrate_bps, self.delivered_bps or 0.0))
             self._increase(now, round_trip_s)
         self._increased_s = now
 

@@ -38,7 +38,7 @@ class Story:
 
 @pytest.mark.parametrize(
     ("available_bps", "held_back_after_s"),
-    [(250e3, 0.25), (300e3, 0.5), (500e3, 2.25), (900e3, 18.25), (1e6, math.inf), (2e6, math.inf)],
+    [(250e3, 0.25), (300e3, 0.5), (500e3, 2.25), (900e3, 32.75), (1e6, math.inf), (2e6, math.inf)],
 )
 def test_picture_is_held_back_the_sooner_the_more_it_exceeds(
     available_bps: float, held_back_after_s: float

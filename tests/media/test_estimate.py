@@ -16,7 +16,7 @@ from server.media.estimate import (
     Loss,
     Usage,
 )
-from tests.media.links import Bottleneck, Flow, run
+from tests.media.links import FEEDBACK_S, Bottleneck, Flow, run
 
 
 def queue_between(queue: list[tuple[float, float]], begin_s: float, end_s: float) -> list[float]:
@@ -86,6 +86,16 @@ def test_what_fits_well_is_never_held_back() -> None:
     flow = Flow(link, most_bps=1e6)
     run(link, [flow], 10)
     assert {bps for _, bps in flow.estimates} == {START_BPS}
+
+
+def test_a_moment_of_delay_is_forgotten_as_soon_as_all_comes_through_again() -> None:
+    """A busy machine stands still for a while: no reason to take a picture away."""
+    link = Bottleneck(lambda now: 300e3 if 10 <= now % 20 < 10.3 else 20e6)
+    flow = Flow(link, most_bps=1e6, least_bps=1e6)
+    run(link, [flow], 60)
+    assert min(bps for _, bps in flow.estimates) < 1e6
+    too_low_s = sum(bps < 0.95e6 for _, bps in flow.estimates) * FEEDBACK_S
+    assert too_low_s < 3 * 2
 
 
 def test_a_limit_is_not_found_above_what_is_sent() -> None:
