@@ -11,8 +11,10 @@ import math
 #: it is far too much. A picture of three times what there is goes after half a second, one of
 #: twice as much after two, one that is a tenth too much after forty: estimates waver.
 MAX_DEBT_S = 2.0
-#: Per second.
+#: Per second. And as much counts at most where nothing is lost: a machine that stands still for
+#: a moment looks like a slow network.
 FORGIVEN = 0.05
+MOST_WITHOUT_LOSS = 0.5
 #: What must be left over before it comes back.
 HEADROOM = 1.2
 #: How long it stays away at least, and at most; it grows where it has been back for less than
@@ -44,13 +46,19 @@ class Allotment:
         self._away_s = AWAY_S
 
     def look(
-        self, needed_bps: float, available_bps: float, elapsed_s: float, now: float
+        self,
+        needed_bps: float,
+        available_bps: float,
+        elapsed_s: float,
+        now: float,
+        *,
+        losing: bool,
     ) -> Change | None:
         """`needed_bps`: of the least there is of it; `elapsed_s`: since the last look."""
         if self.shown:
             excess = (needed_bps - available_bps) / max(available_bps, 1.0)
-            debt_s = self._debt_s + (excess * max(1.0, excess) - FORGIVEN) * elapsed_s
-            self._debt_s = max(0.0, debt_s)
+            counts = excess * max(1.0, excess) if losing else min(excess, MOST_WITHOUT_LOSS)
+            self._debt_s = max(0.0, self._debt_s + (counts - FORGIVEN) * elapsed_s)
             return self._hold_back(now) if self._debt_s > MAX_DEBT_S else None
         rested = now - self._changed_s >= self._away_s
         if rested and available_bps >= HEADROOM * needed_bps:

@@ -176,6 +176,11 @@ class Estimate:
         self._lost = self._told = 0
         self._look_s = now
 
+    @property
+    def losing(self) -> bool:
+        """Whether more is lost than this path loses anyway."""
+        return self._loss.excess > MUCH_LOSS
+
     def feedback(
         self, arrivals: Sequence[Arrival], lost: int, now: float, round_trip_s: float | None
     ) -> None:

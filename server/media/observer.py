@@ -14,6 +14,7 @@ from server.media.allotment import Allotment, Change, Meter, ProbePlan
 from server.media.down_track import DownTrack, RepairStream
 from server.media.dtls import Certificate
 from server.media.egress import Egress
+from server.media.estimate import Estimate
 from server.media.peer import CONSENT_TIMEOUT_S, Peer, PeerState
 from server.media.router import Router
 from server.media.sdp import MediaSection, RtpFormat, payload_types
@@ -157,7 +158,7 @@ class Observer(Peer):
         )
         estimated_bps = egress.estimate.bitrate_bps
         held_back = self._is_held_back
-        self._share(estimated_bps, estimated_bps > AMPLE * wanted_bps, elapsed_s, now)
+        self._share(egress.estimate, estimated_bps > AMPLE * wanted_bps, elapsed_s, now)
         if self._is_held_back is not held_back:
             verb = "regains" if held_back else "loses"
             log.info("peer %s %s a picture at %.0f kbit/s", self.id, verb, estimated_bps / 1000)
@@ -167,7 +168,7 @@ class Observer(Peer):
             egress.probe(probed_bps, now)
             self._hurry()
 
-    def _share(self, estimated_bps: float, ample: bool, elapsed_s: float, now: float) -> None:
+    def _share(self, estimate: Estimate, ample: bool, elapsed_s: float, now: float) -> None:
         """Sound always; of the pictures, the screen first, what there is room for.
 
         Where it is `ample` nothing needs to be chosen.
@@ -175,11 +176,12 @@ class Observer(Peer):
         sound_bps = sum(
             each.bitrate_bps for name, each in self._meters.items() if name not in self._allotments
         )
-        left_bps = max(0.0, estimated_bps - sound_bps)
+        left_bps = max(0.0, estimate.bitrate_bps - sound_bps)
         for name, allotment in self._allotments.items():
             down, offered_bps = self.downs[name], self._meters[name].bitrate_bps
             down.allow(math.inf if ample else left_bps)
-            match allotment.look(down.least_bps or offered_bps, left_bps, elapsed_s, now):
+            needed_bps, losing = down.least_bps or offered_bps, estimate.losing
+            match allotment.look(needed_bps, left_bps, elapsed_s, now, losing=losing):
                 case Change.HOLD_BACK:
                     down.hold_back()
                 case Change.SHOW:

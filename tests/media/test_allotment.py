@@ -22,8 +22,9 @@ STEP_S = 0.25
 class Story:
     """An allotment, looked at four times a second."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, losing: bool = True) -> None:
         self.allotment = Allotment()
+        self.losing = losing
         self.now = 0.0
 
     def until_change(self, needed_bps: float, available_bps: float, most_s: float = 200.0) -> float:
@@ -31,7 +32,10 @@ class Story:
         begun_s = self.now
         while self.now - begun_s < most_s:
             self.now += STEP_S
-            if self.allotment.look(needed_bps, available_bps, STEP_S, self.now) is not None:
+            change = self.allotment.look(
+                needed_bps, available_bps, STEP_S, self.now, losing=self.losing
+            )
+            if change is not None:
                 return self.now - begun_s
         return math.inf
 
@@ -46,6 +50,16 @@ def test_picture_is_held_back_the_sooner_the_more_it_exceeds(
     story = Story()
     assert story.until_change(1e6, available_bps) == pytest.approx(held_back_after_s, abs=0.26)
     assert story.allotment.shown is (held_back_after_s == math.inf)
+
+
+@pytest.mark.parametrize(
+    ("available_bps", "held_back_after_s"), [(100e3, 4.5), (500e3, 4.5), (900e3, 32.75)]
+)
+def test_picture_is_held_back_later_where_nothing_is_lost(
+    available_bps: float, held_back_after_s: float
+) -> None:
+    story = Story(losing=False)
+    assert story.until_change(1e6, available_bps) == pytest.approx(held_back_after_s, abs=0.26)
 
 
 def test_short_excess_is_forgiven() -> None:
@@ -118,7 +132,7 @@ def test_changes_alternate_whatever_is_measured(
     allotment, now, changes = Allotment(), 0.0, []
     for needed_bps, available_bps, elapsed_s in looks:
         now += elapsed_s
-        change = allotment.look(needed_bps, available_bps, elapsed_s, now)
+        change = allotment.look(needed_bps, available_bps, elapsed_s, now, losing=True)
         if change is not None:
             changes.append(change)
     assert changes == [Change.HOLD_BACK, Change.SHOW] * (len(changes) // 2) + [Change.HOLD_BACK] * (

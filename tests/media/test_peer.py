@@ -619,6 +619,8 @@ class SlowLine:
             if tick % 2 == 0:
                 self._send_picture()
             self.watcher.tick()
+            assert isinstance(self.watcher.peer, Observer)
+            self.watcher.peer._drain()  # what a timer does, by the test's clock
             for data in self.watcher.rtp[self.told_of :]:
                 self.free_s = max(self.free_s, room.now) + 8 * len(data) / self.rate_bps
                 late = self.free_s - room.now > 0.3  # the queue is full
