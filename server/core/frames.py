@@ -30,6 +30,17 @@ class TrackName(enum.StrEnum):
     CAMERA = "camera"
     MICROPHONE = "microphone"
     SCREEN = "screen"
+    INTERVIEWER_CAMERA = "interviewer-camera"
+    INTERVIEWER_MICROPHONE = "interviewer-microphone"
+
+    @property
+    def is_sound(self) -> bool:
+        return self in (TrackName.MICROPHONE, TrackName.INTERVIEWER_MICROPHONE)
+
+
+#: Who sends what into an interview. Only the candidate's is ever analysed.
+OF_CANDIDATE = (TrackName.CAMERA, TrackName.MICROPHONE, TrackName.SCREEN)
+OF_INTERVIEWER = (TrackName.INTERVIEWER_CAMERA, TrackName.INTERVIEWER_MICROPHONE)
 
 
 #: RTP clock rate of each codec in Hz (RFC 7741 4.1, RFC 9628 4.1, RFC 6184 8.1, AV1 RTP 4.1,

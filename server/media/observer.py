@@ -27,7 +27,7 @@ ALLOT_INTERVAL_S = 0.25
 #: So many times what is wanted is as good as no limit.
 AMPLE = 2.0
 #: The screen first: what is on it can't be told in words, and a face is not needed to hear.
-PICTURES = (TrackName.SCREEN, TrackName.CAMERA)
+PICTURES = (TrackName.SCREEN, TrackName.CAMERA, TrackName.INTERVIEWER_CAMERA)
 
 
 def _nobody(_: bool) -> None: ...
@@ -73,8 +73,9 @@ class Observer(Peer):
         self._allotments = {name: Allotment() for name in PICTURES if name in self.downs}
         self._probes = ProbePlan()
         self._allotted_s = clock()
-        if self.egress is not None and TrackName.MICROPHONE in self.downs:
-            self.egress.never_waits(self.downs[TrackName.MICROPHONE].ssrc)
+        if self.egress is not None:
+            for voice in (down for name, down in self.downs.items() if name.is_sound):
+                self.egress.never_waits(voice.ssrc)
 
     def _down_track(self, outgoing: Outgoing) -> DownTrack:
         counted = self.egress is not None and outgoing.transport_cc is not None

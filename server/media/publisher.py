@@ -1,10 +1,10 @@
-"""The candidate's connection: its packets become up tracks of the source."""
+"""The candidate's or an interviewer's connection: its packets become up tracks of the source."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from server.core import rtcp
-from server.core.frames import TrackName
+from server.core.frames import OF_CANDIDATE, TrackName
 from server.core.rtp import extension, unpack_header
 from server.media.arrivals import Arrivals
 from server.media.carried import CarrierStream, RedundantStream, RetransmissionStream
@@ -18,7 +18,11 @@ from server.media.up_track import UpTrack
 
 #: Told to the candidate's browser as REMB, the sum of what there is: enough for 720p30, and for
 #: small print that stands still most of the time; kind to a home uplink.
-MAX_BITRATE_BPS = {TrackName.CAMERA: 1_500_000, TrackName.SCREEN: 1_000_000}
+MAX_BITRATE_BPS = {
+    TrackName.CAMERA: 1_500_000,
+    TrackName.SCREEN: 1_000_000,
+    TrackName.INTERVIEWER_CAMERA: 1_500_000,
+}
 #: And for each smaller layer of a simulcast, which have a quarter of the pixels, and a sixteenth.
 LAYERS_BITRATE_BPS = 400_000
 
@@ -32,7 +36,10 @@ class Incoming(NamedTuple):
 
 
 class Publisher(Peer):
-    """The candidate's connection: its packets become up tracks of the source."""
+    """The candidate's or an interviewer's connection: its packets become up tracks of the source.
+
+    `tracks`: all that such a person may send; whoever sent them before is taken over from.
+    """
 
     def __init__(
         self,
@@ -44,6 +51,7 @@ class Publisher(Peer):
         source: Source,
         incoming: Mapping[TrackName, Incoming],
         transport_cc_extension: int | None = None,
+        tracks: Sequence[TrackName] = OF_CANDIDATE,
     ) -> None:
         super().__init__(router, certificate, remote, on_state, clock, source)
         self._incoming = incoming
@@ -55,10 +63,10 @@ class Publisher(Peer):
         counted = transport_cc_extension
         self._arrivals = Arrivals(counted) if counted is not None else None
         self._round_trip_s: float | None = None
-        source.publisher_connected(self.round_trip, clock())
+        source.publisher_connected(tracks, self.round_trip, clock())
 
     def round_trip(self) -> float | None:
-        """To the candidate and back, in seconds; None: not measured yet."""
+        """To the sender and back, in seconds; None: not measured yet."""
         return self._round_trip_s
 
     def _set_state(self, state: PeerState) -> None:

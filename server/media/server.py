@@ -20,7 +20,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from server.config import Endpoint
-from server.core.frames import VIDEO_CODECS, Codec, TrackName
+from server.core.frames import OF_CANDIDATE, OF_INTERVIEWER, VIDEO_CODECS, Codec, TrackName
 from server.media.dtls import Certificate, DtlsRole
 from server.media.errors import MediaBusy, NoCommonCodec, PartialAnswer, SdpError
 from server.media.ice import Credentials
@@ -66,11 +66,7 @@ log = logging.getLogger(__name__)
 MAX_CONNECTING = 256
 #: Of one interview: its panel comes at once when the server has been started anew.
 MAX_CONNECTING_PER_SOURCE = 64
-#: What the sections of each kind are for, in the order of the offer.
-_TRACKS_OF_KIND = {
-    "video": (TrackName.CAMERA, TrackName.SCREEN),
-    "audio": (TrackName.MICROPHONE,),
-}
+_KINDS = ("audio", "video")
 _SENDS = ("sendrecv", "sendonly")
 _RECEIVES = ("sendrecv", "recvonly")
 
@@ -135,16 +131,18 @@ class MediaServer:
         offer_sdp: str,
         on_state: Callable[[PeerState], None],
         *,
+        tracks: Sequence[TrackName] = OF_CANDIDATE,
         whole: bool = False,
     ) -> tuple[Peer, str]:
-        """A candidate's offer; the source follows this publisher from now on.
+        """An offer to send `tracks`; the source follows this publisher from now on.
 
-        `whole`: refuse an offer of which only a part can be taken. Returns the peer and the SDP
-        answer. Raises `MediaBusy`, `SdpError`, `NoCommonCodec` or `PartialAnswer`.
+        `tracks`: what the offer's sections are for, by their order within their kind. `whole`:
+        refuse an offer of which only a part can be taken. Returns the peer and the SDP answer.
+        Raises `MediaBusy`, `SdpError`, `NoCommonCodec` or `PartialAnswer`.
         """
         self._refuse_if_busy(source)
         offer = parse_offer(offer_sdp)
-        sections = _negotiate(offer, _SENDS, self._taken, every=False)
+        sections = _negotiate(offer, tracks, _SENDS, self._taken, every=False)
         if whole:
             _refuse_partial(offer, set(sections))
         counts = {i: transport_cc(offer.sections[i], each) for i, (_, each) in sections.items()}
@@ -159,6 +157,7 @@ class MediaServer:
             source,
             {name: _incoming(offer.sections[i], each[0]) for i, (name, each) in sections.items()},
             counted,
+            tracks,
         )
         answers = {
             index: AnswerSection(
@@ -180,16 +179,19 @@ class MediaServer:
         offer_sdp: str,
         on_state: Callable[[PeerState], None],
         on_held_back: Callable[[bool], None] = lambda held_back: None,
+        *,
+        tracks: Sequence[TrackName] = tuple(TrackName),
     ) -> tuple[Peer, str]:
-        """A watcher's offer, before or after the candidate has joined.
+        """An offer to be sent `tracks`, which need not be there yet.
 
-        `on_held_back`: the watcher's network is, or is no more, too slow for the picture.
+        `tracks`: what the offer's sections are for, by their order within their kind.
+        `on_held_back`: the watcher's network is, or is no more, too slow for a picture.
         Returns the peer and the SDP answer. Raises `MediaBusy`, `SdpError` or `NoCommonCodec`.
         """
         self._refuse_if_busy(source)
         offer = parse_offer(offer_sdp)
         # The candidate's codec may not be known yet, and may change: take all we forward.
-        sections = _negotiate(offer, _RECEIVES, FORWARDED, every=True)
+        sections = _negotiate(offer, tracks, _RECEIVES, FORWARDED, every=True)
         outgoing = _outgoing(offer, sections)
         observer = Observer(
             self._router,
@@ -355,12 +357,15 @@ def _until_multiple(interval_s: float) -> float:
     return interval_s - time.monotonic() % interval_s
 
 
+def _stream(peer_id: str, name: TrackName) -> str:
+    """What is played together: one person's picture and voice; a screen has a time of its own."""
+    if name is TrackName.SCREEN:
+        return f"{peer_id}-screen"
+    return f"{peer_id}-interviewer" if name in OF_INTERVIEWER else peer_id
+
+
 def _codecs(video: Sequence[Codec]) -> dict[TrackName, Sequence[Codec]]:
-    return {
-        TrackName.CAMERA: video,
-        TrackName.MICROPHONE: (Codec.OPUS,),
-        TrackName.SCREEN: video,
-    }
+    return {name: (Codec.OPUS,) if name.is_sound else video for name in TrackName}
 
 
 #: Of an observer all is taken that a candidate may come with, under whatever settings.
@@ -369,6 +374,7 @@ FORWARDED = _codecs(VIDEO_CODECS)
 
 def _negotiate(
     offer: Offer,
+    tracks: Sequence[TrackName],
     directions: Sequence[str],
     codecs: Mapping[TrackName, Sequence[Codec]],
     *,
@@ -379,7 +385,10 @@ def _negotiate(
     Sections that can't be used keep their place. Raises `NoCommonCodec` when none can be.
     """
     chosen: dict[int, tuple[TrackName, list[RtpFormat]]] = {}
-    names = {kind: iter(each) for kind, each in _TRACKS_OF_KIND.items()}
+    names = {
+        kind: iter([name for name in tracks if name.is_sound is (kind == "audio")])
+        for kind in _KINDS
+    }
     for index, section in enumerate(offer.sections):
         name = next(names.get(section.kind, iter(())), None)
         usable = offer.usable(section) and section.direction in directions
@@ -431,7 +440,7 @@ def _answer_to_observer(
         "sendonly",
         down.ssrc,
         observer.id,
-        f"{observer.id}-screen" if name is TrackName.SCREEN else observer.id,
+        _stream(observer.id, name),
         transport_cc_extension=outgoing.transport_cc,
         rtx_ssrc=down.repairs.ssrc if down.repairs is not None else None,
     )
@@ -439,7 +448,7 @@ def _answer_to_observer(
 
 def _refuse_partial(offer: Offer, taken: set[int]) -> None:
     for index, section in enumerate(offer.sections):
-        if section.kind in _TRACKS_OF_KIND and section.is_open and index not in taken:
+        if section.kind in _KINDS and section.is_open and index not in taken:
             raise PartialAnswer(
                 f"section {section.mid} ({section.kind}) can't be taken: this server takes one "
                 "audio and two video sections that send, with a codec it knows, or refuses all"

@@ -1,14 +1,14 @@
-"""One interview's media: the candidate's current tracks, and everyone who takes from them.
+"""One interview's media: the candidate's and an interviewer's current tracks, and who takes them.
 
-A source outlives the candidate's connections: down tracks and sinks stay and follow the
-newest publisher's tracks.
+A source outlives their connections: down tracks and sinks stay and follow the tracks of the
+newest candidate and of the newest interviewer.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
-from server.core.frames import Codec, FrameSink, TrackName
+from server.core.frames import OF_CANDIDATE, OF_INTERVIEWER, Codec, FrameSink, TrackName
 from server.media.down_track import DownTrack
 from server.media.layer import Layer
 from server.media.track import Track
@@ -49,22 +49,38 @@ class Source:
 
     def __init__(self, interview_id: str) -> None:
         self.interview_id = interview_id
-        self._tracks = {name: Track(name) for name in TrackName}
+        self._tracks = {name: Track(name, self._may_begin(name)) for name in TrackName}
+        self._left: set[TrackName] = set()  # whoever sends these has said goodbye
         self._screen_ended_s = -math.inf
         self._round_trip: Callable[[], float | None] = _unknown
 
     @property
     def first_media_s(self) -> float | None:
-        """When the first frame of all was captured, in Unix seconds."""
-        began = (track.first_frame_s for track in self._tracks.values())
+        """When the candidate's first frame was captured, in Unix seconds."""
+        began = (self._tracks[name].first_frame_s for name in OF_CANDIDATE)
         return min((each for each in began if each is not None), default=None)
+
+    def _may_begin(self, name: TrackName) -> Callable[[], bool]:
+        """An interviewer who waits for the candidate is no part of the interview."""
+        if name in OF_INTERVIEWER:
+            return lambda: self.first_media_s is not None
+        return lambda: True
 
     # ---- subscribers
 
-    def add_sink(self, sink: FrameSink, enough_lines: int | None = None) -> None:
-        """`enough_lines`: of a picture's layers the smallest of so many will do; None: the best."""
-        for track in self._tracks.values():
-            track.add_sink(sink, enough_lines)
+    def add_sink(
+        self,
+        sink: FrameSink,
+        enough_lines: int | None = None,
+        *,
+        tracks: Collection[TrackName] = tuple(TrackName),
+    ) -> None:
+        """It gets the frames and gaps of `tracks`, and of no other.
+
+        `enough_lines`: of a picture's layers the smallest of so many will do; None: the best.
+        """
+        for name in tracks:
+            self._tracks[name].add_sink(sink, enough_lines)
 
     def remove_sink(self, sink: FrameSink) -> None:
         for track in self._tracks.values():
@@ -85,11 +101,18 @@ class Source:
 
     # ---- the publisher's side
 
-    def publisher_connected(self, round_trip: Callable[[], float | None], now: float) -> None:
-        """A new publisher takes over; `round_trip` tells its round trip in seconds."""
-        self._round_trip = round_trip
-        for track in self._tracks.values():
-            for up in track.ups:
+    def publisher_connected(
+        self,
+        tracks: Collection[TrackName],
+        round_trip: Callable[[], float | None],
+        now: float,
+    ) -> None:
+        """A new publisher takes these tracks over; `round_trip` tells its round trip in seconds."""
+        if TrackName.CAMERA in tracks:
+            self._round_trip = round_trip
+        for name in tracks:
+            self._left.discard(name)
+            for up in self._tracks[name].ups:
                 self.remove_up(up, now)
 
     def publisher_closed(self, round_trip: Callable[[], float | None]) -> None:
@@ -109,11 +132,13 @@ class Source:
     def remove_up(self, up: UpTrack, now: float) -> None:
         up.close(now)
         track = self._tracks[up.name]
+        screen_ended = up.name is TrackName.SCREEN and self._screen_has_ended(up.last_capture_s)
         for layer in [each for each in track.layers if each.up is up]:
-            track.remove(
-                layer,
-                ended=up.name is TrackName.SCREEN and self._screen_has_ended(up.last_capture_s),
-            )
+            track.remove(layer, ended=screen_ended or up.name in self._left)
+
+    def goodbye(self, tracks: Collection[TrackName]) -> None:
+        """Whoever sends these is about to leave on purpose: what comes no more is not missing."""
+        self._left.update(tracks)
 
     def tick(self, now: float) -> None:
         """Chooses layers; called with the publisher's timers."""
@@ -139,8 +164,9 @@ class Source:
     # ---- counters
 
     def stats(self, now: float) -> SourceStats:
-        """What the up direction has counted; `now` in Unix seconds."""
-        tracks = {name: _stats(track.ups) for name, track in self._tracks.items() if track.ups}
+        """What has been counted of the candidate's tracks; `now` in Unix seconds."""
+        candidates = {name: self._tracks[name].ups for name in OF_CANDIDATE}
+        tracks = {name: _stats(ups) for name, ups in candidates.items() if ups}
         return SourceStats(tracks, self._round_trip() if tracks else None)
 
 

@@ -6,7 +6,7 @@ a packet.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -42,10 +42,14 @@ class _Follower:
 
 
 class Track:
-    """Not to be awaited, not thread-safe: used on the media loop only."""
+    """Not to be awaited, not thread-safe: used on the media loop only.
 
-    def __init__(self, name: TrackName) -> None:
+    `may_begin`: before, sinks get nothing of it.
+    """
+
+    def __init__(self, name: TrackName, may_begin: Callable[[], bool]) -> None:
         self.name = name
+        self._may_begin = may_begin
         self.first_frame_s: float | None = None  #: captured, Unix s
         self._layers: list[Layer] = []
         self._followers: list[_Follower] = []
@@ -129,12 +133,24 @@ class Track:
         return max((up.last_capture_s for up in self.ups if up.last_capture_s), default=None)
 
     def _frame(self, layer: Layer, frame: EncodedFrame) -> None:
-        if self.first_frame_s is None:
-            self.first_frame_s = frame.capture_s
+        if self.first_frame_s is None and not self._begins(layer, frame):
+            return
         for selection in self._selections.values():
             selection.on_frame(layer, frame)
 
+    def _begins(self, layer: Layer, frame: EncodedFrame) -> bool:
+        """Whether this is the first frame that sinks get."""
+        if not self._may_begin():
+            return False
+        if not frame.keyframe:  # it came while sinks got nothing
+            layer.up.request_keyframe()
+            return False
+        self.first_frame_s = frame.capture_s
+        return True
+
     def _gap(self, layer: Layer, gap: Gap) -> None:
+        if self.first_frame_s is None and not self._may_begin():
+            return
         for selection in self._selections.values():
             selection.on_gap(layer, gap)
 

@@ -88,7 +88,7 @@ class UpTrack:
         self._on_frame = on_frame
         self._on_gap = on_gap
         self._hurry = hurry
-        video = name is not TrackName.MICROPHONE
+        video = not name.is_sound
         self.assembler = VideoAssembler(codec) if video else AudioAssembler()
         #: Tells temporal layers where the payload does not; by that header extension.
         self.dependencies = Dependencies() if dependency_extension is not None else None

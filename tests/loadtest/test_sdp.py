@@ -15,7 +15,7 @@ from loadtest.sdp import (
     read_answer,
     write_offer,
 )
-from server.core.frames import Codec
+from server.core.frames import OF_CANDIDATE, Codec
 from server.media import sdp as server_sdp
 from server.media.server import FORWARDED, _negotiate
 
@@ -105,7 +105,7 @@ def test_only_who_adapts_asks_for_what_tells_it_to() -> None:
 
 def test_our_server_takes_the_screen_with_the_rest() -> None:
     offer = server_sdp.parse_offer(write_offer(replace(LOCAL, screen_ssrc=3), ["vp8"], "sendonly"))
-    taken = _negotiate(offer, ("sendonly",), FORWARDED, every=False)
+    taken = _negotiate(offer, OF_CANDIDATE, ("sendonly",), FORWARDED, every=False)
     assert list(taken) == [0, 1, 2]
 
 

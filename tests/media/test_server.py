@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import re
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 
 import aioice.ice
@@ -13,7 +13,7 @@ from aiortc import RTCPeerConnection, RTCSessionDescription
 from aiortc.mediastreams import AudioStreamTrack, MediaStreamTrack, VideoStreamTrack
 
 from server.config import Endpoint
-from server.core.frames import Codec, EncodedFrame, Gap, TrackName
+from server.core.frames import OF_CANDIDATE, OF_INTERVIEWER, Codec, EncodedFrame, Gap, TrackName
 from server.media import server as media_server
 from server.media.dtls import Certificate, DtlsRole, DtlsSession
 from server.media.errors import MediaBusy, NoCommonCodec, SdpError
@@ -92,35 +92,53 @@ def prefer(connection: RTCPeerConnection, mime: str) -> None:
 
 
 async def publish(
-    media: MediaServer, source: Source, connection: RTCPeerConnection, mime: str = "video/VP8"
+    media: MediaServer,
+    source: Source,
+    connection: RTCPeerConnection,
+    mime: str = "video/VP8",
+    *,
+    tracks: Sequence[TrackName] = OF_CANDIDATE,
 ) -> list[PeerState]:
     connection.addTrack(VideoStreamTrack())
     connection.addTrack(AudioStreamTrack())
-    return await publish_offer(media, source, connection, mime)
+    return await publish_offer(media, source, connection, mime, tracks=tracks)
 
 
 async def publish_offer(
-    media: MediaServer, source: Source, connection: RTCPeerConnection, mime: str = "video/VP8"
+    media: MediaServer,
+    source: Source,
+    connection: RTCPeerConnection,
+    mime: str = "video/VP8",
+    *,
+    tracks: Sequence[TrackName] = OF_CANDIDATE,
 ) -> list[PeerState]:
     states: list[PeerState] = []
     prefer(connection, mime)
     await connection.setLocalDescription(await connection.createOffer())
-    _, answer = await media.publish(source, connection.localDescription.sdp, states.append)
+    offer = connection.localDescription.sdp
+    _, answer = await media.publish(source, offer, states.append, tracks=tracks)
     await connection.setRemoteDescription(RTCSessionDescription(answer, "answer"))
     return states
 
 
 async def observe(
-    media: MediaServer, source: Source, connection: RTCPeerConnection
+    media: MediaServer,
+    source: Source,
+    connection: RTCPeerConnection,
+    *,
+    tracks: Sequence[TrackName] = tuple(TrackName),
+    more: Sequence[str] = (),
 ) -> list[MediaStreamTrack]:
-    tracks: list[MediaStreamTrack] = []
-    connection.on("track", tracks.append)
-    connection.addTransceiver("video", direction="recvonly")
-    connection.addTransceiver("audio", direction="recvonly")
+    """`more`: the kinds of further sections."""
+    received: list[MediaStreamTrack] = []
+    connection.on("track", received.append)
+    for kind in ("video", "audio", *more):
+        connection.addTransceiver(kind, direction="recvonly")
     await connection.setLocalDescription(await connection.createOffer())
-    _, answer = await media.observe(source, connection.localDescription.sdp, lambda _: None)
+    offer = connection.localDescription.sdp
+    _, answer = await media.observe(source, offer, lambda _: None, tracks=tracks)
     await connection.setRemoteDescription(RTCSessionDescription(answer, "answer"))
-    return tracks
+    return received
 
 
 @pytest.mark.parametrize(("mime", "codec"), [("video/VP8", Codec.VP8), ("video/H264", Codec.H264)])
@@ -163,16 +181,46 @@ async def test_second_video_is_the_screen_for_sinks_and_observers(media: MediaSe
                 await track.recv()
 
 
+async def test_candidate_and_interviewer_are_sent_to_each_other_and_an_observer_gets_both(
+    media: MediaServer,
+) -> None:
+    source, sink, analysed = Source("one"), Sink(), Sink()
+    source.add_sink(sink)
+    source.add_sink(analysed, tracks=OF_CANDIDATE)
+    async with contextlib.AsyncExitStack() as stack:
+        candidate, interviewer, *watchers = [
+            await stack.enter_async_context(browser()) for _ in range(5)
+        ]
+        await publish(media, source, candidate)
+        await publish(media, source, interviewer, "video/H264", tracks=OF_INTERVIEWER)
+        for name in (*OF_CANDIDATE[:2], *OF_INTERVIEWER):
+            await sink.until(lambda name=name: len(sink.of(name)) > 5)  # type: ignore[misc]
+        to_interviewer = await observe(media, source, watchers[0], tracks=OF_CANDIDATE)
+        to_candidate = await observe(media, source, watchers[1], tracks=OF_INTERVIEWER)
+        # aiortc binds a second voice to the first one's receiver: tests/e2e has it in Chromium.
+        to_observer = await observe(media, source, watchers[2], more=["video", "video"])
+        _, screen, _ = [track for track in to_observer if track.kind == "video"]
+        to_observer.remove(screen)  # nothing is shared
+        for track in (*to_interviewer, *to_candidate, *to_observer):
+            async with asyncio.timeout(10):
+                await track.recv()
+        assert (len(to_interviewer), len(to_candidate), len(to_observer)) == (2, 2, 3)
+    assert {frame.track for frame in analysed.frames} == set(OF_CANDIDATE[:2])
+    assert {frame.codec for frame in sink.of(TrackName.INTERVIEWER_CAMERA)} == {Codec.H264}
+
+
 def test_sections_are_told_apart_by_their_order_and_keep_their_place() -> None:
     offer = parse_offer(CHROMIUM)
     audio, video, _ = offer.sections
     three = [audio, video, replace(video, mid="3"), replace(video, mid="4")]
     with_screen = replace(offer, sections=tuple(three), bundle=("0", "1", "3", "4"))
-    taken = _negotiate(with_screen, _SENDS, FORWARDED, every=False)
+    taken = _negotiate(with_screen, OF_CANDIDATE, _SENDS, FORWARDED, every=False)
     names = [name for name, _ in taken.values()]
     assert names == [TrackName.MICROPHONE, TrackName.CAMERA, TrackName.SCREEN]
     three[1] = replace(video, direction="inactive")
-    taken = _negotiate(replace(with_screen, sections=tuple(three)), _SENDS, FORWARDED, every=False)
+    taken = _negotiate(
+        replace(with_screen, sections=tuple(three)), OF_CANDIDATE, _SENDS, FORWARDED, every=False
+    )
     assert {index: name for index, (name, _) in taken.items()} == {
         0: TrackName.MICROPHONE,
         2: TrackName.SCREEN,

@@ -2,7 +2,15 @@ import logging
 
 import pytest
 
-from server.core.frames import Codec, EncodedFrame, Gap, GapCause, TrackName
+from server.core.frames import (
+    OF_CANDIDATE,
+    OF_INTERVIEWER,
+    Codec,
+    EncodedFrame,
+    Gap,
+    GapCause,
+    TrackName,
+)
 from server.media.clock import PeerClock
 from server.media.down_track import DownTrack
 from server.media.layer import Layer
@@ -100,6 +108,70 @@ def test_new_sink_asks_for_a_keyframe() -> None:
     assert up.keyframe_due(NOW + 1)
 
 
+def interviewer(source: Source, ssrc: int) -> tuple[UpTrack, Layer]:
+    layer = source.layer(TrackName.INTERVIEWER_CAMERA)
+    return camera(source, ssrc, TrackName.INTERVIEWER_CAMERA, layer=layer), layer
+
+
+def test_a_sink_gets_the_tracks_that_it_asked_for_and_no_other() -> None:
+    source, every, analysed = Source("one"), Sink(), Sink()
+    source.add_sink(every)
+    source.add_sink(analysed, tracks=OF_CANDIDATE)
+    picture(camera(source), 1, NOW)
+    up, layer = interviewer(source, 2)
+    picture(up, 1, NOW)
+    layer.on_gap(Gap(TrackName.INTERVIEWER_CAMERA, NOW, NOW + 1, GapCause.PACKETS_LOST))
+    assert [each.track for each in every.frames] == [*OF_CANDIDATE[:1], *OF_INTERVIEWER[:1]]
+    assert [each.track for each in analysed.frames] == [TrackName.CAMERA]
+    assert (len(every.gaps), len(analysed.gaps)) == (1, 0)
+
+
+def test_an_interviewer_who_waits_for_the_candidate_reaches_no_sink() -> None:
+    source, sink = Source("one"), Sink()
+    source.add_sink(sink)
+    up, layer = interviewer(source, 2)
+    picture(up, 1, NOW)
+    layer.on_gap(Gap(TrackName.INTERVIEWER_CAMERA, NOW, NOW + 1, GapCause.PACKETS_LOST))
+    source.remove_up(up, NOW)
+    up, _ = interviewer(source, 3)
+    picture(up, 1, NOW + 4)
+    assert (sink.frames, sink.gaps, source.first_media_s) == ([], [], None)
+    picture(camera(source), 1, NOW + 5)
+    # What came meanwhile can't be gone on from: the recording of it begins with a keyframe.
+    up.receive(0x80 | 96, 2, 6000, rtp(2, 6000, b"\x10\x01\x00"), NOW + 5)
+    assert up.keyframe_due(NOW + 6)
+    picture(up, 3, NOW + 6)
+    assert [each.track for each in sink.frames] == [TrackName.CAMERA, TrackName.INTERVIEWER_CAMERA]
+    assert [each.keyframe for each in sink.frames] == [True, True]
+    assert (sink.gaps, source.first_media_s) == ([], NOW + 5)
+
+
+def test_an_interviewer_who_comes_back_leaves_a_gap_unless_they_had_said_goodbye() -> None:
+    source, sink = Source("one"), Sink()
+    source.add_sink(sink)
+    picture(camera(source), 1, NOW)
+    for connection, told in enumerate((False, True, False)):
+        source.publisher_connected(OF_INTERVIEWER, lambda: None, NOW)
+        up, _ = interviewer(source, 2 + connection)
+        picture(up, 1, NOW + connection)
+        if told:
+            source.goodbye(OF_INTERVIEWER)
+        source.remove_up(up, NOW + connection)
+    first = Gap(TrackName.INTERVIEWER_CAMERA, NOW, NOW + 1, GapCause.DISCONNECTED)
+    assert sink.gaps == [first]
+
+
+def test_a_publisher_takes_over_from_its_like_alone() -> None:
+    source = Source("one")
+    picture(camera(source), 1, NOW)
+    up, _ = interviewer(source, 2)
+    picture(up, 1, NOW)
+    source.publisher_connected(OF_INTERVIEWER, lambda: 9.0, NOW)
+    assert source._tracks[TrackName.INTERVIEWER_CAMERA].ups == []
+    assert list(source.stats(NOW).tracks) == [TrackName.CAMERA]
+    assert source.stats(NOW).round_trip_s is None, "that is the candidate's"
+
+
 def test_time_between_two_publishers_is_a_gap_of_its_own_cause() -> None:
     source, sink = Source("one"), Sink()
     source.add_sink(sink)
@@ -135,7 +207,7 @@ def test_observer_before_the_publisher_and_across_two_of_them() -> None:
     for connection in range(2):
         picture(camera(source, connection), 1, NOW + connection)
         assert len(sent) == connection + 1
-        source.publisher_connected(lambda: None, NOW)
+        source.publisher_connected(OF_CANDIDATE, lambda: None, NOW)
         assert source.stats(NOW).tracks == {}
     source.remove_down(TrackName.CAMERA, down)
     source.remove_down(TrackName.CAMERA, down)
@@ -154,7 +226,7 @@ def test_track_that_was_replaced_is_not_removed_by_its_older_owner() -> None:
 def test_stats_are_those_of_the_current_tracks() -> None:
     source = Source("one")
     assert source.stats(NOW).round_trip_s is None
-    source.publisher_connected(lambda: 0.05, NOW)
+    source.publisher_connected(OF_CANDIDATE, lambda: 0.05, NOW)
     assert source.stats(NOW).round_trip_s is None, "nothing flows yet"
     up = camera(source)
     picture(up, 1, NOW)

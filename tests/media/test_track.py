@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 
-from server.core.frames import GapCause, TrackName
+from server.core.frames import OF_CANDIDATE, GapCause, TrackName
 from server.media.layer import LOOK_S, QUIET_LOOKS, RETURN_S
 from server.media.track import RAISE_S
 from server.media.up_track import KEYFRAME_INTERVAL_S
@@ -249,7 +249,7 @@ def test_candidate_who_comes_back_is_seen_again_and_the_time_between_is_a_gap() 
     watcher, sink = watched(candidate), recorded(candidate)
     candidate.run(1.0)
     last_s, count = sink.frames[-1].capture_s, len(watcher.sent)
-    candidate.source.publisher_connected(lambda: None, candidate.now)
+    candidate.source.publisher_connected(OF_CANDIDATE, lambda: None, candidate.now)
     assert candidate.source.stats(candidate.now).tracks == {}
     again = Simulcast(source=candidate.source, now=candidate.now + 3)
     again.run(1.0)
