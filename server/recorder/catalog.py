@@ -39,6 +39,8 @@ _TRACK_OF = {
     Flags.VIDEO: TrackName.CAMERA,
     Flags.AUDIO: TrackName.MICROPHONE,
     Flags.SCREEN: TrackName.SCREEN,
+    Flags.INTERVIEWER_VIDEO: TrackName.INTERVIEWER_CAMERA,
+    Flags.INTERVIEWER_AUDIO: TrackName.INTERVIEWER_MICROPHONE,
 }
 
 

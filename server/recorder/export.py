@@ -3,13 +3,14 @@
 Runs in a program of its own, never in the media process: it decodes. H.264, VP9 and AV1 of one
 coding are copied; VP8, spatial layers of VP9, and what changes in the middle, is decoded and
 encoded by libx264 at the size of the largest picture. Opus becomes AAC. Gaps keep their length:
-the last picture stays, and silence fills. A shared screen is a second video stream.
+the last picture stays, and silence fills. All voices are mixed into one track, so that every
+player plays them; a shared screen and the interviewer's picture are further video streams.
 """
 
 import io
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Protocol
@@ -43,6 +44,8 @@ _AAC_BIT_RATE = 128_000
 _X264_OPTIONS = {"crf": "20", "preset": "veryfast"}
 #: A jitter of the capture times below this is not silence to be filled.
 _SOUND_SLACK = _SOUND_RATE // 25  # 40 ms
+#: How far one voice may lie behind the others before it counts as silent.
+_VOICE_LATE = _SOUND_RATE
 
 
 class ExportError(Exception):
@@ -73,20 +76,22 @@ def export(reader: RecordingReader, out: Path, progress: Callable[[float], None]
 def _write(
     reader: RecordingReader, container: OutputContainer, progress: Callable[[float], None]
 ) -> None:
-    has_sound = any(tracks.audio for tracks in reader.recorded_tracks)
-    camera = _pictures(TrackName.CAMERA, container, reader)
-    sound = _Sound(container) if has_sound else None
-    screen = _pictures(TrackName.SCREEN, container, reader)
+    recorded = {name for tracks in reader.recorded_tracks for name in tracks.names()}
+    pictures: dict[TrackName, _Pictures] = {}
+    _open_pictures(TrackName.CAMERA, pictures, container, reader)
+    voices = [name for name in TrackName if name.is_sound and name in recorded]
+    sound = _Sound(container, voices) if voices else None
+    for name in (TrackName.SCREEN, TrackName.INTERVIEWER_CAMERA):
+        _open_pictures(name, pictures, container, reader)
     for index, (tracks, fragment) in enumerate(reader.all_samples()):
-        if camera is not None:
-            camera.add(tracks.video, fragment.video)
+        videos, samples = tracks.videos(), dict(fragment.by_track())
+        for name, each in pictures.items():
+            each.add(videos.get(name), samples[name])
         if sound is not None:
-            sound.add(fragment.audio)
-        if screen is not None:
-            screen.add(tracks.screen, fragment.screen)
+            sound.add(to_ticks(TrackName.MICROPHONE, fragment.start_us), samples)
         progress((index + 1) / len(reader))
-    for pictures in filter(None, (camera, screen)):
-        pictures.finish(to_ticks(TrackName.CAMERA, reader.duration_us))
+    for each in pictures.values():
+        each.finish(to_ticks(TrackName.CAMERA, reader.duration_us))
     if sound is not None:
         sound.finish(to_ticks(TrackName.MICROPHONE, reader.duration_us))
 
@@ -98,19 +103,23 @@ class _Pictures(Protocol):
     def finish(self, end: int) -> None: ...
 
 
-def _pictures(
-    name: TrackName, container: OutputContainer, reader: RecordingReader
-) -> _Pictures | None:
-    of_screen = name is TrackName.SCREEN
-    recorded = (t.screen if of_screen else t.video for t in reader.recorded_tracks)
+def _open_pictures(
+    name: TrackName,
+    pictures: dict[TrackName, _Pictures],
+    container: OutputContainer,
+    reader: RecordingReader,
+) -> None:
+    """A stream for the pictures of that track, if there are any."""
+    recorded = (tracks.videos().get(name) for tracks in reader.recorded_tracks)
     videos = list(dict.fromkeys(filter(None, recorded)))
-    every = (f.screen if of_screen else f.video for _, f in reader.all_samples())
+    every = (dict(fragment.by_track())[name] for _, fragment in reader.all_samples())
     first = next((samples[0] for samples in every if samples), None) if videos else None
     if first is None:
-        return None
+        return
     if len(videos) == 1 and _plays_everywhere(videos[0], first):
-        return _Copied(container, videos[0], first)
-    return _Encoded(container, videos)
+        pictures[name] = _Copied(container, videos[0], first)
+    else:
+        pictures[name] = _Encoded(container, videos)
 
 
 def _plays_everywhere(video: VideoConfig, first: Sample) -> bool:
@@ -261,57 +270,41 @@ def _paste(
 
 
 class _Sound:
-    """Opus decoded to a continuous track and encoded as AAC; what is missing is silence."""
+    """All voices in one AAC track, each continuous: what is missing of it is silence."""
 
-    def __init__(self, container: OutputContainer) -> None:
+    def __init__(self, container: OutputContainer, names: Sequence[TrackName]) -> None:
         self._container = container
         self._stream: AudioStream = container.add_stream("aac", rate=_SOUND_RATE, layout="stereo")
         self._stream.bit_rate = _AAC_BIT_RATE
-        self._decoder = _sound_decoder()
-        self._resampler = av.AudioResampler("fltp", "stereo", _SOUND_RATE)
+        self._voices = {name: _Voice() for name in names}
+        self._mixed = 0  # samples so far
         self._waiting = np.zeros((2, 0), np.float32)
-        self._end = 0  # samples given so far
-        self._encoded = 0  # of these, given to the encoder
+        self._encoded = 0  # of those mixed
 
-    def add(self, samples: tuple[Sample, ...]) -> None:
-        for sample in samples:
-            missing = sample.time - self._end
-            if missing > _SOUND_SLACK:
-                self._give_silence(missing)
-            if missing > _SOUND_RATE:
-                self._decoder = _sound_decoder()  # a new sender: its first packet is the first
-            decoded = self._decode(sample)
-            # Capture times that run slower than the samples: drop what is too much.
-            surplus = self._end - sample.time
-            if surplus > _SOUND_SLACK:
-                decoded = decoded[:, min(surplus, decoded.shape[1]) :]
-            self._give(decoded)
+    def add(self, start: int, samples: Mapping[TrackName, tuple[Sample, ...]]) -> None:
+        """A fragment that begins at `start`, before which nothing more comes of any voice."""
+        self._fall_silent(start - _VOICE_LATE)
+        for name, voice in self._voices.items():
+            voice.add(samples[name])
+        self._mix()
 
     def finish(self, end: int) -> None:
-        if end > self._end:
-            self._give_silence(end - self._end)
+        self._fall_silent(max(end, *(voice.end for voice in self._voices.values())))
         if self._waiting.shape[1]:
             self._encode(self._waiting)
         self._container.mux(self._stream.encode(None))
 
-    def _decode(self, sample: Sample) -> npt.NDArray[np.float32]:
-        try:
-            frames = self._decoder.decode(av.Packet(sample.data))
-        except av.error.InvalidDataError:
-            return np.zeros((2, opus_duration(sample.data)), np.float32)
-        parts = [np.zeros((2, 0), np.float32)]
-        for frame in frames:
-            frame.pts = None
-            for one in self._resampler.resample(frame):
-                parts.append(one.to_ndarray().astype(np.float32, copy=False))
-        return np.concatenate(parts, axis=1)
+    def _fall_silent(self, until: int) -> None:
+        while self._mixed < until:  # by seconds, so that a gap of hours takes no memory
+            for voice in self._voices.values():
+                voice.reach(min(until, self._mixed + _SOUND_RATE))
+            self._mix()
 
-    def _give_silence(self, count: int) -> None:
-        for length in _chunks(count, _SOUND_RATE):
-            self._give(np.zeros((2, length), np.float32))
-
-    def _give(self, sound: npt.NDArray[np.float32]) -> None:
-        self._end += sound.shape[1]
+    def _mix(self) -> None:
+        count = min(voice.end for voice in self._voices.values()) - self._mixed
+        taken = [voice.take(count) for voice in self._voices.values()]
+        sound = taken[0] if len(taken) == 1 else np.clip(sum(taken), -1, 1)
+        self._mixed += count
         self._waiting = np.concatenate((self._waiting, sound), axis=1)
         whole = self._waiting.shape[1] // _AAC_FRAME * _AAC_FRAME
         for start in range(0, whole, _AAC_FRAME):
@@ -328,14 +321,58 @@ class _Sound:
         self._container.mux(self._stream.encode(frame))
 
 
+class _Voice:
+    """One person's Opus, decoded; the samples that nobody has taken yet wait."""
+
+    def __init__(self) -> None:
+        self._decoder = _sound_decoder()
+        self._resampler = av.AudioResampler("fltp", "stereo", _SOUND_RATE)
+        self._waiting = np.zeros((2, 0), np.float32)
+        self._heard = 0  # where the last packet ended
+        self.end = 0  # samples so far, taken or waiting
+
+    def add(self, samples: tuple[Sample, ...]) -> None:
+        for sample in samples:
+            if sample.time - self._heard > _SOUND_RATE:
+                self._decoder = _sound_decoder()  # a new sender: its first packet is the first
+            self._heard = sample.time + opus_duration(sample.data)
+            if sample.time - self.end > _SOUND_SLACK:
+                self.reach(sample.time)
+            decoded = self._decode(sample)
+            # Capture times that run slower than the samples: drop what is too much.
+            surplus = self.end - sample.time
+            if surplus > _SOUND_SLACK:
+                decoded = decoded[:, min(surplus, decoded.shape[1]) :]
+            self._give(decoded)
+
+    def reach(self, time: int) -> None:
+        """Silence until `time`, if nothing else came."""
+        if time > self.end:
+            self._give(np.zeros((2, time - self.end), np.float32))
+
+    def take(self, count: int) -> npt.NDArray[np.float32]:
+        taken, self._waiting = self._waiting[:, :count], self._waiting[:, count:]
+        return taken
+
+    def _give(self, sound: npt.NDArray[np.float32]) -> None:
+        self.end += sound.shape[1]
+        self._waiting = np.concatenate((self._waiting, sound), axis=1)
+
+    def _decode(self, sample: Sample) -> npt.NDArray[np.float32]:
+        try:
+            frames = self._decoder.decode(av.Packet(sample.data))
+        except av.error.InvalidDataError:
+            return np.zeros((2, opus_duration(sample.data)), np.float32)
+        parts = [np.zeros((2, 0), np.float32)]
+        for frame in frames:
+            frame.pts = None
+            for one in self._resampler.resample(frame):
+                parts.append(one.to_ndarray().astype(np.float32, copy=False))
+        return np.concatenate(parts, axis=1)
+
+
 def _sound_decoder() -> av.AudioCodecContext:
     decoder = av.CodecContext.create("libopus", "r")
     assert isinstance(decoder, av.AudioCodecContext)
     decoder.sample_rate, decoder.layout = _SOUND_RATE, "stereo"
     return decoder
-
-
-def _chunks(count: int, most: int) -> Iterator[int]:
-    while count > 0:
-        yield min(count, most)
-        count -= most

@@ -32,7 +32,7 @@ MIN_STEP_US = 25
 #: A picture that the next one follows later than this did not last until then.
 MAX_PICTURE_US = 1_000_000
 FIRST_PICTURE_US = 33_333
-_PICTURE_TRACKS = (TrackName.CAMERA, TrackName.SCREEN)
+_PICTURE_TRACKS = tuple(name for name in TrackName if not name.is_sound)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,7 @@ class Cut:
     fragment: Fragment
     video: VideoConfig | None
     screen: VideoConfig | None
+    interviewer: VideoConfig | None
     early: bool  #: what follows ends when this would have, were it not for a keyframe
 
     @property
@@ -51,6 +52,10 @@ class Cut:
     @property
     def screen_keyframe(self) -> bool:
         return any(sample.keyframe for sample in self.fragment.screen)
+
+    @property
+    def interviewer_keyframe(self) -> bool:
+        return any(sample.keyframe for sample in self.fragment.interviewer_video)
 
 
 class _Pending(NamedTuple):  # made for each frame: a frozen dataclass costs three times as much
@@ -154,7 +159,7 @@ class Fragmenter:
         length_us = newest_us - min(time_us, started_us)
         # Of a track whose clock is behind the others' the end may be far away.
         ends = newest_us >= self._end_us or length_us >= FRAGMENT_US
-        # Playback begins at the camera's keyframes: the screen's stay where they are.
+        # Playback begins at the camera's keyframes: those of others stay where they are.
         of_camera = pictures is self._pictures[TrackName.CAMERA] and pictures.config is not None
         at_keyframe = keyframe and of_camera and length_us >= KEYFRAME_CUT_US
         new_coding = changed and pictures is not None and bool(self._pending[pictures.track])
@@ -170,13 +175,11 @@ class Fragmenter:
         if self.epoch_us is None:
             self.epoch_us = self.pending_since_us
         samples = {name: tuple(self._samples(name, next_us.get(name))) for name in TrackName}
-        fragment = Fragment(
-            samples[TrackName.CAMERA], samples[TrackName.MICROPHONE], samples[TrackName.SCREEN]
-        )
+        fragment = Fragment(*samples.values())
         self._pending = {name: [] for name in TrackName}
         self.pending_since_us, self._newest_us = None, 0
-        camera, screen = (self._pictures[name].config for name in _PICTURE_TRACKS)
-        return [Cut(fragment, camera, screen, early)]
+        configs = (self._pictures[name].config for name in _PICTURE_TRACKS)
+        return [Cut(fragment, *configs, early)]
 
     def _samples(self, track: TrackName, next_us: int | None) -> Iterator[Sample]:
         pending, epoch_us = self._pending[track], self.epoch_us or 0
@@ -190,7 +193,7 @@ class Fragmenter:
 
 
 class _Pictures:
-    """How the pictures of camera or screen are coded; those that no player could show."""
+    """How the pictures of a track are coded; those that no player could show."""
 
     def __init__(self, track: TrackName) -> None:
         self.track = track

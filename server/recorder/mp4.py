@@ -1,4 +1,4 @@
-"""Fragmented MP4 written and read by ourselves: camera, microphone and screen, no I/O.
+"""Fragmented MP4 written and read by ourselves: all tracks of a recording, no I/O.
 
 Boxes by ISO/IEC 14496-12; H.264 by ISO/IEC 14496-15, VP8 and VP9 by the "VP Codec ISO Media
 File Format Binding", AV1 by the "AV1 Codec ISO Media File Format Binding", Opus by the
@@ -20,7 +20,13 @@ from server.recorder.tracks import (
     VideoConfig,
 )
 
-TRACK_ID = {TrackName.CAMERA: 1, TrackName.MICROPHONE: 2, TrackName.SCREEN: 3}
+TRACK_ID = {
+    TrackName.CAMERA: 1,
+    TrackName.MICROPHONE: 2,
+    TrackName.SCREEN: 3,
+    TrackName.INTERVIEWER_CAMERA: 4,
+    TrackName.INTERVIEWER_MICROPHONE: 5,
+}
 _TRACK_NAME = {number: name for name, number in TRACK_ID.items()}
 
 # ISO/IEC 14496-12 8.8.3.1: sample_depends_on 2 (on none) and 1 with sample_is_non_sync_sample.
@@ -53,7 +59,7 @@ class Mp4Error(ValueError):
 
 def init_segment(tracks: Tracks) -> bytes:
     """``ftyp`` and ``moov`` for the given tracks; the fragments follow it."""
-    videos = {TrackName.CAMERA: tracks.video, TrackName.SCREEN: tracks.screen}
+    videos = tracks.videos()
     traks = b"".join(_trak(name, videos.get(name)) for name in tracks.names())
     extends = b"".join(map(_trex, tracks.names()))
     # 8.2.2: times zero, timescale 1000, duration 0 (it follows from the fragments).
@@ -68,7 +74,7 @@ def init_segment(tracks: Tracks) -> bytes:
         + struct.pack(">I", 1 + max(_TRACK_NAME)),
     )
     brands = b"iso6mp41"
-    if any(video and video.codec is Codec.AV1 for video in videos.values()):
+    if any(video.codec is Codec.AV1 for video in videos.values()):
         brands += b"av01"  # AV1-ISOBMFF 2.1
     ftyp = _box(b"ftyp", b"iso6" + struct.pack(">I", 0) + brands)
     return ftyp + _box(b"moov", mvhd + traks + _box(b"mvex", extends))
@@ -185,20 +191,26 @@ def _full_box(kind: bytes, version: int, flags: int, body: bytes) -> bytes:
 def parse_init(data: bytes) -> Tracks:
     """The tracks that :func:`init_segment` announced; Mp4Error if it did not write ``data``."""
     videos: dict[TrackName, VideoConfig] = {}
-    audio = False
+    sounds: set[TrackName] = set()
     for kind, body in _boxes(_only(data, b"moov")):
         if kind != b"trak":
             continue
         name = _TRACK_NAME.get(int.from_bytes(_only(body, b"tkhd")[12:16], "big"))
         stsd = _only(_only(_only(_only(body, b"mdia"), b"minf"), b"stbl"), b"stsd")
         for entry_kind, entry in _boxes(stsd[8:]):
-            if name is None or (name is TrackName.MICROPHONE) != (entry_kind == b"Opus"):
+            if name is None or name.is_sound != (entry_kind == b"Opus"):
                 raise Mp4Error(f"sample entry {entry_kind!r} on track {name}")
-            if name is TrackName.MICROPHONE:
-                audio = True
+            if name.is_sound:
+                sounds.add(name)
             else:
                 videos[name] = _parse_visual_entry(entry_kind, entry)
-    return Tracks(videos.get(TrackName.CAMERA), audio, videos.get(TrackName.SCREEN))
+    return Tracks(
+        videos.get(TrackName.CAMERA),
+        TrackName.MICROPHONE in sounds,
+        videos.get(TrackName.SCREEN),
+        videos.get(TrackName.INTERVIEWER_CAMERA),
+        TrackName.INTERVIEWER_MICROPHONE in sounds,
+    )
 
 
 def _parse_visual_entry(kind: bytes, entry: bytes) -> VideoConfig:
@@ -219,11 +231,7 @@ def parse_media(data: bytes) -> Fragment:
         if kind == b"traf":
             name, samples = _parse_traf(body, data)
             found[name] = samples
-    return Fragment(
-        found.get(TrackName.CAMERA, ()),
-        found.get(TrackName.MICROPHONE, ()),
-        found.get(TrackName.SCREEN, ()),
-    )
+    return Fragment(*(found.get(name, ()) for name in TrackName))
 
 
 def _parse_traf(traf: bytes, data: bytes) -> tuple[TrackName, tuple[Sample, ...]]:

@@ -56,6 +56,8 @@ class ReplayFragment(msgspec.Struct, frozen=True):
     init: int  #: index into ``inits``
     screen: int | None  #: index into ``screens``; null where it has no picture of the screen
     screen_keyframe: bool  #: one of these is a keyframe
+    interviewer: int | None  #: index into ``interviewers``; null where it has nothing of them
+    interviewer_keyframe: bool  #: playback of the interviewer may begin here
 
 
 class ReplayGap(msgspec.Struct, frozen=True):
@@ -81,6 +83,7 @@ class ReplayIndex(msgspec.Struct, frozen=True):
     tracks: tuple[TrackName, ...]
     inits: tuple[ReplayInit, ...]
     screens: tuple[ReplayInit, ...]  #: of the screen's own replay
+    interviewers: tuple[ReplayInit, ...]  #: of the interviewer's own
     fragments: tuple[ReplayFragment, ...]
     gaps: tuple[ReplayGap, ...]
     events: tuple[ReplayEvent, ...]
@@ -125,6 +128,7 @@ class RecordingReader:
         self._tracks: dict[int, Tracks] = {}  # by the init number of the records
         self._cache: OrderedDict[int, Fragment] = OrderedDict()
         self._plan = replay.Plan(())
+        self._interviewer = replay.OfInterviewer(self, ())
         self.manifest = self._refresh()
 
     def describe(self) -> ReplayIndex:
@@ -132,15 +136,17 @@ class RecordingReader:
         with self._lock:
             self.manifest = self._refresh()
             epoch_s = (self.manifest.epoch_us or 0) / 1e6
-            fragments = tuple(self._describe(header) for header in self.headers())
+            fragments = tuple(map(self._describe, range(len(self))))
+            names = {name for tracks in self.recorded_tracks for name in tracks.names()}
             return ReplayIndex(
                 self.manifest.state,
                 None if self.manifest.epoch_us is None else epoch_s,
                 replay.mime(self._plan.inits[0]) if self._plan.inits else "",
                 self.duration_us / 1e6,
-                self._plan.names,
+                tuple(name for name in TrackName if name in names),
                 tuple(map(_describe_init, self._plan.inits)),
                 tuple(map(_describe_init, self._plan.screens)),
+                tuple(map(_describe_init, self._interviewer.plan.inits)),
                 fragments,
                 tuple(
                     ReplayGap(
@@ -164,17 +170,21 @@ class RecordingReader:
 
     def init(self, number: int) -> bytes:
         """An init segment for Media Source Extensions. IndexError if there is none."""
-        with self._lock:
-            if not 0 <= number < len(self._plan.inits):
-                raise IndexError(number)
-            return replay.init_segment(self._plan.inits[number])
+        return self._init_segment(self._plan.inits, number)
 
     def screen_init(self, number: int) -> bytes:
         """An init segment of the screen's own replay. IndexError if there is none."""
+        return self._init_segment(self._plan.screens, number)
+
+    def interviewer_init(self, number: int) -> bytes:
+        """An init segment of the interviewer's own replay. IndexError if there is none."""
+        return self._init_segment(self._interviewer.plan.inits, number)
+
+    def _init_segment(self, inits: tuple[Tracks, ...], number: int) -> bytes:
         with self._lock:
-            if not 0 <= number < len(self._plan.screens):
+            if not 0 <= number < len(inits):
                 raise IndexError(number)
-            return replay.init_segment(self._plan.screens[number])
+            return replay.init_segment(inits[number])
 
     def fragment(self, seq: int) -> bytes:
         """A media segment that fits its init. IndexError if there is none."""
@@ -185,6 +195,14 @@ class RecordingReader:
         """The same of the screen's own replay. IndexError if it has no picture of the screen."""
         with self._lock:
             return replay.screen_segment(self, self._index_of(seq))
+
+    def interviewer_fragment(self, seq: int) -> bytes:
+        """The same of the interviewer's own replay. IndexError if it has nothing of them."""
+        with self._lock:
+            place = self._interviewer.place(self._index_of(seq))
+            if place is None:
+                raise IndexError(seq)
+            return replay.media_segment(self._interviewer, place)
 
     def _index_of(self, seq: int) -> int:
         if not 1 <= seq <= len(self._media):
@@ -250,7 +268,8 @@ class RecordingReader:
             except SegmentError as error:
                 if size is not None or error.kind is not FaultKind.TRUNCATED:
                     raise  # only a segment being written may lack its header
-        self._plan = replay.Plan(tuple(self._tracks.values()))
+        self._plan = replay.Plan(self.recorded_tracks)
+        self._interviewer = replay.OfInterviewer(self, self.recorded_tracks)
         return manifest
 
     def _has_shrunk(self, sizes: dict[str, int | None]) -> bool:
@@ -278,17 +297,24 @@ class RecordingReader:
             elif header.kind is Kind.MEDIA:
                 self._media.append((segment, record))
 
-    def _describe(self, header: RecordHeader) -> ReplayFragment:
-        tracks = self._tracks[header.init]
+    def _describe(self, index: int) -> ReplayFragment:
+        header, tracks = self.header(index), self.tracks(index)
         return ReplayFragment(
             header.seq,
             header.start_us / 1e6,
             header.duration_us / 1e6,
-            bool(header.flags & Flags.KEYFRAME) or self._plan.plays_from(header),
+            self._plan.plays_from(index, header.flags),
             self._plan.number(tracks),
             self._plan.screen_number(tracks) if header.flags & Flags.SCREEN else None,
             bool(header.flags & Flags.SCREEN_KEYFRAME),
+            *self._describe_interviewer(self._interviewer.place(index)),
         )
+
+    def _describe_interviewer(self, place: int | None) -> tuple[int | None, bool]:
+        if place is None:
+            return None, False
+        plan, flags = self._interviewer.plan, self._interviewer.header(place).flags
+        return plan.number(self._interviewer.tracks(place)), plan.plays_from(place, flags)
 
 
 def _describe_init(tracks: Tracks) -> ReplayInit:

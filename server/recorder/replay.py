@@ -5,20 +5,23 @@ and stalls where either track has nothing. So every init announces all tracks of
 a picture lasts until the next one, and missing sound is filled with Opus silence. Only where
 both tracks pause for longer than `MAX_FILL_US` a hole remains, for the player to jump over.
 The screen is a replay of its own, for a second SourceBuffer, as it has times of its own: its
-pictures last until the next, and where it was not shared there is a hole.
+pictures last until the next, and where it was not shared there is a hole. So is the interviewer,
+for a third: picture and sound, filled like the candidate's.
 The export and the recording itself stay as they were captured.
 """
 
 from dataclasses import replace
+from functools import reduce
+from operator import or_
 from typing import Protocol
 
 from server.core.frames import Codec, TrackName
 from server.recorder import mp4, webm
-from server.recorder.sealing import Flags, RecordHeader
+from server.recorder.sealing import NO_FLAGS, Flags, RecordHeader
 from server.recorder.tracks import (
     OPUS_SILENCE,
     OPUS_SILENCE_TICKS,
-    SCREEN_STILL_US,
+    VISIT_STILL_US,
     Fragment,
     Sample,
     Tracks,
@@ -61,11 +64,6 @@ class Plan:
         screens = (Tracks(tracks.screen, False) for tracks in recorded if tracks.screen)
         self.screens = tuple(dict.fromkeys(screens))
 
-    @property
-    def names(self) -> tuple[TrackName, ...]:
-        names = self.inits[0].names() if self.inits else ()
-        return (*names, TrackName.SCREEN) if self.screens else names
-
     def number(self, recorded: Tracks) -> int:
         """The index in ``inits`` for a fragment recorded under ``recorded``."""
         return self.inits.index(self._replayed[recorded])
@@ -74,9 +72,46 @@ class Plan:
         """The index in ``screens`` for a fragment recorded under ``recorded``."""
         return self.screens.index(Tracks(recorded.screen, False))
 
-    def plays_from(self, header: RecordHeader) -> bool:
-        """Whether playback may begin at a fragment that has no keyframe of its own."""
-        return self.first_video is None or (header.seq == 1 and not header.flags & Flags.VIDEO)
+    def plays_from(self, index: int, flags: Flags) -> bool:
+        """Whether playback may begin at the fragment at `index`."""
+        without_pictures = index == 0 and not flags & Flags.VIDEO
+        return bool(flags & Flags.KEYFRAME) or self.first_video is None or without_pictures
+
+
+#: What the flags say of the interviewer, as if it were the candidate.
+_OF_INTERVIEWER = {
+    Flags.INTERVIEWER_VIDEO: Flags.VIDEO,
+    Flags.INTERVIEWER_AUDIO: Flags.AUDIO,
+    Flags.INTERVIEWER_KEYFRAME: Flags.KEYFRAME,
+}
+
+
+class OfInterviewer:
+    """The interviewer's part of a recording as a recording of its own: the fragments with it."""
+
+    def __init__(self, source: Recorded, recorded: tuple[Tracks, ...]) -> None:
+        """`recorded`: as the source's segments announce them."""
+        self._source = source
+        self._indices = [i for i in range(len(source)) if _of_interviewer(source.header(i).flags)]
+        self._places = {index: place for place, index in enumerate(self._indices)}
+        self.plan = Plan(tuple(each.of_interviewer() for each in recorded if _speaks(each)))
+
+    def place(self, index: int) -> int | None:
+        """Where the source's fragment is in this one; None if it has nothing of it."""
+        return self._places.get(index)
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def header(self, index: int) -> RecordHeader:
+        header = self._source.header(self._indices[index])
+        return replace(header, flags=_of_interviewer(header.flags))
+
+    def tracks(self, index: int) -> Tracks:
+        return self._source.tracks(self._indices[index]).of_interviewer()
+
+    def samples(self, index: int) -> Fragment:
+        return self._source.samples(self._indices[index]).of_interviewer()
 
 
 def mime(tracks: Tracks) -> str:
@@ -115,7 +150,7 @@ def media_segment(source: Recorded, index: int) -> bytes:
     """The fragment at ``index``, filled so that playback runs on into the next one."""
     plan = source.plan
     tracks = plan.inits[plan.number(source.tracks(index))]
-    fragment = replace(source.samples(index), screen=())
+    fragment = source.samples(index).of_candidate()
     if tracks.audio:
         fragment = replace(fragment, audio=_fill_sound(source, index, fragment.audio))
     if tracks.video is not None:
@@ -143,6 +178,15 @@ def _written(tracks: Tracks, index: int, fragment: Fragment) -> bytes:
 
 def _in_webm(tracks: Tracks) -> bool:
     return tracks.video is not None and tracks.video.codec is Codec.VP8
+
+
+def _of_interviewer(flags: Flags) -> Flags:
+    said = (as_candidate for flag, as_candidate in _OF_INTERVIEWER.items() if flags & flag)
+    return reduce(or_, said, NO_FLAGS)
+
+
+def _speaks(tracks: Tracks) -> bool:
+    return bool(tracks.of_interviewer().names())
 
 
 # ---- sound ------------------------------------------------------------------------------
@@ -216,7 +260,7 @@ def _next_screen_picture(source: Recorded, index: int) -> Sample | None:
     end_us = source.header(index).end_us
     for later in range(index + 1, len(source)):
         header = source.header(later)
-        if header.start_us - end_us > SCREEN_STILL_US:
+        if header.start_us - end_us > VISIT_STILL_US:
             return None
         if header.flags & Flags.SCREEN:
             return source.samples(later).screen[0]

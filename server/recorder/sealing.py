@@ -52,6 +52,9 @@ class Flags(enum.IntFlag):
     AUDIO = 4
     SCREEN = 8  #: it has pictures of the screen
     SCREEN_KEYFRAME = 16  #: one of them, not always the first, is a keyframe
+    INTERVIEWER_VIDEO = 32
+    INTERVIEWER_AUDIO = 64
+    INTERVIEWER_KEYFRAME = 128  #: one of its pictures, not always the first, is a keyframe
 
 
 NO_FLAGS = Flags(0)

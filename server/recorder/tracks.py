@@ -3,13 +3,15 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from server.core.frames import Codec, TrackName
+from server.core.frames import OF_INTERVIEWER, Codec, TrackName
 
 #: Ticks a second of each track; RTP's own clock rates, so that no precision is lost.
-TIMESCALE = {TrackName.CAMERA: 90_000, TrackName.MICROPHONE: 48_000, TrackName.SCREEN: 90_000}
-#: A shared screen is asked for a keyframe every four seconds: without pictures for this long it
-#: is not shared any more.
-SCREEN_STILL_US = 10_000_000
+TIMESCALE = {name: 48_000 if name.is_sound else 90_000 for name in TrackName}
+#: Tracks that come and go in mid-interview.
+VISITING = (TrackName.SCREEN, *OF_INTERVIEWER)
+#: Such a track is asked for a keyframe every four seconds, and a voice that says nothing sends a
+#: packet each 0.4 s: without anything for this long it is not there any more.
+VISIT_STILL_US = 10_000_000
 #: Opus is announced as stereo whatever it carries (RFC 7587 7).
 OPUS_CHANNELS = 2
 #: An Opus packet of 20 ms of silence: CELT, fullband, stereo, one frame (RFC 6716 3.1).
@@ -19,7 +21,7 @@ OPUS_SILENCE_TICKS = 960
 
 @dataclass(frozen=True, slots=True)
 class VideoConfig:
-    """How the samples of camera or screen are coded; the size in pixels.
+    """How the pictures of a track are coded; the size in pixels.
 
     ``configuration`` is the record that ISO files keep of the codec: of AVC (ISO/IEC 14496-15
     5.3.3.1), of VP8 and VP9 (VP Codec binding 2.2), of AV1 (AV1-ISOBMFF 2.3).
@@ -38,14 +40,30 @@ class Tracks:
     video: VideoConfig | None
     audio: bool
     screen: VideoConfig | None = None
+    interviewer_video: VideoConfig | None = None
+    interviewer_audio: bool = False
 
     def names(self) -> tuple[TrackName, ...]:
+        announced = (
+            self.video,
+            self.audio,
+            self.screen,
+            self.interviewer_video,
+            self.interviewer_audio,
+        )
+        return tuple(name for name, config in zip(TrackName, announced, strict=True) if config)
+
+    def videos(self) -> dict[TrackName, VideoConfig]:
         announced = {
             TrackName.CAMERA: self.video,
-            TrackName.MICROPHONE: self.audio,
             TrackName.SCREEN: self.screen,
+            TrackName.INTERVIEWER_CAMERA: self.interviewer_video,
         }
-        return tuple(name for name, config in announced.items() if config)
+        return {name: config for name, config in announced.items() if config}
+
+    def of_interviewer(self) -> "Tracks":
+        """The interviewer's alone, as if they were the candidate's."""
+        return Tracks(self.interviewer_video, self.interviewer_audio)
 
 
 class Sample(NamedTuple):
@@ -64,13 +82,25 @@ class Fragment:
     video: tuple[Sample, ...]
     audio: tuple[Sample, ...]
     screen: tuple[Sample, ...] = ()
+    interviewer_video: tuple[Sample, ...] = ()
+    interviewer_audio: tuple[Sample, ...] = ()
 
     def by_track(self) -> tuple[tuple[TrackName, tuple[Sample, ...]], ...]:
         return (
             (TrackName.CAMERA, self.video),
             (TrackName.MICROPHONE, self.audio),
             (TrackName.SCREEN, self.screen),
+            (TrackName.INTERVIEWER_CAMERA, self.interviewer_video),
+            (TrackName.INTERVIEWER_MICROPHONE, self.interviewer_audio),
         )
+
+    def of_candidate(self) -> "Fragment":
+        """Camera and microphone alone."""
+        return Fragment(self.video, self.audio)
+
+    def of_interviewer(self) -> "Fragment":
+        """The interviewer's alone, as if they were the candidate's."""
+        return Fragment(self.interviewer_video, self.interviewer_audio)
 
     @property
     def start_us(self) -> int:

@@ -34,7 +34,7 @@ from server.recorder.manifest import (
 )
 from server.recorder.sealing import NO_FLAGS, Flags, Kind, Sealer, SegmentHeader
 from server.recorder.segments import segment_name
-from server.recorder.tracks import SCREEN_STILL_US, Fragment, Tracks, VideoConfig, to_us
+from server.recorder.tracks import VISIT_STILL_US, VISITING, Fragment, Tracks, to_us
 
 #: A segment ends at the first keyframe after this, or with sound alone;
 SEGMENT_US = 10_000_000
@@ -117,14 +117,12 @@ class RecordingWriter:
         self._failing = False
         self._manifest_due = True
         self._sync_due = False
-        self._video: VideoConfig | None = None
-        self._screen: VideoConfig | None = None
-        self._audio = False
+        self._known = Tracks(None, False)  # what has come since the writer was made
         self._init, self._init_tracks = _last_init(manifest), Tracks(None, False)
         self._index = _next_index(manifest)
         self._seq = sum(segment.fragments for segment in manifest.segments)
         self._end_us = max((s.end_us for s in manifest.segments), default=0)
-        self._screen_end_us = _screen_end_us(manifest)
+        self._visits_end_us = _visits_end_us(manifest)
         restarted = manifest.state is State.INTERRUPTED or _server_stopped(manifest)
         self._pause_cause = GapCause.SERVER_RESTART if restarted else GapCause.DISCONNECTED
         self._pause_us = 0 if manifest.segments else PAUSE_US
@@ -182,11 +180,13 @@ class RecordingWriter:
             self.note_gap(gap)
         for cut in cuts:
             self._sync_due |= not cut.early
-            self._audio = self._audio or bool(cut.fragment.audio)
-            self._video, self._screen = cut.video, cut.screen
-            if cut.fragment.screen:
-                last = cut.fragment.screen[-1]
-                self._screen_end_us = to_us(TrackName.SCREEN, last.time + last.duration)
+            self._known = Tracks(
+                cut.video,
+                self._known.audio or bool(cut.fragment.audio),
+                cut.screen,
+                cut.interviewer,
+                self._known.interviewer_audio or bool(cut.fragment.interviewer_audio),
+            )
             if self.manifest.epoch_us is None:
                 epoch_us = self._fragmenter.epoch_us
                 self.manifest = msgspec.structs.replace(self.manifest, epoch_us=epoch_us)
@@ -199,6 +199,9 @@ class RecordingWriter:
     def _write_cut(self, cut: Cut) -> None:
         fragment = cut.fragment
         self._declare_pause(fragment)
+        for name, samples in fragment.by_track():
+            if name in VISITING and samples:
+                self._visits_end_us[name] = to_us(name, samples[-1].time + samples[-1].duration)
         if self._segment is not None and self._must_change(self._segment, cut):
             self._close_segment()
         segment = self._segment or self._open_segment(fragment)
@@ -222,27 +225,22 @@ class RecordingWriter:
         self._metrics.fragments_written += 1
 
     def _must_change(self, segment: _Segment, cut: Cut) -> bool:
-        wanted = self._tracks_of(cut.fragment)
-        other_video = wanted.video is not None and wanted.video != segment.tracks.video
-        other_screen = wanted.screen is not None and wanted.screen != segment.tracks.screen
-        if other_video or other_screen or (wanted.audio and not segment.tracks.audio):
-            return True
+        known, announced = self._known.videos(), segment.tracks.videos()
+        for name, samples in cut.fragment.by_track():
+            unknown = name not in segment.tracks.names()
+            if samples and (unknown or known.get(name) != announced.get(name)):
+                return True
         length_us = cut.fragment.start_us - segment.start_us
         at_keyframe = cut.keyframe or not cut.fragment.video
         return length_us >= MAX_SEGMENT_US or (length_us >= SEGMENT_US and at_keyframe)
 
-    def _tracks_of(self, fragment: Fragment) -> Tracks:
-        return Tracks(
-            self._video if fragment.video else None,
-            bool(fragment.audio),
-            self._screen if fragment.screen else None,
-        )
-
     def _tracks_at(self, time_us: int) -> tuple[TrackName, ...]:
-        """The tracks that something is missing of where nothing is: a screen only if shared."""
-        until_us = self._screen_end_us
-        shared = until_us is not None and time_us - until_us <= SCREEN_STILL_US
-        return tuple(name for name in TrackName if name is not TrackName.SCREEN or shared)
+        """The tracks that something is missing of where nothing is: of those that are there."""
+        ended = {name for name in VISITING if name not in self._visits_end_us}
+        for name, until_us in self._visits_end_us.items():
+            if time_us - until_us > VISIT_STILL_US:
+                ended.add(name)
+        return tuple(name for name in TrackName if name not in ended)
 
     def _declare_pause(self, fragment: Fragment) -> None:
         """A hole in the timeline that nobody declared becomes a gap of every track that goes on."""
@@ -265,8 +263,14 @@ class RecordingWriter:
         entries = self.manifest.segments
         index, self._index = self._index, self._index + 1
         previous = bytes.fromhex(entries[-1].head) if entries else NO_SEGMENT
-        shared = TrackName.SCREEN in self._tracks_at(fragment.start_us)
-        tracks = Tracks(self._video, self._audio, self._screen if shared else None)
+        there, known = self._tracks_at(fragment.start_us), self._known
+        tracks = Tracks(
+            known.video,
+            known.audio,
+            known.screen if TrackName.SCREEN in there else None,
+            known.interviewer_video if TrackName.INTERVIEWER_CAMERA in there else None,
+            known.interviewer_audio and TrackName.INTERVIEWER_MICROPHONE in there,
+        )
         if tracks != self._init_tracks:
             self._init, self._init_tracks = self._init + 1, tracks
         header = SegmentHeader(
@@ -400,7 +404,10 @@ def _flags(cut: Cut) -> Flags:
     flags |= Flags.VIDEO if cut.fragment.video else NO_FLAGS
     flags |= Flags.AUDIO if cut.fragment.audio else NO_FLAGS
     flags |= Flags.SCREEN if cut.fragment.screen else NO_FLAGS
-    return flags | (Flags.SCREEN_KEYFRAME if cut.screen_keyframe else NO_FLAGS)
+    flags |= Flags.SCREEN_KEYFRAME if cut.screen_keyframe else NO_FLAGS
+    flags |= Flags.INTERVIEWER_VIDEO if cut.fragment.interviewer_video else NO_FLAGS
+    flags |= Flags.INTERVIEWER_AUDIO if cut.fragment.interviewer_audio else NO_FLAGS
+    return flags | (Flags.INTERVIEWER_KEYFRAME if cut.interviewer_keyframe else NO_FLAGS)
 
 
 def _covers(known: GapEntry, gap: GapEntry) -> bool:
@@ -414,10 +421,10 @@ def _server_stopped(manifest: Manifest) -> bool:
     return bool(manifest.events) and manifest.events[-1].event == SERVER_STOPPED
 
 
-def _screen_end_us(manifest: Manifest) -> int | None:
-    """Where the screen ends that the last segment announces, as far as the manifest tells."""
+def _visits_end_us(manifest: Manifest) -> dict[TrackName, int]:
+    """Where the visiting tracks of the last segment end, as far as the manifest tells."""
     last = manifest.segments[-1] if manifest.segments else None
-    return last.end_us if last is not None and TrackName.SCREEN in last.tracks else None
+    return {name: last.end_us for name in last.tracks if name in VISITING} if last else {}
 
 
 def _next_index(manifest: Manifest) -> int:

@@ -73,11 +73,17 @@ class Replay:
     async def screen_init(self, request: web.Request, _: Grant) -> web.Response:
         return await self._init(request, RecordingReader.screen_init)
 
+    async def interviewer_init(self, request: web.Request, _: Grant) -> web.Response:
+        return await self._init(request, RecordingReader.interviewer_init)
+
     async def fragment(self, request: web.Request, grant: Grant) -> web.Response:
         return await self._fragment(request, grant, RecordingReader.fragment)
 
     async def screen_fragment(self, request: web.Request, grant: Grant) -> web.Response:
         return await self._fragment(request, grant, RecordingReader.screen_fragment)
+
+    async def interviewer_fragment(self, request: web.Request, grant: Grant) -> web.Response:
+        return await self._fragment(request, grant, RecordingReader.interviewer_fragment)
 
     async def _init(self, request: web.Request, read: _Part) -> web.Response:
         interview_id, number = request.match_info["interview"], int(request.match_info["number"])

@@ -195,6 +195,22 @@ def _recordings(to: Handlers) -> tuple[Route, ...]:
         ),
         Route(
             "GET",
+            f"{one}/interviewer/init/{{number:\\d{{1,9}}}}",
+            to.replay.interviewer_init,
+            "The same of the interviewer",
+            MANAGERS,
+            gives=media,
+        ),
+        Route(
+            "GET",
+            f"{one}/interviewer/fragment/{{seq:\\d{{1,9}}}}",
+            to.replay.interviewer_fragment,
+            "The interviewer's picture and sound in a fragment; the view is logged",
+            MANAGERS,
+            gives=media,
+        ),
+        Route(
+            "GET",
             f"{one}/verify",
             to.replay.verify,
             "Whether the recording is as it was written",

@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import os
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -22,7 +23,6 @@ from loadtest.run import run
 from loadtest.scene import HEIGHT, WIDTH
 from loadtest.summary import as_text
 from server.core.frames import TrackName
-from server.media import server
 from server.media.server import MediaServer
 from tests.loadtest.conftest import Answerer, short_clip
 from tests.loadtest.mini_server import OWNER_TOKEN, MiniServer
@@ -97,7 +97,8 @@ async def test_a_server_that_refuses_it_is_said_to_and_nothing_else_changes(
     mini: MiniServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # As servers are that know of one picture each.
-    monkeypatch.setitem(server._TRACKS_OF_KIND, "video", (TrackName.CAMERA,))
+    one_each = partial(mini.media.publish, tracks=(TrackName.CAMERA, TrackName.MICROPHONE))
+    monkeypatch.setattr(mini.media, "publish", one_each)
     report = await report_of(mini, with_screen("vp8"), 2.0)
     assert (report.joined, report.errors, report.frame_completeness) == (2, [], 1.0)
     assert (report.screens_offered, report.screens_accepted) == (2, 0)

@@ -122,6 +122,20 @@ def screen(
     return [replace(frame, track=TrackName.SCREEN) for frame in frames]
 
 
+def interviewer(
+    codec: Codec = Codec.H264, seconds: float = 2.0, start_s: float = START_S, **options: float
+) -> list[EncodedFrame]:
+    """Their camera, in a size of its own, and microphone."""
+    pictures = camera(codec, seconds, start_s, **{"width": 120, "height": 90, **options})
+    return in_order(
+        [replace(frame, track=TrackName.INTERVIEWER_CAMERA) for frame in pictures],
+        [
+            replace(frame, track=TrackName.INTERVIEWER_MICROPHONE)
+            for frame in microphone(seconds, start_s)
+        ],
+    )
+
+
 def microphone(seconds: float = 2.0, start_s: float = START_S) -> list[EncodedFrame]:
     return [
         EncodedFrame(

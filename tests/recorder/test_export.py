@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from server.core import vp9
-from server.core.frames import Codec, EncodedFrame
+from server.core.frames import Codec, EncodedFrame, TrackName
 from server.recorder.export import ExportError, export
 from tests.recorder.conftest import Desk
 from tests.recorder.encoded import (
@@ -18,6 +18,7 @@ from tests.recorder.encoded import (
     camera,
     in_order,
     interview,
+    interviewer,
     microphone,
     screen,
 )
@@ -176,3 +177,37 @@ def test_a_shared_screen_is_a_second_video_stream(desk: Desk, codec: Codec, tmp_
         times = [float(frame.time or 0) for frame in container.decode(screen_stream)]
     assert times[0] == pytest.approx(2.0, abs=0.01)
     assert len(times) >= 30
+
+
+@pytest.mark.parametrize("codec", [Codec.H264, Codec.VP8])
+def test_the_interviewers_picture_is_a_further_stream_and_their_voice_in_the_one_sound(
+    desk: Desk, codec: Codec, tmp_path: Path
+) -> None:
+    """Both beep in the first tenth of each of their seconds; the interviewer begins at 2.5 s."""
+    out = tmp_path / "out.mp4"
+    _export(desk, in_order(interview(codec, 5), interviewer(codec, 2, START_S + 2.5)), out)
+    with av.open(str(out)) as container:
+        assert [stream.type for stream in container.streams] == ["video", "audio", "video"]
+        camera_stream, other = container.streams.video
+        assert (camera_stream.width, other.width) == (160, 120)
+        times = [float(frame.time or 0) for frame in container.decode(other)]
+    assert times[0] == pytest.approx(2.5, abs=0.01)
+    sound = np.abs(_sound(out))
+    loud = [sound[round(at_s * 48_000) :][:2400].max() > 0.1 for at_s in np.arange(0, 5, 0.5)]
+    assert loud == [True, False, True, False, True, True, True, True, True, False]
+
+
+def test_two_who_speak_at_once_are_both_heard_and_an_absence_stays_in_step(
+    desk: Desk, tmp_path: Path
+) -> None:
+    alone, both = tmp_path / "alone.mp4", tmp_path / "both.mp4"
+    _export(desk, microphone(2), alone)
+    voice = [f for f in interviewer(seconds=2) if f.track is TrackName.INTERVIEWER_MICROPHONE]
+    late = [replace(f, capture_s=f.capture_s + 60, arrived_s=f.arrived_s + 60) for f in voice]
+    desk.write(in_order(microphone(2), voice, late), "both")
+    export(desk.reader("both"), both, lambda share: None)
+    one, two = np.abs(_sound(alone)), np.abs(_sound(both))
+    assert two[:4000].max() == pytest.approx(2 * one[:4000].max(), rel=0.2)
+    assert two[48_000 * 3 : 48_000 * 59].max() < 0.01
+    assert two[48_000 * 60 : 48_000 * 60 + 4800].max() > 0.1
+    assert _durations(both)["aac"] == pytest.approx(62, abs=0.05)

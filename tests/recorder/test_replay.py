@@ -5,8 +5,9 @@ from itertools import pairwise
 
 import av
 import pytest
+from msgspec.structs import replace
 
-from server.core.frames import Codec, EncodedFrame
+from server.core.frames import OF_INTERVIEWER, Codec, EncodedFrame, TrackName
 from server.recorder import mp4
 from server.recorder.replay import mime
 from server.recorder.tracks import Fragment, Tracks, VideoConfig
@@ -17,6 +18,7 @@ from tests.recorder.encoded import (
     camera,
     in_order,
     interview,
+    interviewer,
     microphone,
     screen,
 )
@@ -183,3 +185,52 @@ def test_a_still_screen_lasts_until_its_next_picture_and_an_ended_one_does_not(d
     first, last = (mp4.parse_media(reader.screen_fragment(seq)).video[-1] for seq in shown)
     assert first.duration == last.time - first.time == 4 * 90_000
     assert last.duration < 90_000
+
+
+@pytest.mark.parametrize("codec", VIDEO_CODECS)
+def test_the_interviewer_is_a_replay_of_their_own_with_sound(desk: Desk, codec: Codec) -> None:
+    desk.write(in_order(interview(Codec.H264, 6), interviewer(codec, 2, START_S + 2)))
+    reader = desk.reader()
+    index = reader.describe()
+    (init,) = index.interviewers
+    assert (init.width, init.height, "opus" in init.mime) == (120, 90, True)
+    shown = [fragment for fragment in index.fragments if fragment.interviewer is not None]
+    assert {fragment.interviewer for fragment in shown} == {0}
+    assert shown[0].interviewer_keyframe
+    data = reader.interviewer_init(0)
+    data += b"".join(reader.interviewer_fragment(each.seq) for each in shown)
+    with av.open(io.BytesIO(data), "r") as container:
+        times = [float(frame.time or 0) for frame in container.decode(video=0)]
+    assert times == pytest.approx([2 + each / 30 for each in range(60)], abs=0.002)
+    with av.open(io.BytesIO(data), "r") as container:
+        sound = [float(frame.time or 0) for frame in container.decode(audio=0)]
+    assert (sound[0], sound[-1]) == pytest.approx((2.0, 3.98), abs=0.05)
+    assert index.tracks == (TrackName.CAMERA, TrackName.MICROPHONE, *OF_INTERVIEWER)
+    for each in index.fragments:
+        with av.open(io.BytesIO(reader.init(0) + reader.fragment(each.seq))) as container:
+            assert [stream.type for stream in container.streams] == ["video", "audio"]
+
+
+def test_what_is_not_there_of_the_interviewer_is_refused(desk: Desk) -> None:
+    desk.write(in_order(interview(seconds=3), interviewer(seconds=1)))
+    reader = desk.reader()
+    last = reader.describe().fragments[-1]
+    assert (last.interviewer, last.interviewer_keyframe) == (None, False)
+    with pytest.raises(IndexError):
+        reader.interviewer_fragment(last.seq)
+    with pytest.raises(IndexError):
+        reader.interviewer_init(1)
+
+
+def test_an_interviewer_who_is_heard_before_they_are_seen_and_goes_silent_plays_through(
+    desk: Desk,
+) -> None:
+    voice = [f for f in interviewer(seconds=5) if f.track is TrackName.INTERVIEWER_MICROPHONE]
+    picture = [f for f in interviewer(seconds=2) if f.track is TrackName.INTERVIEWER_CAMERA]
+    late = [replace(f, capture_s=f.capture_s + 4, arrived_s=f.arrived_s + 4) for f in picture]
+    desk.write(in_order(interview(seconds=6), voice, late))
+    reader = desk.reader()
+    shown = [each.seq for each in reader.describe().fragments if each.interviewer is not None]
+    fragments = [mp4.parse_media(reader.interviewer_fragment(seq)) for seq in shown]
+    assert fragments[0].video[0].time == 0, "the first picture stands in"
+    assert _holes_s(fragments) == []

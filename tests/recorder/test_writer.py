@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from server.core.frames import Codec, Gap, GapCause, TrackName
+from server.core.frames import OF_CANDIDATE, OF_INTERVIEWER, Codec, Gap, GapCause, TrackName
 from server.core.interviews import SERVER_STOPPED
 from server.recorder.manifest import State
 from server.recorder.reader import ReplayIndex
@@ -21,6 +21,7 @@ from tests.recorder.encoded import (
     camera,
     in_order,
     interview,
+    interviewer,
     microphone,
     screen,
 )
@@ -288,7 +289,7 @@ def test_nothing_on_the_disk_is_in_the_clear(desk: Desk, codec: Codec) -> None:
 def test_a_shared_screen_begins_a_segment_on_the_same_timeline(desk: Desk) -> None:
     desk.write(in_order(interview(seconds=4), screen(Codec.VP8, 1, START_S + 2)))
     reader = desk.reader()
-    assert [segment.tracks for segment in reader.manifest.segments] == [BOTH, tuple(TrackName)]
+    assert [segment.tracks for segment in reader.manifest.segments] == [BOTH, OF_CANDIDATE]
     pictures = [sample for _, fragment in reader.all_samples() for sample in fragment.screen]
     assert [sample.time / 90_000 for sample in pictures] == pytest.approx(
         [2 + index / 30 for index in range(30)], abs=1e-4
@@ -319,3 +320,55 @@ def test_a_screen_that_no_player_could_show_is_a_gap_of_the_screen(desk: Desk) -
     (gap,) = _index(desk).gaps
     assert (gap.track, gap.lost, gap.cause) == (TrackName.SCREEN, 29, GapCause.PACKETS_LOST)
     assert _kept(desk) == (60, 100)
+
+
+def test_an_interviewer_who_comes_begins_a_segment_on_the_same_timeline(desk: Desk) -> None:
+    spoken = interviewer(Codec.VP8, 1, START_S + 2)
+    desk.write(in_order(interview(seconds=4), spoken))
+    reader = desk.reader()
+    announced = [segment.tracks for segment in reader.manifest.segments]
+    assert announced[0] == BOTH
+    assert announced[-1] == (*BOTH, *OF_INTERVIEWER)
+    fragments = [fragment for _, fragment in reader.all_samples()]
+    pictures = [sample for fragment in fragments for sample in fragment.interviewer_video]
+    sound = [sample for fragment in fragments for sample in fragment.interviewer_audio]
+    assert [sample.time / 90_000 for sample in pictures] == pytest.approx(
+        [2 + index / 30 for index in range(30)], abs=1e-4
+    )
+    assert [sample.time / 48_000 for sample in sound] == pytest.approx(
+        [2 + index / 50 for index in range(50)], abs=1e-4
+    )
+    kept = [sample.data for sample in [*pictures, *sound]]
+    assert sorted(kept) == sorted(frame.payload for frame in spoken)
+    assert not _index(desk).gaps
+    assert verify(desk.path(), desk.keys.public_key).intact
+
+
+def test_a_segment_long_after_the_interviewer_left_does_not_announce_them(desk: Desk) -> None:
+    desk.write(in_order(interview(seconds=25), interviewer(seconds=1)))
+    tracks = [segment.tracks for segment in desk.reader().manifest.segments]
+    assert [each[2:] == OF_INTERVIEWER for each in tracks] == [True, True, False]
+
+
+@pytest.mark.parametrize(("there_s", "missing"), [(1, ()), (14, OF_INTERVIEWER)])
+def test_a_pause_is_one_of_the_interviewer_only_if_they_were_there(
+    desk: Desk, there_s: float, missing: tuple[TrackName, ...]
+) -> None:
+    before = in_order(interview(seconds=14), interviewer(seconds=there_s))
+    after = in_order(
+        interview(seconds=1, start_s=START_S + 18), interviewer(seconds=1, start_s=START_S + 18)
+    )
+    desk.write(before + after)
+    assert [gap.track for gap in _index(desk).gaps] == [*BOTH, *missing]
+
+
+def test_an_interviewer_who_is_alone_for_a_while_is_recorded_and_the_candidate_missed(
+    desk: Desk,
+) -> None:
+    """As while a candidate's connection is lost, whose gaps the media plane declares."""
+    apart = interview(seconds=1) + interview(seconds=1, start_s=START_S + 5)
+    desk.write(in_order(apart, interviewer(seconds=6)))
+    assert _kept(desk) == (60, 100)
+    index = desk.reader().describe()
+    assert sum(each.duration_s for each in index.fragments) == pytest.approx(6, abs=0.2)
+    assert {each.interviewer for each in index.fragments} == {0}

@@ -43,6 +43,8 @@ ALLOWED: dict[tuple[str, str], set[Role]] = {
     ("GET", "/api/recordings/{interview}/fragment/{seq}"): {R, OW},
     ("GET", "/api/recordings/{interview}/screen/init/{number}"): {R, OW},
     ("GET", "/api/recordings/{interview}/screen/fragment/{seq}"): {R, OW},
+    ("GET", "/api/recordings/{interview}/interviewer/init/{number}"): {R, OW},
+    ("GET", "/api/recordings/{interview}/interviewer/fragment/{seq}"): {R, OW},
     ("GET", "/api/recordings/{interview}/verify"): {R, OW},
 }
 PUBLIC = {"/", "/join", "/observe", "/recordings", "/ws"}
