@@ -285,9 +285,10 @@ def _invite(flags: argparse.Namespace) -> int:
         _print_json(made)
         return 0
     print(f"{made.title}  ({made.interview_id})")
-    print(f"  Candidate:  {made.candidate_url}")
-    print(f"  Observer:   {made.observer_url}")
-    print(f"  Recruiter:  {made.recruiter_url}")
+    print(f"  Candidate:    {made.candidate_url}")
+    print(f"  Interviewer:  {made.interviewer_url}")
+    print(f"  Observer:     {made.observer_url}")
+    print(f"  Recruiter:    {made.recruiter_url}")
     print(f"The links work until {_date(made.expires_s)}.")
     return 0
 

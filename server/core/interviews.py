@@ -5,6 +5,7 @@ import enum
 
 class Role(enum.StrEnum):
     CANDIDATE = "candidate"  #: publishes into one interview
+    INTERVIEWER = "interviewer"  #: talks with the candidate of one interview, watches it live
     OBSERVER = "observer"  #: watches one interview live
     RECRUITER = "recruiter"  #: watches, replays and manages the links of one interview
     OWNER = "owner"  #: creates interviews, sees all of them; the link printed by `serve`

@@ -13,6 +13,8 @@ from server.signaling.tokens import TokenError, parse
 from server.store import AsyncStore, Store
 
 CANDIDATE = frozenset({Role.CANDIDATE})
+#: Who is seen and heard in an interview, and recorded; everybody else is hidden from the candidate.
+SPEAKERS = frozenset({Role.CANDIDATE, Role.INTERVIEWER})
 OBSERVERS = frozenset({Role.OBSERVER, Role.RECRUITER, Role.OWNER})
 MANAGERS = frozenset({Role.RECRUITER, Role.OWNER})
 OWNER = frozenset({Role.OWNER})

@@ -8,7 +8,7 @@ import msgspec
 from aiohttp import web
 
 from server.media.errors import MediaBusy, NoCommonCodec, PartialAnswer, SdpError
-from server.signaling.protocol import Error, ErrorId
+from server.signaling.protocol import Connection, Error, ErrorId
 
 log = logging.getLogger(__name__)
 
@@ -94,9 +94,11 @@ class ErrorBody(msgspec.Struct, frozen=True):
     error: ErrorInfo
 
 
-def error_message(id: ErrorId, message: str, *, fatal: bool = False) -> Error:
+def error_message(
+    id: ErrorId, message: str, *, fatal: bool = False, connection: Connection | None = None
+) -> Error:
     """The same for a socket."""
-    return Error(id, message, fatal, RETRY_AFTER_S.get(id))
+    return Error(id, message, fatal, RETRY_AFTER_S.get(id), connection)
 
 
 def error_response(id: ErrorId, message: str) -> web.Response:

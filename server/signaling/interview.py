@@ -13,7 +13,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from functools import partial
 
-from server.core.frames import TrackName
+from server.core.frames import OF_CANDIDATE, OF_INTERVIEWER, TrackName
 from server.core.indicators import Alert, Indicator
 from server.core.interviews import SERVER_STOPPED, InterviewState, Role
 from server.live_analysis.feed import Feed
@@ -21,7 +21,9 @@ from server.live_analysis.layers import ENOUGH_LINES
 from server.media.ice import Credentials
 from server.media.server import Peer, PeerState, Source
 from server.recorder.recorder import Recording
+from server.signaling.access import OBSERVERS, SPEAKERS
 from server.signaling.errors import TOKEN_MESSAGES, Refusal
+from server.signaling.interviewer import InterviewerSeat
 from server.signaling.limits import MAX_OPENINGS_PER_LINK
 from server.signaling.network import NetworkMeter
 from server.signaling.outbox import (
@@ -35,15 +37,18 @@ from server.signaling.plant import Plant
 from server.signaling.protocol import (
     PROTOCOL_VERSION,
     AlertChanged,
+    Connection,
     ErrorId,
     IceServer,
     Indicators,
+    InterviewerState,
     InterviewInfo,
     RecordingState,
     Replaced,
     ScreenState,
     ServerMessage,
     StateChanged,
+    Watchers,
     Welcome,
 )
 from server.signaling.states import TRANSITIONS, Happening
@@ -51,6 +56,8 @@ from server.store import Event, Interview, Store, StoreError
 
 log = logging.getLogger(__name__)
 
+#: Nobody is sent what they send themselves; the candidate sees no screen but their own.
+_SENT_TO = {Role.CANDIDATE: OF_INTERVIEWER, Role.INTERVIEWER: OF_CANDIDATE}
 #: How long a recording stays open for a candidate whose connection is lost.
 GRACE_S = 20.0
 #: A candidate whose interview was interrupted comes back to it without being asked whether there
@@ -96,9 +103,10 @@ class LiveInterview:
         self._plant = plant
         self._source = Source(interview.id)
         self._seat: _Seat | None = None
+        self._interviewer = InterviewerSeat(plant.media, self._source, self._interviewer_changed)
         self._session: _Session | None = None
         self._participants: set[Participant] = set()
-        self._opening: str | None = None  # of the candidate's page that came last
+        self._openings: dict[Role, str | None] = {}  # of the page of those who speak that came last
         self._replaced: deque[str] = deque(maxlen=MAX_OPENINGS_PER_LINK)
         self._alerts: dict[str, Alert] = {}
         self._shows_screen = False
@@ -111,17 +119,19 @@ class LiveInterview:
     # ---- participants ----
 
     def enter(self, participant: Participant) -> None:
-        """Somebody opened a link; a candidate's older socket is told that it was replaced.
+        """Somebody opened a link; who had a candidate's or an interviewer's place is told so.
 
         Raises Refusal when one link has too many openings.
         """
         openings = sum(p.link_id == participant.link_id for p in self._participants)
         if openings >= MAX_OPENINGS_PER_LINK:
             raise Refusal(ErrorId.TOO_MANY_REQUESTS, "This link is open too many times.")
+        if participant.role in OBSERVERS:
+            self._tell_others(Watchers((*self._watchers, participant.role)))
         self._participants.add(participant)
         if participant.outbox is None:
             return
-        if participant.role is Role.CANDIDATE:
+        if participant.role in SPEAKERS:
             if participant.opening in self._replaced:
                 _replace(participant, participant.outbox)
                 return
@@ -130,7 +140,7 @@ class LiveInterview:
 
     async def exit(self, participant: Participant) -> None:
         """A socket or a session is gone. The candidate's media goes on without its socket."""
-        self._participants.discard(participant)
+        self._remove(participant)
         if participant.outbox is not None:
             self._plant.counters.dropped += participant.outbox.dropped
             slow = participant.outbox.close_code == CLOSE_SLOW_READER
@@ -139,10 +149,14 @@ class LiveInterview:
         self._wake.set()
 
     async def publish(self, participant: Participant, sdp: str, *, whole: bool = False) -> str:
-        """The answer to a candidate's offer, which takes the seat. Raises SdpError, Refusal.
+        """The answer to the offer of a candidate or an interviewer, which takes their seat.
 
-        ``whole``: all that is offered, or nothing.
+        ``whole``: all that is offered, or nothing. Raises SdpError, Refusal.
         """
+        if participant.role is Role.INTERVIEWER:
+            if self._interviewer.link_id is None:
+                self._plant.admission.admit_observer(self._plant.clock())
+            return await self._interviewer.publish(participant, sdp)
         async with self._lock:
             participant.refuse_if_closed()
             self._admit_candidate()
@@ -171,14 +185,16 @@ class LiveInterview:
             admission.admit_candidate(now)
 
     async def watch(self, participant: Participant, sdp: str) -> str:
-        """The answer to an observer's offer. Raises SdpError, Refusal."""
-        if participant.peer is None:  # else it is renewed: nothing is added
+        """The answer to an offer to receive. Raises SdpError, Refusal."""
+        # One that is renewed adds nothing, and those who speak are inside.
+        if participant.peer is None and participant.role in OBSERVERS:
             self._plant.admission.admit_observer(self._plant.clock())
         peer, answer = await self._plant.media.observe(
             self._source,
             sdp,
             lambda state: self._observer_changed(participant, state),
             lambda held_back: self._picture_held_back(participant, held_back),
+            tracks=_SENT_TO.get(participant.role, tuple(TrackName)),
         )
         await participant.close_peer()
         participant.peer = peer
@@ -188,21 +204,27 @@ class LiveInterview:
         participant.refuse_if_closed()
         return answer
 
-    def restart(self, participant: Participant, sdp: str) -> str:
+    def restart(self, participant: Participant, sdp: str, connection: Connection) -> str:
         """The answer to an offer with new ICE credentials. Raises SdpError, Refusal.
 
-        A candidate whose network changed comes on a new socket, with the connection of the
-        former one: that the link and the certificate are the same says so.
+        Whoever speaks and whose network changed comes on a new socket, with the connection of
+        the former one: that the link and the certificate are the same says so.
         """
         participant.refuse_if_closed()
-        seat = self._seat_of(participant)
-        peer = participant.peer if seat is None else seat.peer
+        up = connection is Connection.UP
+        seat = self._seat_of(participant) if up else None
+        peer = participant.peer if not up else self._up_peer(participant, seat)
         if peer is None or peer.state is PeerState.CLOSED:
             raise Refusal(ErrorId.RESTART_REFUSED, "There is no connection to restart: offer anew.")
         answer = self._plant.media.restart(peer, sdp)
         if seat is not None:
             seat.participant = participant
         return answer
+
+    def _up_peer(self, participant: Participant, seat: _Seat | None) -> Peer | None:
+        if participant.role is Role.INTERVIEWER:
+            return self._interviewer.peer_of(participant)
+        return seat.peer if seat is not None else None
 
     def _seat_of(self, participant: Participant) -> _Seat | None:
         """The seat that a candidate's page took, with this socket or a former one."""
@@ -229,9 +251,10 @@ class LiveInterview:
         return None
 
     async def leave(self, participant: Participant) -> None:
-        """A goodbye: the candidate's closes the recording, an observer's only its own peer."""
+        """A goodbye: the candidate's closes the recording, others' only their own peers."""
+        await participant.close_peer()
         if participant.role is not Role.CANDIDATE:
-            await participant.close_peer()
+            await self._interviewer.leave(participant)
             return
         async with self._lock:
             await self._end(Happening.LEFT, "left", participant.link_id)
@@ -250,6 +273,8 @@ class LiveInterview:
             if participant.outbox is not None:
                 participant.outbox.refuse(ErrorId.TOKEN_REVOKED, message)
             await participant.close_peer()
+        if self._interviewer.link_id in link_ids:
+            await self._interviewer.empty()
         async with self._lock:
             if self._seat is not None and self._seat.participant.link_id in link_ids:
                 await self._end(Happening.LEFT, "revoked", self._seat.participant.link_id)
@@ -257,8 +282,9 @@ class LiveInterview:
     @property
     def open_links(self) -> set[str]:
         """The links with which something is open here."""
-        seat = {self._seat.participant.link_id} if self._seat is not None else set()
-        return seat | {participant.link_id for participant in self._participants}
+        candidate = self._seat.participant.link_id if self._seat is not None else None
+        seated = {candidate, self._interviewer.link_id} - {None}
+        return {*filter(None, seated), *(each.link_id for each in self._participants)}
 
     @property
     def running(self) -> bool:
@@ -267,7 +293,12 @@ class LiveInterview:
 
     @property
     def observers(self) -> int:
-        return sum(p.role is not Role.CANDIDATE for p in self._participants)
+        return len(self._watchers)
+
+    @property
+    def _watchers(self) -> tuple[Role, ...]:
+        """Those who are hidden from the candidate."""
+        return tuple(sorted(p.role for p in self._participants if p.role in OBSERVERS))
 
     # ---- time ----
 
@@ -283,8 +314,8 @@ class LiveInterview:
     @property
     def idle(self) -> bool:
         """Nobody is here and everything is written down."""
-        busy = self._seat or self._session or self._participants or self._pending or self._unsaved
-        return not busy
+        taken = self._seat or self._interviewer.link_id or self._participants
+        return not (taken or self._session or self._pending or self._unsaved)
 
     async def tick(self, now: float) -> None:
         """Measure the network, end a lost candidate's recording, write down what happened."""
@@ -314,7 +345,7 @@ class LiveInterview:
             self._shows_screen = shows
             link_id = self._seat.participant.link_id if self._seat is not None else None
             self._note("screen-shown" if shows else "screen-hidden", link_id, now)
-            self._tell_observers(ScreenState(shows))
+            self._tell_others(ScreenState(shows))
 
     async def shut_down(self) -> None:
         """The server stops: seal the recording; the same links work after its next start."""
@@ -322,6 +353,7 @@ class LiveInterview:
             if participant.outbox is not None:
                 participant.outbox.refuse(ErrorId.SERVER_RESTARTING, "The server restarts.")
             await participant.close_peer()
+        await self._interviewer.empty()
         async with self._lock:
             await self._end(Happening.LOST, SERVER_STOPPED, None)
         await self._save()
@@ -352,14 +384,19 @@ class LiveInterview:
     def _observer_changed(self, participant: Participant, state: PeerState) -> None:
         # A WHEP session has no socket whose end would tell that its viewer is gone.
         if state is PeerState.CLOSED and participant.outbox is None:
-            self._participants.discard(participant)
+            self._remove(participant)
             self._wake.set()
 
     def _picture_held_back(self, participant: Participant, held_back: bool) -> None:
         """Its network is too slow for the picture: nobody else needs to know."""
-        if participant.outbox is not None:
+        if participant.outbox is not None and participant.role is not Role.CANDIDATE:
             alert = Alert(SOUND_ONLY, held_back, self._plant.clock())
             participant.outbox.send(AlertChanged(alert))
+
+    def _interviewer_changed(self, present: bool, link_id: str) -> None:
+        name = "interviewer-joined" if present else "interviewer-left"
+        self._note(name, link_id, self._plant.clock())
+        self._tell_everyone(InterviewerState(present))
 
     def _recording_failed(self, reason: str) -> None:
         log.error("recording failed interview=%s reason=%s", self.id, reason)
@@ -373,14 +410,14 @@ class LiveInterview:
             self._announce_recording()
 
     def _indicators(self, values: tuple[Indicator, ...]) -> None:
-        self._tell_observers(Indicators(values))
+        self._tell_others(Indicators(values))
 
     def _alert_changed(self, alert: Alert) -> None:
         if alert.active:
             self._alerts[alert.id] = alert
         else:
             self._alerts.pop(alert.id, None)
-        self._tell_observers(AlertChanged(alert))
+        self._tell_others(AlertChanged(alert))
 
     # ---- the session ----
 
@@ -394,7 +431,9 @@ class LiveInterview:
         self._plant.admission.opened(self._plant.clock())
         self._source.add_sink(recording)
         if self._session.feed is not None:
-            self._source.add_sink(self._session.feed, ENOUGH_LINES)
+            self._source.add_sink(self._session.feed, ENOUGH_LINES, tracks=OF_CANDIDATE)
+        if self._interviewer.present:  # who came before the candidate
+            recording.mark("interviewer-joined", self._plant.clock())
 
     def _open_feed(self) -> Feed | None:
         if self._plant.analysis is None:
@@ -450,18 +489,27 @@ class LiveInterview:
         outbox.send(Welcome(PROTOCOL_VERSION, role, self.info, self.state, now, relays))
         outbox.send(StateChanged(self.state, self.started_s))
         outbox.send(RecordingState(self._is_recording))
+        outbox.send(InterviewerState(self._interviewer.present))
         if role is not Role.CANDIDATE:
             outbox.send(ScreenState(self._shows_screen))
+            outbox.send(Watchers(self._watchers))
             for alert in self._alerts.values():
                 outbox.send(AlertChanged(alert))
 
+    def _remove(self, participant: Participant) -> None:
+        if participant in self._participants:
+            self._participants.remove(participant)
+            if participant.role in OBSERVERS:
+                self._tell_others(Watchers(self._watchers))
+
     def _replace_sockets(self, newer: Participant) -> None:
-        """The newer one goes on: what else the candidate has open is told, or will be."""
-        if self._opening is not None and self._opening != newer.opening:
-            self._replaced.append(self._opening)
-        self._opening = newer.opening
+        """The newer one goes on: what else has its place is told, or will be."""
+        opening = self._openings.get(newer.role)
+        if opening is not None and opening != newer.opening:
+            self._replaced.append(opening)
+        self._openings[newer.role] = newer.opening
         for older in self._participants - {newer}:
-            if older.role is Role.CANDIDATE and older.outbox is not None:
+            if older.role is newer.role and older.outbox is not None:
                 _replace(older, older.outbox)
 
     @property
@@ -495,7 +543,7 @@ class LiveInterview:
     def _tell_everyone(self, message: ServerMessage) -> None:
         self._tell(message, self._participants)
 
-    def _tell_observers(self, message: ServerMessage) -> None:
+    def _tell_others(self, message: ServerMessage) -> None:
         self._tell(message, [p for p in self._participants if p.role is not Role.CANDIDATE])
 
     def _tell(self, message: ServerMessage, to: Collection[Participant]) -> None:

@@ -18,6 +18,7 @@ OWNER_LIFETIME_S = 10 * 366 * DAY_S
 #: The page that a role's link opens. A fragment reaches no log and no referrer (RFC 3986 3.5).
 PAGES = {
     Role.CANDIDATE: "/join",
+    Role.INTERVIEWER: "/interview",
     Role.OBSERVER: "/observe",
     Role.RECRUITER: "/observe",
     Role.OWNER: "/",
@@ -31,6 +32,7 @@ class Invitation(msgspec.Struct, frozen=True):
     title: str
     candidate_url: str
     whip_url: str
+    interviewer_url: str
     observer_url: str
     whep_url: str
     recruiter_url: str
@@ -51,17 +53,18 @@ class Links:
         return f"{self.base_url}{PAGES[link.role]}#{self.token(link)}"
 
     def invite(self, store: Store, interview: Interview, now: float) -> Invitation:
-        """The first three links of an interview."""
+        """The first four links of an interview."""
         expires_s = int(now) + LINK_LIFETIME_S
-        candidate, observer, recruiter = (
+        candidate, interviewer, observer, recruiter = (
             store.create_link(interview.id, role, now, expires_s)
-            for role in (Role.CANDIDATE, Role.OBSERVER, Role.RECRUITER)
+            for role in (Role.CANDIDATE, Role.INTERVIEWER, Role.OBSERVER, Role.RECRUITER)
         )
         return Invitation(
             interview_id=interview.id,
             title=interview.title,
             candidate_url=self.url(candidate),
             whip_url=f"{self.base_url}/whip/{self.token(candidate)}",
+            interviewer_url=self.url(interviewer),
             observer_url=self.url(observer),
             whep_url=f"{self.base_url}/whep/{self.token(observer)}",
             recruiter_url=self.url(recruiter),

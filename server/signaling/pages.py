@@ -9,6 +9,7 @@ WEB_CLIENT = Path(__file__).parents[2] / "web_client"
 PAGES = {
     "/": "index.html",
     "/join": "join.html",
+    "/interview": "interview.html",
     "/observe": "observe.html",
     "/recordings": "recordings.html",
 }

@@ -48,6 +48,13 @@ class ErrorId(enum.StrEnum):
     INTERNAL = "internal"
 
 
+class Connection(enum.StrEnum):
+    """Which of a client's two media connections: some have both."""
+
+    UP = "up"  #: by which it sends
+    DOWN = "down"  #: by which it is sent to
+
+
 class _Message(msgspec.Struct, frozen=True, tag_field="type"):
     pass
 
@@ -66,22 +73,24 @@ class Hello(_Message, frozen=True, tag="hello"):
 
 
 class Publish(_Message, frozen=True, tag="publish"):
-    """Candidate: here is my camera and microphone. `consent` must be true."""
+    """Candidate, interviewer: here is my camera and microphone. `consent` must be true."""
 
     sdp: str
     consent: bool
 
 
 class Watch(_Message, frozen=True, tag="watch"):
-    """Observer or recruiter: send me the live picture and sound."""
+    """Send me the live picture and sound: of everybody who speaks but myself."""
 
     sdp: str
 
 
 class Restart(_Message, frozen=True, tag="restart"):
-    """Candidate, observer: my connection's offer again, with new ICE credentials."""
+    """My connection's offer again, with new ICE credentials."""
 
     sdp: str
+    #: Which one; whoever speaks means the one they send by, others have only one.
+    connection: Connection | None = None
 
 
 class Unshare(_Message, frozen=True, tag="unshare"):
@@ -89,7 +98,7 @@ class Unshare(_Message, frozen=True, tag="unshare"):
 
 
 class Leave(_Message, frozen=True, tag="leave"):
-    """Candidate: I end my part; the recording is closed. Observer: stop sending to me."""
+    """Candidate: I end my part; the recording is closed. Others: stop sending to and from me."""
 
 
 class Ping(_Message, frozen=True, tag="ping"):
@@ -126,6 +135,7 @@ class Answer(_Message, frozen=True, tag="answer"):
     """The answer to `publish`, `watch` or `restart`."""
 
     sdp: str
+    connection: Connection
 
 
 class StateChanged(_Message, frozen=True, tag="state"):
@@ -140,26 +150,38 @@ class RecordingState(_Message, frozen=True, tag="recording"):
     active: bool
 
 
-class ScreenState(_Message, frozen=True, tag="screen"):
-    """To observers and recruiters only: whether the candidate shares a screen right now."""
+class InterviewerState(_Message, frozen=True, tag="interviewer"):
+    """To everyone: whether an interviewer is there to be seen and heard."""
 
     active: bool
 
 
+class ScreenState(_Message, frozen=True, tag="screen"):
+    """To all but the candidate: whether they share a screen right now."""
+
+    active: bool
+
+
+class Watchers(_Message, frozen=True, tag="watchers"):
+    """To all but the candidate: who watches right now, by role; the reader is one of them."""
+
+    roles: tuple[Role, ...]
+
+
 class Indicators(_Message, frozen=True, tag="indicators"):
-    """To observers and recruiters only."""
+    """To all but the candidate."""
 
     values: tuple[Indicator, ...]
 
 
 class AlertChanged(_Message, frozen=True, tag="alert"):
-    """To observers and recruiters only."""
+    """To all but the candidate."""
 
     alert: Alert
 
 
 class Replaced(_Message, frozen=True, tag="replaced"):
-    """To a candidate whose link was opened again elsewhere: the newer one goes on."""
+    """To a candidate or an interviewer whose place was taken elsewhere: the newer one goes on."""
 
 
 class Pong(_Message, frozen=True, tag="pong"):
@@ -175,6 +197,8 @@ class Error(_Message, frozen=True, tag="error"):
     fatal: bool = False
     #: Where the same may succeed later: after so many seconds.
     retry_after_s: int | None = None
+    #: Whose offer was refused, if it was one.
+    connection: Connection | None = None
 
 
 ClientMessage = Hello | Publish | Watch | Restart | Unshare | Leave | Ping
@@ -183,7 +207,9 @@ ServerMessage = (
     | Answer
     | StateChanged
     | RecordingState
+    | InterviewerState
     | ScreenState
+    | Watchers
     | Indicators
     | AlertChanged
     | Replaced

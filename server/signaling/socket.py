@@ -6,7 +6,8 @@ import logging
 import msgspec
 from aiohttp import WSCloseCode, WSMessage, WSMsgType, web
 
-from server.signaling.access import ANY_ROLE, CANDIDATE, OBSERVERS, Access, Grant
+from server.core.interviews import Role
+from server.signaling.access import ANY_ROLE, CANDIDATE, SPEAKERS, Access, Grant
 from server.signaling.errors import Refusal, error_message, refusing_offers
 from server.signaling.hub import Hub
 from server.signaling.interview import LiveInterview
@@ -17,6 +18,7 @@ from server.signaling.protocol import (
     PROTOCOL_VERSION,
     Answer,
     ClientMessage,
+    Connection,
     ErrorId,
     Hello,
     Leave,
@@ -40,8 +42,8 @@ HEARTBEAT_S = 20.0
 
 #: Who may send what after the handshake.
 SENDERS = {
-    Publish: CANDIDATE,
-    Watch: OBSERVERS,
+    Publish: SPEAKERS,
+    Watch: ANY_ROLE,
     Restart: ANY_ROLE,
     Unshare: CANDIDATE,
     Leave: ANY_ROLE,
@@ -113,11 +115,14 @@ class Sockets:
             if not bucket.take(self._hub.clock()):
                 outbox.refuse(ErrorId.TOO_MANY_REQUESTS, "Too many messages.")
                 return
+            connection: Connection | None = None
             try:
+                message = _message(frame)
+                connection = _connection(message, participant.role)
                 with refusing_offers():
-                    await self._act(_message(frame), interview, participant, outbox)
+                    await self._act(message, interview, participant, outbox)
             except Refusal as refusal:
-                outbox.send(error_message(refusal.id, refusal.message))
+                outbox.send(error_message(refusal.id, refusal.message, connection=connection))
             except Exception:  # the root of one message: the others must still be served
                 log.exception("message failed interview=%s", interview.id)
                 outbox.refuse(ErrorId.INTERNAL, "The server failed to do this; see its log.")
@@ -138,17 +143,38 @@ class Sockets:
             case Publish(sdp=sdp, consent=consent):
                 if not consent:
                     raise Refusal(ErrorId.CONSENT_MISSING, "Recording needs your consent first.")
-                outbox.send(Answer(await interview.publish(participant, sdp)))
+                answer = await interview.publish(participant, sdp)
+                outbox.send(Answer(answer, Connection.UP))
             case Watch(sdp=sdp):
-                outbox.send(Answer(await interview.watch(participant, sdp)))
+                answer = await interview.watch(participant, sdp)
+                outbox.send(Answer(answer, Connection.DOWN))
             case Restart(sdp=sdp):
-                outbox.send(Answer(interview.restart(participant, sdp)))
+                connection = _restarted(message, participant.role)
+                answer = interview.restart(participant, sdp, connection)
+                outbox.send(Answer(answer, connection))
             case Unshare():
                 interview.unshare(participant)
             case Leave():
                 await interview.leave(participant)
             case Ping(id=id):
                 outbox.send(Pong(id, self._hub.clock()))
+
+
+def _connection(message: ClientMessage, role: Role) -> Connection | None:
+    """Which connection the message is about; None: none."""
+    match message:
+        case Publish():
+            return Connection.UP
+        case Watch():
+            return Connection.DOWN
+        case Restart():
+            return _restarted(message, role)
+        case _:
+            return None
+
+
+def _restarted(message: Restart, role: Role) -> Connection:
+    return message.connection or (Connection.UP if role in SPEAKERS else Connection.DOWN)
 
 
 async def _hello(socket: web.WebSocketResponse) -> Hello:

@@ -6,12 +6,13 @@ or when a disk fails, which no real part does on demand.
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
+from server.core.frames import OF_CANDIDATE, TrackName
 from server.core.indicators import Alert, Indicator
 from server.core.interviews import InterviewState, Role
 from server.live_analysis.network import NetworkSample
@@ -29,6 +30,7 @@ from server.store import AsyncStore, Link, Store, open_store
 @dataclass(eq=False)
 class FakePeer:
     on_state: Callable[[PeerState], None]
+    tracks: tuple[TrackName, ...]
     on_held_back: Callable[[bool], None] = lambda held_back: None
     closed: bool = False
 
@@ -55,11 +57,12 @@ class FakeMedia:
         sdp: str,
         on_state: Callable[[PeerState], None],
         *,
+        tracks: Sequence[TrackName] = OF_CANDIDATE,
         whole: bool = False,
     ) -> tuple[FakePeer, str]:
         if sdp == "bad":
             raise SdpError("line 1: no")
-        self.peers.append(FakePeer(on_state))
+        self.peers.append(FakePeer(on_state, tuple(tracks)))
         return self.peers[-1], f"answer to {sdp}"
 
     async def observe(
@@ -68,8 +71,10 @@ class FakeMedia:
         sdp: str,
         on_state: Callable[[PeerState], None],
         on_held_back: Callable[[bool], None],
+        *,
+        tracks: Sequence[TrackName],
     ) -> tuple[FakePeer, str]:
-        peer, answer = await self.publish(source, sdp, on_state)
+        peer, answer = await self.publish(source, sdp, on_state, tracks=tracks)
         peer.on_held_back = on_held_back
         return peer, answer
 
@@ -168,7 +173,7 @@ class Rig:
 
     async def open(self) -> "Rig":
         row = await self.db.run(Store.create_interview, "Backend engineer", self.now)
-        for role in (Role.CANDIDATE, Role.OBSERVER, Role.RECRUITER):
+        for role in set(Role) - {Role.OWNER}:
             self.links[role] = await self.db.run(Store.create_link, row.id, role, 0.0, 9_999)
         self.interview = LiveInterview(row, self.plant)
         return self
@@ -190,6 +195,13 @@ class Rig:
         await self.interview.publish(candidate, "offer")
         self.media.peers[-1].on_state(PeerState.CONNECTED)
         return candidate, self.media.peers[-1]
+
+    async def interviewer_joins(self) -> tuple[Participant, FakePeer]:
+        """One whose media flows."""
+        interviewer = self.enter(Role.INTERVIEWER)
+        await self.interview.publish(interviewer, "offer")
+        self.media.peers[-1].on_state(PeerState.CONNECTED)
+        return interviewer, self.media.peers[-1]
 
     async def events(self) -> list[str]:
         await self.interview.tick(self.now)

@@ -76,6 +76,7 @@ class Serving:
         of = of or self.one
         urls = {
             Role.CANDIDATE: of.candidate_url,
+            Role.INTERVIEWER: of.interviewer_url,
             Role.OBSERVER: of.observer_url,
             Role.RECRUITER: of.recruiter_url,
         }

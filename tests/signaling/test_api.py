@@ -58,7 +58,8 @@ async def test_a_recruiter_makes_lists_and_revokes_links(serving: Serving) -> No
     assert (await serving.call("DELETE", f"{path}/{made['id']}", recruiter))[0] == 204
     _, links = await serving.call("GET", path, recruiter)
     assert {link["id"]: link["revoked"] for link in links}[made["id"]] is True
-    assert [link["role"] for link in links] == ["candidate", "observer", "recruiter", "observer"]
+    roles = ["candidate", "interviewer", "observer", "recruiter", "observer"]
+    assert [link["role"] for link in links] == roles
     status, _ = await serving.call("GET", "/api/me", token_in(made["url"]))
     assert status == 401
 

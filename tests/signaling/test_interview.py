@@ -1,3 +1,4 @@
+import itertools
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -16,11 +17,12 @@ from server.signaling.interview import GRACE_S, RESUME_S, LiveInterview
 from server.signaling.limits import MAX_OPENINGS_PER_LINK
 from server.signaling.outbox import CLOSE_REPLACED, CLOSE_SLOW_READER
 from server.signaling.participant import Participant
-from server.signaling.protocol import ErrorId
+from server.signaling.protocol import Connection, ErrorId
 from server.store import Store
 from tests.media.test_source import picture, screen
 from tests.signaling.plant import Rig, open_rig, told
 
+UP, DOWN = Connection.UP, Connection.DOWN
 LOUDNESS = Indicator("voice.loudness", -20.0, "dBFS", 1.0, 2.0)
 
 
@@ -37,13 +39,15 @@ def close_code(participant: Participant) -> int | None:
 
 async def test_a_visitor_is_told_where_the_interview_stands(rig: Rig) -> None:
     observer = rig.enter(Role.OBSERVER)
-    welcome, state, recording, screen = await told(observer)
+    welcome, state, recording, interviewer, screen, watchers = await told(observer)
     assert (welcome["type"], welcome["role"]) == ("welcome", "observer")
     assert welcome["ice_servers"] == []
     assert welcome["interview"] == {"id": rig.interview.id, "title": "Backend engineer"}
     assert state == {"type": "state", "state": "waiting", "started_s": None}
     assert recording == {"type": "recording", "active": False}
+    assert interviewer == {"type": "interviewer", "active": False}
     assert screen == {"type": "screen", "active": False}
+    assert watchers == {"type": "watchers", "roles": ["observer"]}
     candidate, _ = await rig.join()
     types = [message["type"] for message in await told(candidate)]
     assert "screen" not in types
@@ -243,7 +247,7 @@ async def test_a_candidate_on_another_network_restarts_on_a_new_socket(rig: Rig)
     observer = rig.enter(Role.OBSERVER)
     older, peer = await rig.join()
     newer = rig.enter(Role.CANDIDATE)
-    assert rig.interview.restart(newer, "new network") == "answer to new network"
+    assert rig.interview.restart(newer, "new network", UP) == "answer to new network"
     assert rig.media.restarted == [peer]
     await rig.interview.exit(older)
     assert (peer.closed, rig.state()) == (False, InterviewState.LIVE)
@@ -260,7 +264,7 @@ async def test_an_observer_restarts_its_own_connection(rig: Rig) -> None:
     one, two = rig.enter(Role.OBSERVER), rig.enter(Role.OBSERVER)
     for observer in (one, two):
         await rig.interview.watch(observer, "offer")
-    rig.interview.restart(two, "offer")
+    rig.interview.restart(two, "offer", DOWN)
     assert rig.media.restarted == [rig.media.peers[-1]]
 
 
@@ -268,14 +272,14 @@ async def test_without_a_connection_there_is_nothing_to_restart(rig: Rig) -> Non
     refused = [rig.enter(Role.OBSERVER), rig.enter(Role.CANDIDATE)]
     _, peer = await rig.join(socket=False)  # WHIP has PATCH for this
     refused.append(rig.enter(Role.CANDIDATE))
-    for participant in refused:
+    for participant, way in itertools.product(refused, (UP, DOWN)):
         with pytest.raises(Refusal) as caught:
-            rig.interview.restart(participant, "offer")
+            rig.interview.restart(participant, "offer", way)
         assert caught.value.id in (ErrorId.RESTART_REFUSED, ErrorId.FORBIDDEN)
     candidate, peer = await rig.join()
     await peer.close()
     with pytest.raises(Refusal) as caught:
-        rig.interview.restart(candidate, "offer")
+        rig.interview.restart(candidate, "offer", UP)
     assert caught.value.id is ErrorId.RESTART_REFUSED
 
 
@@ -283,9 +287,9 @@ async def test_another_connections_offer_restarts_nothing(rig: Rig) -> None:
     candidate, peer = await rig.join()
     newer = rig.enter(Role.CANDIDATE)
     with pytest.raises(SdpError):
-        rig.interview.restart(newer, "bad")
+        rig.interview.restart(newer, "bad", UP)
     with pytest.raises(Refusal) as caught:
-        rig.interview.restart(candidate, "replaced by the newer")
+        rig.interview.restart(candidate, "replaced by the newer", UP)
     assert caught.value.id is ErrorId.FORBIDDEN
     assert (rig.media.restarted, peer.closed) == ([], False)
 
@@ -536,7 +540,7 @@ async def test_the_candidate_says_when_a_screen_is_shared_no_more(rig: Rig) -> N
     picture(up, 1, rig.now)
     await rig.interview.tick(rig.now)
     observer = rig.enter(Role.OBSERVER)
-    assert (await told(observer))[-1] == {"type": "screen", "active": True}
+    assert {"type": "screen", "active": True} in await told(observer)
     rig.interview.unshare(candidate)
     await rig.interview.tick(rig.now)
     assert await told(observer) == [{"type": "screen", "active": False}]

@@ -18,6 +18,7 @@ from server.store import Store
 from tests.signaling.serving import PUBLISH_OFFER, WATCH_OFFER, Serving
 
 C, OB, R, OW = Role.CANDIDATE, Role.OBSERVER, Role.RECRUITER, Role.OWNER
+IN = Role.INTERVIEWER
 
 #: Who may call what, written out independently of the product's own table.
 ALLOWED: dict[tuple[str, str], set[Role]] = {
@@ -31,7 +32,7 @@ ALLOWED: dict[tuple[str, str], set[Role]] = {
     ("GET", "/whep/{token}/{session}"): {OB, R, OW},
     ("PATCH", "/whep/{token}/{session}"): {OB, R, OW},
     ("DELETE", "/whep/{token}/{session}"): {OB, R, OW},
-    ("GET", "/api/me"): {C, OB, R, OW},
+    ("GET", "/api/me"): {C, IN, OB, R, OW},
     ("GET", "/api/interviews"): {R, OW},
     ("POST", "/api/interviews"): {OW},
     ("GET", "/api/interviews/{interview}/links"): {R, OW},
@@ -47,7 +48,7 @@ ALLOWED: dict[tuple[str, str], set[Role]] = {
     ("GET", "/api/recordings/{interview}/interviewer/fragment/{seq}"): {R, OW},
     ("GET", "/api/recordings/{interview}/verify"): {R, OW},
 }
-PUBLIC = {"/", "/join", "/observe", "/recordings", "/ws"}
+PUBLIC = {"/", "/join", "/interview", "/observe", "/recordings", "/ws"}
 PUBLIC |= {"/healthz", "/readyz", "/metrics", "/openapi.json"}
 PUBLIC |= {"/whip", "/whip/{token}", "/whep", "/whep/{token}"}  # with nothing to get
 

@@ -88,6 +88,25 @@ async def test_a_bad_handshake_is_refused(
         assert await closed_with(socket) == expected
 
 
+async def test_who_speaks_has_two_connections_that_are_told_apart(serving: Serving) -> None:
+    for role in (Role.CANDIDATE, Role.INTERVIEWER):
+        async with serving.socket(serving.token(role)) as socket:
+            await socket.send_json({"type": "watch", "sdp": WATCH_OFFER})
+            await socket.send_json({"type": "publish", "sdp": PUBLISH_OFFER, "consent": True})
+            answers = [await receive(socket, "answer") for _ in range(2)]
+            assert [each["connection"] for each in answers] == ["down", "up"]
+            assert ["a=sendonly" in each["sdp"] for each in answers] == [True, False]
+            restart = {"type": "restart", "sdp": WATCH_OFFER.replace("abcd", "ABCD")}
+            await socket.send_json({**restart, "connection": "down"})
+            answer = await receive(socket, "answer")
+            assert (answer["connection"], "a=sendonly" in answer["sdp"]) == ("down", True)
+            await socket.send_json({"type": "watch", "sdp": "v=1"})
+            await socket.send_json({"type": "publish", "sdp": PUBLISH_OFFER, "consent": False})
+            await socket.send_json({"type": "hello", "version": 1, "token": ""})
+            refused = [await receive(socket, "error") for _ in range(3)]
+            assert [each["connection"] for each in refused] == ["down", "up", None]
+
+
 async def test_publish_and_watch_are_answered(serving: Serving) -> None:
     async with serving.socket(serving.token(Role.CANDIDATE)) as candidate:
         await candidate.send_json({"type": "publish", "sdp": PUBLISH_OFFER, "consent": True})
@@ -139,14 +158,14 @@ async def test_nothing_is_recorded_without_consent(serving: Serving) -> None:
 @pytest.mark.parametrize(
     ("role", "message"),
     [
-        (Role.CANDIDATE, {"type": "watch", "sdp": WATCH_OFFER}),
         (Role.OBSERVER, {"type": "publish", "sdp": PUBLISH_OFFER, "consent": True}),
         (Role.RECRUITER, {"type": "publish", "sdp": PUBLISH_OFFER, "consent": True}),
         (Role.OBSERVER, {"type": "unshare"}),
         (Role.RECRUITER, {"type": "unshare"}),
+        (Role.INTERVIEWER, {"type": "unshare"}),
     ],
 )
-async def test_a_candidate_never_observes_and_an_observer_never_publishes(
+async def test_an_observer_never_publishes_and_nobody_but_the_candidate_shares(
     serving: Serving, role: Role, message: dict[str, Any]
 ) -> None:
     async with serving.socket(serving.token(role)) as socket:

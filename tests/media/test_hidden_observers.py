@@ -1,0 +1,51 @@
+"""A candidate's connection is the same whether anybody observes or not."""
+
+import contextlib
+
+from tests.media.test_peer import Browser, Room, camera, joined, observer, publisher, sound
+
+#: RFC 4585 6.1: payload-specific feedback, of which keyframe requests are. Browsers are asked for
+#: keyframes by the recording, too: when, tells nothing.
+_PAYLOAD_SPECIFIC = 206
+
+
+def sent_to(candidate: Browser) -> list[bytes]:
+    """What the server has sent, but for keyframe requests; RTCP packets are compound."""
+    packets = []
+    for compound in candidate.raw_rtcp:
+        while compound:
+            length = 4 + 4 * int.from_bytes(compound[2:4], "big")
+            picture_loss = (compound[1], compound[0] & 0x1F) == (_PAYLOAD_SPECIFIC, 1)
+            packets += [] if picture_loss else [compound[:length]]
+            compound = compound[length:]
+    return packets + candidate.rtp
+
+
+async def session(observers: int) -> list[bytes]:
+    """Three seconds in which packets are lost, and observers come, ask, miss some and go."""
+    room = Room()
+    async with joined(publisher(room)) as candidate, contextlib.AsyncExitStack() as stack:
+        candidate.peer.ssrc = 77  # random otherwise
+        packets = camera(12)
+        for step in range(30):
+            if step == 5:
+                for _ in range(observers):
+                    await stack.enter_async_context(joined(observer(room)))
+            if step == 25:
+                await stack.aclose()
+            for data in packets[step::30]:
+                if step % 7:
+                    candidate.send_rtp(data)
+            candidate.send_rtp(sound(1 + step))
+            for each in room.browsers.values():
+                each.tick()
+            candidate.tick(0.1)
+        sent = sent_to(candidate)
+    return sent
+
+
+async def test_the_server_sends_a_candidate_the_same_with_and_without_observers() -> None:
+    alone = await session(0)
+    observed = await session(3)
+    assert len(alone) > 5
+    assert observed == alone
