@@ -97,7 +97,9 @@ def test_invite_prints_for_people_by_default(
 ) -> None:
     status, out, _ = run(capsys, "invite", "--title", "Backend engineer")
     assert status == 0
-    assert "Candidate:  http://" in out
+    pages = {"Candidate": "join", "Interviewer": "interview", "Observer": "observe"}
+    for role, page in pages.items():
+        assert re.search(rf"{role}: +http://localhost:\d+/{page}#v1\.", out)
     assert "work until 20" in out
 
 

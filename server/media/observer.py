@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from server.core import rtcp
-from server.core.frames import TrackName
+from server.core.frames import OF_INTERVIEWER, TrackName
 from server.core.rtp import pack_header
 from server.core.twcc import TransportFeedback
 from server.media.allotment import Allotment, Change, Meter, ProbePlan
@@ -192,7 +192,9 @@ class Observer(Peer):
 
     @property
     def _is_held_back(self) -> bool:
-        return not all(each.shown for each in self._allotments.values())
+        # The interviewer's picture is small beside the candidate's: it is done without in silence.
+        told = (each for name, each in self._allotments.items() if name not in OF_INTERVIEWER)
+        return not all(each.shown for each in told)
 
     def _repair(self, now: float) -> bool:
         egress = self.egress

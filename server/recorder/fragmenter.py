@@ -178,8 +178,8 @@ class Fragmenter:
         fragment = Fragment(*samples.values())
         self._pending = {name: [] for name in TrackName}
         self.pending_since_us, self._newest_us = None, 0
-        configs = (self._pictures[name].config for name in _PICTURE_TRACKS)
-        return [Cut(fragment, *configs, early)]
+        camera, screen, interviewer = (self._pictures[name].config for name in _PICTURE_TRACKS)
+        return [Cut(fragment, camera, screen, interviewer, early)]
 
     def _samples(self, track: TrackName, next_us: int | None) -> Iterator[Sample]:
         pending, epoch_us = self._pending[track], self.epoch_us or 0

@@ -46,7 +46,7 @@ async def test_a_screen_is_shared_and_no_longer_shared_in_mid_interview(
         await pictures_of(observer, "screen", 5)
         await picture_moves(observer)
         assert await width_on_page(observer, "screen") > 2 * await width_on_page(observer, "video")
-        await observer.locator("#swap").press("Enter")
+        await observer.locator("#picture-camera .swap").press("Enter")
         assert await width_on_page(observer, "video") > 2 * await width_on_page(observer, "screen")
         await candidate.locator("#share").click()
         await observer.locator("#screen").wait_for(state="hidden")

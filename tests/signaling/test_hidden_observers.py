@@ -29,7 +29,7 @@ def alike(message: dict[str, Any]) -> dict[str, Any]:
 async def ping(socket: ClientWebSocketResponse, id: int) -> list[dict[str, Any]]:
     """Everything received up to the answer, which comes last: nothing is on its way."""
     await socket.send_json({"type": "ping", "id": id})
-    messages = []
+    messages: list[dict[str, Any]] = []
     while not messages or messages[-1]["type"] != "pong":
         messages.append(json.loads((await socket.receive()).data))
     return messages

@@ -45,10 +45,11 @@ def test_no_page_holds_what_the_policy_forbids() -> None:
         assert not inline.search(text), name
 
 
-def test_the_observers_page_loads_its_modules_at_once_instead_of_one_for_another() -> None:
-    page = (WEB_CLIENT / "observe.html").read_text()
+@pytest.mark.parametrize("name", ["observe", "interview"])
+def test_a_page_of_many_modules_loads_them_at_once_instead_of_one_for_another(name: str) -> None:
+    page = (WEB_CLIENT / f"{name}.html").read_text()
     assert re.findall(r'<link rel="modulepreload" href="/assets/(\S+)">', page) == sorted(
-        _imported("observe.js") - {"observe.js"}
+        _imported(f"{name}.js") - {f"{name}.js"}
     )
 
 

@@ -21,6 +21,7 @@ test("an error that is not known is said to be the server's", () => {
 
 test("a link opened on the wrong page goes to its own", () => {
   assert.equal(homeOf("candidate"), "/join");
+  assert.equal(homeOf("interviewer"), "/interview");
   assert.equal(homeOf("observer"), "/observe");
   assert.equal(homeOf("recruiter"), "/observe");
   assert.equal(homeOf("owner"), "/");

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import {
   AHEAD_S, BEHIND_S, entryPlace, forgettable, holeAt, holes, interruptions, isBuffered, isComing, isWanted,
-  nudge, ofScreen, placeAt, sharedSpans,
+  nudge, ofSide, placeAt, spansOf,
 } from "../../web_client/assets/replay.js";
 
 /** One-second fragments at these times; those in `keys` begin with a keyframe. */
@@ -86,19 +86,22 @@ test("gaps of both tracks at the same time are one interruption with all its cau
   ]);
 });
 
-test("the screen's own replay is of the fragments that have pictures of it", () => {
-  const fragments = at([0, 1, 2, 3]).map((fragment, n) => ({
-    ...fragment, screen: n === 0 ? null : n - 1 >> 1, screen_keyframe: n === 1,
-  }));
-  const screens = [{ mime: "video/mp4; a", width: 1, height: 1 }, { mime: "video/mp4; b", width: 2, height: 2 }];
-  const index = ofScreen({ mime: "x", inits: [], screens, fragments, duration_s: 9 });
-  assert.deepEqual([index.mime, index.inits, index.duration_s], ["video/mp4; a", screens, 9]);
-  assert.deepEqual(index.fragments.map(({ seq, init, keyframe }) => [seq, init, keyframe]),
-    [[2, 0, true], [3, 0, false], [4, 1, false]]);
-  assert.equal(ofScreen({ mime: "x", inits: [], screens: [], fragments: [], duration_s: 0 }).mime, "");
+test("the screen and the interviewer have replays of their own, of the fragments with them", () => {
+  for (const side of ["screen", "interviewer"]) {
+    const fragments = at([0, 1, 2, 3]).map((fragment, n) => ({
+      ...fragment, screen: null, interviewer: null, [side]: n === 0 ? null : n - 1 >> 1, [`${side}_keyframe`]: n === 1,
+    }));
+    const inits = [{ mime: "video/mp4; a", width: 1, height: 1 }, { mime: "video/mp4; b", width: 2, height: 2 }];
+    const whole = { mime: "x", inits: [], screens: [], interviewers: [], fragments, duration_s: 9, [`${side}s`]: inits };
+    const index = ofSide(whole, side);
+    assert.deepEqual([index.mime, index.inits, index.duration_s], ["video/mp4; a", inits, 9]);
+    assert.deepEqual(index.fragments.map(({ seq, init, keyframe }) => [seq, init, keyframe]),
+      [[2, 0, true], [3, 0, false], [4, 1, false]]);
+    assert.equal(ofSide({ ...whole, [`${side}s`]: [], fragments: [] }, side).mime, "");
+  }
 });
 
 test("a screen is shared as long as pictures come at least every ten seconds", () => {
-  assert.deepEqual(sharedSpans(at([3, 4, 14, 30])), [span(3, 15), span(30, 31)]);
-  assert.deepEqual(sharedSpans([]), []);
+  assert.deepEqual(spansOf(at([3, 4, 14, 30])), [span(3, 15), span(30, 31)]);
+  assert.deepEqual(spansOf([]), []);
 });

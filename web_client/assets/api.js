@@ -12,8 +12,8 @@
  *   started_s: number | null, duration_s: number, tracks: string[], gaps: number, bytes: number}} RecordingSummary
  * @typedef {{file: string, message: string, start_s?: number | null, end_s?: number | null}} Fault
  * @typedef {{intact: boolean, faults: Fault[], fragments?: number}} Verification
- * @typedef {{interview_id: string, title: string, candidate_url: string, observer_url: string,
- *   recruiter_url: string, expires_s: number}} Invitation
+ * @typedef {{interview_id: string, title: string, candidate_url: string, interviewer_url: string,
+ *   observer_url: string, recruiter_url: string, expires_s: number}} Invitation
  */
 
 /** The server's refusal, or `unreachable` when there was no answer at all. */
@@ -92,7 +92,7 @@ export class Api {
 
   /**
    * @param {string} interview
-   * @param {"init" | "fragment" | "screen/init" | "screen/fragment"} part
+   * @param {"init" | "fragment" | import("./side_replay.js").SidePart} part
    * @param {number} number
    * @param {AbortSignal} signal
    */

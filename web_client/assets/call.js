@@ -1,22 +1,13 @@
 // @ts-check
-/** The interview itself, on the candidate's side: sending, controls, coming back by itself. */
+/** Speaking in an interview: sending camera and microphone, controls, coming back by itself. */
 
 import { CallView } from "./call_view.js";
 import { openDevices, stopStream } from "./devices.js";
 import { showStage } from "./dom.js";
 import { Peer } from "./peer.js";
-import {
-  FullSize,
-  isWeak,
-  limitScreen,
-  offerSoundRepairs,
-  preferDegradation,
-  sendScreen,
-  sendStream,
-} from "./publisher.js";
+import { FullSize, isWeak, offerSoundRepairs, preferDegradation, sendStream } from "./publisher.js";
 import { refusalOf } from "./refusal.js";
 import { Retry } from "./retry.js";
-import { ScreenShare, canShareScreen } from "./screen_share.js";
 import { Signaling } from "./signaling.js";
 
 /** @typedef {import("./devices.js").Choice} Choice */
@@ -29,6 +20,8 @@ const STATS_INTERVAL_MS = 2000;
  * @property {(reason: "left" | "replaced" | "ended") => void} onOver
  * @property {(refusal: import("./refusal.js").Refusal) => void} onRefused
  * @property {(choice: Choice) => void} onChoice other devices were chosen
+ * @property {(message: ServerMessage) => void} [onMessage] every message of the server
+ * @property {() => void} [onSignaling] signalling is there, or not any more
  */
 
 export class Call {
@@ -43,8 +36,6 @@ export class Call {
     /** @type {Choice} */
     this.choice = {};
     this.weak = false;
-    /** @type {number | null} */
-    this.startedS = null;
     this.timers = [0, 0];
     this.retry = new Retry();
     /** @type {"busy" | "restarting" | null} why the server does not take us now */
@@ -62,19 +53,18 @@ export class Call {
     this.peer = new Peer({
       configure: (pc) => this.configure(pc),
       offer: (sdp) => this.signaling.send({ type: "publish", sdp: offerSoundRepairs(sdp), consent: true }),
-      restart: (sdp) => this.signaling.send({ type: "restart", sdp: offerSoundRepairs(sdp) }),
+      restart: (sdp) =>
+        this.signaling.send({ type: "restart", sdp: offerSoundRepairs(sdp), connection: "up" }),
       iceServers: () => this.signaling.iceServers,
       onState: () => this.peerMoved(),
       onLost: (answered) => this.peerLost(answered),
     });
-    this.screen = new ScreenShare(() => void this.screenMoved());
-    /** @type {RTCRtpSender | null} of the screen's section, whether anything is shared or not */
+    /** @type {RTCRtpSender | null} of a screen's section, whether anything is shared or not */
     this.screenSender = null;
     this.fullSize = new FullSize();
     this.view = new CallView({
       onToggle: (kind) => this.toggle(kind),
       onFlip: () => void this.flip(),
-      onShare: () => void this.share(),
       onLeave: () => this.leave(),
       onChooseAgain: () => void this.replaceDevices({}),
     });
@@ -102,7 +92,6 @@ export class Call {
     for (const timer of this.timers) window.clearInterval(timer);
     this.screenSender = null;
     this.waitFor(null);
-    this.screen.stop();
     this.peer.close();
     this.signaling.stop();
     stopStream(this.stream);
@@ -132,25 +121,20 @@ export class Call {
         void this.peer.recover();
         break;
       case "answer":
-        void this.answered(message.sdp);
-        break;
-      case "recording":
-        this.view.showRecording(message.active);
-        break;
-      case "state":
-        this.startedS = message.started_s ?? this.startedS;
-        if (message.state === "ended" && this.peer.state === "connected") this.over("ended");
+        if (message.connection === "up") void this.answered(message.sdp);
         break;
       case "replaced":
         this.over("replaced");
         break;
       case "error":
+        if (message.connection === "down") break;
         console.warn(`server: ${message.id}: ${message.message}`);
         if (message.id === "server-restarting") this.waitFor("restarting");
         if (message.retry_after_s && !message.fatal) this.postpone(message.retry_after_s);
         else this.peer.refused();
         break;
     }
+    this.handlers.onMessage?.(message);
   }
 
   /**
@@ -175,25 +159,27 @@ export class Call {
     this.showLink();
   }
 
+  tick() {
+    if (this.wait !== null) this.showWait();
+    if (this.signaling.online && this.retry.due(performance.now())) void this.peer.renew();
+  }
+
   /** @param {string} sdp */
   async answered(sdp) {
     this.waitFor(null);
     await this.peer.answered(sdp);
     if (this.peer.pc) await preferDegradation(this.peer.pc, this.screenSender, "balanced");
-    if (this.screenSender && this.screen.track) await limitScreen(this.screenSender);
   }
 
   /** @param {RTCPeerConnection} pc */
   configure(pc) {
     this.fullSize = new FullSize();
     if (this.stream) sendStream(pc, this.stream);
-    this.screenSender = canShareScreen() ? sendScreen(pc, this.screen.track) : null;
   }
 
   signalingMoved() {
-    // Without signalling nothing is known about the recording; media may still flow.
-    if (!this.signaling.online) this.view.showRecording(false);
     this.showLink();
+    this.handlers.onSignaling?.();
   }
 
   peerMoved() {
@@ -220,13 +206,6 @@ export class Call {
     }
   }
 
-  tick() {
-    const elapsed = this.startedS === null ? 0 : this.signaling.serverNowS() - this.startedS;
-    this.view.showElapsed(elapsed);
-    if (this.wait !== null) this.showWait();
-    if (this.signaling.online && this.retry.due(performance.now())) void this.peer.renew();
-  }
-
   async measure() {
     if (this.peer.state !== "connected" || this.peer.pc === null) return;
     const { pc } = this.peer;
@@ -248,25 +227,6 @@ export class Call {
   async flip() {
     const facing = this.choice.facing === "environment" ? "user" : "environment";
     await this.replaceDevices({ facing, microphone: this.choice.microphone });
-  }
-
-  async share() {
-    if (this.screen.track !== null) return this.screen.stop();
-    try {
-      await this.screen.start();
-    } catch (error) {
-      console.warn(error);
-      this.view.showNotice("call.share-failed");
-    }
-  }
-
-  async screenMoved() {
-    this.view.showSharing(this.screen.track !== null);
-    const { track } = this.screen;
-    await this.screenSender?.replaceTrack(track);
-    if (this.screenSender && track) await limitScreen(this.screenSender);
-    // Browsers say no RTCP goodbye then, so the server would have to wait for silence.
-    if (track === null) this.signaling.send({ type: "unshare" });
   }
 
   /**

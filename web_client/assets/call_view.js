@@ -1,10 +1,8 @@
 // @ts-check
-/** What the candidate sees and presses during the interview. */
+/** What everybody who speaks sees of themselves, and presses. */
 
 import { byId, element } from "./dom.js";
 import { setText } from "./i18n.js";
-import { clock } from "./format.js";
-import { canShareScreen } from "./screen_share.js";
 
 /** @typedef {"connecting" | "connected" | "weak" | "reconnecting" | "offline" | "waiting"} LinkState */
 
@@ -15,7 +13,6 @@ export class CallView {
    * @param {object} handlers
    * @param {(kind: "audio" | "video") => void} handlers.onToggle
    * @param {() => void} handlers.onFlip
-   * @param {() => void} handlers.onShare
    * @param {() => void} handlers.onLeave
    * @param {() => void} handlers.onChooseAgain
    */
@@ -25,8 +22,6 @@ export class CallView {
     byId("toggle-microphone").addEventListener("click", () => handlers.onToggle("audio"));
     byId("toggle-camera").addEventListener("click", () => handlers.onToggle("video"));
     byId("flip").addEventListener("click", handlers.onFlip);
-    byId("share").addEventListener("click", handlers.onShare);
-    byId("share").hidden = !canShareScreen();
     byId("leave").addEventListener("click", () => {
       dialog.returnValue = "";
       dialog.showModal();
@@ -58,14 +53,6 @@ export class CallView {
     byId("camera-off").hidden = on("video");
   }
 
-  /** @param {boolean} sharing the screen */
-  showSharing(sharing) {
-    byId("share").setAttribute("aria-pressed", String(sharing));
-    setText(byId("share-text"), sharing ? "call.stop-sharing" : "call.share");
-    byId("screen-shared").hidden = !sharing;
-    if (sharing && byId("call-notice-act").hidden) this.showNotice(null);
-  }
-
   /** @param {"call.device-lost" | "call.share-failed" | null} trouble */
   showNotice(trouble) {
     byId("call-notice").hidden = trouble === null;
@@ -84,10 +71,9 @@ export class CallView {
     setText(byId("call-wait-left"), "call.retry-in", { seconds: leftS ?? 0 });
   }
 
-  /** @param {boolean} active */
-  showRecording(active) {
-    byId("recording").dataset.active = String(active);
-    setText(byId("recording-text"), active ? "call.recording" : "call.not-recording");
+  /** A screen is shared after all. */
+  forgetShareFailed() {
+    if (byId("call-notice-act").hidden) this.showNotice(null);
   }
 
   /** @param {LinkState} state */
@@ -95,10 +81,5 @@ export class CallView {
     const pill = byId("link-state");
     pill.dataset.tone = TONE[state];
     setText(pill, `link.${state}`);
-  }
-
-  /** @param {number} seconds */
-  showElapsed(seconds) {
-    byId("elapsed").textContent = clock(seconds);
   }
 }

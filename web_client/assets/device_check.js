@@ -79,6 +79,14 @@ export class DeviceCheck {
     }
   }
 
+  /**
+   * The page was reloaded during the interview: go on without a press of the button.
+   * @param {Choice} choice
+   */
+  async resume(choice) {
+    if ((await this.start(choice)) !== null) this.join();
+  }
+
   /** Hand the open devices to the interview. */
   join() {
     const stream = this.stream;

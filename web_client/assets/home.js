@@ -68,6 +68,7 @@ function showMade(invitation) {
   made = invitation;
   byId("made-links").replaceChildren(
     linkRow("candidate", invitation.candidate_url),
+    linkRow("interviewer", invitation.interviewer_url),
     linkRow("observer", invitation.observer_url),
     linkRow("recruiter", invitation.recruiter_url),
   );

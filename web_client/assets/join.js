@@ -2,79 +2,48 @@
 /** The candidate's page: notice and consent, device check, interview, end. */
 
 import { Api, ApiError } from "./api.js";
-import { Call } from "./call.js";
+import { CandidateCall } from "./candidate_call.js";
 import { DeviceCheck } from "./device_check.js";
 import { byId, element, linkToken, reloadOnNewLink, showStage } from "./dom.js";
-import { initLanguage, onLanguage, setText, t } from "./i18n.js";
+import { initLanguage, onLanguage, t } from "./i18n.js";
+import { Joined } from "./joined.js";
+import { showOver, showRefused } from "./over_view.js";
 import { homeOf, refusalOf } from "./refusal.js";
-
-/** @typedef {import("./refusal.js").Refusal} Refusal */
-/** @typedef {import("./devices.js").Choice} Choice */
-
-/** Consent holds for this tab and this link; the value is the choice of devices. */
-const STORAGE_KEY = "vivavoce.joined";
 
 const RETRY_MS = 3000;
 
 const token = linkToken();
+/** Consent holds for this tab and this link. */
+const joined = new Joined(token);
 let title = "";
 
-/**
- * @param {Choice} choice
- * @param {boolean} [replaced] by another tab: this one is not to take over by itself
- */
-function remember(choice, replaced = false) {
-  sessionStorage.setItem(STORAGE_KEY, JSON.stringify({ token, choice, replaced }));
-}
-
-/** @returns {{choice: Choice, replaced: boolean} | null} of an interview that a reload has interrupted */
-function remembered() {
-  try {
-    const stored = JSON.parse(sessionStorage.getItem(STORAGE_KEY) ?? "null");
-    return stored?.token === token ? stored : null;
-  } catch {
-    return null;
-  }
-}
-
 const check = new DeviceCheck((stream, choice) => {
-  remember(choice);
+  joined.remember(choice);
   call.start(stream, choice);
 });
 
-const call = new Call(token, {
+const call = new CandidateCall(token, {
   onOver: (reason) => {
-    if (reason === "left") sessionStorage.removeItem(STORAGE_KEY);
-    if (reason === "replaced") remember(call.choice, true);
-    showOver(reason);
+    if (reason === "left") joined.forget();
+    if (reason === "replaced") joined.remember(call.choice, true);
+    over(reason);
   },
-  onRefused: (refusal) => showRefused(refusal),
-  onChoice: (choice) => remember(choice),
+  onRefused: showRefused,
+  onChoice: (choice) => joined.remember(choice),
 });
 
 /** @param {"left" | "replaced" | "ended"} reason */
-function showOver(reason) {
-  setText(byId("over-title"), `over.${reason}.title`);
-  setText(byId("over-text"), `over.${reason}.text`);
-  byId("over-icon-box").dataset.tone = reason === "left" ? "good" : "wait";
-  const act = element("over-act", HTMLButtonElement);
-  setText(act, `over.${reason}.act`);
-  act.hidden = false;
-  const choice = remembered()?.choice ?? {};
-  act.onclick = () => void (reason === "replaced" ? resume(choice) : check.start(choice));
-  showStage("over");
-}
-
-/** @param {Refusal} refusal */
-function showRefused(refusal) {
-  setText(byId("over-title"), `refused.${refusal}.title`);
-  setText(byId("over-text"), `refused.${refusal}.text`);
-  byId("over-icon-box").dataset.tone = "bad";
-  const act = element("over-act", HTMLButtonElement);
-  act.hidden = refusal !== "unreachable" && refusal !== "other";
-  setText(act, "refused.retry");
-  act.onclick = () => location.reload();
-  showStage("over");
+function over(reason) {
+  const choice = joined.before?.choice ?? {};
+  showOver(
+    {
+      title: `over.${reason}.title`,
+      text: `over.${reason}.text`,
+      tone: reason === "left" ? "good" : "wait",
+      act: `over.${reason}.act`,
+    },
+    () => void (reason === "replaced" ? check.resume(choice) : check.start(choice)),
+  );
 }
 
 function connectConsent() {
@@ -86,7 +55,7 @@ function connectConsent() {
   });
   element("consent-form", HTMLFormElement).addEventListener("submit", (event) => {
     event.preventDefault();
-    if (box.checked) check.start({});
+    if (box.checked) void check.start({});
   });
 }
 
@@ -103,20 +72,10 @@ async function open() {
     return showRefused(refusal);
   }
   byId("interview-title").textContent = title;
-  const before = remembered();
+  const { before } = joined;
   if (before === null) showStage("notice");
-  else if (before.replaced) showOver("replaced");
-  else await resume(before.choice);
-}
-
-/**
- * Without a question: the page was reloaded during the interview, or is to take it over again, in a
- * tab where consent was given.
- * @param {Choice} choice
- */
-async function resume(choice) {
-  const stream = await check.start(choice);
-  if (stream !== null) check.join();
+  else if (before.replaced) over("replaced");
+  else await check.resume(before.choice);
 }
 
 initLanguage();

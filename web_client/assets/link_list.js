@@ -6,10 +6,10 @@ import { dateTime } from "./format.js";
 import { locale, setText } from "./i18n.js";
 
 /** @typedef {import("./api.js").Link} Link */
-/** @typedef {"candidate" | "observer" | "recruiter"} InvitedRole */
+/** @typedef {"candidate" | "interviewer" | "observer" | "recruiter"} InvitedRole */
 
 /** @type {readonly InvitedRole[]} */
-const ROLES = ["candidate", "observer", "recruiter"];
+const ROLES = ["candidate", "interviewer", "observer", "recruiter"];
 const COPIED_MS = 2000;
 
 /**

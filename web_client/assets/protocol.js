@@ -3,7 +3,8 @@
  * The WebSocket protocol's messages, version 1 (`docs/protocol.md`), and what the HTTP API
  * answers (`docs/architecture.md`), as types. Times are Unix seconds on the server's clock.
  *
- * @typedef {"candidate" | "observer" | "recruiter" | "owner"} Role
+ * @typedef {"candidate" | "interviewer" | "observer" | "recruiter" | "owner"} Role
+ * @typedef {"up" | "down"} Connection which of a page's two: by which it sends, by which it receives
  * @typedef {"waiting" | "live" | "interrupted" | "ended"} InterviewState
  * @typedef {{name: string, value: number | null, unit: string, start_s: number, end_s: number,
  *   confidence?: number, version?: number}} Indicator
@@ -12,22 +13,25 @@
  * @typedef {{type: "welcome", version: number, role: Role, interview: {id: string, title: string},
  *   state: InterviewState, server_time_s: number,
  *   ice_servers: {urls: string[], username: string, credential: string}[]}} Welcome
- * @typedef {{type: "answer", sdp: string}} Answer
+ * @typedef {{type: "answer", sdp: string, connection: Connection}} Answer
  * @typedef {{type: "state", state: InterviewState, started_s?: number | null}} StateChanged
  * @typedef {{type: "recording", active: boolean}} RecordingState
+ * @typedef {{type: "interviewer", active: boolean}} InterviewerState
  * @typedef {{type: "screen", active: boolean}} ScreenState
+ * @typedef {{type: "watchers", roles: Role[]}} Watchers
  * @typedef {{type: "indicators", values: Indicator[]}} Indicators
  * @typedef {{type: "alert", alert: Alert}} AlertChanged
  * @typedef {{type: "replaced"}} Replaced
  * @typedef {{type: "pong", id: number, server_time_s: number}} Pong
  * @typedef {{type: "error", id: string, message: string, fatal?: boolean,
- *   retry_after_s?: number | null}} ErrorMessage
- * @typedef {Welcome | Answer | StateChanged | RecordingState | ScreenState | Indicators | AlertChanged |
- *   Replaced | Pong | ErrorMessage} ServerMessage
+ *   retry_after_s?: number | null, connection?: Connection | null}} ErrorMessage
+ * @typedef {Welcome | Answer | StateChanged | RecordingState | InterviewerState | ScreenState | Watchers |
+ *   Indicators | AlertChanged | Replaced | Pong | ErrorMessage} ServerMessage
  *
  * @typedef {{type: "hello", version: number, token: string,
  *   interview: string | null, opening: string | null} | {type: "publish", sdp: string, consent: boolean} |
- *   {type: "watch", sdp: string} | {type: "restart", sdp: string} | {type: "unshare"} | {type: "leave"} | {type: "ping", id: number}} ClientMessage
+ *   {type: "watch", sdp: string} | {type: "restart", sdp: string, connection: Connection} |
+ *   {type: "unshare"} | {type: "leave"} | {type: "ping", id: number}} ClientMessage
  */
 
 export const PROTOCOL_VERSION = 1;

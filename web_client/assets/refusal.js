@@ -40,5 +40,11 @@ export function refusalOf(errorId) {
  * @param {import("./protocol.js").Role} role
  */
 export function homeOf(role) {
-  return { candidate: "/join", observer: "/observe", recruiter: "/observe", owner: "/" }[role];
+  return {
+    candidate: "/join",
+    interviewer: "/interview",
+    observer: "/observe",
+    recruiter: "/observe",
+    owner: "/",
+  }[role];
 }

@@ -5,13 +5,15 @@
  * recording's start.
  *
  * @typedef {{seq: number, start_s: number, duration_s: number, keyframe: boolean, init: number,
- *   screen: number | null, screen_keyframe: boolean}} Fragment
+ *   screen: number | null, screen_keyframe: boolean, interviewer: number | null,
+ *   interviewer_keyframe: boolean}} Fragment
+ * @typedef {"screen" | "interviewer"} Side what has a replay of its own beside the candidate's
  * @typedef {{track: string, start_s: number, end_s: number, cause: string, lost: number}} Gap
  * @typedef {{event: string, at_s: number}} ReplayEvent
  * @typedef {{mime: string, width: number, height: number}} Init
  * @typedef {{state: "recording" | "finished" | "interrupted", started_s: number | null, mime: string,
  *   duration_s: number, tracks: string[], inits: Init[], screens: Init[],
- *   fragments: Fragment[], gaps: Gap[], events: ReplayEvent[]}} ReplayIndex
+ *   interviewers: Init[], fragments: Fragment[], gaps: Gap[], events: ReplayEvent[]}} ReplayIndex
  * @typedef {{start_s: number, end_s: number}} Span
  */
 
@@ -20,8 +22,8 @@ export const AHEAD_S = 20;
 export const BEHIND_S = 20;
 /** Pauses between fragments shorter than this play through. */
 export const HOLE_S = 0.3;
-/** A screen without a picture for longer is not shared any more. */
-const SCREEN_STILL_S = 10;
+/** A screen or an interviewer of whom nothing comes for longer is not there any more. */
+const STILL_S = 10;
 /** A seek lands at least this far before a buffered range's end, or it would stall there. */
 const EDGE_S = 0.1;
 /** The furthest that `nudge` moves. */
@@ -99,29 +101,31 @@ export function holes(fragments) {
 }
 
 /**
- * The screen's own replay: the same index, of the fragments that have pictures of the screen.
+ * The own replay of what is beside the candidate: the same index, of the fragments that have it.
  * @param {ReplayIndex} index
+ * @param {Side} side
  * @returns {ReplayIndex}
  */
-export function ofScreen(index) {
+export function ofSide(index, side) {
+  const inits = side === "screen" ? index.screens : index.interviewers;
   const fragments = index.fragments.flatMap((fragment) => {
-    if (fragment.screen === null) return [];
-    return [{ ...fragment, init: fragment.screen, keyframe: fragment.screen_keyframe }];
+    const init = fragment[side];
+    return init === null ? [] : [{ ...fragment, init, keyframe: fragment[`${side}_keyframe`] }];
   });
-  return { ...index, mime: index.screens[0]?.mime ?? "", inits: index.screens, fragments };
+  return { ...index, mime: inits[0]?.mime ?? "", inits, fragments };
 }
 
 /**
- * The spans in which the screen was shared.
- * @param {readonly Fragment[]} fragments of `ofScreen`
+ * The spans in which it was there.
+ * @param {readonly Fragment[]} fragments of `ofSide`
  * @returns {Span[]}
  */
-export function sharedSpans(fragments) {
+export function spansOf(fragments) {
   /** @type {Span[]} */
   const found = [];
   for (const fragment of fragments) {
     const last = found.at(-1);
-    if (last && fragment.start_s - last.end_s <= SCREEN_STILL_S) last.end_s = endOf(fragment);
+    if (last && fragment.start_s - last.end_s <= STILL_S) last.end_s = endOf(fragment);
     else found.push({ start_s: fragment.start_s, end_s: endOf(fragment) });
   }
   return found;

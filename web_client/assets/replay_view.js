@@ -6,20 +6,21 @@ import { clock, decimal } from "./format.js";
 import { locale, setLabel, setText, t } from "./i18n.js";
 import { Player } from "./player.js";
 import { LISTED_GAP_S, interruptions } from "./replay.js";
-import { ScreenReplay } from "./screen_replay.js";
-import { TwoPictures } from "./two_pictures.js";
+import { Pictures } from "./pictures.js";
+import { SideReplay } from "./side_replay.js";
 import { showVerification } from "./verification.js";
 
 /** @typedef {import("./api.js").Api} Api */
 /** @typedef {import("./replay.js").ReplayIndex} ReplayIndex */
 /** @typedef {import("./replay.js").Interruption} Interruption */
+/** @typedef {import("./replay.js").Side} Side */
 
 const JUMP_S = 5;
 const GROWTH_INTERVAL_MS = 3000;
 /** How long before its place a gap is announced over the picture, and how long after. */
 const GAP_NOTE_S = 1.5;
 const EVENTS = /** @type {const} */ ([
-  "joined", "disconnected", "screen-shown", "screen-hidden", "left", "revoked", "gone", "server-stopped",
+  "joined", "disconnected", "screen-shown", "screen-hidden", "interviewer-joined", "interviewer-left", "left", "revoked", "gone", "server-stopped",
 ]);
 const CAUSES = /** @type {const} */ (["packets-lost", "layer-stopped", "queue-full", "disconnected", "server-restart", "write-failed"]);
 
@@ -62,14 +63,15 @@ export class ReplayView {
       load: (part, number, signal) => api.media(interview, part, number, signal),
       onError: (error) => this.fail("replay.failed", error),
     });
-    const pictures = new TwoPictures(byId("replay-frame"), element("replay-swap", HTMLButtonElement));
-    this.screen = new ScreenReplay({
-      video: element("replay-screen", HTMLVideoElement),
-      camera: this.video,
-      index,
-      load: (part, number, signal) => api.media(interview, part, number, signal),
-      onShared: (shared) => pictures.show(shared),
+    this.pictures = new Pictures({
+      screen: byId("replay-picture-screen"),
+      camera: byId("replay-picture-camera"),
+      interviewer: byId("replay-picture-interviewer"),
     });
+    /** @type {Set<Side>} what there is beside the candidate at this position */
+    this.there = new Set();
+    this.sides = [this.side("screen", api, interview), this.side("interviewer", api, interview)];
+    this.showPictures();
     byId("verify-result").hidden = true;
     byId("replay-note").hidden = true;
     this.connect(api, interview);
@@ -79,13 +81,38 @@ export class ReplayView {
     if (index.state === "recording") void this.follow(api, interview);
   }
 
+  /**
+   * @param {Side} side
+   * @param {Api} api
+   * @param {string} interview
+   */
+  side(side, api, interview) {
+    return new SideReplay({
+      side,
+      video: element(`replay-${side}`, HTMLVideoElement),
+      candidate: this.video,
+      index: this.index,
+      load: (part, number, signal) => api.media(interview, part, number, signal),
+      onThere: (there) => {
+        if (there) this.there.add(side);
+        else this.there.delete(side);
+        this.showPictures();
+      },
+    });
+  }
+
+  showPictures() {
+    this.pictures.show("camera", ...this.there);
+    byId("replay-picture-camera").dataset.named = String(this.there.has("interviewer"));
+  }
+
   /** @param {ReplayIndex} index */
   use(index) {
     this.index = index;
     this.gaps = interruptions(index.gaps);
     this.seekBar.max = String(index.duration_s);
     this.player.grow(index);
-    this.screen.grow(index);
+    for (const side of this.sides) side.grow(index);
     this.say();
   }
 
@@ -106,7 +133,7 @@ export class ReplayView {
 
   close() {
     this.closing.abort();
-    this.screen.close();
+    for (const side of this.sides) side.close();
     this.player.close();
   }
 
@@ -154,6 +181,7 @@ export class ReplayView {
     onClick("frame-back", () => this.player.step(-1));
     onClick("replay-video", () => this.togglePlay());
     onClick("replay-screen", () => this.togglePlay());
+    onClick("replay-interviewer", () => this.togglePlay());
     onClick("verify", () => void showVerification(api, interview));
     this.seekBar.addEventListener("input", () => this.player.seek(Number(this.seekBar.value)), { signal });
     const speed = element("speed", HTMLSelectElement);

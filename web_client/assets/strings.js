@@ -24,13 +24,13 @@ export const STRINGS = {
   ],
   "notice.who": ["Who sees you", "谁能看到您"],
   "notice.who.text": [
-    "The people to whom the inviting organisation has given a link for this interview. They see and hear you live; some of them may watch the recording later.",
-    "邀请方为本次面试授权的人员。他们能实时看到和听到您，其中部分人员之后可以观看录像。",
+    "The people to whom the inviting organisation has given a link for this interview. An interviewer who talks with you is shown to you. Others may watch and listen live without being shown; some may watch the recording later.",
+    "邀请方为本次面试授权的人员。与您交谈的面试官会显示在页面上；其他人员可能实时观看和收听而不显示，其中部分人员之后可以观看录像。",
   ],
   "notice.recorded": ["What is recorded", "录制什么"],
   "notice.recorded.text": [
-    "Picture and sound from your camera and microphone, from the moment you join until you leave, and your screen while you share it. A sign shows when recording is on. The recording is stored encrypted.",
-    "从加入到离开期间，您的摄像头画面和麦克风声音；您共享屏幕时，还有屏幕内容。录制时始终显示标志。录像加密保存。",
+    "Picture and sound from your camera and microphone, from the moment you join until you leave, your screen while you share it, and picture and voice of an interviewer who talks with you. A sign shows when recording is on. The recording is stored encrypted.",
+    "从加入到离开期间，您的摄像头画面和麦克风声音；您共享屏幕时的屏幕内容；以及与您交谈的面试官的画面和声音。录制时始终显示标志。录像加密保存。",
   ],
   "notice.measured": ["What is measured", "测量什么"],
   "notice.measured.text": [
@@ -157,6 +157,15 @@ export const STRINGS = {
     "The screen could not be shared. Try again, or choose a single window.",
     "无法共享屏幕。请重试，或只选择一个窗口。",
   ],
+  "call.you": ["You", "您"],
+  "call.interviewer": ["Interviewer", "面试官"],
+  "call.interviewer-picture": ["Live picture of the interviewer", "面试官实时画面"],
+  "call.interviewer-unseen": ["No picture. You hear the interviewer.", "没有画面，您能听到面试官的声音。"],
+  "call.interviewer-came": [
+    "An interviewer is here. You see and hear each other.",
+    "面试官已加入，你们可以看到和听到对方。",
+  ],
+  "call.interviewer-left": ["The interviewer is not here any more.", "面试官已离开。"],
   "call.leave": ["Leave", "离开"],
   "leave.title": ["Leave the interview?", "离开面试？"],
   "leave.text": [
@@ -189,6 +198,32 @@ export const STRINGS = {
     "摄像头和麦克风已关闭，录制已停止。您可以关闭本页面。",
   ],
   "over.ended.act": ["Join again", "重新加入"],
+  "over.interviewer-left.title": ["You have left the interview", "您已离开面试"],
+  "over.interviewer-left.text": [
+    "Camera and microphone are off. The candidate's part goes on until they leave. You may close this page.",
+    "摄像头和麦克风已关闭。候选人离开之前，面试仍在继续。您可以关闭本页面。",
+  ],
+  "over.interviewer-replaced.title": ["Another interviewer has taken over", "面试已由他人接手"],
+  "over.interviewer-replaced.text": [
+    "One interviewer at a time talks with the candidate. An interviewer's link was opened in another tab, on another device or by somebody else. Here camera and microphone are off.",
+    "同一时间只有一位面试官与候选人交谈。面试官链接已在其他标签页、其他设备或由他人打开。此处的摄像头和麦克风已关闭。",
+  ],
+
+  // ---- interviewer
+  "interview.page": ["Interview", "面试"],
+  "interview.lead": [
+    "The candidate sees and hears you, and so do those who observe. Your picture and voice are recorded with the candidate's; nothing is measured about you.",
+    "候选人和观看者都能看到和听到您。您的画面和声音会与候选人的一并录制；不会对您进行任何测量。",
+  ],
+  "interview.join-hint": [
+    "From here on you are seen and heard, and recorded as soon as the candidate is there.",
+    "加入后，对方能看到和听到您；候选人在场时开始录制。",
+  ],
+  "interview.leave.text": [
+    "You are no longer seen or heard. The candidate stays, and so does the recording, until they leave. Your link stays valid.",
+    "对方将无法再看到和听到您。候选人和录制会继续，直到候选人离开。您的链接仍然有效。",
+  ],
+  "interview.camera-off": ["Your camera is off.", "您的摄像头已关闭。"],
 
   // ---- links that do not work
   "refused.retry": ["Try again", "重试"],
@@ -242,7 +277,12 @@ export const STRINGS = {
   "watch.title": ["Live interview", "面试直播"],
   "watch.video": ["Live picture of the candidate", "候选人实时画面"],
   "watch.screen": ["Shared screen", "共享的屏幕"],
-  "pictures.swap": ["Swap screen and camera", "交换屏幕和摄像头画面"],
+  "watch.candidate": ["Candidate", "候选人"],
+  "watch.candidate-unseen": ["No picture. You hear the candidate.", "没有画面，您能听到候选人的声音。"],
+  "watchers.now": ["Watching now, not shown to the candidate: {who}", "正在观看（对候选人不显示）：{who}"],
+  "watchers.none": ["Nobody else is watching.", "没有其他人在观看。"],
+  "watchers.owner": ["Owner", "管理员"],
+  "pictures.enlarge": ["Show this picture large", "放大此画面"],
   "watch.sound-on": ["Turn on sound", "打开声音"],
   "watch.mute": ["Sound off", "关闭声音"],
   "watch.unmute": ["Sound on", "打开声音"],
@@ -353,6 +393,11 @@ export const STRINGS = {
     "Ask the person who created the interview for your link.",
     "请向创建面试的人索取您的链接。",
   ],
+  "guest.interviewer": ["You interview", "您是面试官"],
+  "guest.interviewer.text": [
+    "Open the interviewer's link. It is another one than an observer's.",
+    "请打开面试官链接。它与观察员链接不同。",
+  ],
   "guest.owner": ["You run this server", "您管理此服务器"],
   "guest.owner.text": [
     "The server prints your link when it starts, in the window in which you started it.",
@@ -378,6 +423,8 @@ export const STRINGS = {
   "home.created": ["created {date}", "创建于 {date}"],
   "home.started": ["started {date}", "开始于 {date}"],
   "links.candidate": ["Candidate", "候选人"],
+  "links.interviewer": ["Interviewer", "面试官"],
+  "links.interviewer.text": ["talks with the candidate, seen and recorded", "与候选人交谈，会被看到并录制"],
   "links.observer": ["Observer", "观察员"],
   "links.recruiter": ["Recruiter", "招聘人员"],
   "links.candidate.text": ["joins with camera and microphone", "用摄像头和麦克风加入"],
@@ -393,6 +440,10 @@ export const STRINGS = {
   "revoke.candidate": [
     "The candidate can no longer join with it. If they are in the interview now, it ends for them at once and the recording is closed.",
     "候选人将无法再用它加入。如果候选人正在面试中，面试会立即结束，录制随之停止。",
+  ],
+  "revoke.interviewer": [
+    "Nobody can talk with the candidate by it any more. If an interviewer is there with it now, they are gone at once; the candidate and the recording go on.",
+    "任何人都无法再用它与候选人交谈。如果面试官正在使用，会立即退出；候选人和录制不受影响。",
   ],
   "revoke.observer": [
     "Nobody can watch with it any more. If it is open somewhere now, it closes there at once.",
@@ -422,6 +473,8 @@ export const STRINGS = {
   "replay.player": ["Player", "播放器"],
   "replay.video": ["Recorded picture", "录像画面"],
   "replay.screen": ["Recorded screen", "录制的屏幕"],
+  "replay.interviewer": ["Recorded picture of the interviewer", "面试官录像画面"],
+  "replay.interviewer-unseen": ["No picture of the interviewer at this place.", "此处没有面试官的画面。"],
   "replay.seek": ["Position", "播放位置"],
   "replay.play": ["Play", "播放"],
   "replay.pause": ["Pause", "暂停"],
@@ -451,6 +504,8 @@ export const STRINGS = {
   "event.disconnected": ["Connection lost", "连接断开"],
   "event.screen-shown": ["Screen shared", "开始共享屏幕"],
   "event.screen-hidden": ["Screen no longer shared", "停止共享屏幕"],
+  "event.interviewer-joined": ["Interviewer joined", "面试官加入"],
+  "event.interviewer-left": ["Interviewer left", "面试官离开"],
   "event.left": ["Candidate left", "候选人离开"],
   "event.revoked": ["Link withdrawn", "链接被撤回"],
   "event.gone": ["Candidate did not come back", "候选人未返回"],

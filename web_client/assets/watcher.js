@@ -1,10 +1,11 @@
 // @ts-check
-/** Receiving the live picture, sound and screen of one interview into two video elements. */
+/** Receiving the live pictures and voices of one interview, each person's into a video element. */
 
 import { Peer } from "./peer.js";
 import { Retry } from "./retry.js";
 
 /** @typedef {import("./signaling.js").Signaling} Signaling */
+/** @typedef {{video: HTMLVideoElement, stream: MediaStream}} Person */
 
 const CHECK_INTERVAL_MS = 2000;
 /** Connected but without a byte for so many checks: offer afresh. */
@@ -13,14 +14,15 @@ const STALLED_CHECKS = 3;
 export class Watcher {
   /**
    * @param {Signaling} signaling
-   * @param {HTMLVideoElement} video
-   * @param {HTMLVideoElement} screen
+   * @param {object} videos in the order in which the server sends to this role (docs/protocol.md)
+   * @param {HTMLVideoElement} videos.first the candidate, or the interviewer for the candidate
+   * @param {HTMLVideoElement | null} [videos.screen] what the candidate shares
+   * @param {HTMLVideoElement | null} [videos.second] for observers, the interviewer
    * @param {() => void} onChange of connection or of sound
    */
-  constructor(signaling, video, screen, onChange) {
+  constructor(signaling, videos, onChange) {
     this.signaling = signaling;
-    this.video = video;
-    this.screen = screen;
+    this.videos = videos;
     this.onChange = onChange;
     /** Whether there is somebody to watch; without, losses are not repaired. */
     this.wanted = false;
@@ -33,12 +35,21 @@ export class Watcher {
     this.peer = new Peer({
       configure: (pc) => this.receiveInto(pc),
       offer: (sdp) => signaling.send({ type: "watch", sdp }),
-      restart: (sdp) => signaling.send({ type: "restart", sdp }),
+      restart: (sdp) => signaling.send({ type: "restart", sdp, connection: "down" }),
       iceServers: () => signaling.iceServers,
       onState: onChange,
       onLost: (answered) => this.lost(answered),
     });
     window.setInterval(() => void this.check(), CHECK_INTERVAL_MS);
+  }
+
+  /** Those that sound comes from. */
+  get people() {
+    return [this.videos.first, this.videos.second].filter((video) => video != null);
+  }
+
+  get muted() {
+    return this.videos.first.muted;
   }
 
   /** Watch from now on; call again after each `welcome`. */
@@ -67,44 +78,73 @@ export class Watcher {
     this.wanted = false;
     this.retry.clear();
     this.peer.close();
-    this.video.srcObject = null;
-    this.screen.srcObject = null;
+    for (const video of [...this.people, this.videos.screen]) if (video) video.srcObject = null;
+  }
+
+  /**
+   * Whether there is somebody to watch right now; the connection stays for whoever comes next.
+   * @param {boolean} wanted
+   */
+  want(wanted) {
+    if (wanted && this.peer.state !== "connected") return this.start();
+    this.wanted = wanted;
+    this.stalled = 0;
+    this.retry.clear();
   }
 
   /** @param {boolean} muted */
   mute(muted) {
     this.soundRefused = false;
-    this.video.muted = muted;
-    void this.play();
+    for (const video of this.people) {
+      video.muted = muted;
+      if (video.srcObject) void this.play(video);
+    }
+    this.onChange();
   }
 
   /** @param {RTCPeerConnection} pc */
   receiveInto(pc) {
-    pc.addTransceiver("audio", { direction: "recvonly" });
-    pc.addTransceiver("video", { direction: "recvonly" });
-    // The order says which video is which (docs/protocol.md).
-    const ofScreen = pc.addTransceiver("video", { direction: "recvonly" });
-    const stream = new MediaStream();
+    const { first, screen, second } = this.videos;
+    /** @type {Map<RTCRtpTransceiver, Person>} */
+    const whose = new Map();
+    /** @type {(video: HTMLVideoElement, ...kinds: string[]) => void} */
+    const receive = (video, ...kinds) => {
+      const person = { video, stream: new MediaStream() };
+      for (const kind of kinds) whose.set(pc.addTransceiver(kind, { direction: "recvonly" }), person);
+    };
+    receive(first, "audio", "video");
+    if (screen) receive(screen, "video");
+    if (second) receive(second, "audio", "video");
     pc.ontrack = ({ track, transceiver }) => {
-      if (transceiver === ofScreen) {
-        this.screen.srcObject = new MediaStream([track]);
-        return;
-      }
-      stream.addTrack(track);
-      if (this.video.srcObject !== stream) this.video.srcObject = stream;
-      void this.play();
+      const person = whose.get(transceiver);
+      // An element with a track of which nothing comes does not play the other one either.
+      if (person && track.muted) track.onunmute = () => this.take(track, person);
+      else if (person) this.take(track, person);
     };
   }
 
-  async play() {
+  /**
+   * @param {MediaStreamTrack} track of which packets come
+   * @param {Person} person
+   */
+  take(track, { video, stream }) {
+    track.onunmute = null;
+    stream.addTrack(track);
+    if (video.srcObject !== stream) video.srcObject = stream;
+    if (video === this.videos.screen) return;
+    void this.play(video);
+  }
+
+  /** @param {HTMLVideoElement} video */
+  async play(video) {
     try {
-      await this.video.play();
+      await video.play();
     } catch (error) {
       // Autoplay with sound needs a gesture: go on without, and offer a button.
-      if (/** @type {DOMException} */ (error).name !== "NotAllowedError" || this.video.muted) return;
+      if (/** @type {DOMException} */ (error).name !== "NotAllowedError" || video.muted) return;
       this.soundRefused = true;
-      this.video.muted = true;
-      await this.video.play().catch(() => {});
+      video.muted = true;
+      await video.play().catch(() => {});
     }
     this.onChange();
   }
