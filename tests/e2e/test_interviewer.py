@@ -255,3 +255,9 @@ async def test_an_interviewer_without_a_camera_is_heard_and_a_newer_one_takes_ov
     await second.locator('#link-state[data-tone="good"]').wait_for()
     await shows(candidate, "interviewer", BLUE)
     await shows(second, "video", RED)
+    await leave(candidate)
+    index = await finished(server, invited)
+    assert [each["event"] for each in index["events"]][:2] == ["interviewer-joined", "joined"]
+    # Taken over twice, and never gone on from pictures that the recording does not have.
+    gaps = {(each["track"].partition("-")[0], each["cause"]) for each in index["gaps"]}
+    assert gaps <= {("interviewer", "disconnected")}

@@ -4,7 +4,7 @@ import { Pictures } from "../../web_client/assets/pictures.js";
 
 /** A place of a frame, as far as its pictures see it. */
 function place() {
-  const swap = {};
+  const swap = { focused: 0, focus: () => (swap.focused += 1) };
   const video = new EventTarget();
   video.videoWidth = 0;
   return { swap, video, dataset: {}, hidden: false, querySelector: (wanted) => ({ video, ".swap": swap })[wanted] };
@@ -27,6 +27,7 @@ test("a shared screen is large until another is pressed, and large again when it
   assert.deepEqual(where(), { screen: "large", camera: "1" });
   places.camera.swap.onclick();
   assert.deepEqual(where(), { screen: "1", camera: "large" });
+  assert.equal(places.screen.swap.focused, 1, "whoever uses a keyboard stays at the buttons");
   pictures.show("screen", "camera");
   assert.deepEqual(where(), { screen: "1", camera: "large" }, "still the same share");
   pictures.show("camera");

@@ -17,7 +17,7 @@ export class Pictures {
     /** @type {Picture | undefined} */
     this.large = undefined;
     for (const [name, place] of this.places) {
-      /** @type {HTMLElement} */ (place.querySelector(".swap")).onclick = () => this.enlarge(name);
+      swapOf(place).onclick = () => this.swap(name);
       const video = /** @type {HTMLVideoElement} */ (place.querySelector("video"));
       for (const event of ["loadedmetadata", "resize", "emptied"]) {
         // Somebody without a camera is heard only.
@@ -39,10 +39,13 @@ export class Pictures {
     this.arrange();
   }
 
-  /** @param {Picture} name */
-  enlarge(name) {
+  /** @param {Picture} name of the small picture that was pressed */
+  swap(name) {
+    const before = this.large;
     this.large = name;
     this.arrange();
+    // The button that was pressed is gone: its like is on what is small now.
+    for (const [each, place] of this.places) if (each === before) swapOf(place).focus();
   }
 
   arrange() {
@@ -53,4 +56,9 @@ export class Pictures {
     }
     this.onChange();
   }
+}
+
+/** @param {HTMLElement} place */
+function swapOf(place) {
+  return /** @type {HTMLElement} */ (place.querySelector(".swap"));
 }
