@@ -154,8 +154,6 @@ class LiveInterview:
         ``whole``: all that is offered, or nothing. Raises SdpError, Refusal.
         """
         if participant.role is Role.INTERVIEWER:
-            if self._interviewer.link_id is None:
-                self._plant.admission.admit_observer(self._plant.clock())
             return await self._interviewer.publish(participant, sdp)
         async with self._lock:
             participant.refuse_if_closed()

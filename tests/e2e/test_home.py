@@ -27,11 +27,11 @@ async def test_a_recruiter_makes_and_withdraws_links_of_the_one_interview(
     await page.locator(".link-list > .row button").first.click()
     made = await page.locator(".link-url").input_value()
     assert made.startswith(f"{server.base_url}/join#")
-    await _valid_links(page, 4)
+    await _valid_links(page, 5)
 
     await page.locator(".links > li button:visible").first.click()
     await page.locator('#revoke-dialog button[value="revoke"]').click()
-    await _valid_links(page, 3)
+    await _valid_links(page, 4)
 
 
 async def _valid_links(page: Page, count: int) -> None:
