@@ -128,7 +128,7 @@ def test_the_answers_transport_and_tracks_are_read() -> None:
 
 def test_repairs_and_sound_that_is_sent_twice_are_read_of_the_answer() -> None:
     offer = server_sdp.parse_offer(write_offer(replace(LOCAL, screen_ssrc=3), ["vp8"], "sendonly"))
-    agreed = _negotiate(offer, ("sendonly",), FORWARDED, every=False)
+    agreed = _negotiate(offer, OF_CANDIDATE, ("sendonly",), FORWARDED, every=False)
     sections = [
         server_sdp.AnswerSection(section, tuple(agreed[index][1]), "recvonly")
         for index, section in enumerate(offer.sections)
