@@ -258,6 +258,5 @@ async def test_an_interviewer_without_a_camera_is_heard_and_a_newer_one_takes_ov
     await leave(candidate)
     index = await finished(server, invited)
     assert [each["event"] for each in index["events"]][:2] == ["interviewer-joined", "joined"]
-    # Taken over twice, and never gone on from pictures that the recording does not have.
-    gaps = {(each["track"].partition("-")[0], each["cause"]) for each in index["gaps"]}
-    assert gaps <= {("interviewer", "disconnected")}
+    # The interviewer was taken over from twice: what that cost is theirs, none the candidate's.
+    assert {each["track"].partition("-")[0] for each in index["gaps"]} <= {"interviewer"}
