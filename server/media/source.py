@@ -49,7 +49,10 @@ class Source:
 
     def __init__(self, interview_id: str) -> None:
         self.interview_id = interview_id
-        self._tracks = {name: Track(name, self._may_begin(name)) for name in TrackName}
+        self._tracks = {name: Track(name) for name in OF_CANDIDATE}
+        # An interviewer who waits for the candidate is no part of the interview.
+        first = tuple(self._tracks.values())
+        self._tracks |= {name: Track(name, after=first) for name in OF_INTERVIEWER}
         self._left: set[TrackName] = set()  # whoever sends these has said goodbye
         self._screen_ended_s = -math.inf
         self._round_trip: Callable[[], float | None] = _unknown
@@ -59,12 +62,6 @@ class Source:
         """When the candidate's first frame was captured, in Unix seconds."""
         began = (self._tracks[name].first_frame_s for name in OF_CANDIDATE)
         return min((each for each in began if each is not None), default=None)
-
-    def _may_begin(self, name: TrackName) -> Callable[[], bool]:
-        """An interviewer who waits for the candidate is no part of the interview."""
-        if name in OF_INTERVIEWER:
-            return lambda: self.first_media_s is not None
-        return lambda: True
 
     # ---- subscribers
 

@@ -6,7 +6,7 @@ a packet.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -44,12 +44,12 @@ class _Follower:
 class Track:
     """Not to be awaited, not thread-safe: used on the media loop only.
 
-    `may_begin`: before, sinks get nothing of it.
+    `after`: until one of these has begun, if there are any, sinks get nothing of it.
     """
 
-    def __init__(self, name: TrackName, may_begin: Callable[[], bool]) -> None:
+    def __init__(self, name: TrackName, after: Sequence["Track"] = ()) -> None:
         self.name = name
-        self._may_begin = may_begin
+        self._after = after
         self.first_frame_s: float | None = None  #: captured, Unix s
         self._layers: list[Layer] = []
         self._followers: list[_Follower] = []
@@ -137,6 +137,9 @@ class Track:
             return
         for selection in self._selections.values():
             selection.on_frame(layer, frame)
+
+    def _may_begin(self) -> bool:
+        return not self._after or any(each.first_frame_s is not None for each in self._after)
 
     def _begins(self, layer: Layer, frame: EncodedFrame) -> bool:
         """Whether this is the first frame that sinks get."""

@@ -103,7 +103,7 @@ class LiveInterview:
         self._plant = plant
         self._source = Source(interview.id)
         self._seat: _Seat | None = None
-        self._interviewer = InterviewerSeat(plant.media, self._source, self._interviewer_changed)
+        self._interviewer = InterviewerSeat(plant.media, self._source)
         self._session: _Session | None = None
         self._participants: set[Participant] = set()
         self._openings: dict[Role, str | None] = {}  # of the page of those who speak that came last
@@ -154,7 +154,7 @@ class LiveInterview:
         ``whole``: all that is offered, or nothing. Raises SdpError, Refusal.
         """
         if participant.role is Role.INTERVIEWER:
-            return await self._interviewer.publish(participant, sdp)
+            return await self._interviewer.publish(participant, sdp, self._interviewer_changed)
         async with self._lock:
             participant.refuse_if_closed()
             self._admit_candidate()

@@ -16,19 +16,18 @@ from server.signaling.participant import Participant
 @dataclass(eq=False, slots=True)
 class _Taken:
     participant: Participant
+    #: Kept by whoever is there alone: what refers to each other is freed much later.
+    on_change: Callable[[bool, str], None]
     peer: Peer | None = None
     connected: bool = False
 
 
 class InterviewerSeat:
-    """`on_change` is told whenever `present` changes, with the id of the interviewer's link."""
+    """Not to be shared: each live interview has one."""
 
-    def __init__(
-        self, media: MediaServer, source: Source, on_change: Callable[[bool, str], None]
-    ) -> None:
+    def __init__(self, media: MediaServer, source: Source) -> None:
         self._media = media
         self._source = source
-        self._on_change = on_change
         self._taken: _Taken | None = None
         self._present = False
         self._lock = asyncio.Lock()
@@ -43,18 +42,23 @@ class InterviewerSeat:
         """Of whoever has the seat."""
         return self._taken.participant.link_id if self._taken is not None else None
 
-    async def publish(self, participant: Participant, sdp: str) -> str:
-        """The answer to an interviewer's offer, which takes the seat. Raises SdpError, Refusal."""
+    async def publish(
+        self, participant: Participant, sdp: str, on_change: Callable[[bool, str], None]
+    ) -> str:
+        """The answer to an interviewer's offer, which takes the seat. Raises SdpError, Refusal.
+
+        `on_change` is told when `present` changes, with the id of the interviewer's link.
+        """
         async with self._lock:
             participant.refuse_if_closed()
-            taken = _Taken(participant)
+            taken = _Taken(participant, on_change)
             taken.peer, answer = await self._media.publish(
                 self._source, sdp, partial(self._changed, taken), tracks=OF_INTERVIEWER
             )
             older, self._taken = self._taken, taken
             if older is not None and older.peer is not None:
                 await older.peer.close()
-            self._look(participant.link_id)
+            self._look(taken)
             return answer
 
     def peer_of(self, participant: Participant) -> Peer | None:
@@ -76,7 +80,7 @@ class InterviewerSeat:
         if taken is not None and taken.peer is not None:
             self._source.goodbye(OF_INTERVIEWER)
             await taken.peer.close()
-            self._look(taken.participant.link_id)
+            self._look(taken)
 
     def _changed(self, taken: _Taken, state: PeerState) -> None:
         if self._taken is not taken:
@@ -84,10 +88,10 @@ class InterviewerSeat:
         taken.connected = state is PeerState.CONNECTED
         if state is PeerState.CLOSED:
             self._taken = None
-        self._look(taken.participant.link_id)
+        self._look(taken)
 
-    def _look(self, link_id: str) -> None:
+    def _look(self, changed: _Taken) -> None:
         present = self._taken is not None and self._taken.connected
         if present is not self._present:
             self._present = present
-            self._on_change(present, link_id)
+            changed.on_change(present, changed.participant.link_id)
