@@ -43,6 +43,11 @@ class FakeDevices:
         )
 
 
+def chromium_path() -> str | None:
+    """Of the system's; None where only Playwright's own is there."""
+    return next(filter(None, map(shutil.which, _NAMES)), None)
+
+
 class ChromiumLauncher:
     """Starts as many browsers as a test wants; all are closed with the launcher."""
 
@@ -51,10 +56,15 @@ class ChromiumLauncher:
         self._devices = devices
         self._stack = stack
 
-    async def launch(self, *flags: str, devices: FakeDevices | None = None) -> Browser:
-        """A browser process of its own; `flags` are added to the usual ones."""
+    async def launch(
+        self, *flags: str, devices: FakeDevices | None = None, program: Path | None = None
+    ) -> Browser:
+        """A browser process of its own; `flags` are added to the usual ones.
+
+        `program`: what starts it, with the same arguments.
+        """
         browser = await self._chromium.launch(
-            executable_path=next(filter(None, map(shutil.which, _NAMES)), None),
+            executable_path=program or chromium_path(),
             args=[*_QUIET_FLAGS, *_MEDIA_FLAGS, *(devices or self._devices).flags(), *flags],
             ignore_default_args=["--mute-audio"],
         )
