@@ -3,9 +3,11 @@
 What ours does not take yet, a shared screen, comes through it whole; the transport is the real one.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 from server.core import rtcp
+from server.core.frames import Codec
 from server.media import sdp
 from server.media.peer import Peer, PeerState
 from server.media.server import FORWARDED, MediaServer, Source
@@ -91,10 +93,14 @@ class PassingMedia:
         offer = sdp.parse_offer(offer_sdp)
         every = [codec for codecs in FORWARDED.values() for codec in codecs]
         answers = {
-            index: sdp.AnswerSection(
-                section, tuple(sdp.choose_formats(section, every, every=True)), direction
-            )
+            index: sdp.AnswerSection(section, tuple(_plain(section, every)), direction)
             for index, section in enumerate(offer.sections)
         }
         peers = self._peers.setdefault(source.interview_id, [])
         return self._media._open(_Passing(peers, self._media, offer, source), offer, answers)
+
+
+def _plain(section: sdp.MediaSection, every: Sequence[Codec]) -> Iterator[sdp.RtpFormat]:
+    """Formats without what an observer would not take as it came: repairs apart, sound twice."""
+    for each in sdp.choose_formats(section, every, every=True):
+        yield replace(each, rtx=None, red=None)
