@@ -83,9 +83,11 @@ async def offer_to_send(page: Page, encodings: list[dict[str, Any]], codec: str)
     return sdp
 
 
-async def offer_to_receive(page: Page) -> str:
-    """Of a browser that does not tell how packets arrive: what it gets is not estimated."""
+async def offer_to_receive(page: Page, *, tells: bool = False) -> str:
+    """`tells`: how packets arrive; else what its line takes is not estimated."""
     sdp: str = await page.evaluate(_RECEIVE)
+    if tells:
+        return sdp
     lines = sdp.splitlines(keepends=True)
     told = ("transport-wide-cc", "transport-cc")
     return "".join(line for line in lines if not any(each in line for each in told))

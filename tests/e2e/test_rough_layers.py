@@ -36,7 +36,8 @@ async def test_an_observer_sees_the_layer_that_its_line_takes(chromium: Chromium
         _, answer = await media.publish(source, offer, lambda _: None)
         await answered(sender, answer)
         async with rough_path(media.candidates[0].port, CLEAN, CLEAN) as path:
-            _, answer = await media.observe(source, await offer_to_receive(watcher), lambda _: None)
+            offer = await offer_to_receive(watcher, tells=True)
+            _, answer = await media.observe(source, offer, lambda _: None)
             await answered(watcher, through(answer, path.port))
             await sees(watcher, 720)
             before = await received(watcher)
