@@ -20,9 +20,10 @@ HISTORY_LENGTH = 2048
 OVERHEAD_OCTETS = 20 + 8 + 20 + 16
 #: Pictures are spread where the estimate is below so many times what is delivered,
 PACED_BELOW = 2.0
-#: at so many times the estimate, which keyframes need to come in time; so much leaves at once,
+#: at so many times the estimate, which keyframes need to come in time. So much leaves at once: all
+#: of an ordinary picture, for which nobody has to be woken again,
 PACING_FACTOR = 2.5
-BURST_S = 0.005
+BURST_S = 0.04
 #: and what would have to wait longer is dropped: the picture is held back soon after.
 MAX_WAIT_S = 0.5
 
