@@ -5,7 +5,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: help packages install demo run test deps lint format types contracts spelling web pytest fuzz bench-peers lock clean
+.PHONY: help packages install demo run test deps lint format types contracts spelling web pytest fuzz bench-peers crashes lock clean
 
 PORT ?=
 ARGS ?=
@@ -101,6 +101,11 @@ fuzz: .venv/.installed-fuzz
 bench-peers: install
 	@command -v janus >/dev/null || .ci/apt-install janus || true
 	@$(PYTHON) -m loadtest.peers $(ARGS)
+
+# A running server killed with several interviews in it, again and again; each loss is measured.
+# ARGS="--power-cut" (as root) also loses what was not synced.
+crashes: install
+	@$(PYTHON) -m loadtest.crashes $(ARGS)
 
 # New pins: edit requirements/*.in, `make lock`, commit both. No registry is named in the result.
 COMPILE := --quiet --strip-extras --allow-unsafe --generate-hashes --no-emit-index-url --no-emit-find-links

@@ -121,6 +121,7 @@ class Inspection:
         self._sync = LipSync()
         self._foreign = 0
         self._layers: Counter[int] = Counter()  # frames of the camera
+        self._newest_s: dict[int, float] = {}  # by SSRC: Unix time at which a frame was sent
 
     def add(self, fragment: bytes) -> None:
         """An init segment with one media segment after it. Raises RecordingError."""
@@ -142,6 +143,7 @@ class Inspection:
             self._foreign += 1
             return
         self._tracks[sent.name].take(stamp.source, stamp.frame, media_s)
+        self._newest_s[stamp.source] = max(self._newest_s.get(stamp.source, 0.0), stamp.sent_s)
         if sent.name == "camera":
             self._layers[stamp.layer] += 1
         if sent.name != "screen":
@@ -164,6 +166,7 @@ class Inspection:
             elif name == "screen":
                 result.screen_recorded = bool(track.seen)
         result.av_offsets, result.drift = self._sync.offsets, self._sync.drift()
+        result.newest_s = self._newest_s
         if self._foreign:
             result.error = f"{self._foreign} frames of another candidate"
         return result

@@ -41,6 +41,7 @@ class RecordingResult:
     gaps_undeclared: int = 0  #: rows of missing frames that no entry covers
     av_offsets: Offsets = field(default_factory=Offsets)
     drift: float | None = None  #: of picture against sound, seconds per second
+    newest_s: dict[int, float] = field(default_factory=dict)  #: by SSRC: when its last was sent
 
 
 @dataclass(slots=True)

@@ -21,6 +21,7 @@ from server.config import Config, ConfigError
 from server.live_analysis.pool import Analysis, open_analysis
 from server.media.server import MediaServer, open_media
 from server.media.sockets import accept, bind
+from server.recorder.files import sync_directory
 from server.recorder.keys import KeyProblem, parse_master_key
 from server.recorder.recorder import Recorder, open_recorder
 from server.signaling.access import Access
@@ -168,9 +169,12 @@ def links_key(data_dir: Path) -> bytes:
         part = path.with_name(f"links.{secrets.token_hex(8)}.part")
         with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             file.write(secrets.token_bytes(KEY_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
         with contextlib.suppress(FileExistsError):  # another process was faster: use its key
             os.link(part, path)
         part.unlink()
+        sync_directory(path.parent)  # links that were given away survive a power cut
     key = path.read_bytes()
     if len(key) != KEY_BYTES:
         raise ConfigError(f"{path} is damaged: restore it, or remove it and invite again.")
