@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import gc
 import os
+import re
 import resource
 import signal
 import sys
@@ -37,8 +38,12 @@ from server.config import (
     master_key,
 )
 from server.core.interviews import InterviewState
+from server.recorder import derivation
 from server.recorder.catalog import list_recordings, open_reader, recording_path
+from server.recorder.clip import Clip
 from server.recorder.keys import KeyProblem, KeyRing, load_public_key, open_keys, parse_master_key
+from server.recorder.manifest import to_unix_us
+from server.recorder.reader import RecordingReader
 from server.recorder.sealing import SegmentError
 from server.recorder.verify import verify
 from server.signaling.invitations import Invitation, Links, invite, link_id_of
@@ -95,14 +100,19 @@ def _parser() -> argparse.ArgumentParser:
     revoke = command("revoke", _revoke, "Withdraw a link; what is open with it is closed.")
     revoke.add_argument("link", metavar="LINK", help="its URL or its id")
     recordings = command("recordings", _recordings, "List the recordings.")
-    check = command("verify", _verify, "Check a recording; 0: intact, 1: not.")
-    check.add_argument("path", type=Path, metavar="PATH", help="the recording's folder")
+    check = command("verify", _verify, "Check a recording or an export; 0: intact, 1: not.")
+    check.add_argument("path", type=Path, metavar="PATH", help="a recording's folder, or a file")
     check.add_argument(
         "--public-key", type=Path, metavar="FILE", help="(keys/signing.pub of its data directory)"
     )
     copy = command("export", _export, "Write a recording as one MP4 file.")
     copy.add_argument("interview_id", metavar="INTERVIEW_ID")
     copy.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
+    copy.add_argument(
+        "--from", type=_moment, default=0.0, dest="start_s", metavar="T", help="[[h:]mm:]ss[.fff]"
+    )
+    copy.add_argument("--to", type=_moment, dest="end_s", metavar="T", help="(the end)")
+    copy.add_argument("--transcode", action="store_true", help="make all pictures H.264")
     for parser_ in (new, recordings):
         parser_.add_argument("--json", action="store_true", help="for programs")
     for parser_ in (new, revoke, recordings, check, copy):
@@ -343,20 +353,42 @@ def _recordings(flags: argparse.Namespace) -> int:
 
 def _verify(flags: argparse.Namespace) -> int:
     path: Path = flags.path.resolve()
-    if not path.is_dir():
-        raise ConfigError(f"There is no folder {flags.path}.")
+    if not path.exists():
+        raise ConfigError(f"There is no {flags.path}.")
     key_file = flags.public_key or _public_key_of(path, data_dir(flags, os.environ))
+    check = _verify_recording if path.is_dir() else _verify_export
     try:
-        report = verify(path, load_public_key(key_file))
+        faults = check(path, load_public_key(key_file))
     except (OSError, KeyProblem) as error:
-        raise ConfigError(f"The recording or the key {key_file} can't be read: {error}.") from error
+        raise ConfigError(f"{flags.path} or the key {key_file} can't be read: {error}.") from error
+    for fault in faults:
+        print(f"NOT INTACT: {fault}")
+    if faults:
+        return EXIT_FAULT
+    print(f"Signed with the key of {key_file}.")
+    return 0
+
+
+def _verify_recording(path: Path, public_key: bytes) -> Sequence[object]:
+    """The faults; what is intact is described."""
+    report = verify(path, public_key)
     if report.intact:
         print(f"Intact: {report.fragments} fragments, {report.duration_s:.1f} s, {report.state}.")
-        print(f"Signed with the key of {key_file}.")
-        return 0
-    for fault in report.faults:
-        print(f"NOT INTACT: {fault}")
-    return EXIT_FAULT
+    return report.faults
+
+
+def _verify_export(path: Path, public_key: bytes) -> Sequence[object]:
+    """As `_verify_recording`. Raises ConfigError if nothing was signed."""
+    if not derivation.statement_of(path).exists():
+        raise ConfigError(f"{path.name} has no {derivation.statement_of(path).name} beside it.")
+    try:
+        made = derivation.check(path, public_key)
+    except SegmentError as error:
+        return (f"{path.name}: {error}",)
+    start_s, end_s = made.start_us / 1e6, made.end_us / 1e6
+    print(f"Intact: made of recording {made.source.interview}, {start_s:.1f} to {end_s:.1f} s.")
+    print(f"That was at revision {made.source.revision}, its manifest {made.source.manifest}.")
+    return ()
 
 
 def _public_key_of(recording: Path, data_dir: Path) -> Path:
@@ -370,16 +402,58 @@ def _export(flags: argparse.Namespace) -> int:
     from server.recorder.export import ExportError, export
 
     folder = _existing(data_dir(flags, os.environ))
+    keys = _keys(folder)
     try:
-        reader = open_reader(folder, flags.interview_id, _keys(folder))
-        export(reader, flags.output, _progress)
+        reader = open_reader(folder, flags.interview_id, keys)
     except (KeyError, ValueError) as error:
         raise ConfigError(f"There is no recording of {flags.interview_id}.") from error
-    except (SegmentError, KeyProblem, ExportError, OSError) as error:
-        print(f"vivavoce: not exported: {error}", file=sys.stderr)
-        return EXIT_FAULT
+    except (SegmentError, KeyProblem, OSError) as error:
+        return _not_exported(error)
+    source, span_us = _part(reader, flags.start_s, flags.end_s)
+    try:
+        export(source, flags.output, _progress, transcode=flags.transcode)
+        made = derivation.describe(
+            flags.output,
+            derivation.origin(reader.manifest),
+            span_us,
+            to_unix_us(time.time()),
+            transcoded=flags.transcode,
+        )
+        derivation.sign(flags.output, made, keys.signer)
+    except (SegmentError, ExportError, OSError) as error:
+        return _not_exported(error)
     print(f"Written: {flags.output}")
+    print(f"Signed:  {derivation.statement_of(flags.output)} (vivavoce verify {flags.output})")
     return 0
+
+
+def _not_exported(error: Exception) -> int:
+    print(f"vivavoce: not exported: {error}", file=sys.stderr)
+    return EXIT_FAULT
+
+
+def _part(
+    reader: RecordingReader, start_s: float, end_s: float | None
+) -> tuple[RecordingReader | Clip, tuple[int, int]]:
+    """What is exported, and from where to where. Raises ConfigError."""
+    if start_s == 0 and end_s is None:
+        return reader, (0, reader.duration_us)
+    end_us = reader.duration_us if end_s is None else min(reader.duration_us, round(end_s * 1e6))
+    try:
+        return Clip(reader, round(start_s * 1e6), end_us), (round(start_s * 1e6), end_us)
+    except ValueError as error:
+        duration_s = reader.duration_us / 1e6
+        raise ConfigError(f"There is nothing: the recording lasts {duration_s:.1f} s.") from error
+
+
+def _moment(text: str) -> float:
+    """Seconds since the start, of `[[h:]mm:]ss[.fff]`."""
+    if not re.fullmatch(r"(\d+:){0,2}\d+(\.\d+)?", text, re.ASCII):
+        raise argparse.ArgumentTypeError(f"not a time: {text!r} (as 90, 1:30 or 1:02:03.5)")
+    seconds = 0.0
+    for part in text.split(":"):
+        seconds = 60 * seconds + float(part)
+    return seconds
 
 
 def _progress(done: float) -> None:

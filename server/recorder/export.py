@@ -5,12 +5,13 @@ coding are copied; VP8, spatial layers of VP9, and what changes in the middle, i
 encoded by libx264 at the size of the largest picture. Opus becomes AAC. Gaps keep their length:
 the last picture stays, and silence fills. All voices are mixed into one track, so that every
 player plays them; a shared screen and the interviewer's picture are further video streams.
+A clip that begins between keyframes is encoded: copied, it would hold what was before it.
 """
 
 import io
 import os
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Protocol
@@ -25,7 +26,6 @@ from av.video.stream import VideoStream
 from server.core import vp9
 from server.core.frames import Codec, TrackName
 from server.recorder import mp4
-from server.recorder.reader import RecordingReader
 from server.recorder.tracks import (
     TIMESCALE,
     Fragment,
@@ -52,21 +52,36 @@ class ExportError(Exception):
     """There is nothing to export, or it must not go there."""
 
 
-def export(reader: RecordingReader, out: Path, progress: Callable[[float], None]) -> None:
+class Source(Protocol):
+    """What is exported: all of a recording (`RecordingReader`), or a `Clip` of it."""
+
+    @property
+    def path(self) -> Path: ...
+    @property
+    def duration_us(self) -> int: ...
+    @property
+    def recorded_tracks(self) -> tuple[Tracks, ...]: ...
+    def __len__(self) -> int: ...
+    def all_samples(self) -> Iterator[tuple[Tracks, Fragment]]: ...
+
+
+def export(
+    source: Source, out: Path, progress: Callable[[float], None], *, transcode: bool = False
+) -> None:
     """Write the recording to ``out``, which appears when it is whole.
 
-    ``progress`` is called with the share done, 0..1. ExportError if there is no media; OSError;
-    SegmentError if the recording is damaged.
+    ``progress`` is called with the share done, 0..1; with ``transcode`` all pictures become
+    H.264. ExportError if there is no media; OSError; SegmentError if the recording is damaged.
     """
-    if not len(reader):
+    if not len(source):
         raise ExportError("the recording has no media")
-    if out.resolve().is_relative_to(reader.path.parent.resolve()):
+    if out.resolve().is_relative_to(source.path.parent.resolve()):
         raise ExportError("no media in the clear may lie among the recordings")
     fd, name = tempfile.mkstemp(prefix=f".{out.name}.", suffix=".tmp", dir=out.parent)
     os.close(fd)
     try:
         with av.open(name, "w", format="mp4", options={"movflags": "+faststart"}) as container:
-            _write(reader, container, progress)
+            _write(source, container, progress, transcode)
         os.replace(name, out)
     except BaseException:
         os.unlink(name)
@@ -74,26 +89,29 @@ def export(reader: RecordingReader, out: Path, progress: Callable[[float], None]
 
 
 def _write(
-    reader: RecordingReader, container: OutputContainer, progress: Callable[[float], None]
+    source: Source,
+    container: OutputContainer,
+    progress: Callable[[float], None],
+    transcode: bool,
 ) -> None:
-    recorded = {name for tracks in reader.recorded_tracks for name in tracks.names()}
+    recorded = {name for tracks in source.recorded_tracks for name in tracks.names()}
     pictures: dict[TrackName, _Pictures] = {}
-    _open_pictures(TrackName.CAMERA, pictures, container, reader)
+    _open_pictures(TrackName.CAMERA, pictures, container, source, transcode)
     voices = [name for name in TrackName if name.is_sound and name in recorded]
     sound = _Sound(container, voices) if voices else None
     for name in (TrackName.SCREEN, TrackName.INTERVIEWER_CAMERA):
-        _open_pictures(name, pictures, container, reader)
-    for index, (tracks, fragment) in enumerate(reader.all_samples()):
+        _open_pictures(name, pictures, container, source, transcode)
+    for index, (tracks, fragment) in enumerate(source.all_samples()):
         videos, samples = tracks.videos(), dict(fragment.by_track())
         for name, each in pictures.items():
             each.add(videos.get(name), samples[name])
         if sound is not None:
             sound.add(to_ticks(TrackName.MICROPHONE, fragment.start_us), samples)
-        progress((index + 1) / len(reader))
+        progress((index + 1) / len(source))
     for each in pictures.values():
-        each.finish(to_ticks(TrackName.CAMERA, reader.duration_us))
+        each.finish(to_ticks(TrackName.CAMERA, source.duration_us))
     if sound is not None:
-        sound.finish(to_ticks(TrackName.MICROPHONE, reader.duration_us))
+        sound.finish(to_ticks(TrackName.MICROPHONE, source.duration_us))
 
 
 class _Pictures(Protocol):
@@ -107,16 +125,18 @@ def _open_pictures(
     name: TrackName,
     pictures: dict[TrackName, _Pictures],
     container: OutputContainer,
-    reader: RecordingReader,
+    source: Source,
+    transcode: bool,
 ) -> None:
     """A stream for the pictures of that track, if there are any."""
-    recorded = (tracks.videos().get(name) for tracks in reader.recorded_tracks)
+    recorded = (tracks.videos().get(name) for tracks in source.recorded_tracks)
     videos = list(dict.fromkeys(filter(None, recorded)))
-    every = (dict(fragment.by_track())[name] for _, fragment in reader.all_samples())
+    every = (dict(fragment.by_track())[name] for _, fragment in source.all_samples())
     first = next((samples[0] for samples in every if samples), None) if videos else None
     if first is None:
         return
-    if len(videos) == 1 and _plays_everywhere(videos[0], first):
+    copied = not transcode and len(videos) == 1 and first.time >= 0 and first.keyframe
+    if copied and _plays_everywhere(videos[0], first):
         pictures[name] = _Copied(container, videos[0], first)
     else:
         pictures[name] = _Encoded(container, videos)
@@ -186,6 +206,8 @@ class _Encoded:
             assert video is not None
             self._video, self._decoder = video, _decoder_of(video)
         for sample in samples:
+            if sample.time > 0 and self._last < 0:
+                self._encode(0)  # what was shown when the clip begins
             frame = self._decode(sample)
             if frame is not None:
                 self._held = self._fit(frame)
@@ -339,9 +361,10 @@ class _Voice:
             if sample.time - self.end > _SOUND_SLACK:
                 self.reach(sample.time)
             decoded = self._decode(sample)
-            # Capture times that run slower than the samples: drop what is too much.
+            # Capture times that run slower than the samples: drop what is too much; and of what
+            # a clip's decoder needs before it, all.
             surplus = self.end - sample.time
-            if surplus > _SOUND_SLACK:
+            if surplus > _SOUND_SLACK or sample.time < 0:
                 decoded = decoded[:, min(surplus, decoded.shape[1]) :]
             self._give(decoded)
 

@@ -11,7 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from server.core.frames import GapCause, TrackName
-from server.recorder import catalog, keys, manifest, mp4, sealing
+from server.recorder import catalog, derivation, keys, manifest, mp4, sealing
 from server.recorder.sealing import (
     FaultKind,
     Kind,
@@ -115,6 +115,14 @@ def test_the_manifests_tables_name_its_fields_in_order(
 ) -> None:
     told = [name for name, _, _ in _rows(_section("The manifest"), heading)]
     assert told == [field.name for field in msgspec.structs.fields(struct)]
+
+
+def test_the_table_of_what_was_made_names_its_fields_in_order() -> None:
+    section = _section("What was made of a recording")
+    told = [name for name, _, _ in _rows(section, "derivation | type | meaning")]
+    assert told == list(derivation.Derivation.__struct_fields__)
+    assert f'"{derivation.DERIVATION_CONTEXT.decode()}"' in section
+    assert f"`NAME{derivation.SUFFIX}`" in section
 
 
 def test_causes_and_tracks_are_all_told() -> None:

@@ -1,0 +1,135 @@
+"""Says, signed, what a file was made of: an export belongs to its recording, and can be checked.
+
+The statement lies beside the file, as NAME`SUFFIX`: one JSON object, ``{"derivation": ...,
+"signature": ...}``, canonical as the manifest is. It names the file by its SHA-256 and the source
+by that of its manifest, which in turn covers every byte of the recording.
+"""
+
+import hashlib
+import re
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from server.recorder.files import write_durably
+from server.recorder.manifest import Manifest
+from server.recorder.sealing import FaultKind, SegmentError
+
+SUFFIX = ".vivavoce.json"
+VERSION = 1
+DERIVATION_CONTEXT = b"vivavoce/derivation/v1"
+_SIGNATURE = re.compile(r"[0-9a-f]{128}")
+
+
+class Origin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The recording as it was when the file was made."""
+
+    recording: str  #: its recording_id in hex
+    interview: str
+    revision: int  #: of its manifest
+    manifest: str  #: SHA-256 in hex of the manifest's bytes that are signed
+
+
+class Derivation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    format: Literal["vivavoce-derivation"]
+    version: int
+    kind: Literal["export"]
+    source: Origin
+    start_us: int  #: of the recording, since its epoch
+    end_us: int
+    transcoded: bool  #: its pictures were encoded anew although they need not have been
+    made_us: int  #: Unix time
+    size: int  #: of the file
+    sha256: str  #: of the file
+
+
+class _Signed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    derivation: Derivation
+    signature: str
+
+
+class _Version(msgspec.Struct, frozen=True):
+    version: int
+
+
+class _AnyVersion(msgspec.Struct, frozen=True):
+    derivation: _Version
+
+
+def origin(manifest: Manifest) -> Origin:
+    digest = hashlib.sha256(msgspec.json.encode(manifest))
+    return Origin(manifest.recording, manifest.interview, manifest.revision, digest.hexdigest())
+
+
+def statement_of(path: Path) -> Path:
+    """Where the statement of the file ``path`` lies."""
+    return path.with_name(path.name + SUFFIX)
+
+
+def describe(
+    path: Path,
+    source: Origin,
+    span_us: tuple[int, int],
+    made_us: int,
+    *,
+    transcoded: bool,
+) -> Derivation:
+    """Of the file ``path``, made of ``span_us`` of the source. OSError."""
+    size, sha256 = _digest(path)
+    return Derivation(
+        "vivavoce-derivation",
+        VERSION,
+        "export",
+        source,
+        *span_us,
+        transcoded,
+        made_us,
+        size,
+        sha256,
+    )
+
+
+def sign(path: Path, derivation: Derivation, signer: Ed25519PrivateKey) -> None:
+    """Write the statement beside the file ``path``. OSError."""
+    signature = signer.sign(DERIVATION_CONTEXT + msgspec.json.encode(derivation))
+    write_durably(statement_of(path), msgspec.json.encode(_Signed(derivation, signature.hex())))
+
+
+def check(path: Path, public_key: bytes) -> Derivation:
+    """What the file ``path`` was made of. SegmentError if it is not as it was signed; OSError."""
+    derivation = _decode(statement_of(path).read_bytes(), public_key)
+    size, sha256 = _digest(path)
+    if size < derivation.size:
+        raise SegmentError(FaultKind.TRUNCATED, f"{derivation.size - size} bytes are cut off")
+    if sha256 != derivation.sha256:
+        raise SegmentError(FaultKind.TAMPERED, "the file is not the one that was signed")
+    return derivation
+
+
+def _decode(data: bytes, public_key: bytes) -> Derivation:
+    try:
+        version = msgspec.json.decode(data, type=_AnyVersion).derivation.version
+        if version != VERSION:
+            raise SegmentError(FaultKind.UNKNOWN_VERSION, f"statement of version {version}")
+        signed = msgspec.json.decode(data, type=_Signed)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise SegmentError(FaultKind.TAMPERED, "the statement does not parse") from error
+    if msgspec.json.encode(signed) != data or not _SIGNATURE.fullmatch(signed.signature):
+        raise SegmentError(FaultKind.TAMPERED, "the statement is not canonical")
+    try:
+        Ed25519PublicKey.from_public_bytes(public_key).verify(
+            bytes.fromhex(signed.signature),
+            DERIVATION_CONTEXT + msgspec.json.encode(signed.derivation),
+        )
+    except InvalidSignature as error:
+        raise SegmentError(FaultKind.TAMPERED, "the statement's signature does not fit") from error
+    return signed.derivation
+
+
+def _digest(path: Path) -> tuple[int, str]:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256")
+        return file.tell(), digest.hexdigest()
