@@ -50,6 +50,8 @@ UP_S = (1.5, 4.0)
 #: Every so many crashes a long life: more than one segment of ten seconds.
 LONG_EVERY, LONG_S = 20, (11.0, 16.0)
 READY_TIMEOUT_S = 60.0
+JOIN_TIMEOUT_S, RETRY_S = 30.0, 1.0
+BUSY = 503
 POLL_S = 0.05
 JOIN_ERRORS = (aiohttp.ClientError, TimeoutError, ConnectError, sdp.AnswerError, whip.Refused)
 
@@ -162,12 +164,18 @@ class _Interview:
     ended_s: dict[int, float] = field(default_factory=dict)  #: by SSRC: when the crash came
 
     async def join(self, crowd: Crowd, url: str) -> None:
-        """As a page does that was opened again. Raises CampaignError."""
-        self.candidate = Candidate(crowd, f"{url}/whip/{self.invite.candidate}", self.clip)
-        try:
-            await self.candidate.join()
-        except JOIN_ERRORS as error:
-            raise CampaignError(f"a candidate could not join: {error}") from error
+        """As a page does that was opened again, patient with a busy server. CampaignError."""
+        deadline_s = time.monotonic() + JOIN_TIMEOUT_S
+        while True:
+            self.candidate = Candidate(crowd, f"{url}/whip/{self.invite.candidate}", self.clip)
+            try:
+                await self.candidate.join()
+                return
+            except JOIN_ERRORS as error:
+                busy = isinstance(error, whip.Refused) and error.status == BUSY
+                if not busy or time.monotonic() > deadline_s:
+                    raise CampaignError(f"a candidate could not join: {error}") from error
+            await asyncio.sleep(RETRY_S)
 
     def note_sent(self, crashed_s: float | None) -> None:
         """What the recording should hold; `crashed_s`: Unix time of the crash that ended it."""

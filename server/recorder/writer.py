@@ -2,12 +2,13 @@
 
 Runs in the writer thread only. :meth:`RecordingWriter.write` and :meth:`~RecordingWriter.sync`
 never raise OSError: after a failed write the segment is refused (cut back to what was durable),
-the gap is declared, ``on_fault`` is told, and the next fragment opens a new segment. Once
-everything is durable again, ``on_mended`` is told.
+``on_fault`` is told, and what was not durable is held in memory until a new segment takes it. What
+memory does not hold becomes a gap. Once everything is durable again, ``on_mended`` is told.
 """
 
 import hashlib
 import secrets
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -40,6 +41,8 @@ from server.recorder.tracks import VISIT_STILL_US, VISITING, Fragment, Tracks, t
 SEGMENT_US = 10_000_000
 #: and here at the latest: a camera may send no keyframe for many minutes.
 MAX_SEGMENT_US = 30_000_000
+#: Of media that wait in memory for a disk that refuses them: two minutes of 1 Mbit/s.
+HELD_BYTES = 16 << 20
 #: A pause of all tracks that is longer is a gap; Opus' DTX sends a packet every 0.4 s.
 PAUSE_US = 1_000_000
 
@@ -113,6 +116,8 @@ class RecordingWriter:
         self._on_mended = on_mended
         self._fragmenter = Fragmenter(manifest.epoch_us)
         self._segment: _Segment | None = None
+        self._written: list[Cut] = []  # into the segment since its last sync
+        self._held: deque[Cut] = deque()  # not in the segment (yet), in order
         self._notes = Notes()
         self._failing = False
         self._manifest_due = True
@@ -170,6 +175,11 @@ class RecordingWriter:
         """Write and close everything; the manifest then says so. Nothing may follow."""
         self._write_cuts(self._fragmenter.finish())
         self._close_segment()
+        if self._held:  # the disk has refused: once more
+            self._write_held()
+            self._close_segment()
+        while self._held:
+            self._lose_oldest()
         self.manifest = msgspec.structs.replace(self.manifest, state=State.FINISHED)
         self._write_manifest()
 
@@ -178,32 +188,39 @@ class RecordingWriter:
     def _write_cuts(self, cuts: list[Cut]) -> None:
         for gap in self._fragmenter.take_gaps():
             self.note_gap(gap)
-        for cut in cuts:
-            self._sync_due |= not cut.early
-            self._known = Tracks(
-                cut.video,
-                self._known.audio or bool(cut.fragment.audio),
-                cut.screen,
-                cut.interviewer,
-                self._known.interviewer_audio or bool(cut.fragment.interviewer_audio),
-            )
-            if self.manifest.epoch_us is None:
-                epoch_us = self._fragmenter.epoch_us
-                self.manifest = msgspec.structs.replace(self.manifest, epoch_us=epoch_us)
-                self._manifest_due = True
+        if cuts and self.manifest.epoch_us is None:
+            epoch_us = self._fragmenter.epoch_us
+            self.manifest = msgspec.structs.replace(self.manifest, epoch_us=epoch_us)
+            self._manifest_due = True
+        self._sync_due |= not all(cut.early for cut in cuts)
+        self._held.extend(cuts)
+        if cuts:
+            self._write_held()
+
+    def _write_held(self) -> None:
+        while self._held:
             try:
-                self._write_cut(cut)
+                self._write_cut(self._held[0])
             except OSError as error:
-                self._refuse(error, cut.fragment)
+                self._refuse(error)
+                return
+            self._written.append(self._held.popleft())
 
     def _write_cut(self, cut: Cut) -> None:
         fragment = cut.fragment
+        self._known = Tracks(
+            cut.video,
+            self._known.audio or bool(fragment.audio),
+            cut.screen,
+            cut.interviewer,
+            self._known.interviewer_audio or bool(fragment.interviewer_audio),
+        )
         self._declare_pause(fragment)
         for name, samples in fragment.by_track():
             if name in VISITING and samples:
                 self._visits_end_us[name] = to_us(name, samples[-1].time + samples[-1].duration)
         if self._segment is not None and self._must_change(self._segment, cut):
-            self._close_segment()
+            self._end_segment(self._segment)
         segment = self._segment or self._open_segment(fragment)
         self._write_notes(segment)
         start_us, end_us = fragment.start_us, fragment.end_us
@@ -291,17 +308,18 @@ class RecordingWriter:
         return segment
 
     def _close_segment(self) -> None:
-        segment = self._segment
-        if segment is None:
-            return
-        try:
-            self._write_notes(segment)
-            segment.append(segment.sealer.seal(Kind.END, b"", segment.end_us))
-            self._sync_segment(segment, complete=True)
-        except OSError as error:
-            self._refuse(error)
-        else:
-            self._leave_segment(segment)
+        if self._segment is not None:
+            try:
+                self._end_segment(self._segment)
+            except OSError as error:
+                self._refuse(error)
+
+    def _end_segment(self, segment: _Segment) -> None:
+        """Close it in order. OSError if that is not durable."""
+        self._write_notes(segment)
+        segment.append(segment.sealer.seal(Kind.END, b"", segment.end_us))
+        self._sync_segment(segment, complete=True)
+        self._leave_segment(segment)
 
     def _sync_segment(self, segment: _Segment, *, complete: bool) -> None:
         segment.file.sync()
@@ -311,6 +329,7 @@ class RecordingWriter:
         )
         segment.durable = segment.entry(complete=complete)
         segment.dirty = False
+        self._written.clear()
         if self._failing and not self._manifest_due:
             self._failing = False
             self._on_mended()
@@ -323,24 +342,32 @@ class RecordingWriter:
             self.manifest = msgspec.structs.replace(self.manifest, segments=entries)
         self._manifest_due = True
 
-    def _refuse(self, error: OSError, fragment: Fragment | None = None) -> None:
-        """Give the segment up at its last durable byte, and say what is lost by it."""
+    def _refuse(self, error: OSError) -> None:
+        """Give the segment up at its last durable byte; what came after waits for the next."""
         self._metrics.write_failures += 1
-        lost_from_us, lost_to_us = self._end_us, self._end_us
-        if fragment is not None:
-            lost_from_us, lost_to_us = fragment.start_us, fragment.end_us
-        if self._segment is not None:
-            durable = self._segment.durable
-            lost_from_us = durable.end_us if durable else self._segment.start_us
-            self._seq -= self._segment.fragments - (durable.fragments if durable else 0)
-            self._cut_back(self._segment)
-            self._leave_segment(self._segment)
-        if lost_to_us > lost_from_us:
-            self._declare_failed(lost_from_us, lost_to_us)
-        self._end_us = max(lost_from_us, lost_to_us)
+        segment = self._segment
+        if segment is not None:
+            durable = segment.durable
+            self._seq -= segment.fragments - (durable.fragments if durable else 0)
+            if self._written:
+                self._end_us = durable.end_us if durable else segment.start_us
+            self._held.extendleft(reversed(self._written))
+            self._written.clear()
+            self._cut_back(segment)
+            self._leave_segment(segment)
+        held = sum(_size(cut) for cut in self._held)
+        while held > HELD_BYTES:
+            held -= _size(self._lose_oldest())
         if not self._failing:
             self._on_fault(f"writing the recording failed: {error.strerror or error}")
         self._failing = True
+
+    def _lose_oldest(self) -> Cut:
+        """Of what is held."""
+        lost = self._held.popleft()
+        self._declare_failed(lost.fragment.start_us, lost.fragment.end_us)
+        self._end_us = max(self._end_us, lost.fragment.end_us)
+        return lost
 
     def _cut_back(self, segment: _Segment) -> None:
         try:
@@ -408,6 +435,10 @@ def _flags(cut: Cut) -> Flags:
     flags |= Flags.INTERVIEWER_VIDEO if cut.fragment.interviewer_video else NO_FLAGS
     flags |= Flags.INTERVIEWER_AUDIO if cut.fragment.interviewer_audio else NO_FLAGS
     return flags | (Flags.INTERVIEWER_KEYFRAME if cut.interviewer_keyframe else NO_FLAGS)
+
+
+def _size(cut: Cut) -> int:
+    return sum(len(sample.data) for _, samples in cut.fragment.by_track() for sample in samples)
 
 
 def _covers(known: GapEntry, gap: GapEntry) -> bool:
