@@ -143,14 +143,15 @@ async def _run(arguments: argparse.Namespace) -> int:
     url = arguments.url.rstrip("/")
     async with open_crowd() as crowd, _joined(crowd, url, arguments.data_dir) as (name, address):
         packets = [each for several in zip(*kinds(name).values(), strict=True) for each in several]
-        refused_before = await _refused(crowd, url)
+        headers = await asyncio.to_thread(server_cost.metrics_headers, arguments.data_dir)
+        refused_before = await _refused(crowd, url, headers)
         quiet = await _cpu_share(arguments.data_dir, asyncio.sleep(QUIET_S))
         work = asyncio.create_task(
             flood(address, packets, arguments.rate, arguments.duration), name="flood"
         )
         flooded_share = await _cpu_share(arguments.data_dir, work)
         done = work.result()
-        refused = await _refused(crowd, url) - refused_before
+        refused = await _refused(crowd, url, headers) - refused_before
     print(
         f"{done.sent} packets in {done.seconds:.1f} s: "
         f"{refused} taken and refused, {done.answers} answered"
@@ -184,8 +185,9 @@ def _ignore(packet: bytes, arrived_s: float) -> None:
     """Nothing is expected: the session exists only to be named."""
 
 
-async def _refused(crowd: Crowd, url: str) -> int:
-    async with crowd.http.get(f"{url}/metrics", timeout=whip.REQUEST_TIMEOUT) as response:
+async def _refused(crowd: Crowd, url: str, headers: dict[str, str]) -> int:
+    url = f"{url}/metrics"
+    async with crowd.http.get(url, headers=headers, timeout=whip.REQUEST_TIMEOUT) as response:
         found = re.search(r"^vivavoce_datagrams_refused_total (\S+)$", await response.text(), re.M)
     return int(float(found[1])) if found else 0
 

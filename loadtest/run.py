@@ -271,7 +271,9 @@ async def _metrics(http: aiohttp.ClientSession, plan: Plan) -> str:
     """What our own server counts; empty where that cannot be told."""
     if plan.foreign is None:
         with suppress(aiohttp.ClientError, TimeoutError):
-            async with http.get(f"{plan.url}/metrics", timeout=REQUEST_TIMEOUT) as response:
+            headers = await asyncio.to_thread(server_cost.metrics_headers, plan.data_dir)
+            url = f"{plan.url}/metrics"
+            async with http.get(url, headers=headers, timeout=REQUEST_TIMEOUT) as response:
                 return await response.text()
     return ""
 

@@ -26,6 +26,15 @@ def find_server_pid(data_dir: Path) -> int | None:
         return None
 
 
+def metrics_headers(data_dir: Path) -> dict[str, str]:
+    """What to ask for `/metrics` with: the token lies where the server keeps its data."""
+    try:
+        token = (data_dir / "keys" / "metrics.token").read_text().strip()
+    except OSError:
+        return {}
+    return {"Authorization": f"Bearer {token}"}
+
+
 def process_times(root: int, proc: Path = Path("/proc")) -> dict[int, ProcessTime]:
     """The times of process `root`, named "media", and all below it, named "analysis"."""
     times: dict[int, ProcessTime] = {}

@@ -45,6 +45,7 @@ from server.store import AsyncStore, Store, StoreError, open_store
 DATABASE = "vivavoce.sqlite"
 SERVER_FILE = "server.json"
 LINKS_KEY = Path("keys") / "links.key"
+METRICS_TOKEN = Path("keys") / "metrics.token"
 #: Requests that are being answered when the server stops may finish in this time.
 HTTP_GRACE_S = 2.0
 
@@ -80,7 +81,8 @@ async def open_server(config: Config) -> AsyncIterator[Server]:
         turn = Turn(config.turn_urls, config.turn_secret)
         plant = Plant(media, recorder, analysis, db, media.clock, turn)
         hub = await stack.enter_async_context(open_hub(plant))
-        await stack.enter_async_context(_http(plant, hub, links, listeners, context))
+        metrics = await asyncio.to_thread(metrics_token, config.data_dir)
+        await stack.enter_async_context(_http(plant, hub, links, metrics, listeners, context))
         await stack.enter_async_context(_announced(config.data_dir, url))
         owner = await db.run(owner_link, time.time())
         certificate = tls_files[0] if tls_files else None
@@ -92,12 +94,13 @@ async def _http(
     plant: Plant,
     hub: Hub,
     links: Links,
+    metrics_token: str,
     listeners: Sequence[socket.socket],
     context: ssl.SSLContext | None,
 ) -> AsyncIterator[None]:
     lag = LoopLag()
     meter = LoadMeter(plant.admission, lag, plant.recorder, plant.clock)
-    metrics = Metrics(hub, plant, lag)
+    metrics = Metrics(hub, plant, lag, metrics_token)
     access = Access(links.key, plant.db, time.time)
     async with open_replay(plant) as replay:
         api = Api(hub, plant.db, links)
@@ -165,20 +168,34 @@ def prepare_data_dir(path: Path) -> None:
 def links_key(data_dir: Path) -> bytes:
     """The key of all links, made at first use. Raises ConfigError."""
     path = data_dir / LINKS_KEY
-    if not path.exists():
-        part = path.with_name(f"links.{secrets.token_hex(8)}.part")
-        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(secrets.token_bytes(KEY_BYTES))
-            file.flush()
-            os.fsync(file.fileno())
-        with contextlib.suppress(FileExistsError):  # another process was faster: use its key
-            os.link(part, path)
-        part.unlink()
-        sync_directory(path.parent)  # links that were given away survive a power cut
-    key = path.read_bytes()
+    key = _kept(path, secrets.token_bytes(KEY_BYTES))
     if len(key) != KEY_BYTES:
         raise ConfigError(f"{path} is damaged: restore it, or remove it and invite again.")
     return key
+
+
+def metrics_token(data_dir: Path) -> str:
+    """What whoever reads `/metrics` has to show, made at first use. Raises ConfigError."""
+    path = data_dir / METRICS_TOKEN
+    token = _kept(path, secrets.token_urlsafe(KEY_BYTES).encode()).decode(errors="replace").strip()
+    if len(token) < KEY_BYTES:
+        raise ConfigError(f"{path} is damaged: restore it, or remove it for another one.")
+    return token
+
+
+def _kept(path: Path, fresh: bytes) -> bytes:
+    """What the file holds: `fresh` if there was none."""
+    if not path.exists():
+        part = path.with_name(f"{path.stem}.{secrets.token_hex(8)}.part")
+        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(fresh)
+            file.flush()
+            os.fsync(file.fileno())
+        with contextlib.suppress(FileExistsError):  # another process was faster: use its own
+            os.link(part, path)
+        part.unlink()
+        sync_directory(path.parent)  # links that were given away survive a power cut
+    return path.read_bytes()
 
 
 def open_database(data_dir: Path) -> Store:

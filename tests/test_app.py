@@ -18,9 +18,11 @@ from aiortc.mediastreams import AudioStreamTrack
 
 from server.app import (
     LINKS_KEY,
+    METRICS_TOKEN,
     SERVER_FILE,
     announced_url,
     links_key,
+    metrics_token,
     open_server,
     prepare_data_dir,
 )
@@ -227,7 +229,8 @@ async def test_https_and_media_share_the_port_and_an_unfinished_handshake_holds_
             for _ in range(2):
                 async with http.get("/readyz", ssl=trust) as answer:
                     assert answer.status == 200
-            async with http.get("/metrics", ssl=trust) as answer:
+            token = {"Authorization": f"Bearer {await asyncio.to_thread(metrics_token, tmp_path)}"}
+            async with http.get("/metrics", ssl=trust, headers=token) as answer:
                 assert "vivavoce_tcp_refused_total 1.0" in await answer.text()
         begun = asyncio.get_running_loop().time()
     assert asyncio.get_running_loop().time() - begun < 5
@@ -277,8 +280,24 @@ def test_the_links_key_is_made_once_and_for_nobody_else(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "keys").iterdir()] == ["links.key"]
 
 
+def test_the_token_of_the_metrics_is_made_once_and_for_nobody_else(tmp_path: Path) -> None:
+    prepare_data_dir(tmp_path)
+    token = metrics_token(tmp_path)
+    assert metrics_token(tmp_path) == token
+    assert len(token) == 43
+    assert stat.S_IMODE((tmp_path / METRICS_TOKEN).stat().st_mode) == 0o600
+
+
 def test_a_damaged_links_key_is_refused(tmp_path: Path) -> None:
     prepare_data_dir(tmp_path)
     (tmp_path / LINKS_KEY).write_bytes(b"short")
     with pytest.raises(ConfigError, match="damaged"):
         links_key(tmp_path)
+
+
+@pytest.mark.parametrize("damaged", [b"", b" \n", b"\xff" * 20])
+def test_a_damaged_token_of_the_metrics_is_refused(tmp_path: Path, damaged: bytes) -> None:
+    prepare_data_dir(tmp_path)
+    (tmp_path / METRICS_TOKEN).write_bytes(damaged)
+    with pytest.raises(ConfigError, match="damaged"):
+        metrics_token(tmp_path)

@@ -1,6 +1,7 @@
 """`/metrics`, `/healthz` and `/readyz`: what an operator's monitoring asks."""
 
 import asyncio
+import hmac
 import threading
 import time
 from collections.abc import Iterable
@@ -13,9 +14,12 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
 from server.core.interviews import InterviewState
+from server.signaling.access import token_of
+from server.signaling.errors import Refusal
 from server.signaling.hub import Hub
 from server.signaling.load import LoopLag
 from server.signaling.plant import Plant
+from server.signaling.protocol import ErrorId
 
 
 class _Collector(Collector):
@@ -117,17 +121,27 @@ class _Collector(Collector):
 
 
 class Metrics:
-    """The three handlers; ``ready`` is false until all is open and again while stopping."""
+    """The three handlers; ``ready`` is false until all is open and again while stopping.
 
-    def __init__(self, hub: Hub, plant: Plant, lag: LoopLag) -> None:
+    `token`: without it there are no metrics. Their totals would tell a candidate whether somebody
+    observes, and a request through a proxy comes from this machine whoever made it.
+    """
+
+    def __init__(self, hub: Hub, plant: Plant, lag: LoopLag, token: str) -> None:
         self._registry = CollectorRegistry()
         self._registry.register(_Collector(hub, plant, lag))
         self._process = CollectorRegistry()
         ProcessCollector(registry=self._process)
         self._plant = plant
+        self._token = token.encode()
         self.ready = False
 
-    async def metrics(self, _: web.Request) -> web.Response:
+    async def metrics(self, request: web.Request) -> web.Response:
+        token = token_of(request)
+        if token is None:
+            raise Refusal(ErrorId.TOKEN_MISSING, "This needs the token of the metrics.")
+        if not hmac.compare_digest(token.encode(errors="replace"), self._token):
+            raise Refusal(ErrorId.TOKEN_INVALID, "This is not the token of the metrics.")
         # /proc is read in a thread; our own counters belong to the loop.
         process = await asyncio.to_thread(generate_latest, self._process)
         body = generate_latest(self._registry) + process
@@ -138,15 +152,13 @@ class Metrics:
 
     async def readyz(self, _: web.Request) -> web.Response:
         """503 where the next request should go elsewhere. A busy server is ready: those inside
-        come back to it."""
+        come back to it. How much is left is not for everybody: one more observer takes of it."""
         admission = self._plant.admission
         if not self.ready or admission.draining:
             said = "draining" if admission.draining else "not ready"
             return web.Response(status=503, text=f"{said}\n")
-        headroom = admission.headroom(self._plant.clock())
-        lines = [f"headroom {each} {left:.2f}" for each, left in headroom.items()]
-        said = "ready" if min(headroom.values()) > 0 else "busy"
-        return web.Response(text="\n".join([said, *lines, ""]))
+        left = min(admission.headroom(self._plant.clock()).values())
+        return web.Response(text="ready\n" if left > 0 else "busy\n")
 
 
 def _thread_cpu() -> Metric:

@@ -74,7 +74,13 @@ def _public(to: Handlers) -> tuple[Route, ...]:
         Route("GET", "/ws", to.sockets.connect, "Signalling (WebSocket)", status=101),
         Route("GET", "/healthz", to.metrics.healthz, "The process answers", gives="text/plain"),
         Route("GET", "/readyz", to.metrics.readyz, "It takes interviews", gives="text/plain"),
-        Route("GET", "/metrics", to.metrics.metrics, "For Prometheus", gives="text/plain"),
+        Route(
+            "GET",
+            "/metrics",
+            to.metrics.metrics,
+            "For Prometheus; the bearer token is in the server's data/keys/metrics.token",
+            gives="text/plain",
+        ),
         Route("GET", "/openapi.json", _openapi, "This description", gives=dict[str, Any]),
     )
 

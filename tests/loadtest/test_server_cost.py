@@ -11,6 +11,7 @@ from loadtest.server_cost import (
     find_server_pid,
     loop_lag_s,
     memory_by_name,
+    metrics_headers,
     process_times,
     same_processes,
     with_recorder,
@@ -92,6 +93,13 @@ def test_the_recorder_is_taken_out_of_its_process() -> None:
     }
     assert with_recorder(spent, "", page + "2.0") == spent
     assert with_recorder({}, page + "1.5", page + "2.0") == {}
+
+
+def test_the_token_of_the_metrics_is_read_where_there_is_one(tmp_path: Path) -> None:
+    assert metrics_headers(tmp_path) == {}
+    (tmp_path / "keys").mkdir()
+    (tmp_path / "keys" / "metrics.token").write_text("abc\n")
+    assert metrics_headers(tmp_path) == {"Authorization": "Bearer abc"}
 
 
 def test_the_largest_lag_is_read_from_the_metrics() -> None:

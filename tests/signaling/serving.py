@@ -1,5 +1,6 @@
 """A whole server in this process, on free ports, with everything real but the analysis workers."""
 
+import asyncio
 import json
 import math
 from collections.abc import AsyncIterator
@@ -10,7 +11,7 @@ from unittest import mock
 
 from aiohttp import ClientSession, ClientWebSocketResponse
 
-from server.app import Server, open_server
+from server.app import Server, metrics_token, open_server
 from server.config import Config
 from server.core.interviews import Role
 from server.signaling import admission
@@ -65,10 +66,12 @@ class Serving:
         self.data_dir = data_dir
         self.http = http
         self.owner = token_in(server.owner_url)
+        self.metrics = ""  #: the token that reads them
         self.one: Invitation
         self.two: Invitation
 
     async def make_interviews(self) -> None:
+        self.metrics = await asyncio.to_thread(metrics_token, self.data_dir)
         self.one = await self.server.db.run(invite, self.server.links, "One", _now(self) - 2)
         self.two = await self.server.db.run(invite, self.server.links, "Two", _now(self) - 1)
 

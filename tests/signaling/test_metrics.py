@@ -7,7 +7,8 @@ from tests.signaling.serving import Serving, receive
 
 
 async def scrape(serving: Serving) -> dict[tuple[str, str], float]:
-    async with serving.http.get("/metrics") as answer:
+    headers = serving.bearer(serving.metrics)
+    async with serving.http.get("/metrics", headers=headers) as answer:
         assert answer.status == 200
         text = await answer.text()
     return {
@@ -31,6 +32,21 @@ async def test_the_page_counts_what_happens(serving: Serving) -> None:
     assert ("vivavoce_peers", "") in now
 
 
+async def test_nobody_reads_it_without_the_token(serving: Serving) -> None:
+    status, body = await serving.call("GET", "/metrics")
+    assert (status, body["error"]["id"]) == (401, "token-missing")
+    kept = serving.metrics
+    for token in ("x", "é", kept[:-1], kept + "x", *map(serving.token, Role)):
+        status, body = await serving.call("GET", "/metrics", token)
+        assert (status, body["error"]["id"]) == (401, "token-invalid")
+
+
+async def test_the_token_of_the_metrics_opens_nothing_else(serving: Serving) -> None:
+    token = serving.metrics
+    status, body = await serving.call("GET", "/api/me", token)
+    assert (status, body["error"]["id"]) == (401, "token-invalid")
+
+
 async def test_each_thread_tells_its_cpu(serving: Serving) -> None:
     before = await scrape(serving)
     sum(range(1_000_000))
@@ -51,5 +67,5 @@ async def test_a_blocked_loop_shows_as_lag(serving: Serving) -> None:
 
 async def test_health_and_readiness_are_said(serving: Serving) -> None:
     assert await serving.call("GET", "/healthz") == (200, b"ok\n")
-    status, text = await serving.call("GET", "/readyz")
-    assert (status, text.splitlines()[0]) == (200, b"ready")
+    # Nothing beside it, of which one observer more would take.
+    assert await serving.call("GET", "/readyz") == (200, b"ready\n")

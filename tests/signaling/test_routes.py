@@ -58,7 +58,7 @@ HANDLERS = Handlers(
     Replay(_NOT_CALLED, _NOT_CALLED, _NOT_CALLED, _NOT_CALLED),
     Whip(_NOT_CALLED),
     Sockets(_NOT_CALLED, _NOT_CALLED),
-    Metrics(_NOT_CALLED, _NOT_CALLED, _NOT_CALLED),
+    Metrics(_NOT_CALLED, _NOT_CALLED, _NOT_CALLED, "token"),
 )
 ROUTES = routes.table(HANDLERS)
 
