@@ -32,6 +32,7 @@ from server.signaling.hub import Hub, open_hub
 from server.signaling.invitations import Links, owner_link
 from server.signaling.load import LoadMeter, LoopLag
 from server.signaling.metrics import Metrics
+from server.signaling.pages import Pages
 from server.signaling.plant import Plant
 from server.signaling.replay import open_replay
 from server.signaling.routes import Handlers, make_app
@@ -104,7 +105,8 @@ async def _http(
     access = Access(links.key, plant.db, time.time)
     async with open_replay(plant) as replay:
         api = Api(hub, plant.db, links)
-        handlers = Handlers(api, replay, Whip(hub), Sockets(hub, access), metrics)
+        pages = await asyncio.to_thread(Pages)
+        handlers = Handlers(pages, api, replay, Whip(hub), Sockets(hub, access), metrics)
         app = await asyncio.to_thread(make_app, hub, access, handlers)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=HTTP_GRACE_S)
         await runner.setup()

@@ -15,6 +15,9 @@ from server.media.assembler import Packet
 from server.media.thinner import ALL_LAYERS, Shift, Thinner, shift_between
 from server.media.up_track import PacketSink, UpTrack
 
+#: A keyframe is asked for when an observer comes, and may be here before their connection is:
+#: all since then is sent at once, at most so much.
+CATCH_UP_S = 0.5
 #: A new layer's pictures may seem to be that much later than they come.
 MAX_STEP_S = 0.2
 #: Retransmissions per second and observer: a bad link needs dozens, an attack gets no more.
@@ -101,6 +104,14 @@ class DownTrack:
         if up is not None and payload_type is not None:
             up.downs.append(self)
             self._follow(up, self)
+
+    def catch_up(self, now: float) -> None:
+        """Begins with the newest keyframe that came, where it is recent: nothing is waited for."""
+        up = self._up
+        if up is None or not self.waiting:
+            return
+        for seqno, timestamp, marker, data in up.since_keyframe(CATCH_UP_S):
+            self.forward(seqno, timestamp, marker << 7, data, now)
 
     def switch(self, up: UpTrack, temporal_id: int | None) -> None:
         """Goes on with another layer from its next keyframe on, and with this one until then."""

@@ -73,6 +73,8 @@ class Observer(Peer):
         self._allotments = {name: Allotment() for name in PICTURES if name in self.downs}
         self._probes = ProbePlan()
         self._allotted_s = clock()
+        for name in self.downs:
+            source.expect_down(name)
         if self.egress is not None:
             for voice in (down for name, down in self.downs.items() if name.is_sound):
                 self.egress.never_waits(voice.ssrc)
@@ -107,7 +109,7 @@ class Observer(Peer):
         super()._set_state(state)
         if joined:
             for name, down in self.downs.items():
-                self.source.add_down(name, down)
+                self.source.add_down(name, down, self._clock())
 
     def _rtcp(self, items: Sequence[rtcp.Item], now: float) -> None:
         for item in items:

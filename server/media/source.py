@@ -83,8 +83,13 @@ class Source:
         for track in self._tracks.values():
             track.remove_sink(sink)
 
-    def add_down(self, name: TrackName, down: DownTrack) -> None:
-        self._tracks[name].add_down(down)
+    def expect_down(self, name: TrackName) -> None:
+        """A down track for it will be added as soon as its observer is connected."""
+        self._tracks[name].expect_down()
+
+    def add_down(self, name: TrackName, down: DownTrack, now: float) -> None:
+        """`now` in Unix seconds."""
+        self._tracks[name].add_down(down, now)
 
     def remove_down(self, name: TrackName, down: DownTrack) -> None:
         self._tracks[name].remove_down(down)

@@ -74,12 +74,19 @@ class Track:
             if not selection.sinks:
                 del self._selections[key]
 
-    def add_down(self, down: DownTrack) -> None:
+    def expect_down(self) -> None:
+        """One will be added soon: a keyframe for it is best on its way by then."""
+        best = self._best
+        if best is not None:
+            best.up.request_keyframe()
+
+    def add_down(self, down: DownTrack, now: float) -> None:
         follower = _Follower(down)
         self._followers.append(follower)
         best = self._best
         self._attach(follower, best)
-        if best is not None:
+        down.catch_up(now)
+        if best is not None and down.waiting:
             best.up.request_keyframe()
 
     def remove_down(self, down: DownTrack) -> None:

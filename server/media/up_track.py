@@ -301,6 +301,22 @@ class UpTrack:
         kept = self._ring[seqno & self._mask]
         return kept if kept is not None and kept[0] == seqno else None
 
+    def since_keyframe(self, longest_s: float) -> list[Packet]:
+        """What is kept from the newest keyframe on, which shows a picture at once; nothing of an
+        older one."""
+        kept: list[Packet] = []
+        oldest = self._timestamp - longest_s * self._rate
+        for seqno in range(self._highest_seqno, self._highest_seqno - self._mask, -1):
+            packet = self._ring[seqno & self._mask]
+            if packet is None or packet[0] != seqno:
+                continue  # lost, and not repaired yet
+            if packet[1] < oldest:
+                break
+            kept.append(packet)
+            if self.assembler.starts_keyframe(packet[3]):
+                return kept[::-1]
+        return []
+
     def tick(self, now: float, round_trip_s: float | None) -> list[int]:
         """Gives up what is past its deadline; returns sequence numbers to NACK (16 bits)."""
         reorderer = self.assembler.reorderer

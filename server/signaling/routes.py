@@ -52,6 +52,7 @@ class Route:
 class Handlers:
     """What the routes lead to."""
 
+    pages: pages.Pages
     api: api.Api
     replay: replay.Replay
     whip: whip.Whip
@@ -66,7 +67,7 @@ def table(to: Handlers) -> tuple[Route, ...]:
 
 def _public(to: Handlers) -> tuple[Route, ...]:
     html = tuple(
-        Route("GET", path, pages.page, "A page of the web client", gives="text/html")
+        Route("GET", path, to.pages.page, "A page of the web client", gives="text/html")
         for path in pages.PAGES
     )
     return (
@@ -243,7 +244,7 @@ def make_app(hub: Hub, access: Access, to: Handlers) -> web.Application:
         app.router.add_route(route.method, route.path, _guarded(route, access))
         if route.roles is None and route.method == "GET" and route.status == 200:
             app.router.add_route("HEAD", route.path, _guarded(route, access))
-    pages.add_assets(app.router)
+    to.pages.add_assets(app.router)
     app[OPENAPI] = document(routes)
     app.on_response_prepare.append(pages.add_headers)
     app.on_response_prepare.append(whip.add_headers)

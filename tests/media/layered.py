@@ -156,7 +156,7 @@ class Watcher:
     def __init__(self, candidate: Simulcast) -> None:
         self.sent: list[bytes] = []
         self.down = DownTrack(9, {Codec.VP8: {"": 120}}, sending_to(self.sent))
-        candidate.source.add_down(TrackName.CAMERA, self.down)
+        candidate.source.add_down(TrackName.CAMERA, self.down, candidate.now)
 
     @property
     def headers(self) -> list[tuple[int, int]]:

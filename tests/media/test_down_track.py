@@ -5,10 +5,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.core import rtcp
-from server.core.frames import VIDEO_CODECS, Codec, TrackName
+from server.core.frames import CLOCK_RATE, VIDEO_CODECS, Codec, TrackName
 from server.core.rtp import HEADER_LENGTH, pack_header, unpack_header
 from server.media.clock import PeerClock
-from server.media.down_track import MAX_RESENT_PER_S, DownTrack, RepairStream
+from server.media.down_track import CATCH_UP_S, MAX_RESENT_PER_S, DownTrack, RepairStream
 from server.media.up_track import RING_LENGTH, UpTrack
 from tests.media.streams import TICKS, Picture, pictures, rtp
 
@@ -135,6 +135,46 @@ def test_late_join_begins_with_the_next_keyframe(codec: Codec) -> None:
     whole = [payload for picture in sequence[4:] for payload in picture.payloads]
     assert [data[HEADER_LENGTH:] for data in observer.sent] == whole
     assert not observer.down.waiting
+
+
+@pytest.mark.parametrize("codec", VIDEO_CODECS)
+def test_a_newcomer_begins_with_a_recent_keyframe_that_came_before(codec: Codec) -> None:
+    first, late, sequence = Observer(), Observer(), pictures(codec)
+    up, sent = publish(first, codec), stream(sequence)
+    receive(up, sent[:-1])
+    late.down.attach(up)
+    late.down.catch_up(NOW)
+    receive(up, sent[-1:])
+    whole = [payload for picture in sequence[8:] for payload in picture.payloads]
+    assert [data[HEADER_LENGTH:] for data in late.sent] == whole
+    assert not late.down.waiting
+    times = [timestamp for _, timestamp in late.headers]
+    assert (times[-1] - times[0]) & 0xFFFF_FFFF == TICKS * (len(sequence) - 9)
+
+
+def test_what_a_keyframe_lacks_follows_when_it_is_repaired() -> None:
+    first, late, sequence = Observer(), Observer(), pictures(Codec.VP8)
+    up, sent = publish(first, Codec.VP8), stream(sequence[:2])
+    assert len(sequence[0].payloads) > 2
+    receive(up, [sent[0], *sent[2:]])
+    late.down.attach(up)
+    late.down.catch_up(NOW)
+    receive(up, [sent[1]])
+    begin = late.headers[0][0]
+    assert [seqno - begin for seqno, _ in late.headers] == [0, *range(2, len(sent)), 1]
+
+
+def test_an_old_keyframe_is_no_beginning() -> None:
+    first, late, sequence = Observer(), Observer(), pictures(Codec.VP8)
+    up = publish(first, Codec.VP8)
+    key, delta = stream(sequence[:2])[: len(sequence[0].payloads)], sequence[1].payloads[0]
+    receive(up, key)
+    seqno, timestamp = unpack_header(key[-1])[2:4]
+    rate = CLOCK_RATE[Codec.VP8]
+    receive(up, [rtp(seqno + 1, timestamp + round(CATCH_UP_S * rate) + 1, delta, marker=True)])
+    late.down.attach(up)
+    late.down.catch_up(NOW)
+    assert (late.sent, late.down.waiting) == ([], True)
 
 
 def test_packets_from_before_the_first_keyframe_are_never_sent() -> None:

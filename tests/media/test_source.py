@@ -200,10 +200,24 @@ def test_what_a_publisher_loses_at_its_beginning_is_not_told_twice() -> None:
     assert told == [(0, 7, GapCause.DISCONNECTED), (7, 8, GapCause.PACKETS_LOST)]
 
 
+def test_an_observer_who_is_to_come_asks_for_a_keyframe_once() -> None:
+    source, sent = Source("one"), list[bytes]()
+    up = camera(source, 0)
+    picture(up, 1, NOW)
+    assert not up.keyframe_due(NOW + 1)
+    source.expect_down(TrackName.CAMERA)
+    assert up.keyframe_due(NOW + 1)
+    picture(up, 2, NOW + 1.1)
+    down = DownTrack(9, {Codec.VP8: {"": 120}}, lambda *fields: sent.append(fields[5]))
+    source.add_down(TrackName.CAMERA, down, NOW + 1.2)
+    assert len(sent) == 1
+    assert not up.keyframe_due(NOW + 2.2)
+
+
 def test_observer_before_the_publisher_and_across_two_of_them() -> None:
     source, sent = Source("one"), list[bytes]()
     down = DownTrack(9, {Codec.VP8: {"": 120}}, lambda *fields: sent.append(fields[5]))
-    source.add_down(TrackName.CAMERA, down)
+    source.add_down(TrackName.CAMERA, down, NOW)
     for connection in range(2):
         picture(camera(source, connection), 1, NOW + connection)
         assert len(sent) == connection + 1

@@ -3,13 +3,13 @@
 from typing import Any
 
 import pytest
-from aiohttp import web
 
 from server.core.interviews import Role
 from server.signaling import openapi, routes, tokens
 from server.signaling.api import Api
 from server.signaling.limits import PER_ADDRESS, PER_LINK
 from server.signaling.metrics import Metrics
+from server.signaling.pages import ASSETS, Pages
 from server.signaling.replay import Replay
 from server.signaling.routes import Handlers, Route
 from server.signaling.socket import Sockets
@@ -54,6 +54,7 @@ PUBLIC |= {"/whip", "/whip/{token}", "/whep", "/whep/{token}"}  # with nothing t
 
 _NOT_CALLED: Any = None
 HANDLERS = Handlers(
+    Pages(),
     Api(_NOT_CALLED, _NOT_CALLED, _NOT_CALLED),
     Replay(_NOT_CALLED, _NOT_CALLED, _NOT_CALLED, _NOT_CALLED),
     Whip(_NOT_CALLED),
@@ -175,7 +176,7 @@ def test_every_route_of_the_router_is_documented() -> None:
         for route in app.router.routes()
         if route.resource is not None
         and route.method != "HEAD"
-        and not isinstance(route.resource, web.StaticResource)
+        and not route.resource.canonical.startswith(ASSETS)
     }
     documented = {
         (method.upper(), path)

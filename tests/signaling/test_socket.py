@@ -53,6 +53,17 @@ async def test_hello_is_answered_with_welcome(serving: Serving, role: Role) -> N
     assert welcome["interview"] == {"id": serving.one.interview_id, "title": "One"}
 
 
+async def test_what_comes_right_behind_hello_is_answered_after_the_welcome(
+    serving: Serving,
+) -> None:
+    hello = {"type": "hello", "version": 1, "token": serving.token(Role.OBSERVER)}
+    async with serving.http.ws_connect("/ws") as socket:
+        await socket.send_json(hello)
+        await socket.send_json({"type": "watch", "sdp": WATCH_OFFER})
+        assert (await socket.receive_json())["type"] == "welcome"
+        assert (await receive(socket, "answer"))["connection"] == "down"
+
+
 async def test_an_owner_names_the_interview(serving: Serving) -> None:
     async with serving.socket(serving.owner, interview=serving.two.interview_id) as socket:
         assert (await receive(socket, "welcome"))["interview"]["title"] == "Two"

@@ -26,9 +26,14 @@ class FakeConnection {
     this.generation += 1;
   }
 
-  async setLocalDescription() {
+  async createOffer() {
+    return { sdp: `offer ${this.generation}` };
+  }
+
+  async setLocalDescription(offer) {
     this.signalingState = "have-local-offer";
-    this.localDescription = { sdp: `offer ${this.generation}` };
+    this.localDescription = offer ?? (await this.createOffer());
+    this.relaysThen = this.configuration.iceServers;
   }
 
   async setRemoteDescription(description) {
@@ -61,16 +66,19 @@ let online;
 let sent;
 let lost;
 let relays;
+let welcome;
 
 beforeEach(async () => {
   mock.timers.enable({ apis: ["setTimeout"] });
   FakeConnection.made = [];
+  welcome = Promise.resolve();
   [online, sent, lost, relays] = [true, [], [], [{ urls: ["turn:a"] }]];
   const send = (kind) => (sdp) => online && sent.push(`${kind} ${sdp}`) > 0;
   peer = new Peer({
     configure: () => {},
     offer: send("offer"),
     restart: send("restart"),
+    welcome: () => welcome,
     iceServers: () => relays,
     onState: () => {},
     onLost: (answered) => lost.push(answered),
@@ -91,6 +99,34 @@ test("a first connection is offered with the relays the server told of", () => {
   assert.deepEqual(sent, ["offer offer 1"]);
   assert.deepEqual(peer.pc.configuration, { bundlePolicy: "max-bundle", iceServers: relays });
   assert.equal(peer.state, "connected");
+});
+
+test("an offer is made before the relays are known, and describes nothing until then", async () => {
+  let come;
+  welcome = new Promise((resolve) => (come = resolve));
+  const renewed = peer.renew();
+  const answered = peer.answered("answer");
+  await turns();
+  assert.deepEqual(sent, ["offer offer 1", "offer offer 1"]);
+  assert.deepEqual([peer.pc.localDescription, peer.pc.remoteDescription], [null, null]);
+  relays = [{ urls: ["turn:b"] }];
+  come();
+  await Promise.all([renewed, answered]);
+  await peer.answered("answer");
+  assert.deepEqual(peer.pc.relaysThen, relays);
+  assert.deepEqual(peer.pc.remoteDescription, { type: "answer", sdp: "answer" });
+});
+
+test("a connection that is given up before the relays are known is left alone", async () => {
+  let come;
+  welcome = new Promise((resolve) => (come = resolve));
+  void peer.renew();
+  await turns();
+  const [, former] = FakeConnection.made;
+  peer.close();
+  come();
+  await turns();
+  assert.deepEqual([former.closed, former.localDescription, lost], [true, null, []]);
 });
 
 test("a lost path is looked for by a restart on the same connection, with fresh relays", async () => {

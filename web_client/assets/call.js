@@ -42,7 +42,8 @@ export class Call {
     this.wait = null;
     /** @type {WakeLockSentinel | null} */
     this.wakeLock = null;
-    this.signaling = new Signaling(token, {
+    this.signaling = new Signaling(token);
+    this.signaling.listen({
       onMessage: (message) => this.receive(message),
       onState: () => this.signalingMoved(),
       onRefused: (error) => {
@@ -50,11 +51,13 @@ export class Call {
         handlers.onRefused(refusalOf(error.id));
       },
     });
+    this.signaling.onAnswer.up = (sdp) => void this.answered(sdp);
     this.peer = new Peer({
       configure: (pc) => this.configure(pc),
       offer: (sdp) => this.signaling.send({ type: "publish", sdp: offerSoundRepairs(sdp), consent: true }),
       restart: (sdp) =>
         this.signaling.send({ type: "restart", sdp: offerSoundRepairs(sdp), connection: "up" }),
+      welcome: () => this.signaling.welcome(),
       iceServers: () => this.signaling.iceServers,
       onState: () => this.peerMoved(),
       onLost: (answered) => this.peerLost(answered),
@@ -119,9 +122,6 @@ export class Call {
       case "welcome":
         this.waitFor(null);
         void this.peer.recover();
-        break;
-      case "answer":
-        if (message.connection === "up") void this.answered(message.sdp);
         break;
       case "replaced":
         this.over("replaced");

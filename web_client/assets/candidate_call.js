@@ -21,8 +21,9 @@ export class CandidateCall extends Call {
     this.startedS = null;
     this.interviewerThere = false;
     this.screen = new ScreenShare(() => void this.screenMoved());
-    const first = element("interviewer", HTMLVideoElement);
-    this.watcher = new Watcher(this.signaling, { first }, () => this.showInterviewer());
+    this.watcher = new Watcher(this.signaling, ["first"]);
+    this.watcher.playOn({ first: element("interviewer", HTMLVideoElement) });
+    this.watcher.onChange = () => this.showInterviewer();
     this.sees = new CandidateView({
       onShare: () => void this.share(),
       onSound: () => this.watcher.mute(false),
@@ -42,9 +43,6 @@ export class CandidateCall extends Call {
     switch (message.type) {
       case "welcome":
         this.watcher.stop(); // the server has closed it with the former socket
-        break;
-      case "answer":
-        if (message.connection === "down") void this.watcher.peer.answered(message.sdp);
         break;
       case "recording":
         this.sees.showRecording(message.active);

@@ -34,6 +34,14 @@ export function create(tag, className = "", ...children) {
 }
 
 /**
+ * Where an icon of the sprite is: beside this file.
+ * @param {string} name
+ */
+export function iconHref(name) {
+  return `${new URL("./icons.svg", import.meta.url).pathname}#${name}`;
+}
+
+/**
  * An icon of the sprite.
  * @param {string} name
  */
@@ -42,7 +50,7 @@ export function icon(name) {
   svg.setAttribute("class", "icon");
   svg.setAttribute("aria-hidden", "true");
   const use = document.createElementNS("http://www.w3.org/2000/svg", "use");
-  use.setAttribute("href", `/assets/icons.svg#${name}`);
+  use.setAttribute("href", iconHref(name));
   svg.append(use);
   return svg;
 }
@@ -63,14 +71,4 @@ export function showStage(name) {
     }
   }
   window.scrollTo({ top: 0 });
-}
-
-/** The token of the page's link: in the fragment, so that it reaches no log and no referrer. */
-export function linkToken() {
-  return location.hash.slice(1);
-}
-
-/** A new fragment is another link: start the page afresh. */
-export function reloadOnNewLink() {
-  window.addEventListener("hashchange", () => location.reload());
 }

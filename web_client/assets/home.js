@@ -5,10 +5,11 @@
  */
 
 import { Api, ApiError } from "./api.js";
-import { byId, element, linkToken, reloadOnNewLink, showStage } from "./dom.js";
+import { byId, element, showStage } from "./dom.js";
 import { dateTime } from "./format.js";
 import { initLanguage, locale, onLanguage, setText, t } from "./i18n.js";
 import { InterviewCard } from "./interview_card.js";
+import { linkToken, reloadOnNewLink } from "./link.js";
 import { linkRow } from "./link_list.js";
 import { homeOf, refusalOf } from "./refusal.js";
 

@@ -4,11 +4,13 @@
 import { Api, ApiError } from "./api.js";
 import { Call } from "./call.js";
 import { DeviceCheck } from "./device_check.js";
-import { byId, linkToken, reloadOnNewLink } from "./dom.js";
+import { byId, element } from "./dom.js";
 import { initLanguage, onLanguage, t } from "./i18n.js";
 import { Joined } from "./joined.js";
+import { linkToken, reloadOnNewLink } from "./link.js";
 import { showOver, showRefused } from "./over_view.js";
 import { homeOf, refusalOf } from "./refusal.js";
+import { Watcher } from "./watcher.js";
 import { Watching } from "./watching.js";
 
 const RETRY_MS = 3000;
@@ -24,20 +26,23 @@ const check = new DeviceCheck((stream, choice) => {
 
 const call = new Call(token, {
   onOver: (reason) => {
-    watching.watcher.stop();
+    watcher.stop();
     if (reason === "left") joined.forget();
     else joined.remember(call.choice, true);
     over(reason === "left");
   },
   onRefused: (refusal) => {
-    watching.watcher.stop();
+    watcher.stop();
     showRefused(refusal);
   },
   onChoice: (choice) => joined.remember(choice),
   onMessage: (message) => watching.receive(message),
   onSignaling: () => watching.signalingMoved(),
 });
-const watching = new Watching(call.signaling, { self: byId("picture-self") });
+const watcher = new Watcher(call.signaling, ["first", "screen"]);
+watcher.playOn({ first: element("video", HTMLVideoElement), screen: element("screen", HTMLVideoElement) });
+const watching = new Watching(watcher, { self: byId("picture-self") });
+watcher.offerAtOnce();
 
 /** @param {boolean} left else replaced */
 function over(left) {

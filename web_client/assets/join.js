@@ -4,9 +4,10 @@
 import { Api, ApiError } from "./api.js";
 import { CandidateCall } from "./candidate_call.js";
 import { DeviceCheck } from "./device_check.js";
-import { byId, element, linkToken, reloadOnNewLink, showStage } from "./dom.js";
+import { byId, element, showStage } from "./dom.js";
 import { initLanguage, onLanguage, t } from "./i18n.js";
 import { Joined } from "./joined.js";
+import { linkToken, reloadOnNewLink } from "./link.js";
 import { showOver, showRefused } from "./over_view.js";
 import { homeOf, refusalOf } from "./refusal.js";
 

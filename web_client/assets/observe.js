@@ -1,19 +1,24 @@
 // @ts-check
 /** The observer's page: one interview, live. */
 
-import { byId, element, linkToken, reloadOnNewLink, showStage } from "./dom.js";
+import { byId, element, iconHref, showStage } from "./dom.js";
 import { initLanguage, onLanguage, setText, t } from "./i18n.js";
+import { reloadOnNewLink } from "./link.js";
 import { showRefused } from "./over_view.js";
 import { homeOf, refusalOf } from "./refusal.js";
-import { Signaling } from "./signaling.js";
+import { token, watcher } from "./observing.js";
 import { Watching } from "./watching.js";
 
-const token = linkToken();
-/** An owner's link is for all interviews: the address says which. */
-const ofOwner = new URLSearchParams(location.search).get("interview");
+const { signaling } = watcher;
+watcher.playOn({
+  first: element("video", HTMLVideoElement),
+  screen: element("screen", HTMLVideoElement),
+  second: element("interviewer", HTMLVideoElement),
+});
 let title = "";
 
-const signaling = new Signaling(token, {
+const watching = new Watching(watcher, { interviewer: byId("picture-interviewer") }, showSound);
+signaling.listen({
   onMessage: (message) => {
     if (message.type === "welcome") welcome(message);
     watching.receive(message);
@@ -25,11 +30,10 @@ const signaling = new Signaling(token, {
     watching.signalingMoved();
   },
   onRefused: (error) => {
-    watching.watcher.stop();
+    watcher.stop();
     showRefused(refusalOf(error.id));
   },
-}, ofOwner);
-const watching = new Watching(signaling, { interviewer: byId("picture-interviewer") }, showSound);
+});
 
 /** @param {import("./protocol.js").Welcome} message */
 function welcome(message) {
@@ -44,9 +48,9 @@ function welcome(message) {
 }
 
 function showSound() {
-  const { muted } = watching.watcher;
+  const { muted } = watcher;
   setText(byId("mute-text"), muted ? "watch.unmute" : "watch.mute");
-  element("mute-icon", SVGUseElement).setAttribute("href", `/assets/icons.svg#${muted ? "muted" : "speaker"}`);
+  element("mute-icon", SVGUseElement).setAttribute("href", iconHref(muted ? "muted" : "speaker"));
 }
 
 initLanguage();
@@ -55,6 +59,5 @@ onLanguage(() => {
 });
 reloadOnNewLink();
 element("home", HTMLAnchorElement).href = `/#${token}`;
-byId("mute").addEventListener("click", () => watching.watcher.mute(!watching.watcher.muted));
-if (token) signaling.start();
-else showRefused("missing");
+byId("mute").addEventListener("click", () => watcher.mute(!watcher.muted));
+if (!token) showRefused("missing");

@@ -22,7 +22,8 @@ export class Peer {
    * @param {(pc: RTCPeerConnection) => void} options.configure add tracks or transceivers
    * @param {(sdp: string) => boolean} options.offer send the offer; false when it cannot be sent
    * @param {(sdp: string) => boolean} options.restart send it again, with other ICE credentials
-   * @param {() => RTCIceServer[]} options.iceServers relays, as the server tells them
+   * @param {() => Promise<void>} options.welcome the server has told its relays
+   * @param {() => RTCIceServer[]} options.iceServers those
    * @param {(state: PeerState) => void} options.onState
    * @param {(answered: boolean) => void} options.onLost
    */
@@ -34,10 +35,17 @@ export class Peer {
     this.state = "new";
     /** Whether an ICE restart was begun since the connection was last well. */
     this.restarting = false;
+    /** Once its own description is set: only then it can take an answer. */
+    this.described = Promise.resolve();
     this.timer = 0;
     window.addEventListener("online", () => {
       if (this.isAnswered && !this.restarting) void this.restart();
     });
+  }
+
+  /** Whether it is connected, or may soon be. */
+  get isUnderWay() {
+    return ["connecting", "connected", "unsteady"].includes(this.state);
   }
 
   get isAnswered() {
@@ -52,8 +60,7 @@ export class Peer {
   /** Drop what there is and offer afresh: works after any kind of loss, server restarts included. */
   async renew() {
     this.release();
-    const iceServers = this.options.iceServers();
-    const pc = new RTCPeerConnection({ bundlePolicy: "max-bundle", iceServers });
+    const pc = new RTCPeerConnection({ bundlePolicy: "max-bundle" });
     this.pc = pc;
     this.enter("connecting");
     pc.onconnectionstatechange = () => {
@@ -63,13 +70,27 @@ export class Peer {
       this.options.configure(pc);
       // No waiting for candidates: the server is ICE-lite and learns our address from our
       // connectivity checks as peer-reflexive (RFC 8445 7.3.1.3).
-      await pc.setLocalDescription();
+      const offer = await pc.createOffer();
+      if (this.pc !== pc) return;
+      this.described = this.describe(pc, offer);
+      if (!this.options.offer(offer.sdp ?? "")) return this.lose();
+      await this.described;
     } catch (error) {
       console.warn("no offer could be made:", error);
+      if (this.pc === pc) this.lose();
     }
+  }
+
+  /**
+   * Candidates are gathered from then on, so the relays must be known.
+   * @param {RTCPeerConnection} pc
+   * @param {RTCSessionDescriptionInit} offer that may have been sent already
+   */
+  async describe(pc, offer) {
+    await this.options.welcome();
     if (this.pc !== pc) return;
-    const sdp = pc.localDescription?.sdp;
-    if (sdp === undefined || !this.options.offer(sdp)) this.lose();
+    pc.setConfiguration({ ...pc.getConfiguration(), iceServers: this.options.iceServers() });
+    await pc.setLocalDescription(offer);
   }
 
   /** Another path for the same connection (RFC 8445 9); what flows goes on meanwhile. */
@@ -95,7 +116,8 @@ export class Peer {
   /** @param {string} sdp */
   async answered(sdp) {
     const pc = this.pc;
-    if (pc === null || pc.signalingState !== "have-local-offer") return;
+    await this.described.catch(() => {}); // `renew` sees to that
+    if (pc === null || this.pc !== pc || pc.signalingState !== "have-local-offer") return;
     try {
       await pc.setRemoteDescription({ type: "answer", sdp });
     } catch (error) {

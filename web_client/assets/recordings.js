@@ -2,9 +2,10 @@
 /** The recordings' page: the list, and replay of one. */
 
 import { Api, ApiError } from "./api.js";
-import { byId, create, element, icon, linkToken, reloadOnNewLink, showStage } from "./dom.js";
+import { byId, create, element, icon, showStage } from "./dom.js";
 import { clock, dateTime, size } from "./format.js";
 import { initLanguage, locale, onLanguage, setText, t } from "./i18n.js";
+import { linkToken, reloadOnNewLink } from "./link.js";
 import { refusalOf } from "./refusal.js";
 import { ReplayView } from "./replay_view.js";
 

@@ -1,7 +1,7 @@
 // @ts-check
 /** The player's controls, timeline, list of events and gaps, and verification. */
 
-import { byId, create, element } from "./dom.js";
+import { byId, create, element, iconHref } from "./dom.js";
 import { clock, decimal } from "./format.js";
 import { locale, setLabel, setText, t } from "./i18n.js";
 import { Player } from "./player.js";
@@ -240,7 +240,7 @@ export class ReplayView {
     const playing = !paused && !ended;
     setLabel(byId("play"), "aria-label", playing ? "replay.pause" : "replay.play");
     setLabel(byId("play"), "title", playing ? "replay.pause" : "replay.play");
-    element("play-icon", SVGUseElement).setAttribute("href", `/assets/icons.svg#${playing ? "pause" : "play"}`);
+    element("play-icon", SVGUseElement).setAttribute("href", iconHref(playing ? "pause" : "play"));
     this.showGap(currentTime);
   }
 

@@ -14,7 +14,7 @@ const SILENCE_LIMIT_MS = 10_000;
 
 /**
  * @typedef {object} Handlers
- * @property {(message: ServerMessage) => void} onMessage every message but `pong`
+ * @property {(message: ServerMessage) => void} onMessage every message but `pong` and `answer`
  * @property {(state: import("./connection.js").State) => void} onState
  * @property {(error: ErrorMessage) => void} onRefused the link does not work (any more)
  */
@@ -22,26 +22,53 @@ const SILENCE_LIMIT_MS = 10_000;
 export class Signaling {
   /**
    * @param {string} token
-   * @param {Handlers} handlers
    * @param {string | null} [interview] which one, for an owner's link
    */
-  constructor(token, handlers, interview = null) {
+  constructor(token, interview = null) {
     this.token = token;
     this.interview = interview;
     /** @type {string | null} which opening of a candidate's link this is */
     this.opening = null;
-    this.handlers = handlers;
+    /** @type {Handlers | null} */
+    this.handlers = null;
+    /** @type {((handlers: Handlers) => void)[]} what there was to tell before anybody listened */
+    this.untold = [];
+    /** @type {Partial<Record<import("./protocol.js").Connection, (sdp: string) => void>>} */
+    this.onAnswer = {};
+    /** A socket is being opened. */
+    this.onOpening = () => {};
+    /** @type {ClientMessage[]} what follows `hello` */
+    this.withHello = [];
     this.connection = new Connection();
     /** Server clock minus ours, in seconds. */
     this.clockOffsetS = 0;
     /** @type {RTCIceServer[]} relays that this link may use, with fresh credentials */
     this.iceServers = [];
+    /** Of the socket that there is: the relays are known. */
+    this.isWelcome = false;
+    /** @type {(() => void)[]} */
+    this.waiting = [];
     /** @type {WebSocket | null} */
     this.socket = null;
     this.timer = 0;
     this.pings = 0;
     this.heardMs = 0;
     this.retryNow = this.retryNow.bind(this);
+  }
+
+  /**
+   * Say from now on what happens, and what has happened already.
+   * @param {Handlers} handlers
+   */
+  listen(handlers) {
+    this.handlers = handlers;
+    for (const tell of this.untold.splice(0)) tell(handlers);
+  }
+
+  /** @param {(handlers: Handlers) => void} tell */
+  tell(tell) {
+    if (this.handlers) tell(this.handlers);
+    else this.untold.push(tell);
   }
 
   get online() {
@@ -74,6 +101,24 @@ export class Signaling {
     return true;
   }
 
+  /**
+   * Like `send`, without waiting for `welcome`, nor for the socket that is being opened.
+   * @param {ClientMessage} message
+   * @returns {boolean} false when there is no connection to send it on
+   */
+  sendWithHello(message) {
+    if (this.connection.state !== "connecting") return this.send(message);
+    this.withHello.push(message);
+    return true;
+  }
+
+  /**
+   * @returns {Promise<void>} once `welcome` has come on this socket, or on the next
+   */
+  async welcome() {
+    if (!this.isWelcome) await new Promise((resolve) => this.waiting.push(() => resolve(undefined)));
+  }
+
   /** Give up this socket and open another. */
   reconnect() {
     this.move("lost");
@@ -99,6 +144,7 @@ export class Signaling {
           interview: this.interview,
           opening: this.opening,
         });
+        for (const message of this.withHello.splice(0)) this.send(message);
         break;
       case "online":
         this.keepAlive();
@@ -111,7 +157,8 @@ export class Signaling {
         this.drop();
         break;
     }
-    this.handlers.onState(this.connection.state);
+    const { state } = this.connection;
+    this.tell((handlers) => handlers.onState(state));
   }
 
   open() {
@@ -127,6 +174,9 @@ export class Signaling {
       if (this.socket === socket) this.receive(String(event.data));
     };
     this.timer = window.setTimeout(() => this.move("lost"), SILENCE_LIMIT_MS);
+    this.withHello = [];
+    this.isWelcome = false;
+    this.onOpening();
   }
 
   drop() {
@@ -144,16 +194,22 @@ export class Signaling {
       this.clockOffsetS = message.server_time_s - Date.now() / 1000;
     }
     if (message.type === "pong") return;
+    if (message.type === "answer") {
+      this.onAnswer[message.connection]?.(message.sdp);
+      return;
+    }
     if (message.type === "welcome") {
       this.iceServers = message.ice_servers;
+      this.isWelcome = true;
       this.move("welcome");
+      for (const go of this.waiting.splice(0)) go();
     }
     if (message.type === "error" && isFinal(message.id)) {
       this.move("refused");
-      this.handlers.onRefused(message);
+      this.tell((handlers) => handlers.onRefused(message));
       return;
     }
-    this.handlers.onMessage(message);
+    this.tell((handlers) => handlers.onMessage(message));
   }
 
   keepAlive() {

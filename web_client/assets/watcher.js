@@ -5,7 +5,11 @@ import { Peer } from "./peer.js";
 import { Retry } from "./retry.js";
 
 /** @typedef {import("./signaling.js").Signaling} Signaling */
-/** @typedef {{video: HTMLVideoElement, stream: MediaStream}} Person */
+/**
+ * Whom or what a picture is of. `first`: the candidate, or the interviewer for the candidate;
+ * `screen`: what the candidate shares; `second`: for observers, the interviewer.
+ * @typedef {"first" | "screen" | "second"} Shown
+ */
 
 const CHECK_INTERVAL_MS = 2000;
 /** Connected but without a byte for so many checks: offer afresh. */
@@ -14,16 +18,20 @@ const STALLED_CHECKS = 3;
 export class Watcher {
   /**
    * @param {Signaling} signaling
-   * @param {object} videos in the order in which the server sends to this role (docs/protocol.md)
-   * @param {HTMLVideoElement} videos.first the candidate, or the interviewer for the candidate
-   * @param {HTMLVideoElement | null} [videos.screen] what the candidate shares
-   * @param {HTMLVideoElement | null} [videos.second] for observers, the interviewer
-   * @param {() => void} onChange of connection or of sound
+   * @param {Shown[]} shown in the order in which the server sends to this role (docs/protocol.md)
    */
-  constructor(signaling, videos, onChange) {
+  constructor(signaling, shown) {
     this.signaling = signaling;
-    this.videos = videos;
-    this.onChange = onChange;
+    this.shown = shown;
+    /** @type {Partial<Record<Shown, HTMLVideoElement>>} */
+    this.videos = {};
+    /** @type {Partial<Record<Shown, MediaStream>>} of those of whom packets come */
+    this.streams = {};
+    this.muted = false;
+    /** The connection or the sound has changed. */
+    this.onChange = () => {};
+    /** @type {WebSocket | null} that it is offered on: the server keeps it as long as that */
+    this.startedOn = null;
     /** Whether there is somebody to watch; without, losses are not repaired. */
     this.wanted = false;
     /** The browser refused sound until the person asks for it. */
@@ -33,28 +41,49 @@ export class Watcher {
     /** Until there is room for us. */
     this.retry = new Retry();
     this.peer = new Peer({
-      configure: (pc) => this.receiveInto(pc),
-      offer: (sdp) => signaling.send({ type: "watch", sdp }),
+      configure: (pc) => this.receive(pc),
+      offer: (sdp) => signaling.sendWithHello({ type: "watch", sdp }),
       restart: (sdp) => signaling.send({ type: "restart", sdp, connection: "down" }),
+      welcome: () => signaling.welcome(),
       iceServers: () => signaling.iceServers,
-      onState: onChange,
+      onState: () => this.onChange(),
       onLost: (answered) => this.lost(answered),
     });
+    signaling.onAnswer.down = (sdp) => void this.peer.answered(sdp);
     window.setInterval(() => void this.check(), CHECK_INTERVAL_MS);
   }
 
   /** Those that sound comes from. */
   get people() {
-    return [this.videos.first, this.videos.second].filter((video) => video != null);
+    return [this.videos.first, this.videos.second].filter((video) => video !== undefined);
   }
 
-  get muted() {
-    return this.videos.first.muted;
+  /**
+   * Where the pictures go, those that have come already, too.
+   * @param {Partial<Record<Shown, HTMLVideoElement>>} videos
+   */
+  playOn(videos) {
+    this.videos = videos;
+    for (const each of this.shown) this.show(each);
   }
 
-  /** Watch from now on; call again after each `welcome`. */
+  /**
+   * Offer along with each `hello`, whether there is somebody to watch or not: the picture is
+   * there a round trip earlier, and as soon as there is one.
+   */
+  offerAtOnce() {
+    this.signaling.onOpening = () => {
+      if (this.peer.state !== "connected") this.start();
+    };
+  }
+
+  /** After `welcome` on another socket the server has closed what was offered on the former. */
+  welcome() {
+    if (this.startedOn !== this.signaling.socket) this.start();
+  }
+
   start() {
-    this.wanted = true;
+    this.startedOn = this.signaling.socket;
     this.stalled = 0;
     this.retry.clear();
     void this.peer.renew();
@@ -78,7 +107,8 @@ export class Watcher {
     this.wanted = false;
     this.retry.clear();
     this.peer.close();
-    for (const video of [...this.people, this.videos.screen]) if (video) video.srcObject = null;
+    this.streams = {};
+    for (const video of Object.values(this.videos)) video.srcObject = null;
   }
 
   /**
@@ -86,14 +116,16 @@ export class Watcher {
    * @param {boolean} wanted
    */
   want(wanted) {
-    if (wanted && this.peer.state !== "connected") return this.start();
+    if (this.wanted === wanted) return;
     this.wanted = wanted;
     this.stalled = 0;
-    this.retry.clear();
+    if (!wanted) this.retry.clear();
+    else if (!this.peer.isUnderWay && !this.retry.waiting) this.start();
   }
 
   /** @param {boolean} muted */
   mute(muted) {
+    this.muted = muted;
     this.soundRefused = false;
     for (const video of this.people) {
       video.muted = muted;
@@ -103,36 +135,39 @@ export class Watcher {
   }
 
   /** @param {RTCPeerConnection} pc */
-  receiveInto(pc) {
-    const { first, screen, second } = this.videos;
-    /** @type {Map<RTCRtpTransceiver, Person>} */
+  receive(pc) {
+    /** @type {Map<RTCRtpTransceiver, Shown>} */
     const whose = new Map();
-    /** @type {(video: HTMLVideoElement, ...kinds: string[]) => void} */
-    const receive = (video, ...kinds) => {
-      const person = { video, stream: new MediaStream() };
-      for (const kind of kinds) whose.set(pc.addTransceiver(kind, { direction: "recvonly" }), person);
-    };
-    receive(first, "audio", "video");
-    if (screen) receive(screen, "video");
-    if (second) receive(second, "audio", "video");
+    for (const each of this.shown) {
+      for (const kind of each === "screen" ? ["video"] : ["audio", "video"]) {
+        whose.set(pc.addTransceiver(kind, { direction: "recvonly" }), each);
+      }
+    }
+    this.streams = {};
     pc.ontrack = ({ track, transceiver }) => {
-      const person = whose.get(transceiver);
+      const shown = whose.get(transceiver);
       // An element with a track of which nothing comes does not play the other one either.
-      if (person && track.muted) track.onunmute = () => this.take(track, person);
-      else if (person) this.take(track, person);
+      if (shown && track.muted) track.onunmute = () => this.take(track, shown);
+      else if (shown) this.take(track, shown);
     };
   }
 
   /**
    * @param {MediaStreamTrack} track of which packets come
-   * @param {Person} person
+   * @param {Shown} shown
    */
-  take(track, { video, stream }) {
+  take(track, shown) {
     track.onunmute = null;
-    stream.addTrack(track);
+    (this.streams[shown] ??= new MediaStream()).addTrack(track);
+    this.show(shown);
+  }
+
+  /** @param {Shown} shown */
+  show(shown) {
+    const [stream, video] = [this.streams[shown], this.videos[shown]];
+    if (!stream || !video) return;
     if (video.srcObject !== stream) video.srcObject = stream;
-    if (video === this.videos.screen) return;
-    void this.play(video);
+    if (shown !== "screen") void this.play(video);
   }
 
   /** @param {HTMLVideoElement} video */
@@ -142,7 +177,7 @@ export class Watcher {
     } catch (error) {
       // Autoplay with sound needs a gesture: go on without, and offer a button.
       if (/** @type {DOMException} */ (error).name !== "NotAllowedError" || video.muted) return;
-      this.soundRefused = true;
+      this.soundRefused = this.muted = true;
       video.muted = true;
       await video.play().catch(() => {});
     }
@@ -151,7 +186,7 @@ export class Watcher {
 
   /** @param {boolean} answered */
   lost(answered) {
-    if (!this.wanted || !this.signaling.online) return; // `welcome` starts again
+    if (!this.wanted || !this.signaling.online) return; // the next socket, or `want`, starts again
     if (answered) void this.peer.renew();
     else this.signaling.reconnect();
   }

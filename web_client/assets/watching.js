@@ -8,7 +8,6 @@ import { clock } from "./format.js";
 import { onLanguage, setText, t } from "./i18n.js";
 import { IndicatorPanel } from "./indicator_panel.js";
 import { Pictures } from "./pictures.js";
-import { Watcher } from "./watcher.js";
 
 /** @typedef {import("./pictures.js").Picture} Picture */
 /** @typedef {import("./protocol.js").InterviewState} InterviewState */
@@ -18,13 +17,15 @@ const STATE_TONE = { waiting: "wait", live: "good", interrupted: "bad", ended: "
 
 export class Watching {
   /**
-   * @param {import("./signaling.js").Signaling} signaling
+   * @param {import("./watcher.js").Watcher} watcher
    * @param {Partial<Record<Picture, HTMLElement>>} others places of further pictures: the
    *   interviewer's, or the interviewer's own
    * @param {() => void} onSound whether there is sound has changed
    */
-  constructor(signaling, others, onSound = () => {}) {
+  constructor(watcher, others, onSound = () => {}) {
+    const { signaling } = watcher;
     this.signaling = signaling;
+    this.watcher = watcher;
     this.onSound = onSound;
     this.video = element("video", HTMLVideoElement);
     this.alertLog = new AlertLog();
@@ -35,9 +36,7 @@ export class Watching {
       { screen: byId("picture-screen"), camera: byId("picture-camera"), ...others },
       () => this.faceFrame.show(),
     );
-    const screen = element("screen", HTMLVideoElement);
-    const second = others.interviewer?.querySelector("video") ?? null;
-    this.watcher = new Watcher(signaling, { first: this.video, screen, second }, () => this.show());
+    watcher.onChange = () => this.show();
     this.panel = new IndicatorPanel(
       { main: byId("panel"), side: byId("panel-side") },
       () => signaling.serverNowS(),
@@ -70,11 +69,8 @@ export class Watching {
         this.restarting = false;
         this.mayReplay = message.role === "recruiter" || message.role === "owner";
         this.alertLog.forgetActive();
-        this.watcher.stop();
+        this.watcher.welcome();
         this.enter(message.state);
-        break;
-      case "answer":
-        if (message.connection === "down") void this.watcher.peer.answered(message.sdp);
         break;
       case "state":
         this.startedS = message.started_s ?? this.startedS;
@@ -120,8 +116,9 @@ export class Watching {
   /** @param {InterviewState} next */
   enter(next) {
     this.state = next;
-    if (next === "live" && !this.watcher.wanted) this.watcher.start();
-    if (next === "ended" || next === "waiting") this.watcher.stop();
+    if (next === "live") this.watcher.want(true);
+    if (next === "waiting") this.watcher.want(false);
+    if (next === "ended") this.watcher.stop();
     if (next !== "live") this.faceFrame.clear();
     if (next === "ended") {
       this.endedAfterS = this.startedS === null ? 0 : this.signaling.serverNowS() - this.startedS;
