@@ -23,22 +23,28 @@ from server.signaling.protocol import ErrorId
 
 
 class _Collector(Collector):
-    """Reads the parts' own counters at each scrape; nothing is counted twice."""
+    """Reads the parts' own counters at each scrape; nothing is counted twice.
 
-    def __init__(self, hub: Hub, plant: Plant, lag: LoopLag) -> None:
+    `whole`: also what an observer more or less changes.
+    """
+
+    def __init__(self, hub: Hub, plant: Plant, lag: LoopLag, whole: bool) -> None:
         self._hub = hub
         self._plant = plant
         self._lag = lag
+        self._whole = whole
 
     def collect(self) -> Iterable[Metric]:
         yield self._loop_lag()
-        yield from self._admission()
-        yield _thread_cpu()
-        yield _gauge("tasks", "Tasks of the event loop", len(asyncio.all_tasks()))
-        yield from self._interviews()
-        yield from self._media()
+        yield from self._running()
         yield from self._recorder()
         yield from self._analysis()
+        if self._whole:
+            yield from self._admission()
+            yield _thread_cpu()
+            yield _gauge("tasks", "Tasks of the event loop", len(asyncio.all_tasks()))
+            yield from self._interviews()
+            yield from self._media()
 
     def _loop_lag(self) -> Metric:
         gauge = GaugeMetricFamily(
@@ -66,6 +72,9 @@ class _Collector(Collector):
         for (role, reason), count in admission.refused.items():
             refused.add_metric([role, reason], count)
         yield refused
+
+    def _running(self) -> Iterable[Metric]:
+        admission = self._plant.admission
         yield _gauge("interviews_running", "Interviews being recorded", admission.running)
         yield _gauge("draining", "1 once no new interviews are taken", admission.draining)
 
@@ -123,13 +132,14 @@ class _Collector(Collector):
 class Metrics:
     """The three handlers; ``ready`` is false until all is open and again while stopping.
 
-    `token`: without it there are no metrics. Their totals would tell a candidate whether somebody
-    observes, and a request through a proxy comes from this machine whoever made it.
+    `token`: with it come all metrics, without it those that tell no candidate whether somebody
+    observes. (A request through a proxy comes from this machine, whoever made it.)
     """
 
     def __init__(self, hub: Hub, plant: Plant, lag: LoopLag, token: str) -> None:
-        self._registry = CollectorRegistry()
-        self._registry.register(_Collector(hub, plant, lag))
+        self._public, self._registry = CollectorRegistry(), CollectorRegistry()
+        self._public.register(_Collector(hub, plant, lag, whole=False))
+        self._registry.register(_Collector(hub, plant, lag, whole=True))
         self._process = CollectorRegistry()
         ProcessCollector(registry=self._process)
         self._plant = plant
@@ -139,7 +149,8 @@ class Metrics:
     async def metrics(self, request: web.Request) -> web.Response:
         token = token_of(request)
         if token is None:
-            raise Refusal(ErrorId.TOKEN_MISSING, "This needs the token of the metrics.")
+            body = generate_latest(self._public)
+            return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
         if not hmac.compare_digest(token.encode(errors="replace"), self._token):
             raise Refusal(ErrorId.TOKEN_INVALID, "This is not the token of the metrics.")
         # /proc is read in a thread; our own counters belong to the loop.

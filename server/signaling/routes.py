@@ -79,7 +79,7 @@ def _public(to: Handlers) -> tuple[Route, ...]:
             "GET",
             "/metrics",
             to.metrics.metrics,
-            "For Prometheus; the bearer token is in the server's data/keys/metrics.token",
+            "For Prometheus; all of it with the bearer token of data/keys/metrics.token",
             gives="text/plain",
         ),
         Route("GET", "/openapi.json", _openapi, "This description", gives=dict[str, Any]),

@@ -32,9 +32,23 @@ async def test_the_page_counts_what_happens(serving: Serving) -> None:
     assert ("vivavoce_peers", "") in now
 
 
-async def test_nobody_reads_it_without_the_token(serving: Serving) -> None:
-    status, body = await serving.call("GET", "/metrics")
-    assert (status, body["error"]["id"]) == (401, "token-missing")
+async def public(serving: Serving) -> str:
+    async with serving.http.get("/metrics") as answer:
+        assert answer.status == 200
+        return await answer.text()
+
+
+async def test_without_the_token_nothing_tells_of_observers(serving: Serving) -> None:
+    before = await public(serving)
+    async with serving.socket(serving.token(Role.OBSERVER)) as observer:
+        await receive(observer, "welcome")
+        now = await public(serving)
+    assert "vivavoce_interviews_running 0.0" in now
+    told = [[line for line in text.splitlines() if "lag" not in line] for text in (before, now)]
+    assert told[0] == told[1]
+
+
+async def test_a_wrong_token_is_refused(serving: Serving) -> None:
     kept = serving.metrics
     for token in ("x", "é", kept[:-1], kept + "x", *map(serving.token, Role)):
         status, body = await serving.call("GET", "/metrics", token)
