@@ -19,6 +19,8 @@ from loadtest.whip import REQUEST_TIMEOUT
 #: A recording is sealed and signed within moments of the goodbye.
 FINISH_TIMEOUT_S = 20.0
 POLL_S = 0.25
+#: A long recording is read faster than one link may ask.
+TOO_MANY_REQUESTS = 429
 #: A gap may begin and end so far from the frames next to it.
 GAP_TOLERANCE_S = 0.1
 
@@ -225,13 +227,16 @@ class _Fetch:
     async def get(self, path: str = "") -> bytes:
         """Raises RecordingError, aiohttp.ClientError or TimeoutError."""
         headers = {"Authorization": f"Bearer {self.token}"}
-        async with self.http.get(
-            self.base + path, headers=headers, timeout=REQUEST_TIMEOUT
-        ) as response:
-            body = await response.read()
-            if response.status != 200:
-                raise RecordingError(f"HTTP {response.status} for {path or 'the index'}")
-            return body
+        while True:
+            async with self.http.get(
+                self.base + path, headers=headers, timeout=REQUEST_TIMEOUT
+            ) as response:
+                body = await response.read()
+                if response.status == 200:
+                    return body
+                if response.status != TOO_MANY_REQUESTS:
+                    raise RecordingError(f"HTTP {response.status} for {path or 'the index'}")
+            await asyncio.sleep(POLL_S)
 
     async def finished(self) -> Index:
         """Raises what `get` does."""

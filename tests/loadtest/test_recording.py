@@ -216,7 +216,7 @@ class Api:
     """The three routes; `pending` requests say first that it is still being recorded."""
 
     def __init__(self, reader: RecordingReader, pending: int = 0) -> None:
-        self._reader, self.pending = reader, pending
+        self._reader, self.pending, self.asked = reader, pending, 0
 
     def app(self) -> web.Application:
         app = web.Application()
@@ -235,6 +235,9 @@ class Api:
         return web.json_response(body)
 
     async def media(self, request: web.Request) -> web.Response:
+        self.asked += 1
+        if self.asked == 2:
+            return web.Response(status=429)
         read = getattr(self._reader, request.match_info["kind"])
         return web.Response(body=await asyncio.to_thread(read, int(request.match_info["number"])))
 
@@ -251,6 +254,11 @@ async def checked(crowd: Crowd, folder: Path, token: str, pending: int = 0) -> R
 async def test_a_recording_is_read_once_it_is_finished(crowd: Crowd, tmp_path: Path) -> None:
     result = await checked(crowd, tmp_path, "token", pending=2)
     assert (result.error, result.frames_missing) == (None, 0)
+
+
+@pytest.mark.may_block("the test's own writing of a recording")
+async def test_a_rate_limit_is_waited_for(crowd: Crowd, tmp_path: Path) -> None:
+    assert (await checked(crowd, tmp_path, "token")).error is None
 
 
 @pytest.mark.may_block("the test's own writing of a recording")
