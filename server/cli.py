@@ -1,4 +1,4 @@
-"""The command `vivavoce`: serve, demo, invite, revoke, recordings, verify, export."""
+"""The command `vivavoce`: serve, demo, invite, revoke, recordings, viewings, verify, export."""
 
 import argparse
 import asyncio
@@ -37,7 +37,7 @@ from server.config import (
     load,
     master_key,
 )
-from server.core.interviews import InterviewState
+from server.core.interviews import InterviewState, Way
 from server.recorder import derivation
 from server.recorder.catalog import list_recordings, open_reader, recording_path
 from server.recorder.clip import Clip
@@ -50,6 +50,8 @@ from server.signaling.invitations import Invitation, Links, invite, link_id_of
 from server.signaling.limits import MAX_TITLE_CHARS
 from server.signaling.log import log_to_stderr
 from server.signaling.tokens import TokenError
+from server.signaling.view_log import item_of
+from server.store import Viewing, new_id
 
 EXIT_FAULT = 1
 SIGNING_PUB = Path("keys") / "signing.pub"
@@ -100,6 +102,8 @@ def _parser() -> argparse.ArgumentParser:
     revoke = command("revoke", _revoke, "Withdraw a link; what is open with it is closed.")
     revoke.add_argument("link", metavar="LINK", help="its URL or its id")
     recordings = command("recordings", _recordings, "List the recordings.")
+    viewings = command("viewings", _viewings, "List who read which seconds of a recording.")
+    viewings.add_argument("interview_id", metavar="INTERVIEW_ID")
     check = command("verify", _verify, "Check a recording or an export; 0: intact, 1: not.")
     check.add_argument("path", type=Path, metavar="PATH", help="a recording's folder, or a file")
     check.add_argument(
@@ -113,9 +117,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     copy.add_argument("--to", type=_moment, dest="end_s", metavar="T", help="(the end)")
     copy.add_argument("--transcode", action="store_true", help="make all pictures H.264")
-    for parser_ in (new, recordings):
+    for parser_ in (new, recordings, viewings):
         parser_.add_argument("--json", action="store_true", help="for programs")
-    for parser_ in (new, revoke, recordings, check, copy):
+    for parser_ in (new, revoke, recordings, viewings, check, copy):
         add_data_dir_flag(parser_)
     return parser
 
@@ -351,6 +355,21 @@ def _recordings(flags: argparse.Namespace) -> int:
     return 0
 
 
+def _viewings(flags: argparse.Namespace) -> int:
+    with open_database(_existing(data_dir(flags, os.environ))) as store:
+        items = [item_of(*each) for each in store.viewings(flags.interview_id)]
+    if flags.json:
+        _print_json(items)
+        return 0
+    for each in items:
+        who = "operator" if each.role is None else f"{each.role} {each.link}"
+        when = f"{_date(each.began_s)} to {_date(each.last_s)}"
+        print(f"{when}  {each.way:6}  {each.start_s:9.1f} to {each.end_s:9.1f} s  {who}")
+    if not items:
+        print("Nobody has read this recording.")
+    return 0
+
+
 def _verify(flags: argparse.Namespace) -> int:
     path: Path = flags.path.resolve()
     if not path.exists():
@@ -410,6 +429,7 @@ def _export(flags: argparse.Namespace) -> int:
     except (SegmentError, KeyProblem, OSError) as error:
         return _not_exported(error)
     source, span_us = _part(reader, flags.start_s, flags.end_s)
+    _note_export(folder, flags.interview_id, span_us)
     try:
         export(source, flags.output, _progress, transcode=flags.transcode)
         made = derivation.describe(
@@ -454,6 +474,15 @@ def _moment(text: str) -> float:
     for part in text.split(":"):
         seconds = 60 * seconds + float(part)
     return seconds
+
+
+def _note_export(folder: Path, interview_id: str, span_us: tuple[int, int]) -> None:
+    """First on the record, then decrypted."""
+    now, (start_us, end_us) = time.time(), span_us
+    place = start_us / 1e6, end_us / 1e6
+    whole = Viewing(new_id(), interview_id, None, Way.EXPORT, now, now, *place)
+    with open_database(folder) as store:
+        store.keep_viewings([whole])
 
 
 def _progress(done: float) -> None:

@@ -1,4 +1,4 @@
-"""Interviews, links, events and views in one SQLite file, by SQLAlchemy Core.
+"""Interviews, links, events and viewings in one SQLite file, by SQLAlchemy Core.
 
 `Store` is synchronous and belongs to one thread at a time; a server uses it through
 `AsyncStore`, which owns that thread. Several processes may open the same file: the command
@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import sqlite
 
-from server.core.interviews import InterviewState, Role
+from server.core.interviews import InterviewState, Role, Way
 
 #: Written to `PRAGMA user_version`; a file of a newer program is refused, not guessed at.
 SCHEMA_VERSION = 1
@@ -59,25 +60,35 @@ events = sa.Table(
     sa.Column("at_s", sa.Float, nullable=False),
 )
 
-views = sa.Table(
-    "views",
+viewings = sa.Table(
+    "viewings",
     metadata,
-    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("id", sa.Text, primary_key=True),
     sa.Column("interview_id", sa.Text, nullable=False, index=True),
-    sa.Column("link_id", sa.ForeignKey("links.id"), nullable=False),
-    sa.Column("at_s", sa.Float, nullable=False),
+    sa.Column("link_id", sa.ForeignKey("links.id")),
+    sa.Column("way", sa.Text, nullable=False),
+    sa.Column("began_s", sa.Float, nullable=False),
+    sa.Column("last_s", sa.Float, nullable=False),
     sa.Column("start_s", sa.Float, nullable=False),
-    sa.Column("duration_s", sa.Float, nullable=False),
+    sa.Column("end_s", sa.Float, nullable=False),
 )
 
-#: What happened and who watched is added to and never changed, by whatever program.
-_APPEND_ONLY = tuple(
+#: What happened is added to and never changed; who viewed what only grows: by whatever program.
+_RULES = (
+    *(
+        sa.text(
+            f"CREATE TRIGGER IF NOT EXISTS {table}_no_{verb} BEFORE {verb} ON {table} "
+            f"BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END"
+        )
+        for table, verb in (("events", "update"), ("events", "delete"), ("viewings", "delete"))
+    ),
     sa.text(
-        f"CREATE TRIGGER IF NOT EXISTS {table}_no_{verb} BEFORE {verb} ON {table} "
-        f"BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END"
-    )
-    for table in ("events", "views")
-    for verb in ("update", "delete")
+        "CREATE TRIGGER IF NOT EXISTS viewings_only_grow BEFORE UPDATE ON viewings "
+        "WHEN NOT (NEW.id IS OLD.id AND NEW.interview_id IS OLD.interview_id "
+        "AND NEW.link_id IS OLD.link_id AND NEW.way IS OLD.way AND NEW.began_s IS OLD.began_s "
+        "AND NEW.last_s >= OLD.last_s AND NEW.start_s <= OLD.start_s AND NEW.end_s >= OLD.end_s) "
+        "BEGIN SELECT RAISE(ABORT, 'viewings is append-only'); END"
+    ),
 )
 
 
@@ -115,14 +126,20 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
-class View:
-    """One replay read: who (the link) saw which seconds of a recording, and when."""
+class Viewing:
+    """Who (the link) read which seconds of a recording, how, and from when to when.
 
+    ``link_id`` is None for the machine's operator, who needs no link.
+    """
+
+    id: str
     interview_id: str
-    link_id: str
-    at_s: float
+    link_id: str | None
+    way: Way
+    began_s: float
+    last_s: float
     start_s: float
-    duration_s: float
+    end_s: float
 
 
 def new_id() -> str:
@@ -160,8 +177,8 @@ class Store:
                     "use the newer program that wrote it."
                 )
             metadata.create_all(db)
-            for trigger in _APPEND_ONLY:
-                db.execute(trigger)
+            for rule in _RULES:
+                db.execute(rule)
             db.exec_driver_sql(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
     def close(self) -> None:
@@ -264,27 +281,37 @@ class Store:
         ).where(events.c.interview_id == interview_id)
         return [Event(*tuple(row)) for row in self._select(query.order_by(events.c.id))]
 
-    def add_view(self, view: View) -> None:
-        self._insert(views, view)
-
-    def views(self, interview_id: str) -> list[View]:
-        query = sa.select(
-            views.c.interview_id,
-            views.c.link_id,
-            views.c.at_s,
-            views.c.start_s,
-            views.c.duration_s,
-        ).where(views.c.interview_id == interview_id)
-        return [View(*tuple(row)) for row in self._select(query.order_by(views.c.id))]
-
-    def _insert(self, table: sa.Table, row: Interview | Link | Event | View) -> None:
-        values = {name: getattr(row, name) for name in row.__slots__}
+    def keep_viewings(self, grown: Sequence[Viewing]) -> None:
+        """Add those that are new, lengthen those that are known by their ids."""
+        insert = sqlite.insert(viewings)
+        grows = {name: insert.excluded[name] for name in ("last_s", "start_s", "end_s")}
+        statement = insert.on_conflict_do_update([viewings.c.id], set_=grows)
         with self._engine.begin() as db:
-            db.execute(table.insert().values(values))
+            db.execute(statement, [_values(viewing) for viewing in grown])
+
+    def viewings(self, interview_id: str) -> list[tuple[Viewing, Role | None]]:
+        """Those of one recording with the roles of their links, in the order they began."""
+        query = (
+            sa.select(viewings, links.c.role)
+            .outerjoin(links, links.c.id == viewings.c.link_id)
+            .where(viewings.c.interview_id == interview_id)
+            .order_by(viewings.c.began_s, viewings.c.id)
+        )
+        return [
+            (_viewing(row), Role(row.role) if row.role else None) for row in self._select(query)
+        ]
+
+    def _insert(self, table: sa.Table, row: Interview | Link | Event) -> None:
+        with self._engine.begin() as db:
+            db.execute(table.insert().values(_values(row)))
 
     def _select(self, query: sa.Select[Any]) -> Sequence[sa.Row[Any]]:
         with self._engine.connect() as db:
             return db.execute(query).all()
+
+
+def _values(row: Interview | Link | Event | Viewing) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in row.__slots__}
 
 
 def _interview(row: sa.Row[Any]) -> Interview:
@@ -295,6 +322,11 @@ def _link(row: sa.Row[Any]) -> Link:
     return Link(
         row.id, row.interview_id, Role(row.role), row.created_s, row.expires_s, row.revoked_s
     )
+
+
+def _viewing(row: sa.Row[Any]) -> Viewing:
+    times = row.began_s, row.last_s, row.start_s, row.end_s
+    return Viewing(row.id, row.interview_id, row.link_id, Way(row.way), *times)
 
 
 def _configure(connection: Any, _: object) -> None:

@@ -204,6 +204,18 @@ def test_a_clip_of_nothing_is_refused(
     assert not out.exists()
 
 
+def test_viewings_tells_of_each_export(
+    data: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    record(data, "interview-1")
+    assert run(capsys, "viewings", "interview-1")[:2] == (0, "Nobody has read this recording.\n")
+    run(capsys, "export", "interview-1", "-o", str(tmp_path / "out.mp4"))
+    (line,) = run(capsys, "viewings", "interview-1")[1].splitlines()
+    assert re.search(r"export +0\.0 to +\d+\.\d s +operator$", line)
+    (item,) = json.loads(run(capsys, "viewings", "interview-1", "--json")[1])
+    assert (item["role"], item["way"], item["start_s"]) == (None, "export", 0.0)
+
+
 def test_export_of_what_is_not_there_is_refused(
     data: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -351,5 +363,5 @@ def test_demo_stops_its_candidate_too(data: Path, tmp_path: Path) -> None:
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     status, out, _ = run(capsys, "--help")
     assert status == 0
-    for name in ("serve", "demo", "invite", "revoke", "recordings", "verify", "export"):
+    for name in ("serve", "demo", "invite", "revoke", "recordings", "viewings", "verify", "export"):
         assert name in out

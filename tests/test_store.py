@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from server.core.interviews import InterviewState, Role
-from server.store import SCHEMA_VERSION, Event, Store, StoreError, View, open_store
+from server.core.interviews import InterviewState, Role, Way
+from server.store import SCHEMA_VERSION, Event, Link, Store, StoreError, Viewing, open_store
 
 
 @pytest.fixture
@@ -87,30 +87,53 @@ def test_a_revoked_link_stays_revoked_since_the_first_time(store: Store) -> None
     assert store.revoked({link.id, other.id}) == [link.id]
 
 
-def test_events_and_views_come_back_in_order(store: Store) -> None:
+def test_events_come_back_in_order(store: Store) -> None:
     interview = store.create_interview("a", 1.0)
     link = store.create_link(interview.id, Role.RECRUITER, 1.0, 100)
     events = [Event(interview.id, name, link.id, 1.0) for name in ("joined", "left")]
-    views = [View(interview.id, link.id, 2.0, start, 1.0) for start in (0.0, 1.0)]
     for event in events:
         store.add_event(event)
-    for view in views:
-        store.add_view(view)
     assert store.events(interview.id) == events
-    assert store.views(interview.id) == views
 
 
-@pytest.mark.parametrize("statement", ["UPDATE {} SET at_s = 0", "DELETE FROM {}"])
-@pytest.mark.parametrize("table", ["events", "views"])
-def test_logs_can_only_be_added_to(tmp_path: Path, table: str, statement: str) -> None:
+def viewed(id: str, link: Link | None, end_s: float, way: Way = Way.REPLAY) -> Viewing:
+    return Viewing(id, "one", link.id if link else None, way, 2.0, 2.0 + end_s, 0.0, end_s)
+
+
+def test_a_viewing_is_one_row_that_grows_and_says_whose_link_it_was(store: Store) -> None:
+    link = store.create_link(None, Role.OWNER, 1.0, 100)
+    short, long = viewed("a", link, 1.0), viewed("a", link, 7.0)
+    export = viewed("b", None, 9.0, Way.EXPORT)
+    store.keep_viewings([short])
+    store.keep_viewings([long, export])
+    assert store.viewings("one") == [(long, Role.OWNER), (export, None)]
+    assert store.viewings("another") == []
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE events SET at_s = 0",
+        "DELETE FROM events",
+        "DELETE FROM viewings",
+        "UPDATE viewings SET end_s = 6",
+        "UPDATE viewings SET start_s = 1",
+        "UPDATE viewings SET last_s = 2",
+        "UPDATE viewings SET began_s = 1",
+        "UPDATE viewings SET link_id = NULL",
+        "UPDATE viewings SET way = 'hls'",
+        "UPDATE viewings SET interview_id = 'two'",
+    ],
+)
+def test_logs_can_only_be_added_to(tmp_path: Path, statement: str) -> None:
     with Store(tmp_path / "db") as store:
         interview = store.create_interview("a", 1.0)
         link = store.create_link(interview.id, Role.RECRUITER, 1.0, 100)
         store.add_event(Event(interview.id, "joined", link.id, 1.0))
-        store.add_view(View(interview.id, link.id, 2.0, 0.0, 1.0))
+        store.keep_viewings([viewed("a", link, 7.0)])
     other_program = sqlite3.connect(tmp_path / "db")
     with pytest.raises(sqlite3.IntegrityError, match="append-only"):
-        other_program.execute(statement.format(table))
+        other_program.execute(statement)
     other_program.close()
 
 

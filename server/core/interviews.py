@@ -18,6 +18,14 @@ class InterviewState(enum.StrEnum):
     ENDED = "ended"  #: the candidate has left
 
 
+class Way(enum.StrEnum):
+    """How a recording was read."""
+
+    REPLAY = "replay"  #: in the page
+    HLS = "hls"  #: by a player of HTTP Live Streaming
+    EXPORT = "export"  #: as a file
+
+
 #: The event with which a recording ends when the server stops: the interview goes on after its
 #: next start.
 SERVER_STOPPED = "server-stopped"

@@ -16,6 +16,7 @@ PAGES = {
     "/interview": "interview.html",
     "/observe": "observe.html",
     "/recordings": "recordings.html",
+    "/viewings": "viewings.html",
 }
 ASSETS = "/assets"
 #: Pages are asked for each time. What they are made of has an address that names its version, so

@@ -11,6 +11,7 @@ from typing import ParamSpec, TypeVar
 import msgspec
 from aiohttp import web
 
+from server.core.interviews import Role, Way
 from server.recorder.catalog import recording_path
 from server.recorder.keys import KeyProblem
 from server.recorder.reader import RecordingReader
@@ -22,7 +23,8 @@ from server.signaling.api import json_response
 from server.signaling.errors import Refusal
 from server.signaling.plant import Plant
 from server.signaling.protocol import ErrorId
-from server.store import AsyncStore, Store, View
+from server.signaling.view_log import Read, ViewLog, item_of
+from server.store import AsyncStore, Store
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +55,7 @@ class Replay:
     ) -> None:
         self._recorder = recorder
         self._db = db
-        self._clock = clock
+        self._views = ViewLog(db, clock)
         self._threads = threads
         self._readers: OrderedDict[str, RecordingReader] = OrderedDict()
 
@@ -96,15 +98,9 @@ class Replay:
         reader = await self._reader(interview_id)
         response = _media(await self._read(interview_id, read, reader, seq))
         header = reader.header(seq - 1)
-        view = View(
-            interview_id,
-            grant.link_id,
-            self._clock(),
-            header.start_us / 1e6,
-            header.duration_us / 1e6,
-        )
-        await self._db.run(Store.add_view, view)  # first on the record, then on the way
-        return response
+        span = header.start_us / 1e6, header.end_us / 1e6
+        await self._views.note(Read(interview_id, grant.link_id, Way.REPLAY, *span))
+        return response  # first on the record, then on the way
 
     async def verify(self, request: web.Request, _: Grant) -> web.Response:
         interview_id = request.match_info["interview"]
@@ -118,6 +114,14 @@ class Replay:
         return json_response(
             VerifyResult(report.intact, tuple(str(fault) for fault in report.faults))
         )
+
+    async def viewings(self, request: web.Request, grant: Grant) -> web.Response:
+        """Also of a recording that can't be read any more, or was never made: an empty list."""
+        rows = await self._db.run(Store.viewings, request.match_info["interview"])
+        items = [item_of(viewing, role) for viewing, role in rows]
+        if grant.role is Role.CANDIDATE:  # which of several links it was is not theirs to know
+            items = [msgspec.structs.replace(item, link=None) for item in items]
+        return json_response(items)
 
     async def _reader(self, interview_id: str) -> RecordingReader:
         """The reader of a recording, kept for the next read. Raises Refusal."""

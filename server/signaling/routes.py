@@ -29,6 +29,7 @@ from server.signaling.metrics import Metrics
 from server.signaling.openapi import document
 from server.signaling.protocol import ErrorId
 from server.signaling.socket import Sockets
+from server.signaling.view_log import ViewingItem
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 GrantedHandler = Callable[[web.Request, Grant], Awaitable[web.StreamResponse]]
@@ -223,6 +224,14 @@ def _recordings(to: Handlers) -> tuple[Route, ...]:
             "Whether the recording is as it was written",
             MANAGERS,
             gives=replay.VerifyResult,
+        ),
+        Route(
+            "GET",
+            f"{one}/viewings",
+            to.replay.viewings,
+            "Who read which seconds of the recording, and when",
+            MANAGERS | CANDIDATE,
+            gives=list[ViewingItem],
         ),
     )
 

@@ -1,9 +1,11 @@
+from typing import Any
+
 import pytest
 
 from server.core.frames import Codec, EncodedFrame
 from server.core.interviews import Role
 from server.signaling.replay import MAX_READERS
-from server.store import Store
+from server.store import Store, StoreError
 from tests.recorder.encoded import camera, in_order, microphone, screen
 from tests.signaling.serving import Serving
 
@@ -66,19 +68,61 @@ async def test_a_shared_screen_is_read_on_its_own_and_on_the_record(serving: Ser
     assert (status, body[4:8]) == (200, b"moof")
     status, _ = await serving.call("GET", f"{path}/screen/fragment/{last['seq']}", serving.owner)
     assert status == 404
-    views = await serving.server.db.run(Store.views, serving.one.interview_id)
-    assert len(views) == 1
+    assert len(await viewings(serving)) == 1
+
+
+async def viewings(serving: Serving, token: str | None = None) -> list[dict[str, Any]]:
+    path = f"/api/recordings/{serving.one.interview_id}/viewings"
+    status, items = await serving.call("GET", path, token or serving.owner)
+    assert status == 200
+    return list(items)
 
 
 async def test_every_read_is_on_the_record(recorded: Serving) -> None:
-    interview = recorded.one.interview_id
-    path = f"/api/recordings/{interview}"
+    path = f"/api/recordings/{recorded.one.interview_id}"
     _, index = await recorded.call("GET", path, recorded.owner)
     seen = index["fragments"][-1]
     await recorded.call("GET", f"{path}/fragment/{seen['seq']}", recorded.token(Role.RECRUITER))
-    (view,) = await recorded.server.db.run(Store.views, interview)
-    assert view.link_id == (await recorded.link(Role.RECRUITER)).id
-    assert (view.start_s, view.duration_s) == (seen["start_s"], seen["duration_s"])
+    (viewing,) = await viewings(recorded)
+    assert (viewing["role"], viewing["way"]) == ("recruiter", "replay")
+    assert viewing["link"] == (await recorded.link(Role.RECRUITER)).id
+    assert viewing["start_s"] == seen["start_s"]
+    assert viewing["end_s"] == pytest.approx(seen["start_s"] + seen["duration_s"])
+
+
+async def test_a_viewing_that_goes_on_is_one_row(recorded: Serving) -> None:
+    path = f"/api/recordings/{recorded.one.interview_id}"
+    _, index = await recorded.call("GET", path, recorded.owner)
+    for token in (recorded.token(Role.RECRUITER), recorded.owner):
+        for fragment in index["fragments"]:
+            await recorded.call("GET", f"{path}/fragment/{fragment['seq']}", token)
+    rows = await viewings(recorded)
+    assert sorted(row["role"] for row in rows) == ["owner", "recruiter"]
+    assert {(row["start_s"], row["end_s"]) for row in rows} == {(0.0, index["duration_s"])}
+
+
+async def test_a_candidate_sees_who_viewed_and_when_but_not_by_which_link(
+    recorded: Serving,
+) -> None:
+    path = f"/api/recordings/{recorded.one.interview_id}/fragment/1"
+    await recorded.call("GET", path, recorded.token(Role.RECRUITER))
+    (viewing,) = await viewings(recorded, recorded.token(Role.CANDIDATE))
+    assert (viewing["role"], viewing["link"], viewing["start_s"]) == ("recruiter", None, 0.0)
+    other = recorded.token(Role.CANDIDATE, recorded.two)
+    path = f"/api/recordings/{recorded.one.interview_id}/viewings"
+    assert (await recorded.call("GET", path, other))[0] == 403
+
+
+async def test_what_cannot_be_put_on_the_record_is_not_given(
+    recorded: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise StoreError("the disk is full")
+
+    monkeypatch.setattr(Store, "keep_viewings", full)
+    path = f"/api/recordings/{recorded.one.interview_id}/fragment/1"
+    status, body = await recorded.call("GET", path, recorded.owner)
+    assert (status, body["error"]["id"]) == (500, "internal")
 
 
 async def test_parts_that_are_not_there_are_not_found_nor_logged(recorded: Serving) -> None:
@@ -94,7 +138,7 @@ async def test_parts_that_are_not_there_are_not_found_nor_logged(recorded: Servi
     ):
         status, body = await recorded.call("GET", f"{path}/{part}", recorded.owner)
         assert (status, body["error"]["id"]) == (404, "not-found"), part
-    assert await recorded.server.db.run(Store.views, interview) == []
+    assert await viewings(recorded) == []
 
 
 async def test_what_was_recorded_is_intact_until_somebody_changes_it(recorded: Serving) -> None:

@@ -47,8 +47,9 @@ ALLOWED: dict[tuple[str, str], set[Role]] = {
     ("GET", "/api/recordings/{interview}/interviewer/init/{number}"): {R, OW},
     ("GET", "/api/recordings/{interview}/interviewer/fragment/{seq}"): {R, OW},
     ("GET", "/api/recordings/{interview}/verify"): {R, OW},
+    ("GET", "/api/recordings/{interview}/viewings"): {C, R, OW},
 }
-PUBLIC = {"/", "/join", "/interview", "/observe", "/recordings", "/ws"}
+PUBLIC = {"/", "/join", "/interview", "/observe", "/recordings", "/viewings", "/ws"}
 PUBLIC |= {"/healthz", "/readyz", "/metrics", "/openapi.json"}
 PUBLIC |= {"/whip", "/whip/{token}", "/whep", "/whep/{token}"}  # with nothing to get
 

@@ -12,6 +12,8 @@
  *   started_s: number | null, duration_s: number, tracks: string[], gaps: number, bytes: number}} RecordingSummary
  * @typedef {{file: string, message: string, start_s?: number | null, end_s?: number | null}} Fault
  * @typedef {{intact: boolean, faults: Fault[], fragments?: number}} Verification
+ * @typedef {{role: Role | null, link: string | null, way: "replay" | "hls" | "export", began_s: number,
+ *   last_s: number, start_s: number, end_s: number}} Viewing
  * @typedef {{interview_id: string, title: string, candidate_url: string, interviewer_url: string,
  *   observer_url: string, recruiter_url: string, expires_s: number}} Invitation
  */
@@ -107,6 +109,14 @@ export class Api {
    */
   verify(interview) {
     return this.json("GET", `/api/recordings/${interview}/verify`);
+  }
+
+  /**
+   * @param {string} interview
+   * @returns {Promise<Viewing[]>} in the order they began
+   */
+  viewings(interview) {
+    return this.json("GET", `/api/recordings/${interview}/viewings`);
   }
 
   /**

@@ -33,8 +33,12 @@ const call = new CandidateCall(token, {
   onChoice: (choice) => joined.remember(choice),
 });
 
+/** The way to who has seen the recording: from the notice, and once there is one. */
+const toViewings = document.querySelectorAll("a.to-viewings");
+
 /** @param {"left" | "replaced" | "ended"} reason */
 function over(reason) {
+  for (const link of toViewings) link.toggleAttribute("hidden", reason === "replaced");
   const choice = joined.before?.choice ?? {};
   showOver(
     {
@@ -73,6 +77,7 @@ async function open() {
     return showRefused(refusal);
   }
   byId("interview-title").textContent = title;
+  for (const link of toViewings) link.setAttribute("href", `/viewings#${token}`);
   const { before } = joined;
   if (before === null) showStage("notice");
   else if (before.replaced) over("replaced");

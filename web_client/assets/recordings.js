@@ -8,6 +8,7 @@ import { initLanguage, locale, onLanguage, setText, t } from "./i18n.js";
 import { linkToken, reloadOnNewLink } from "./link.js";
 import { refusalOf } from "./refusal.js";
 import { ReplayView } from "./replay_view.js";
+import { showViewings } from "./viewing_list.js";
 
 /** @typedef {import("./api.js").RecordingSummary} RecordingSummary */
 
@@ -20,6 +21,11 @@ let view = null;
 /** The recording that is being shown, to be said again in another language. */
 /** @type {RecordingSummary | null} */
 let shown = null;
+/** @type {import("./api.js").Viewing[]} */
+let viewings = [];
+
+/** How often the list of who has seen the shown recording is read anew. */
+const VIEWINGS_INTERVAL_MS = 30_000;
 
 /** @param {RecordingSummary} recording */
 function title(recording) {
@@ -74,6 +80,17 @@ async function showReplay(recording) {
   byId("to-list").hidden = recordings.length < 2;
   showStage("replay");
   view = new ReplayView(api, recording.interview_id, index, () => void refreshShown().catch(console.warn));
+  void refreshViewings().catch(console.warn);
+}
+
+async function refreshViewings() {
+  if (shown === null) return;
+  viewings = await api.viewings(shown.interview_id);
+  sayViewings();
+}
+
+function sayViewings() {
+  showViewings(byId("viewings"), byId("no-viewings"), viewings);
 }
 
 async function refreshShown() {
@@ -127,6 +144,7 @@ onLanguage(() => {
   document.title = `${t("recordings.title")} · Vivavoce`;
   if (document.body.dataset.at === "list") showList();
   sayShown();
+  sayViewings();
   view?.say();
 });
 reloadOnNewLink();
@@ -139,4 +157,5 @@ byId("to-list").addEventListener("click", () => {
   shown = null;
   showList();
 });
+window.setInterval(() => void refreshViewings().catch(console.warn), VIEWINGS_INTERVAL_MS);
 void open();

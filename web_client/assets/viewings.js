@@ -1,0 +1,44 @@
+// @ts-check
+/** The candidate's page of who has seen their recording, which recruiters may open, too. */
+
+import { Api, ApiError } from "./api.js";
+import { byId, element, linkToken, reloadOnNewLink, showStage } from "./dom.js";
+import { initLanguage, onLanguage, t } from "./i18n.js";
+import { showRefused } from "./over_view.js";
+import { homeOf, refusalOf } from "./refusal.js";
+import { showViewings } from "./viewing_list.js";
+
+const token = linkToken();
+/** @type {import("./api.js").Viewing[]} */
+let viewings = [];
+
+async function open() {
+  if (!token) return showRefused("missing");
+  const api = new Api(token);
+  try {
+    const { role, interview } = await api.me();
+    const may = role === "candidate" || role === "recruiter";
+    if (!may || interview === null) return location.replace(`${homeOf(role)}#${token}`);
+    viewings = await api.viewings(interview.id);
+    byId("interview-title").textContent = interview.title;
+    const back = element("back-link", HTMLAnchorElement);
+    back.href = `${homeOf(role)}#${token}`;
+    back.hidden = role !== "candidate";
+  } catch (error) {
+    return showRefused(refusalOf(error instanceof ApiError ? error.id : "internal"));
+  }
+  show();
+  showStage("viewings");
+}
+
+function show() {
+  showViewings(byId("viewings"), byId("no-viewings"), viewings);
+}
+
+initLanguage();
+onLanguage(() => {
+  document.title = `${t("viewings.page")} · Vivavoce`;
+  show();
+});
+reloadOnNewLink();
+void open();
