@@ -53,9 +53,18 @@ class TokenBucket:
         self._level -= 1
         return True
 
+    def is_full(self, now: float) -> bool:
+        """Whether it is like a new one."""
+        if self._at_s is None:
+            return True
+        return self._level + (now - self._at_s) * self.rate.per_s >= self.rate.burst
+
 
 class KeyedLimit:
-    """One bucket for each key, for the ``max_keys`` most recently seen keys."""
+    """One bucket for each key, for the ``max_keys`` most recently seen keys.
+
+    One that is full again is forgotten: links come and go for as long as the server runs.
+    """
 
     def __init__(self, rate: Rate, max_keys: int = MAX_KEYS) -> None:
         self._rate = rate
@@ -65,11 +74,17 @@ class KeyedLimit:
     def take(self, key: str, now: float) -> bool:
         bucket = self._buckets.get(key)
         if bucket is None:
+            self._forget_full(now)
             bucket = self._buckets[key] = TokenBucket(self._rate)
             if len(self._buckets) > self._max_keys:
                 self._buckets.popitem(last=False)
         self._buckets.move_to_end(key)
         return bucket.take(now)
+
+    def _forget_full(self, now: float) -> None:
+        """From the least recently seen on, which is the first to be full but for the greedy."""
+        while self._buckets and next(iter(self._buckets.values())).is_full(now):
+            self._buckets.popitem(last=False)
 
     def __len__(self) -> int:
         return len(self._buckets)

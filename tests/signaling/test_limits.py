@@ -44,3 +44,19 @@ def test_only_the_most_recent_keys_are_remembered() -> None:
     assert len(limit) == 2
     assert not limit.take("a", 0)
     assert limit.take("b", 0)
+
+
+def test_a_key_whose_bucket_is_full_again_is_forgotten() -> None:
+    limit = KeyedLimit(Rate(per_s=1, burst=2))
+    for second in range(100):
+        assert limit.take(f"link {second}", second)
+        assert len(limit) <= 2
+    assert [limit.take("link 99", 99), limit.take("link 99", 99)] == [True, False]
+
+
+def test_a_key_that_has_used_up_its_rate_is_not_forgotten() -> None:
+    limit = KeyedLimit(Rate(per_s=1, burst=10))
+    assert sum(limit.take("greedy", 0) for _ in range(20)) == 10
+    for second in range(1, 10):
+        assert limit.take(f"link {second}", second)
+    assert sum(limit.take("greedy", 9) for _ in range(20)) == 9
