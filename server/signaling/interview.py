@@ -560,8 +560,10 @@ class LiveInterview:
 
     async def _write_down(self) -> None:
         while self._pending:
-            await self._plant.db.run(Store.add_event, self._pending[0])
-            self._pending.popleft()
+            event = self._pending[0]
+            await self._plant.db.run(Store.add_event, event)
+            if self._pending[0] is event:  # else a flood has pushed it out meanwhile
+                self._pending.popleft()
         if self._unsaved:
             saved = (self.state, self.started_s)
             await self._plant.db.run(Store.set_state, self.id, *saved)

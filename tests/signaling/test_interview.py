@@ -1,4 +1,6 @@
+import asyncio
 import itertools
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -13,12 +15,12 @@ from server.media.server import PeerState
 from server.media.source import SourceStats, TrackStats
 from server.signaling.admission import Load
 from server.signaling.errors import Refusal
-from server.signaling.interview import GRACE_S, RESUME_S, LiveInterview
+from server.signaling.interview import GRACE_S, MAX_PENDING_EVENTS, RESUME_S, LiveInterview
 from server.signaling.limits import MAX_OPENINGS_PER_LINK
 from server.signaling.outbox import CLOSE_REPLACED, CLOSE_SLOW_READER
 from server.signaling.participant import Participant
 from server.signaling.protocol import Connection, ErrorId
-from server.store import Store
+from server.store import Event, Store
 from tests.media.test_source import picture, screen
 from tests.signaling.plant import Rig, open_rig, told
 
@@ -488,6 +490,37 @@ async def test_a_database_that_fails_for_a_while_costs_nothing(
     row = await rig.db.run(Store.interview, rig.interview.id)
     assert row is not None
     assert row.state is InterviewState.LIVE
+
+
+async def test_what_a_tick_writes_while_the_server_stops_is_written_once(rig: Rig) -> None:
+    await rig.join()
+    async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
+        tasks.create_task(rig.interview.tick(rig.now))
+        tasks.create_task(rig.interview.shut_down())
+    assert await rig.events() == ["joined", SERVER_STOPPED]
+
+
+async def test_a_flood_of_events_during_a_write_takes_none_of_those_that_stay(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, peer = await rig.join()
+    add_event, loop = Store.add_event, asyncio.get_running_loop()
+
+    def reconnect_often() -> None:
+        for _ in range(MAX_PENDING_EVENTS):
+            peer.on_state(PeerState.DISCONNECTED)
+            peer.on_state(PeerState.CONNECTED)
+
+    def add(store: Store, event: Event) -> None:
+        if event.name == "joined" and not flooded.is_set():
+            loop.call_soon_threadsafe(reconnect_often)
+            loop.call_soon_threadsafe(flooded.set)
+            assert flooded.wait(10)
+        add_event(store, event)
+
+    flooded = threading.Event()
+    monkeypatch.setattr(Store, "add_event", add)
+    assert len(await rig.events()) == 1 + MAX_PENDING_EVENTS
 
 
 @pytest.mark.parametrize("socket", [True, False])
