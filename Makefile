@@ -87,7 +87,7 @@ pytest: deps
 
 # Each parser of what strangers send, RUNS inputs chosen by coverage, from tests/fuzz/corpus.
 RUNS ?= 1000000
-TARGETS ?= stun rtp rtcp sdp depacketise framing
+TARGETS ?= stun rtp rtcp twcc red carried sdp sdpfrag depacketise framing thinning dependency message token
 
 .venv/.installed-fuzz: requirements/fuzz.txt .venv/.installed-dev
 	@$(LOCKED) -r requirements/fuzz.txt

@@ -6,9 +6,12 @@ A parser accepts or raises its documented error; what it accepts must hold toget
 import contextlib
 from collections.abc import Callable
 
+import msgspec
+
 from server.core import av1, dependency, h264, red, rtcp, twcc, vp8, vp9
 from server.core.frames import Codec, EncodedFrame, Gap, TrackName
-from server.core.rtp import HEADER_LENGTH, is_rtcp, payload_span
+from server.core.picture import picture_size
+from server.core.rtp import HEADER_LENGTH, extension, is_rtcp, payload_span
 from server.media.arrivals import Arrivals
 from server.media.carried import RedundantStream, RetransmissionStream
 from server.media.clock import PeerClock
@@ -27,10 +30,15 @@ from server.media.sdp import (
 )
 from server.media.sdpfrag import parse_fragment
 from server.media.up_track import UpTrack
+from server.signaling import tokens
+from server.signaling.errors import Refusal
+from server.signaling.socket import decode
+from server.signaling.tokens import TokenError
 from tests.media.streams import rtp as rtp_packet
 from tests.media.test_ice import REMOTE, attribute, signed
 
 CODECS = (Codec.VP8, Codec.VP9, Codec.H264, Codec.AV1)
+KEY = bytes(tokens.KEY_BYTES)
 ADDRESS = ("2001:db8::7", 54_321)
 ICE = IceLite(REMOTE)
 USERNAME = attribute(0x0006, f"{ICE.ufrag}:{REMOTE}".encode())
@@ -53,6 +61,9 @@ def rtp(data: bytes) -> None:
     with contextlib.suppress(ValueError):
         start, end = payload_span(data)
         assert HEADER_LENGTH <= start <= end <= len(data)
+    for number in (1, 3, 15, 16):
+        element = extension(data, number)
+        assert element is None or len(element) < len(data) - HEADER_LENGTH
     arrivals = Arrivals(3)
     for now in (0.0, 0.1):  # where the number stood is looked for, then known
         arrivals.received(data, now)
@@ -80,6 +91,8 @@ def red_(data: bytes) -> None:
     with contextlib.suppress(ValueError):
         *earlier, primary = red.split(data)
         assert red.join(primary, earlier) == data
+        payload_type, start = red.own_block(data)
+        assert (payload_type, data[start:]) == (primary.payload_type, primary.data)
 
 
 def carried(data: bytes) -> None:
@@ -148,6 +161,7 @@ def depacketise(data: bytes) -> None:
 
 def _read_frame(codec: Codec, frame: bytes) -> None:
     """As the recorder reads what it is given."""
+    picture_size(codec, frame)
     match codec:
         case Codec.VP8:
             vp8.parse_header(frame)
@@ -187,6 +201,24 @@ def dependency_(data: bytes) -> None:
                 assert layer is None or 0 <= layer <= 7
 
 
+def message(data: bytes) -> None:
+    """What a page says on its WebSocket."""
+    with contextlib.suppress(Refusal):
+        said = decode(data.decode("utf-8", "replace"))
+        assert decode(msgspec.json.encode(said).decode()) == said
+
+
+def token(data: bytes) -> None:
+    """As it came, and as what a genuine signature covers."""
+    text = data.decode("utf-8", "replace")
+    with contextlib.suppress(TokenError):
+        tokens.parse(KEY, text, 0.0)
+    signed = f"{tokens.VERSION}.{text}"
+    with contextlib.suppress(TokenError):
+        claims = tokens.parse(KEY, f"{signed}.{tokens._mac(KEY, signed)}", 0.0)
+        assert tokens.parse(KEY, tokens.sign(KEY, claims), 0.0) == claims
+
+
 def framing(data: bytes) -> None:
     """However the stream is cut, the same packets come out."""
     cut = data[0] if data else 0
@@ -212,4 +244,6 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "framing": framing,
     "thinning": thinning,
     "dependency": dependency_,
+    "message": message,
+    "token": token,
 }

@@ -1,5 +1,6 @@
 """The targets of `make fuzz` on their seeds, and on what has failed once (both in `corpus`)."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -9,12 +10,18 @@ from hypothesis import strategies as st
 from tests.fuzz.targets import TARGETS
 
 CORPUS = Path(__file__).parent / "corpus"
+MAKEFILE = Path(__file__).parents[2] / "Makefile"
 SEEDS = {name: sorted((CORPUS / name).iterdir()) for name in TARGETS}
 
 
 def test_each_target_has_seeds_and_each_folder_a_target() -> None:
     assert {each.name for each in CORPUS.iterdir()} == set(TARGETS)
     assert all(SEEDS.values())
+
+
+def test_make_fuzz_runs_all_targets() -> None:
+    (line,) = re.findall(r"^TARGETS \?= (.*)$", MAKEFILE.read_text(), re.MULTILINE)
+    assert line.split() == list(TARGETS)
 
 
 @pytest.mark.parametrize(
