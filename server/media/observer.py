@@ -15,9 +15,10 @@ from server.media.down_track import DownTrack, RepairStream
 from server.media.dtls import Certificate
 from server.media.egress import Egress
 from server.media.estimate import Estimate
+from server.media.formats import RtpFormat, payload_types
+from server.media.offer import MediaSection
 from server.media.peer import CONSENT_TIMEOUT_S, Peer, PeerState
 from server.media.router import Router
-from server.media.sdp import MediaSection, RtpFormat, payload_types
 from server.media.source import Source
 
 log = logging.getLogger(__name__)

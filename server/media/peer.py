@@ -16,8 +16,8 @@ from server.core import rtcp
 from server.core.rtp import RTCP_TYPES, unpack_header
 from server.media.dtls import INBOX, Certificate, DtlsError, DtlsRole, DtlsSession, SrtpError
 from server.media.ice import Address, Check, CheckAnswered, Credentials, IceLite
+from server.media.offer import MediaSection
 from server.media.router import Path, Router
-from server.media.sdp import MediaSection
 from server.media.source import Source
 
 log = logging.getLogger(__name__)

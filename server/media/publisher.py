@@ -10,9 +10,10 @@ from server.media.arrivals import Arrivals
 from server.media.carried import CarrierStream, RedundantStream, RetransmissionStream
 from server.media.clock import PeerClock
 from server.media.dtls import Certificate
+from server.media.formats import RtpFormat
+from server.media.offer import MediaSection, dependency_extension
 from server.media.peer import CONSENT_TIMEOUT_S, Peer, PeerState
 from server.media.router import Router
-from server.media.sdp import MediaSection, RtpFormat, dependency_extension
 from server.media.source import Source
 from server.media.up_track import UpTrack
 

@@ -8,7 +8,7 @@ import re
 
 from server.media.errors import SdpError
 from server.media.ice import Credentials
-from server.media.sdp import MAX_SDP_LENGTH, MAX_SECTIONS
+from server.media.offer import MAX_SDP_LENGTH, MAX_SECTIONS
 
 #: RFC 8839 5.4: ice-chars; 24 bits of user name and 128 bits of password at least.
 _UFRAG = re.compile(r"[A-Za-z0-9+/]{4,256}")

@@ -16,32 +16,31 @@ import logging
 import secrets
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
 from server.config import Endpoint
-from server.core.frames import OF_CANDIDATE, OF_INTERVIEWER, VIDEO_CODECS, Codec, TrackName
+from server.core.frames import OF_CANDIDATE, VIDEO_CODECS, Codec, TrackName
+from server.media.answer import AnswerSection, Candidate, Transport, write_answer, write_restart
 from server.media.dtls import Certificate, DtlsRole
-from server.media.errors import MediaBusy, NoCommonCodec, PartialAnswer, SdpError
+from server.media.errors import MediaBusy, NoCommonCodec, SdpError
 from server.media.ice import Credentials
-from server.media.observer import Observer, Outgoing
-from server.media.peer import HURRY_INTERVAL_S, LOOK_INTERVAL_S, Peer, PeerState
-from server.media.publisher import Incoming, Publisher
-from server.media.router import Router
-from server.media.sdp import (
-    AnswerSection,
-    Candidate,
-    MediaSection,
-    Offer,
-    RtpFormat,
-    Transport,
-    choose_formats,
-    dependency_extension,
-    parse_offer,
-    transport_cc,
-    write_answer,
-    write_restart,
+from server.media.negotiation import (
+    FORWARDED,
+    RECEIVES,
+    SENDS,
+    answer_to_observer,
+    codecs_by_track,
+    incoming,
+    negotiate,
+    outgoing,
+    refuse_partial,
 )
+from server.media.observer import Observer
+from server.media.offer import Offer, dependency_extension, parse_offer, transport_cc
+from server.media.peer import HURRY_INTERVAL_S, LOOK_INTERVAL_S, Peer, PeerState
+from server.media.publisher import Publisher
+from server.media.router import Router
 from server.media.sockets import accept, bind_both
 from server.media.source import Source
 from server.media.tcp import TcpPort
@@ -66,9 +65,6 @@ log = logging.getLogger(__name__)
 MAX_CONNECTING = 256
 #: Of one interview: its panel comes at once when the server has been started anew.
 MAX_CONNECTING_PER_SOURCE = 64
-_KINDS = ("audio", "video")
-_SENDS = ("sendrecv", "sendonly")
-_RECEIVES = ("sendrecv", "recvonly")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +112,7 @@ class MediaServer:
         self._udp = udp
         self._tcp = tcp
         self.candidates = tuple(candidates)
-        self._taken = _codecs(video_codecs)
+        self._taken = codecs_by_track(video_codecs)
         self._certificate = Certificate()
         self._peers: dict[str, Peer] = {}
         self._agreed: dict[str, _Agreed] = {}
@@ -142,9 +138,9 @@ class MediaServer:
         """
         self._refuse_if_busy(source)
         offer = parse_offer(offer_sdp)
-        sections = _negotiate(offer, tracks, _SENDS, self._taken, every=False)
+        sections = negotiate(offer, tracks, SENDS, self._taken, every=False)
         if whole:
-            _refuse_partial(offer, set(sections))
+            refuse_partial(offer, set(sections))
         counts = {i: transport_cc(offer.sections[i], each) for i, (_, each) in sections.items()}
         # RFC 8285 7: in a bundle it has one number; sections with another are not counted.
         counted = next(filter(None, counts.values()), None)
@@ -155,7 +151,7 @@ class MediaServer:
             on_state,
             self.clock,
             source,
-            {name: _incoming(offer.sections[i], each[0]) for i, (name, each) in sections.items()},
+            {name: incoming(offer.sections[i], each[0]) for i, (name, each) in sections.items()},
             counted,
             tracks,
         )
@@ -191,8 +187,8 @@ class MediaServer:
         self._refuse_if_busy(source)
         offer = parse_offer(offer_sdp)
         # The candidate's codec may not be known yet, and may change: take all we forward.
-        sections = _negotiate(offer, tracks, _RECEIVES, FORWARDED, every=True)
-        outgoing = _outgoing(offer, sections)
+        sections = negotiate(offer, tracks, RECEIVES, FORWARDED, every=True)
+        sent = outgoing(offer, sections)
         observer = Observer(
             self._router,
             self._certificate,
@@ -200,11 +196,11 @@ class MediaServer:
             on_state,
             self.clock,
             source,
-            outgoing,
+            sent,
             on_held_back,
         )
         answers = {
-            index: _answer_to_observer(observer, name, offer.sections[index], outgoing[name])
+            index: answer_to_observer(observer, name, offer.sections[index], sent[name])
             for index, (name, _) in sections.items()
         }
         return self._open(observer, offer, answers)
@@ -355,104 +351,6 @@ class MediaServer:
 
 def _until_multiple(interval_s: float) -> float:
     return interval_s - time.monotonic() % interval_s
-
-
-def _stream(peer_id: str, name: TrackName) -> str:
-    """What is played together: one person's picture and voice; a screen has a time of its own."""
-    if name is TrackName.SCREEN:
-        return f"{peer_id}-screen"
-    return f"{peer_id}-interviewer" if name in OF_INTERVIEWER else peer_id
-
-
-def _codecs(video: Sequence[Codec]) -> dict[TrackName, Sequence[Codec]]:
-    return {name: (Codec.OPUS,) if name.is_sound else video for name in TrackName}
-
-
-#: Of an observer all is taken that a candidate may come with, under whatever settings.
-FORWARDED = _codecs(VIDEO_CODECS)
-
-
-def _negotiate(
-    offer: Offer,
-    tracks: Sequence[TrackName],
-    directions: Sequence[str],
-    codecs: Mapping[TrackName, Sequence[Codec]],
-    *,
-    every: bool,
-) -> dict[int, tuple[TrackName, list[RtpFormat]]]:
-    """Section index -> track and formats: a section is for a track by its place in the offer.
-
-    Sections that can't be used keep their place. Raises `NoCommonCodec` when none can be.
-    """
-    chosen: dict[int, tuple[TrackName, list[RtpFormat]]] = {}
-    names = {
-        kind: iter([name for name in tracks if name.is_sound is (kind == "audio")])
-        for kind in _KINDS
-    }
-    for index, section in enumerate(offer.sections):
-        name = next(names.get(section.kind, iter(())), None)
-        usable = offer.usable(section) and section.direction in directions
-        if name is None or not usable:
-            continue
-        formats = choose_formats(section, codecs[name], every=every)
-        if formats:
-            chosen[index] = (name, formats)
-    if not chosen:
-        raise NoCommonCodec(
-            "the offer has nothing this server can use: it takes "
-            f"{' or '.join(codecs[TrackName.CAMERA])} video and Opus audio, with rtcp-mux, "
-            f"in a section that is {' or '.join(directions)}"
-        )
-    return chosen
-
-
-def _incoming(section: MediaSection, rtp_format: RtpFormat) -> Incoming:
-    rids = tuple(rid.name for rid in section.layers(rtp_format.payload_type))
-    return Incoming(section, rtp_format, rids)
-
-
-def _outgoing(
-    offer: Offer, sections: Mapping[int, tuple[TrackName, list[RtpFormat]]]
-) -> dict[TrackName, Outgoing]:
-    """How each track is sent. What counts packets counts those of all sections, by one number.
-
-    It can't where a packet may have to be sent again as it was: see `DownTrack`.
-    """
-    numbers = {
-        index: transport_cc(offer.sections[index], formats)
-        for index, (_, formats) in sections.items()
-        if all(each.rtx is not None or "nack" not in each.feedback for each in formats)
-    }
-    number = next(filter(None, numbers.values()), None)
-    return {
-        name: Outgoing(formats, number if numbers.get(index) == number else None)
-        for index, (name, formats) in sections.items()
-    }
-
-
-def _answer_to_observer(
-    observer: Observer, name: TrackName, offered: MediaSection, outgoing: Outgoing
-) -> AnswerSection:
-    down = observer.downs[name]
-    return AnswerSection(
-        offered,
-        tuple(outgoing.formats),
-        "sendonly",
-        down.ssrc,
-        observer.id,
-        _stream(observer.id, name),
-        transport_cc_extension=outgoing.transport_cc,
-        rtx_ssrc=down.repairs.ssrc if down.repairs is not None else None,
-    )
-
-
-def _refuse_partial(offer: Offer, taken: set[int]) -> None:
-    for index, section in enumerate(offer.sections):
-        if section.kind in _KINDS and section.is_open and index not in taken:
-            raise PartialAnswer(
-                f"section {section.mid} ({section.kind}) can't be taken: this server takes one "
-                "audio and two video sections that send, with a codec it knows, or refuses all"
-            )
 
 
 @contextlib.asynccontextmanager

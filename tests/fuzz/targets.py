@@ -12,6 +12,7 @@ from server.core import av1, dependency, h264, red, rtcp, twcc, vp8, vp9
 from server.core.frames import Codec, EncodedFrame, Gap, TrackName
 from server.core.picture import picture_size
 from server.core.rtp import HEADER_LENGTH, extension, is_rtcp, payload_span
+from server.media.answer import AnswerSection, Candidate, Transport, write_answer
 from server.media.arrivals import Arrivals
 from server.media.carried import RedundantStream, RetransmissionStream
 from server.media.clock import PeerClock
@@ -20,14 +21,8 @@ from server.media.descriptor import READERS, write
 from server.media.errors import SdpError
 from server.media.framing import MAX_FRAME, Deframer, FrameTooLong
 from server.media.ice import MAX_STUN_LENGTH, IceLite, parse_check
-from server.media.sdp import (
-    AnswerSection,
-    Candidate,
-    Transport,
-    choose_formats,
-    parse_offer,
-    write_answer,
-)
+from server.media.negotiation import choose_formats
+from server.media.offer import parse_offer
 from server.media.sdpfrag import parse_fragment
 from server.media.up_track import UpTrack
 from server.signaling import tokens

@@ -8,9 +8,12 @@ from dataclasses import replace
 
 from server.core import rtcp
 from server.core.frames import Codec
-from server.media import sdp
+from server.media.answer import AnswerSection
+from server.media.formats import RtpFormat
+from server.media.negotiation import FORWARDED, choose_formats
+from server.media.offer import MediaSection, Offer, parse_offer
 from server.media.peer import Peer, PeerState
-from server.media.server import FORWARDED, MediaServer, Source
+from server.media.server import MediaServer, Source
 
 
 class _Passing(Peer):
@@ -20,7 +23,7 @@ class _Passing(Peer):
         self,
         others: "list[_Passing]",
         media: MediaServer,
-        offer: sdp.Offer,
+        offer: Offer,
         source: Source,
     ) -> None:
         super().__init__(
@@ -90,17 +93,17 @@ class PassingMedia:
         return [peer for peers in self._peers.values() for peer in peers if not peer.observes]
 
     def _open(self, source: Source, offer_sdp: str, direction: str) -> tuple[Peer, str]:
-        offer = sdp.parse_offer(offer_sdp)
+        offer = parse_offer(offer_sdp)
         every = [codec for codecs in FORWARDED.values() for codec in codecs]
         answers = {
-            index: sdp.AnswerSection(section, tuple(_plain(section, every)), direction)
+            index: AnswerSection(section, tuple(_plain(section, every)), direction)
             for index, section in enumerate(offer.sections)
         }
         peers = self._peers.setdefault(source.interview_id, [])
         return self._media._open(_Passing(peers, self._media, offer, source), offer, answers)
 
 
-def _plain(section: sdp.MediaSection, every: Sequence[Codec]) -> Iterator[sdp.RtpFormat]:
+def _plain(section: MediaSection, every: Sequence[Codec]) -> Iterator[RtpFormat]:
     """Formats without what an observer would not take as it came: repairs apart, sound twice."""
-    for each in sdp.choose_formats(section, every, every=True):
+    for each in choose_formats(section, every, every=True):
         yield replace(each, rtx=None, red=None)

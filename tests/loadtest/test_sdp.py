@@ -16,8 +16,9 @@ from loadtest.sdp import (
     write_offer,
 )
 from server.core.frames import OF_CANDIDATE, Codec
-from server.media import sdp as server_sdp
-from server.media.server import FORWARDED, _negotiate
+from server.media import answer as server_answer
+from server.media.negotiation import FORWARDED, negotiate
+from server.media.offer import RID_EXTENSION, parse_offer, transport_cc
 
 LOCAL = LocalSide("ufrag", "p" * 24, "sha-256 " + ":".join(["AB"] * 32), 1, 2, video_rtx_ssrc=12)
 OFFER = write_offer(LOCAL, ["h264", "vp8"], "sendonly")
@@ -67,7 +68,7 @@ def test_an_independent_parser_reads_the_offer() -> None:
 
 
 def test_our_server_reads_the_offer() -> None:
-    offer = server_sdp.parse_offer(write_offer(LOCAL, [*VIDEO_CODECS], "sendonly"))
+    offer = parse_offer(write_offer(LOCAL, [*VIDEO_CODECS], "sendonly"))
     formats = [each for section in offer.sections for each in section.formats.values()]
     assert {each.codec for each in formats if each.codec is not None} == set(Codec)
     assert {each.codec: each.rtx for each in formats if each.codec is not None} == {
@@ -104,8 +105,8 @@ def test_only_who_adapts_asks_for_what_tells_it_to() -> None:
 
 
 def test_our_server_takes_the_screen_with_the_rest() -> None:
-    offer = server_sdp.parse_offer(write_offer(replace(LOCAL, screen_ssrc=3), ["vp8"], "sendonly"))
-    taken = _negotiate(offer, OF_CANDIDATE, ("sendonly",), FORWARDED, every=False)
+    offer = parse_offer(write_offer(replace(LOCAL, screen_ssrc=3), ["vp8"], "sendonly"))
+    taken = negotiate(offer, OF_CANDIDATE, ("sendonly",), FORWARDED, every=False)
     assert list(taken) == [0, 1, 2]
 
 
@@ -127,15 +128,15 @@ def test_the_answers_transport_and_tracks_are_read() -> None:
 
 
 def test_repairs_and_sound_that_is_sent_twice_are_read_of_the_answer() -> None:
-    offer = server_sdp.parse_offer(write_offer(replace(LOCAL, screen_ssrc=3), ["vp8"], "sendonly"))
-    agreed = _negotiate(offer, OF_CANDIDATE, ("sendonly",), FORWARDED, every=False)
+    offer = parse_offer(write_offer(replace(LOCAL, screen_ssrc=3), ["vp8"], "sendonly"))
+    agreed = negotiate(offer, OF_CANDIDATE, ("sendonly",), FORWARDED, every=False)
     sections = [
-        server_sdp.AnswerSection(section, tuple(agreed[index][1]), "recvonly")
+        server_answer.AnswerSection(section, tuple(agreed[index][1]), "recvonly")
         for index, section in enumerate(offer.sections)
     ]
-    where = server_sdp.Candidate("udp", "192.0.2.1", 4000)
-    transport = server_sdp.Transport("u" * 8, "p" * 24, "sha-256 AB", (where,))
-    remote = read_answer(server_sdp.write_answer(1, transport, sections))
+    where = server_answer.Candidate("udp", "192.0.2.1", 4000)
+    transport = server_answer.Transport("u" * 8, "p" * 24, "sha-256 AB", (where,))
+    remote = read_answer(server_answer.write_answer(1, transport, sections))
     assert remote.audio is not None
     assert remote.video is not None
     assert (remote.audio.payload_type, remote.audio.red, remote.audio.rtx) == (111, 63, None)
@@ -195,18 +196,18 @@ def test_any_text_is_read_or_refused(text: str, start: int, end: int) -> None:
 
 
 def test_an_observer_offers_repairs_and_a_count_as_browsers_do() -> None:
-    offer = server_sdp.parse_offer(write_offer(LOCAL, [*VIDEO_CODECS], "recvonly"))
+    offer = parse_offer(write_offer(LOCAL, [*VIDEO_CODECS], "recvonly"))
     audio, video = offer.sections
     assert {each.rtx for each in video.formats.values() if each.codec} == {97, 99, 103, 46}
     for section in (audio, video):
         formats = [each for each in section.formats.values() if each.codec]
-        assert server_sdp.transport_cc(section, formats) == 3
+        assert transport_cc(section, formats) == 3
 
 
 def test_the_streams_of_repairs_and_the_count_of_an_answer_are_read() -> None:
-    offered = server_sdp.parse_offer(write_offer(LOCAL, ["vp8"], "recvonly"))
+    offered = parse_offer(write_offer(LOCAL, ["vp8"], "recvonly"))
     sections = [
-        server_sdp.AnswerSection(
+        server_answer.AnswerSection(
             each,
             tuple(format for format in each.formats.values() if format.codec),
             "sendonly",
@@ -218,10 +219,10 @@ def test_the_streams_of_repairs_and_the_count_of_an_answer_are_read() -> None:
         )
         for index, each in enumerate(offered.sections)
     ]
-    ours = server_sdp.Transport(
-        "u" * 8, "p" * 24, "sha-256 AB", (server_sdp.Candidate("udp", "127.0.0.1", 5),)
+    ours = server_answer.Transport(
+        "u" * 8, "p" * 24, "sha-256 AB", (server_answer.Candidate("udp", "127.0.0.1", 5),)
     )
-    remote = read_answer(server_sdp.write_answer(1, ours, sections))
+    remote = read_answer(server_answer.write_answer(1, ours, sections))
     assert (remote.repairs, remote.counts) == ({80: 91}, 3)
 
 
@@ -230,9 +231,9 @@ def test_simulcast_is_offered_by_names_alone_and_the_server_takes_it() -> None:
     assert "a=simulcast:send h;m;l\r\n" in offer
     assert "a=ssrc:2 " not in offer, "RFC 8853: the video's SSRCs are not told"
     assert "a=ssrc:1 " in offer
-    video = server_sdp.parse_offer(offer).sections[1]
+    video = parse_offer(offer).sections[1]
     assert [rid.name for rid in video.layers(96)] == ["h", "m", "l"]
-    extension = f"a=extmap:10 {server_sdp.RID_EXTENSION}\r\n"
+    extension = f"a=extmap:10 {RID_EXTENSION}\r\n"
     answered = read_answer(ANSWER + extension)
     assert answered.video is not None
     assert answered.video.extensions.rid == 10

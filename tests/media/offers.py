@@ -1,5 +1,7 @@
 """Offers as browsers write them (candidates and most payload types left out)."""
 
+from server.media.offer import MediaSection, parse_offer
+
 FINGERPRINT = ":".join(["4A", "AD", "B9", "B1", "3F", "82", "18", "3B"] * 4)
 
 CHROMIUM = f"""v=0
@@ -166,3 +168,9 @@ a=rtpmap:127 rtx/90000
 a=rtpmap:97 H264/90000
 a=rtpmap:98 rtx/90000
 """.replace("\n", "\r\n")
+
+BROWSERS = {"chromium": CHROMIUM, "firefox": FIREFOX}
+
+
+def video_of(offer: str) -> MediaSection:
+    return parse_offer(offer).sections[1]

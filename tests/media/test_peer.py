@@ -17,8 +17,10 @@ from server.core.frames import Codec, EncodedFrame, Gap, TrackName
 from server.core.rtp import extension, is_rtcp, payload_span, unpack_header
 from server.core.twcc import TransportFeedback
 from server.media.dtls import INBOX, MAX_DATAGRAM, Certificate, DtlsRole, DtlsSession, SrtpError
+from server.media.formats import RtpFormat
 from server.media.ice import Address, Credentials
 from server.media.observer import Observer, Outgoing
+from server.media.offer import MediaSection
 from server.media.peer import (
     CONSENT_TIMEOUT_S,
     HURRY_INTERVAL_S,
@@ -31,7 +33,6 @@ from server.media.peer import (
 )
 from server.media.publisher import Incoming, Publisher
 from server.media.router import Router, Session
-from server.media.sdp import MediaSection, RtpFormat
 from server.media.source import Source
 from server.media.up_track import KEYFRAME_ANSWER_S
 from tests.media.streams import TICKS, pictures, rtp

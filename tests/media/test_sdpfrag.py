@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from server.media.errors import SdpError
 from server.media.ice import Credentials
-from server.media.sdp import MAX_SDP_LENGTH, MAX_SECTIONS
+from server.media.offer import MAX_SDP_LENGTH, MAX_SECTIONS
 from server.media.sdpfrag import parse_fragment
 
 OURS = Credentials("EsAw", "P2uYro0UCOQ4zxjKXaWCBui1")

@@ -5,7 +5,6 @@ import contextlib
 import re
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import replace
 
 import aioice.ice
 import pytest
@@ -15,18 +14,15 @@ from aiortc.mediastreams import AudioStreamTrack, MediaStreamTrack, VideoStreamT
 from server.config import Endpoint
 from server.core.frames import OF_CANDIDATE, OF_INTERVIEWER, Codec, EncodedFrame, Gap, TrackName
 from server.media import server as media_server
+from server.media.answer import Candidate
 from server.media.dtls import Certificate, DtlsRole, DtlsSession
 from server.media.errors import MediaBusy, NoCommonCodec, SdpError
 from server.media.framing import Deframer, frame
-from server.media.sdp import Candidate, parse_offer
 from server.media.server import (
-    _SENDS,
-    FORWARDED,
     MediaServer,
     Peer,
     PeerState,
     Source,
-    _negotiate,
     candidates,
     open_media,
 )
@@ -207,24 +203,6 @@ async def test_candidate_and_interviewer_are_sent_to_each_other_and_an_observer_
         assert (len(to_interviewer), len(to_candidate), len(to_observer)) == (2, 2, 3)
     assert {frame.track for frame in analysed.frames} == set(OF_CANDIDATE[:2])
     assert {frame.codec for frame in sink.of(TrackName.INTERVIEWER_CAMERA)} == {Codec.H264}
-
-
-def test_sections_are_told_apart_by_their_order_and_keep_their_place() -> None:
-    offer = parse_offer(CHROMIUM)
-    audio, video, _ = offer.sections
-    three = [audio, video, replace(video, mid="3"), replace(video, mid="4")]
-    with_screen = replace(offer, sections=tuple(three), bundle=("0", "1", "3", "4"))
-    taken = _negotiate(with_screen, OF_CANDIDATE, _SENDS, FORWARDED, every=False)
-    names = [name for name, _ in taken.values()]
-    assert names == [TrackName.MICROPHONE, TrackName.CAMERA, TrackName.SCREEN]
-    three[1] = replace(video, direction="inactive")
-    taken = _negotiate(
-        replace(with_screen, sections=tuple(three)), OF_CANDIDATE, _SENDS, FORWARDED, every=False
-    )
-    assert {index: name for index, (name, _) in taken.items()} == {
-        0: TrackName.MICROPHONE,
-        2: TrackName.SCREEN,
-    }
 
 
 async def test_audio_and_video_share_one_time_line(media: MediaServer) -> None:

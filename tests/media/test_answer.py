@@ -1,4 +1,3 @@
-import contextlib
 import re
 
 import pytest
@@ -9,25 +8,17 @@ from hypothesis import strategies as st
 from server.core import dependency, twcc
 from server.core.frames import VIDEO_CODECS, Codec
 from server.core.twcc import EXTENSION
+from server.media.answer import AnswerSection, Candidate, Transport, write_answer
 from server.media.errors import SdpError
-from server.media.sdp import (
-    MAX_SDP_LENGTH,
-    MAX_SECTIONS,
-    AnswerSection,
-    Candidate,
-    MediaSection,
+from server.media.negotiation import choose_formats
+from server.media.offer import (
     Offer,
-    Transport,
-    choose_formats,
     dependency_extension,
     parse_offer,
-    payload_types,
     transport_cc,
-    write_answer,
 )
-from tests.media.offers import CHROMIUM, FINGERPRINT, FIREFOX
+from tests.media.offers import BROWSERS, CHROMIUM, FINGERPRINT, FIREFOX, video_of
 
-BROWSERS = {"chromium": CHROMIUM, "firefox": FIREFOX}
 OURS = Transport(
     "0123456789abcdef",
     "f" * 32,
@@ -46,166 +37,6 @@ def answer(offer: Offer, *, every: bool = False, ssrc: int | None = None) -> str
         direction = "sendonly" if every else "recvonly"
         sections.append(AnswerSection(section, tuple(formats), direction, ssrc, "name", "stream"))
     return write_answer(7, OURS, sections)
-
-
-# ---- reading -----------------------------------------------------------------------------
-
-
-def test_chromium_offer_is_read() -> None:
-    offer = parse_offer(CHROMIUM)
-    assert [each.kind for each in offer.sections] == ["audio", "video", "application"]
-    assert [each.mid for each in offer.sections] == ["0", "1", "2"] == list(offer.bundle)
-    audio, video, data = offer.sections
-    assert (audio.direction, audio.rtcp_mux, audio.port) == ("sendonly", True, 9)
-    assert audio.formats[111].codec is Codec.OPUS
-    assert audio.formats[111].fmtp == {"minptime": "10", "useinbandfec": "1"}
-    assert video.formats[96].feedback >= {"nack", "nack pli", "ccm fir", "goog-remb"}
-    assert data.formats == {}
-    transport = offer.transport
-    assert (transport.ice_ufrag, transport.ice_pwd) == ("F7gI", "x9cml/YzichV2+XlhiMu8g")
-    assert transport.fingerprints == [("sha-256", FINGERPRINT)]
-
-
-def test_firefox_offer_is_read_with_its_session_level_fingerprint() -> None:
-    offer = parse_offer(FIREFOX)
-    assert offer.transport.fingerprints == [("sha-256", FINGERPRINT)]
-    assert offer.sections[1].formats[126].codec is Codec.H264
-
-
-def test_bundle_only_section_is_open_and_shares_the_transports_rtcp_mux() -> None:
-    offer = parse_offer(FIREFOX)
-    video = offer.sections[1]
-    assert (video.port, video.bundle_only, video.rtcp_mux) == (0, True, True)
-    assert offer.usable(video)
-
-
-@pytest.mark.parametrize(
-    ("old", "new"),
-    [
-        ("m=video 9", "m=video 0"),  # refused by the offerer
-        ("BUNDLE 0 1 2", "BUNDLE 0 2"),  # on a transport of its own
-    ],
-)
-def test_section_that_is_closed_or_apart_is_not_usable(old: str, new: str) -> None:
-    offer = parse_offer(CHROMIUM.replace(old, new))
-    assert [offer.usable(each) for each in offer.sections[:2]] == [True, False]
-    assert "m=video 0 " in answer(offer)
-
-
-def test_section_without_rtcp_mux_is_not_usable() -> None:
-    offer = parse_offer(CHROMIUM.replace("a=rtcp-mux\r\n", ""))
-    assert not offer.usable(offer.sections[0])
-
-
-def video_of(offer: str) -> MediaSection:
-    return parse_offer(offer).sections[1]
-
-
-@pytest.mark.parametrize(
-    ("browser", "expected"),
-    [("chromium", [108, 102, 127, 98, 39, 96]), ("firefox", [126, 121, 120])],
-)
-def test_an_observer_takes_all_that_is_forwarded(browser: str, expected: list[int]) -> None:
-    formats = choose_formats(video_of(BROWSERS[browser]), VIDEO_CODECS, every=True)
-    assert [each.payload_type for each in formats] == expected
-
-
-@pytest.mark.parametrize(
-    ("preference", "expected"),
-    [
-        (VIDEO_CODECS, 108),
-        ((Codec.AV1, Codec.H264), 39),
-        ((Codec.VP9, Codec.AV1), 98),
-        ((Codec.VP8,), 96),
-    ],
-)
-def test_a_candidate_sends_what_is_preferred(preference: tuple[Codec, ...], expected: int) -> None:
-    (chosen,) = choose_formats(video_of(CHROMIUM), preference, every=False)
-    assert chosen.payload_type == expected
-
-
-def with_h264(*formats: tuple[str, str]) -> MediaSection:
-    """A video section of H.264 alone: (packetization-mode, profile-level-id) of 96 and on."""
-    lines = [f"m=video 9 UDP/TLS/RTP/SAVPF {' '.join(str(96 + n) for n in range(len(formats)))}"]
-    lines += ["a=mid:1", "a=rtcp-mux"]
-    for payload_type, (mode, profile) in enumerate(formats, 96):
-        lines.append(f"a=rtpmap:{payload_type} H264/90000")
-        parameters = [f"packetization-mode={mode}"] * bool(mode)
-        parameters += [f"profile-level-id={profile}"] * bool(profile)
-        lines += [f"a=fmtp:{payload_type} {';'.join(parameters)}"] * bool(parameters)
-    start, rest = CHROMIUM.split("m=video", 1)
-    return video_of(
-        "\r\n".join([start.rstrip(), *lines, "m=application" + rest.split("m=application")[1]])
-    )
-
-
-@pytest.mark.parametrize(
-    ("offered", "chosen", "observed"),
-    [
-        ([("0", "42e01f"), ("1", "64001f")], 97, [97]),
-        (
-            [("1", "64001f"), ("1", "4d001f"), ("1", "42001f"), ("1", "42e01f")],
-            99,
-            [99, 98, 97, 96],
-        ),
-        ([("0", "42e01f"), ("0", "42001f")], 96, []),
-        ([("", "")], 96, []),  # mode 0 of baseline, by RFC 6184 8.1
-        ([("1", "42c01f"), ("1", "640C1F")], 97, [97, 96]),
-        ([("2", "42e01f"), ("1", "f4001f"), ("x", "42e01f")], None, []),
-    ],
-)
-def test_h264_modes_and_profiles(
-    offered: list[tuple[str, str]], chosen: int | None, observed: list[int]
-) -> None:
-    section = with_h264(*offered)
-    taken = choose_formats(section, VIDEO_CODECS, every=False)
-    assert [each.payload_type for each in taken] == [chosen] * (chosen is not None)
-    sent = choose_formats(section, VIDEO_CODECS, every=True)
-    assert [each.payload_type for each in sent] == observed
-
-
-def test_formats_of_another_clock_rate_or_profile_are_not_ours() -> None:
-    offer = parse_offer(
-        CHROMIUM.replace("opus/48000", "opus/16000")
-        .replace("packetization-mode=", "packetization-mode=2")
-        .replace("profile-id=0", "profile-id=2")
-        .replace(";profile=0", ";profile=1")
-    )
-    assert choose_formats(offer.sections[0], AUDIO, every=True) == []
-    formats = choose_formats(offer.sections[1], VIDEO_CODECS, every=True)
-    assert [each.codec for each in formats] == [Codec.VP8]
-
-
-def test_payload_types_are_known_by_codec_and_profile() -> None:
-    formats = choose_formats(video_of(CHROMIUM), VIDEO_CODECS, every=True)
-    assert payload_types(formats) == {
-        Codec.H264: {"42e0": 108, "4200": 102, "4d00": 127},
-        Codec.VP9: {"": 98},
-        Codec.AV1: {"": 39},
-        Codec.VP8: {"": 96},
-    }
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "message"),
-    [
-        ("m=video 9 ", "m=video nine ", "port 'nine' is not a number within 0..65535"),
-        ("m=video 9 ", "m=video -1 ", "port '-1' is not a number within 0..65535"),
-        ("a=rtpmap:96 VP8/90000", "a=rtpmap:x VP8/90000", "payload type 'x' is not a number"),
-        ("a=rtpmap:96 VP8/90000", "a=rtpmap:96 VP8", "clock rate '' is not a number"),
-        ("a=rtpmap:96 VP8/90000", "a=rtpmap:96 VP8/٩٠", "clock rate '٩٠' is not a number"),
-        ("m=video 9 ", "m=video\r\na=x:", "a media section needs its kind, a port and a profile"),
-    ],
-)
-def test_number_that_is_none_is_told_in_words_with_its_line(
-    old: str, new: str, message: str
-) -> None:
-    assert old in CHROMIUM
-    with pytest.raises(SdpError, match=rf"^line \d+ of the session description: {message}"):
-        parse_offer(CHROMIUM.replace(old, new))
-
-
-# ---- answering ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("browser", BROWSERS)
@@ -249,23 +80,6 @@ def test_repairs_and_sound_that_is_sent_twice_are_taken_of_a_candidate() -> None
     assert not video.ssrc_group, "nothing is sent"
 
 
-@pytest.mark.parametrize(
-    ("fmtp", "red"),
-    [("111/111", 63), ("111/111/111", 63), ("111", 63), ("111/0", None), ("0/0", None), ("", None)],
-)
-def test_redundant_sound_is_taken_whose_blocks_are_all_opus(fmtp: str, red: int | None) -> None:
-    offer = CHROMIUM.replace("a=fmtp:63 111/111", f"a=fmtp:63 {fmtp}")
-    assert parse_offer(offer).sections[0].formats[111].red == red
-
-
-def test_streams_of_repairs_are_read_with_what_they_repair() -> None:
-    groups = "\r\n".join(f"a=ssrc-group:{each}" for each in ("FID 1 2", "SIM 1 3", "FID 5", ""))
-    offer = CHROMIUM.replace("a=ssrc:2733485135 cname:Qx", groups)
-    assert parse_offer(offer).sections[0].repaired == {2: 1}
-    with pytest.raises(SdpError, match="ssrc"):
-        parse_offer(offer.replace("FID 1 2", "FID 1 x"))
-
-
 def test_in_band_correction_of_sound_is_asked_for_whatever_was_offered() -> None:
     offer = CHROMIUM.replace("a=fmtp:111 minptime=10;useinbandfec=1", "a=fmtp:111 stereo=1")
     assert "a=fmtp:111 stereo=1;useinbandfec=1\r\n" in answer(parse_offer(offer))
@@ -279,6 +93,19 @@ def test_reduced_size_rtcp_is_answered_only_where_it_was_offered() -> None:
     assert "rsize" not in answer(parse_offer(CHROMIUM.replace("a=rtcp-rsize\r\n", "")))
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("m=video 9", "m=video 0"),  # refused by the offerer
+        ("BUNDLE 0 1 2", "BUNDLE 0 2"),  # on a transport of its own
+    ],
+)
+def test_section_that_is_closed_or_apart_is_not_usable(old: str, new: str) -> None:
+    offer = parse_offer(CHROMIUM.replace(old, new))
+    assert [offer.usable(each) for each in offer.sections[:2]] == [True, False]
+    assert "m=video 0 " in answer(offer)
+
+
 def test_answer_refuses_what_it_cannot_serve_with_port_zero() -> None:
     sections = answer(parse_offer(CHROMIUM)).split("m=")
     assert sections[3].splitlines() == [
@@ -290,21 +117,6 @@ def test_answer_refuses_what_it_cannot_serve_with_port_zero() -> None:
     assert "a=group:BUNDLE 0 1\r\n" in sections[0], "RFC 9143 7.3.3: a refused section is left out"
 
 
-def test_the_sections_name_in_packets_and_the_ssrcs_of_an_offer_are_read() -> None:
-    audio, video, _ = parse_offer(CHROMIUM).sections
-    assert (audio.mid_extension, video.mid_extension) == (None, 4)
-    assert audio.ssrcs == {2733485135}
-
-
-@pytest.mark.parametrize(
-    ("number", "accepted"), [("4/sendonly", True), ("0", False), ("256", False), ("x", False)]
-)
-def test_an_extension_has_a_number_from_1_to_255(number: str, accepted: bool) -> None:
-    offer = CHROMIUM.replace("a=extmap:4 ", f"a=extmap:{number} ")
-    with contextlib.nullcontext() if accepted else pytest.raises(SdpError, match="extension"):
-        assert parse_offer(offer).sections[1].mid_extension == 4
-
-
 def test_answer_to_a_candidate_agrees_on_the_sections_name_in_packets() -> None:
     video = parse_offer(CHROMIUM).sections[1]
     formats = tuple(choose_formats(video, VIDEO_CODECS, every=False))
@@ -313,9 +125,6 @@ def test_answer_to_a_candidate_agrees_on_the_sections_name_in_packets() -> None:
     assert [(each.id, each.uri) for each in read.media[0].rtp.headerExtensions] == [
         (4, "urn:ietf:params:rtp-hdrext:sdes:mid")
     ]
-
-
-# ---- simulcast (RFC 8853, 8851, 8852) ------------------------------------------------------
 
 
 def simulcast(lines: str) -> str:
@@ -365,36 +174,9 @@ def test_of_a_simulcast_is_taken_what_can_be(offered: str, answered: str) -> Non
     assert simulcast(offered) == answered
 
 
-@pytest.mark.parametrize(
-    "line",
-    [
-        "a=rid:1",
-        "a=rid:",
-        "a=rid:1 both",
-        "a=rid:a/b send",
-        "a=rid:1 send pt=x",
-        "a=rid:1 send max-fps=\x0130",
-        "a=simulcast:h;m",
-        "a=simulcast:send h send m",
-        "a=simulcast:send",
-    ],
-)
-def test_simulcast_that_cannot_be_read_names_its_line(line: str) -> None:
-    with pytest.raises(SdpError, match=r"line \d+"):
-        parse_offer(CHROMIUM.replace("a=rid:h send", line))
-
-
 def test_layers_that_packets_do_not_name_are_not_taken() -> None:
     offer = parse_offer(CHROMIUM.replace("a=extmap:10 ", "a=extmap:10 x-"))
     assert offer.sections[1].layers(108) == ()
-
-
-@given(st.text(max_size=60))
-def test_any_rid_and_simulcast_is_read_or_refused(text: str) -> None:
-    for name in ("rid", "simulcast"):
-        with contextlib.suppress(SdpError):
-            video = parse_offer(CHROMIUM.replace("a=rid:h send", f"a={name}:{text}")).sections[1]
-            assert all(rid.restrictions.isascii() for rid in video.layers(108))
 
 
 def test_what_tells_layers_is_agreed_on_for_h264_alone() -> None:
@@ -438,25 +220,6 @@ def test_answer_names_the_vp9_profile_that_firefox_leaves_out() -> None:
     formats = choose_formats(offer.sections[1], (Codec.VP9,), every=False)
     text = write_answer(7, OURS, [AnswerSection(offer.sections[1], tuple(formats), "recvonly")])
     assert "a=fmtp:121 profile-id=0;max-fs=12288;max-fr=60\r\n" in text
-
-
-def test_formats_know_the_payload_type_of_their_repairs() -> None:
-    formats = video_of(CHROMIUM).formats
-    assert {pt: each.rtx for pt, each in formats.items() if each.rtx is not None} == {
-        96: 97,
-        102: 103,
-        106: 107,
-        108: 109,
-        127: 125,
-        39: 40,
-        98: 99,
-    }
-
-
-@pytest.mark.parametrize("apt", ["apt=", "apt=1000", "apt=x", "", "apt=97"])
-def test_repairs_of_nothing_are_none(apt: str) -> None:
-    section = video_of(CHROMIUM.replace("a=fmtp:97 apt=96\r\n", f"a=fmtp:97 {apt}\r\n"))
-    assert section.formats[96].rtx is None
 
 
 def counting(extmap: str = "3") -> str:
@@ -521,16 +284,6 @@ def test_packets_are_counted_where_feedback_on_them_is_offered() -> None:
     assert "a=rtcp-fb:102 goog-remb\r\n" in text
 
 
-@pytest.mark.parametrize(
-    ("payload_type", "number"), [(108, "3"), (102, "15"), (102, "200"), (102, None)]
-)
-def test_packets_are_not_counted_otherwise(payload_type: int, number: str | None) -> None:
-    """A format without the feedback, an extension that takes another form, and none at all."""
-    extension = f"a=extmap:{number} {twcc.EXTENSION}\r\n" if number else ""
-    video = video_of(CHROMIUM.replace(f"a=extmap:3 {twcc.EXTENSION}\r\n", extension))
-    assert transport_cc(video, [video.formats[payload_type]]) is None
-
-
 def test_candidates_are_preferred_in_the_order_given_and_udp_before_tcp() -> None:
     given = (
         Candidate("udp", "192.0.2.1", 5),
@@ -555,58 +308,6 @@ def test_candidates_are_preferred_in_the_order_given_and_udp_before_tcp() -> Non
     assert [each & 0xFF for each in priorities] == [255] * 4
 
 
-# ---- refusals ----------------------------------------------------------------------------
-
-
-def changed(pattern: str, replacement: str, offer: str = CHROMIUM) -> str:
-    text, count = re.subn(pattern, replacement, offer)
-    assert count, "the offer must change"
-    return text
-
-
-@pytest.mark.parametrize(
-    ("offer", "message"),
-    [
-        ("", "must begin with v=0"),
-        ("v=1\r\n", "must begin with v=0"),
-        ("{}", "must begin with v=0"),
-        (changed("m=audio", "m=au\0dio"), "visible ASCII"),
-        (changed("minptime=10", "minptime=\x01"), "visible ASCII"),
-        ("v=0\r\ns=-\r\n", "no media section"),
-        ("v=0\r\n" + "a" * MAX_SDP_LENGTH, "longer than 65536"),
-        ("v=0\r\n" + "m=audio 9 RTP/AVP 0\r\n" * (MAX_SECTIONS + 1), "more than 16 media"),
-        ("v=0\r\nm=audio\r\n", "line 2"),
-        ("v=0\r\nm=audio x RTP/AVP 0\r\n", "line 2"),
-        ("v=0\r\nm=audio 9 RTP/AVP 128\r\n", "payload type '128' is not a number within"),
-        ("v=0\r\nm=audio 9 RTP/AVP -1\r\n", "payload type '-1' is not a number within"),
-        (changed("a=mid:1\r\n", ""), "needs a mid"),
-        (changed("a=mid:1", "a=mid:0"), "needs a mid"),
-        (changed("a=mid:1", "a=mid:a b"), "mid is not a token"),
-        (changed("a=mid:1", "a=mid:" + "m" * 65), "mid is not a token"),
-        (changed("a=group:BUNDLE.*\r\n", ""), "must bundle"),
-        (changed("BUNDLE 0 1 2", "BUNDLE"), "must bundle"),
-        (changed("BUNDLE 0 1 2", "BUNDLE 0 1 9"), "must bundle"),
-        (changed("a=ice-ufrag.*\r\n", ""), "ice-ufrag"),
-        (changed("a=ice-pwd.*\r\n", ""), "ice-pwd"),
-        (changed("a=fingerprint.*\r\n", ""), "a=fingerprint"),
-        (changed("sha-256", "sha-1"), "a=fingerprint with one of sha-256"),
-        (changed("4A:AD", "4A:AX"), "fingerprint is not"),
-        (
-            changed("a=fingerprint:sha-256 .*\r\n", "a=fingerprint:sha-256\r\n"),
-            "fingerprint is not",
-        ),
-        (changed("a=setup:actpass", "a=setup:holdconn"), "a=setup"),
-        (changed("a=setup:actpass\r\n", ""), "a=setup"),
-        (changed("opus/48000/2", "opus"), "line 22 of"),
-        (changed("opus/48000/2", "opus/fast"), "line 22 of"),
-        (changed("a=rtpmap:111", "a=rtpmap:x"), "line 22 of"),
-    ],
-)
-def test_unusable_offer_is_refused_with_its_reason(offer: str, message: str) -> None:
-    with pytest.raises(SdpError, match=re.escape(message)):
-        parse_offer(offer)
-
-
 BREAKS = ["\r", "\n", "\r\n", "\x0b", "\x0c", "\x1c", "\x1d", "\x1e", "\x85", "\u2028", "\u2029"]
 
 
@@ -624,8 +325,6 @@ def test_nothing_in_an_offer_can_add_a_line_to_the_answer(place: str, separator:
         return
     assert not [line for line in text.splitlines() if "203.0.113.9" in line[:60]]
 
-
-# ---- any text ----------------------------------------------------------------------------
 
 LINES = CHROMIUM.splitlines() + FIREFOX.splitlines()
 MUTATIONS = st.lists(
@@ -673,13 +372,3 @@ def test_mutated_offer_is_answered_in_valid_sdp_or_refused(
     text = answer(offer, every=True)
     assert text.count("m=") >= len(offer.sections)
     assert all(re.match("[vostmca]=", line) for line in text.split("\r\n")[:-1])
-
-
-@settings(deadline=None)
-@given(
-    st.text(max_size=300),
-    st.sampled_from(["", "v=0\r\n", "v=0\r\nm=audio 9 RTP/AVP 0\r\na="]),
-)
-def test_any_text_is_read_or_refused_with_sdp_error(text: str, start: str) -> None:
-    with contextlib.suppress(SdpError):
-        parse_offer(start + text)

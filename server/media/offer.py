@@ -1,17 +1,16 @@
-"""Session descriptions: a peer's offer parsed, the answer written (RFC 8866, 9429, 8839).
+"""A peer's offer, parsed (RFC 8866, 9429, 8839).
 
-Only what an ICE-lite, BUNDLE-only, RTP-only server needs is read; everything else in an
-offer is passed over, and media sections that cannot be served are refused with port zero.
+Only what an ICE-lite, BUNDLE-only, RTP-only server needs is read; everything else is passed over.
 """
 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 from server.core import dependency, twcc
-from server.core.frames import CLOCK_RATE, Codec
+from server.core.frames import Codec
 from server.media.errors import SdpError
+from server.media.formats import RtpFormat
 
 MAX_SDP_LENGTH = 65_536
 #: A browser offers three sections for camera, microphone and screen; more is an attack.
@@ -36,75 +35,6 @@ _EXTENSIONS = {
     RID_EXTENSION: "rid_extension",
     REPAIRED_RID_EXTENSION: "repaired_rid_extension",
     dependency.EXTENSION: "dependency_extension",
-}
-
-#: H.264 profiles in the order we like them: constrained baseline plays everywhere
-#: (RFC 6184 8.1, profile-level-id without its level).
-_H264_PROFILES = ("42e0", "4200", "4d00", "6400", "640c")
-#: Baseline, main, high, whatever their constraints: 8 bits of 4:2:0.
-_H264_PROFILE_IDCS = ("42", "4d", "64")
-#: What its absence means (RFC 6184 8.1): baseline at level 1.
-_H264_DEFAULT = "42000a"
-
-
-@dataclass(slots=True)
-class RtpFormat:
-    """One payload type of a media section."""
-
-    payload_type: int
-    encoding: str
-    clock_rate: int
-    fmtp: dict[str, str] = field(default_factory=dict)
-    feedback: set[str] = field(default_factory=set)
-    rtx: int | None = None  #: the payload type of its repairs (RFC 4588 8.1)
-    red: int | None = None  #: the payload type in which packets carry earlier ones (RFC 2198 5)
-
-    @property
-    def payload_types(self) -> set[int]:
-        """Of its packets, its repairs, and of packets that carry earlier ones."""
-        return {each for each in (self.payload_type, self.rtx, self.red) if each is not None}
-
-    @property
-    def codec(self) -> Codec | None:
-        """The codec we can forward, or None."""
-        codec = _CODECS.get(self.encoding)
-        if codec is None or CLOCK_RATE[codec] != self.clock_rate:
-            return None
-        return codec if self._is_recordable(codec) else None
-
-    def _is_recordable(self, codec: Codec) -> bool:
-        """Whether the parameters are of a kind that every player of recordings decodes."""
-        match codec:
-            case Codec.H264:
-                # RFC 6184 6: interleaved mode (2) would reorder NAL units of several pictures.
-                known = self.profile[:2] in _H264_PROFILE_IDCS
-                return self.packetization_mode in (0, 1) and known
-            case Codec.VP9:  # RFC 9628 6.1: absent means 0, which is 8 bits of 4:2:0
-                return self.fmtp.get("profile-id", "0") == "0"
-            case Codec.AV1:  # AV1 RTP 7.1: absent means 0, the main profile
-                return self.fmtp.get("profile", "0") == "0"
-            case _:
-                return True
-
-    @property
-    def profile(self) -> str:
-        """Of H.264, profile-level-id without its level; otherwise empty: there is only one."""
-        if self.encoding != "h264":
-            return ""
-        return self.fmtp.get("profile-level-id", _H264_DEFAULT)[:4].lower()
-
-    @property
-    def packetization_mode(self) -> int | None:
-        """Of H.264: single NAL units (0), non-interleaved (1); None: another."""
-        return {"0": 0, "1": 1}.get(self.fmtp.get("packetization-mode", "0"))
-
-
-_CODECS = {
-    "vp8": Codec.VP8,
-    "vp9": Codec.VP9,
-    "h264": Codec.H264,
-    "av1": Codec.AV1,
-    "opus": Codec.OPUS,
 }
 
 
@@ -175,6 +105,18 @@ class Offer:
     def usable(self, section: MediaSection) -> bool:
         """Whether the section is open, and on the bundle's transport with RTCP multiplexed."""
         return section.is_open and section.rtcp_mux and section.mid in self.bundle
+
+
+def transport_cc(section: MediaSection, formats: Sequence[RtpFormat]) -> int | None:
+    """The number of the extension that counts packets, where feedback on them is offered too."""
+    number = section.transport_cc_extension
+    offered = any("transport-cc" in each.feedback for each in formats)
+    return number if offered and number in _ONE_BYTE_NUMBERS else None
+
+
+def dependency_extension(section: MediaSection, rtp_format: RtpFormat) -> int | None:
+    """What tells the temporal layers of H.264; the other codecs' payloads do that themselves."""
+    return section.dependency_extension if rtp_format.codec is Codec.H264 else None
 
 
 def parse_offer(text: str) -> Offer:
@@ -385,246 +327,3 @@ def _check(sections: list[MediaSection], bundle: tuple[str, ...]) -> None:
     for section in sections:
         # RFC 9143 7.1.3: what holds for the whole bundle may stand in one section only.
         section.rtcp_mux |= carrier.rtcp_mux and section.mid in bundle
-
-
-# ---- negotiation ------------------------------------------------------------------------
-
-
-def choose_formats(
-    section: MediaSection, preference: Sequence[Codec], *, every: bool
-) -> list[RtpFormat]:
-    """The section's formats that we serve, best first: one to receive, or `every` to send by.
-
-    What is sent on may have NAL units in fragments, which mode 0 of H.264 forbids (RFC 6184 6.2).
-    """
-    chosen: list[RtpFormat] = []
-    for codec in preference:
-        candidates = [each for each in section.formats.values() if each.codec is codec]
-        if codec is Codec.H264:
-            candidates.sort(key=_h264_rank)
-            if every:
-                candidates = [each for each in candidates if each.packetization_mode == 1]
-        chosen += candidates
-    return chosen if every else chosen[:1]
-
-
-def payload_types(formats: Sequence[RtpFormat]) -> dict[Codec, dict[str, int]]:
-    """The formats' payload types by codec and profile, each in the order given."""
-    known: dict[Codec, dict[str, int]] = {}
-    for each in formats:
-        if each.codec is not None:
-            known.setdefault(each.codec, {}).setdefault(each.profile, each.payload_type)
-    return known
-
-
-def transport_cc(section: MediaSection, formats: Sequence[RtpFormat]) -> int | None:
-    """The number of the extension that counts packets, where feedback on them is offered too."""
-    number = section.transport_cc_extension
-    offered = any("transport-cc" in each.feedback for each in formats)
-    return number if offered and number in _ONE_BYTE_NUMBERS else None
-
-
-def dependency_extension(section: MediaSection, rtp_format: RtpFormat) -> int | None:
-    """What tells the temporal layers of H.264; the other codecs' payloads do that themselves."""
-    return section.dependency_extension if rtp_format.codec is Codec.H264 else None
-
-
-def _h264_rank(rtp_format: RtpFormat) -> tuple[bool, int]:
-    liked = {profile: rank for rank, profile in enumerate(_H264_PROFILES)}
-    return rtp_format.packetization_mode != 1, liked.get(rtp_format.profile, len(liked))
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """Where we can be reached; several stand in the order of preference."""
-
-    protocol: Literal["udp", "tcp"]
-    host: str
-    port: int
-
-
-@dataclass(frozen=True, slots=True)
-class Transport:
-    """Our side of the bundle's transport."""
-
-    ufrag: str
-    pwd: str
-    fingerprint: str  #: "sha-256 AB:CD:..."
-    candidates: tuple[Candidate, ...]
-    setup: str = "passive"  #: who begins the DTLS handshake (RFC 8842 5.3)
-
-
-@dataclass(frozen=True, slots=True)
-class AnswerSection:
-    """How one offered section is answered; no formats: refused."""
-
-    offered: MediaSection
-    formats: tuple[RtpFormat, ...] = ()
-    direction: str = "inactive"
-    ssrc: int | None = None  #: of what we send
-    cname: str = ""
-    stream: str = ""  #: what is played together has the same
-    mid_extension: int | None = None  #: in what we receive
-    transport_cc_extension: int | None = None
-    rtx_ssrc: int | None = None  #: of the repairs that we send
-    layers: tuple[Rid, ...] = ()  #: of a simulcast that we receive
-    dependency_extension: int | None = None
-
-
-#: Feedback we act on; an answer may only repeat what was offered (RFC 4585 4.2).
-_FEEDBACK = ("nack", "nack pli", "ccm fir", "goog-remb")
-
-
-#: RFC 8838 4.2, RFC 8445 10: candidates may come later, and so may new credentials.
-ICE_ATTRIBUTES = ("a=ice-lite", "a=ice-options:ice2 trickle")
-
-
-def write_answer(
-    session_id: int, transport: Transport, sections: Sequence[AnswerSection], version: int = 1
-) -> str:
-    """The answer's text; sections without formats are refused with port zero."""
-    lines = [
-        "v=0",
-        f"o=- {session_id} {version} IN IP4 0.0.0.0",
-        "s=-",
-        "t=0 0",
-        _bundle_line(sections),
-        *ICE_ATTRIBUTES,
-        "a=msid-semantic: WMS *",
-    ]
-    for section in sections:
-        lines += _section_lines(section, transport)
-    return "\r\n".join(lines) + "\r\n"
-
-
-def write_restart(transport: Transport, sections: Sequence[AnswerSection]) -> str:
-    """Our half of a restart over HTTP (RFC 9725 4.3.3, RFC 8840 9): what of an answer is ICE."""
-    carrier = next(section for section in sections if section.formats)
-    lines = [
-        *ICE_ATTRIBUTES,
-        _bundle_line(sections),
-        f"m={carrier.offered.kind} 9 {carrier.offered.profile} {carrier.formats[0].payload_type}",
-        f"a=mid:{carrier.offered.mid}",
-        f"a=ice-ufrag:{transport.ufrag}",
-        f"a=ice-pwd:{transport.pwd}",
-        *_candidate_lines(transport),
-    ]
-    return "\r\n".join(lines) + "\r\n"
-
-
-def _bundle_line(sections: Sequence[AnswerSection]) -> str:
-    mids = (str(section.offered.mid) for section in sections if section.formats)
-    return f"a=group:BUNDLE {' '.join(mids)}"
-
-
-def _section_lines(section: AnswerSection, transport: Transport) -> list[str]:
-    offered = section.offered
-    if not section.formats:
-        formats = " ".join(map(str, offered.formats)) or "0"
-        return [
-            f"m={offered.kind} 0 {offered.profile} {formats}",
-            "c=IN IP4 0.0.0.0",
-            f"a=mid:{offered.mid}",
-            "a=inactive",
-        ]
-    receives = section.direction == "recvonly"
-    repaired = receives or section.rtx_ssrc is not None
-    repairs = [each for each in section.formats if each.rtx is not None and repaired]
-    redundant = [each for each in section.formats if each.red is not None and receives]
-    numbers = [each.red for each in redundant]  # first, that is preferred
-    numbers += [each.payload_type for each in section.formats] + [each.rtx for each in repairs]
-    payload_types = " ".join(map(str, numbers))
-    lines = [
-        f"m={offered.kind} 9 {offered.profile} {payload_types}",
-        "c=IN IP4 0.0.0.0",
-        f"a=mid:{offered.mid}",
-        f"a={section.direction}",
-        "a=rtcp-mux",
-        "a=rtcp-mux-only",  # RFC 9725 4.4.1
-        *(["a=rtcp-rsize"] if offered.rtcp_rsize else []),  # RFC 5506 5
-        f"a=ice-ufrag:{transport.ufrag}",
-        f"a=ice-pwd:{transport.pwd}",
-        f"a=fingerprint:{transport.fingerprint}",
-        f"a=setup:{transport.setup}",
-    ]
-    for each in section.formats:
-        lines += _format_lines(each, offered.kind)
-        if section.transport_cc_extension is not None and "transport-cc" in each.feedback:
-            lines.append(f"a=rtcp-fb:{each.payload_type} transport-cc")
-    for each in repairs:
-        lines.append(f"a=rtpmap:{each.rtx} rtx/{each.clock_rate}")
-        lines.append(f"a=fmtp:{each.rtx} apt={each.payload_type}")
-    for each in redundant:
-        lines.append(f"a=rtpmap:{each.red} red/{each.clock_rate}/2")
-        lines.append(f"a=fmtp:{each.red} {each.payload_type}/{each.payload_type}")
-    if section.mid_extension is not None:
-        lines.append(f"a=extmap:{section.mid_extension} {MID_EXTENSION}")
-    if section.transport_cc_extension is not None:
-        lines.append(f"a=extmap:{section.transport_cc_extension} {twcc.EXTENSION}")
-    if section.dependency_extension is not None:
-        lines.append(f"a=extmap:{section.dependency_extension} {dependency.EXTENSION}")
-    if section.layers:
-        lines += _layer_lines(section)
-    if section.ssrc is not None:
-        sends_repairs = repairs and section.rtx_ssrc is not None
-        ssrcs = [section.ssrc, *([section.rtx_ssrc] if sends_repairs else [])]
-        lines += _stream_lines(section, ssrcs)
-    return [*lines, *_candidate_lines(transport)]
-
-
-def _layer_lines(section: AnswerSection) -> list[str]:
-    """RFC 8853 5.3.2; the extension that names a repaired layer is for those who repair."""
-    offered, layers = section.offered, section.layers
-    lines = [f"a=extmap:{offered.rid_extension} {RID_EXTENSION}"]
-    if offered.repaired_rid_extension is not None:
-        lines.append(f"a=extmap:{offered.repaired_rid_extension} {REPAIRED_RID_EXTENSION}")
-    lines += [f"a=rid:{rid.name} recv {rid.restrictions}".rstrip() for rid in layers]
-    return [*lines, f"a=simulcast:recv {';'.join(rid.name for rid in layers)}"]
-
-
-def _stream_lines(section: AnswerSection, ssrcs: Sequence[int | None]) -> list[str]:
-    """What we send: the stream, and perhaps its repairs (RFC 5576 4.1, RFC 4588 8.3)."""
-    msid = f"{section.stream} {section.stream}-{section.offered.kind}"
-    lines = [f"a=msid:{msid}"]
-    if len(ssrcs) > 1:
-        lines.append(f"a=ssrc-group:FID {' '.join(map(str, ssrcs))}")
-    for ssrc in ssrcs:
-        lines += [f"a=ssrc:{ssrc} cname:{section.cname}", f"a=ssrc:{ssrc} msid:{msid}"]
-    return lines
-
-
-def _format_lines(rtp_format: RtpFormat, kind: str) -> list[str]:
-    payload_type = rtp_format.payload_type
-    channels = "/2" if kind == "audio" else ""
-    name = rtp_format.codec
-    lines = [f"a=rtpmap:{payload_type} {name}/{rtp_format.clock_rate}{channels}"]
-    fmtp = rtp_format.fmtp
-    if name is Codec.VP9:
-        fmtp = {"profile-id": "0", **fmtp}  # for those who compare it without its default
-    if name is Codec.OPUS:
-        fmtp = {**fmtp, "useinbandfec": "1"}  # RFC 7587 6.1: what its receiver can make use of
-    if fmtp:
-        settings = ";".join(f"{k}={v}" if v else k for k, v in fmtp.items())
-        lines.append(f"a=fmtp:{payload_type} {settings}")
-    lines += [
-        f"a=rtcp-fb:{payload_type} {each}" for each in _FEEDBACK if each in rtp_format.feedback
-    ]
-    return lines
-
-
-def _candidate_lines(transport: Transport) -> list[str]:
-    candidates = [_candidate(*each) for each in enumerate(transport.candidates, 1)]
-    return [*candidates, "a=end-of-candidates"]
-
-
-def _candidate(index: int, candidate: Candidate) -> str:
-    """RFC 8839 5.1 and RFC 6544 4.5; each has a foundation of its own."""
-    # RFC 8445 5.1.2.1: host candidates, the local preference falling in the order given.
-    # RFC 6544 4.2: TCP's is 2^13 * direction preference + another, passive being 4: below UDP's.
-    is_tcp = candidate.protocol == "tcp"
-    local_preference = (4 << 13) + 8192 - index if is_tcp else 65_536 - index
-    priority = (126 << 24) + (local_preference << 8) + 255
-    return (
-        f"a=candidate:{index} 1 {candidate.protocol} {priority} {candidate.host} {candidate.port} "
-        "typ host" + (" tcptype passive" if is_tcp else "")
-    )
