@@ -5,7 +5,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: help packages install demo run test deps lint format types contracts spelling web pytest fuzz bench-peers crashes lock clean
+.PHONY: help packages install demo run test deps lint format types contracts spelling web pytest fuzz bench-peers bench-networks crashes lock clean
 
 PORT ?=
 ARGS ?=
@@ -101,6 +101,12 @@ fuzz: .venv/.installed-fuzz
 bench-peers: install
 	@command -v janus >/dev/null || .ci/apt-install janus || true
 	@$(PYTHON) -m loadtest.peers $(ARGS)
+
+# The same servers on bad networks (docs/decisions/media-repair.md): what is recorded, what freezes.
+# ARGS="--seconds 40 --seeds 3"
+bench-networks: install
+	@command -v janus >/dev/null || .ci/apt-install janus || true
+	@$(PYTHON) -m loadtest.peers.networks $(ARGS)
 
 # A running server killed with several interviews in it, again and again; each loss is measured.
 # ARGS="--power-cut" (as root) also loses what was not synced.

@@ -23,11 +23,14 @@ from loadtest.port import Emulation
 from loadtest.receiver import TrackReceiver
 from loadtest.transport import ClientTransport
 from loadtest.truth import LipSync
+from loadtest.watching import Screen
 from server.core import rtcp, rtp
 
 NACK_CHECK_INTERVAL_S = 0.02
 #: How often a keyframe is asked for until one has come.
 KEYFRAME_REQUEST_INTERVAL_S = 0.5
+#: Of a picture that cannot be shown on, as libwebrtc has it.
+MAX_WAIT_FOR_FRAME_S = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +140,8 @@ class Observer:
         """Nobody looks from `now` (Unix seconds) on."""
         for each in self.tracks.values():
             each.viewing.end(now)
+            if each.watched is not None:
+                each.watched.freezes.end(now)
         self.lip_sync.finish()
 
     def _offer(self, fingerprint: str) -> str:
@@ -176,6 +181,7 @@ class Observer:
                 self._sources,
                 self._screen_source,
                 lip_sync=self.lip_sync,
+                watched=Screen() if kind.name == "vp8" else None,
             )
             self.tracks[header[4]] = track
         payload = packet[begin:end]
@@ -204,22 +210,36 @@ class Observer:
     def _watch_picture(
         self, kind: _Kind, track: TrackReceiver, payload: bytes, whole: bool, now: float
     ) -> None:
-        """Until a keyframe has come, nothing can be shown: asks for one."""
+        """Until a keyframe has come, nothing can be shown: asks for one; so after a long stall."""
         picture = self._pictures.setdefault(track.ssrc, _Picture())
         if picture.shown:
+            self._watch_stall(track, picture, now)
             return
-        picture.keyframe_seen = picture.keyframe_seen or starts_keyframe(kind.name, payload)
-        if picture.keyframe_seen and whole:
+        if not picture.keyframe_seen and starts_keyframe(kind.name, payload):
+            picture.keyframe_seen, picture.requested_at = True, now
+        watched = track.watched
+        if picture.keyframe_seen and whole and (watched is None or watched.pictures):
             picture.shown = True
             if self.first_picture_s is None and track.name == "camera":
                 self.first_picture_s = now - self._called_at
         elif (
-            not picture.keyframe_seen and now - picture.requested_at >= KEYFRAME_REQUEST_INTERVAL_S
+            # One that began to come may never be whole.
+            (not picture.keyframe_seen or watched is not None)
+            and now - picture.requested_at >= KEYFRAME_REQUEST_INTERVAL_S
         ):
-            picture.requested_at = now
-            self._transport.send_rtcp(
-                self._empty_report() + rtcp.picture_loss_indication(self._ssrc, track.ssrc)
-            )
+            self._request_keyframe(track, picture, now)
+
+    def _watch_stall(self, track: TrackReceiver, picture: _Picture, now: float) -> None:
+        shown_s = track.watched.freezes.shown_s if track.watched is not None else None
+        since_s = max(shown_s, picture.requested_at) if shown_s is not None else now
+        if now - since_s >= MAX_WAIT_FOR_FRAME_S:
+            self._request_keyframe(track, picture, now)
+
+    def _request_keyframe(self, track: TrackReceiver, picture: _Picture, now: float) -> None:
+        picture.requested_at = now
+        self._transport.send_rtcp(
+            self._report_of(track) + rtcp.picture_loss_indication(self._ssrc, track.ssrc)
+        )
 
     def _receive_rtcp(self, packet: bytes, arrived_s: float) -> None:
         try:
@@ -232,9 +252,11 @@ class Observer:
 
     # ---- feedback -----------------------------------------------------------------------
 
-    def _empty_report(self) -> bytes:
-        # RFC 3550 6.1: a compound packet begins with a report.
-        return rtcp.receiver_report(rtcp.ReceiverReport(self._ssrc))
+    def _report_of(self, track: TrackReceiver) -> bytes:
+        # RFC 3550 6.1: a compound packet begins with a report; as browsers have it, one of the
+        # stream that is meant. Janus finds the stream by that alone.
+        blocks = (track.report_block(time.time()),)
+        return rtcp.receiver_report(rtcp.ReceiverReport(self._ssrc, blocks))
 
     def _check_repairs_later(self, now: float) -> None:
         self._crowd.pacer.at(now + NACK_CHECK_INTERVAL_S, self._request_repairs)
@@ -245,7 +267,7 @@ class Observer:
         for track in self.tracks.values():
             nack = track.nack(self._ssrc, time.time())
             if nack is not None:
-                self._transport.send_rtcp(self._empty_report() + nack)
+                self._transport.send_rtcp(self._report_of(track) + nack)
         self._checking_repairs = any(track.repairing for track in self.tracks.values())
         if self._checking_repairs:
             self._check_repairs_later(now)

@@ -6,6 +6,7 @@ from loadtest.histogram import Histogram
 from loadtest.media import TrackName
 from loadtest.stamp import find_stamp
 from loadtest.truth import LipSync, Viewing
+from loadtest.watching import Place, Screen, read_place
 from server.core import rtcp
 from server.core.rtp import Unwrapper
 
@@ -81,6 +82,7 @@ class _OpenFrame:
     end: int | None = None  #: of the packet with the marker
     number: int | None = None  #: from its stamp
     layer: int = 0
+    place: Place | None = None
 
     @property
     def complete(self) -> bool:
@@ -112,6 +114,7 @@ class TrackReceiver:
     lip_sync: LipSync = field(default_factory=LipSync)  #: shared by the tracks of a stream
     latency_s: Histogram = field(default_factory=Histogram)
     viewing: Viewing = field(default_factory=Viewing)
+    watched: Screen | None = None  #: of VP8: what of it can be shown
     #: Of a simulcast: from the last frame of a layer to the first one of another.
     switches_s: Histogram = field(default_factory=Histogram)
     nacks: int = 0
@@ -155,26 +158,28 @@ class TrackReceiver:
             self.misrouted += stamp.source not in self.sources
             self.source = stamp.source
             self._align(rtp_timestamp, stamp.sent_s)
+        place = read_place(payload) if start and self.watched is not None else None
         if start and (marker or self.clock_rate != 90_000):  # all sound, and small pictures
-            return stamp is not None and self._take(stamp.frame, stamp.layer, now)
+            return stamp is not None and self._take(stamp.frame, stamp.layer, place, now)
         frame = self._open.get(rtp_timestamp)
         if frame is None:
             frame = self._open[rtp_timestamp] = _OpenFrame()
         frame.packets += 1
         if start:
-            frame.start = seqno
+            frame.start, frame.place = seqno, place
         if marker:
             frame.end = seqno
         if stamp is not None:
             frame.number, frame.layer = stamp.frame, stamp.layer
         if frame.complete:
             del self._open[rtp_timestamp]
-            return frame.number is not None and self._take(frame.number, frame.layer, now)
+            number = frame.number
+            return number is not None and self._take(number, frame.layer, frame.place, now)
         if len(self._open) > MAX_OPEN_FRAMES:
             del self._open[next(iter(self._open))]
         return False
 
-    def _take(self, frame: int, layer: int, now: float) -> bool:
+    def _take(self, frame: int, layer: int, place: Place | None, now: float) -> bool:
         """A whole frame; whether it is new."""
         if self._shown is not None and self._shown[0] != layer:
             self.switches_s.add(now - self._shown[1])
@@ -182,6 +187,8 @@ class TrackReceiver:
         new = self.frames.add(frame)
         if new:
             self.viewing.show(frame, now)
+            if self.watched is not None and place is not None:
+                self.watched.take(frame, place, now)
         return new
 
     def _align(self, rtp_timestamp: int, sent_s: float) -> None:

@@ -40,10 +40,12 @@ class Whip:
         self._http, self._url = http, url
         self._headers = {} if bearer is None else {"Authorization": f"Bearer {bearer}"}
         self._session: Session | None = None
+        self.location = ""  #: of the last session, which may have ended
 
     async def exchange(self, offer: str) -> str:
         """The answer. Raises what `post_offer` does."""
         self._session = await post_offer(self._http, self._url, offer, self._headers)
+        self.location = self._session.location
         return self._session.answer
 
     async def end(self) -> None:

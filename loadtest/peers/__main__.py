@@ -6,9 +6,6 @@ table of what was measured until then.
 
 import argparse
 import asyncio
-import os
-import platform
-import signal
 import sys
 
 import msgspec
@@ -16,22 +13,26 @@ import uvloop
 
 from loadtest.media import default_cache, load_clip
 from loadtest.packets import packetise
-from loadtest.peers import namespace
 from loadtest.peers.bench import Plan, compare, present
-from loadtest.peers.servers import versions
+from loadtest.peers.program import (
+    EXIT_FAULT,
+    EXIT_INTERRUPTED,
+    enter_network,
+    machine,
+    say,
+    until_interrupted,
+)
 from loadtest.peers.table import Comparison, Trial, as_text, doubts, row
-
-EXIT_FAULT, EXIT_INTERRUPTED = 1, 130
 
 
 def main() -> int:
     arguments = _parse_arguments()
-    address, notes = _network()
+    address, notes = enter_network()
     clip = packetise(load_clip("vp8", default_cache()))
     plan = Plan(address, clip, arguments.publishers, arguments.seconds, arguments.rounds)
     trials: list[Trial] = []
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        interrupted = runner.run(_run(plan, trials))
+        interrupted = runner.run(until_interrupted(_measure(plan, trials)))
     comparison = _comparison(plan, trials, notes)
     print(msgspec.json.encode(comparison).decode() if arguments.json else as_text(comparison))
     if interrupted:
@@ -51,36 +52,11 @@ def _parse_arguments() -> argparse.Namespace:
     return arguments
 
 
-def _network() -> tuple[str, list[str]]:
-    """The address that all servers get, and what is to be said of it."""
-    try:
-        namespace.enter()
-    except namespace.NoNamespace as error:
-        return namespace.LOOPBACK, [f"Over loopback: {error}."]
-    return namespace.ADDRESS, []
-
-
-async def _run(plan: Plan, trials: list[Trial]) -> bool:
-    """Fills `trials`; whether it was interrupted. All servers have been stopped then."""
-    measuring = asyncio.create_task(_measure(plan, trials), name="comparison")
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, measuring.cancel)
-    await asyncio.wait({measuring})
-    if not measuring.cancelled():
-        measuring.result()  # raises what it did
-    return measuring.cancelled()
-
-
 async def _measure(plan: Plan, trials: list[Trial]) -> None:
     contestants, _ = present(plan.address)
-    async for trial in compare(plan, contestants, _say):
+    async for trial in compare(plan, contestants, say):
         trials.append(trial)
-        _say(f"    {trial.fault or f'{trial.cpu_ms:.1f} ms'}")
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+        say(f"    {trial.fault or f'{trial.cpu_ms:.1f} ms'}")
 
 
 def _comparison(plan: Plan, trials: list[Trial], notes: list[str]) -> Comparison:
@@ -90,17 +66,12 @@ def _comparison(plan: Plan, trials: list[Trial], notes: list[str]) -> Comparison
         plan.publishers,
         plan.seconds,
         plan.rounds,
-        _machine(),
+        machine(),
         [row(each.name, trials) for each in contestants],
         absent,
         notes,
         trials,
     )
-
-
-def _machine() -> str:
-    programs = ", ".join(f"{name} {version}" for name, version in versions().items())
-    return f"{os.cpu_count()} cores, Python {platform.python_version()}, {programs}."
 
 
 if __name__ == "__main__":

@@ -115,11 +115,14 @@ def answer_offer(ours: str, theirs: str) -> str:
     ]
     for media in remote.media:
         codec = media.rtp.codecs[0]
-        if sdp.PAYLOAD_TYPES.get(codec.name.lower()) != codec.payloadType:
+        number = sdp.PAYLOAD_TYPES.get(codec.name.lower())
+        if number is None or number != codec.payloadType:
             raise JanusError(f"Janus offers {codec.name} as payload type {codec.payloadType}")
-        feedback = [f"a=rtcp-fb:{codec.payloadType} {each}" for each in ("nack", "nack pli")]
+        rtx = sdp.RTX_PAYLOAD_TYPES.get(codec.name.lower())
+        repairs = rtx if rtx in (each.payloadType for each in media.rtp.codecs) else None
         lines += [
-            f"m={media.kind} 9 UDP/TLS/RTP/SAVPF {codec.payloadType}",
+            f"m={media.kind} 9 UDP/TLS/RTP/SAVPF {codec.payloadType}"
+            + (f" {repairs}" if repairs is not None else ""),
             "c=IN IP4 0.0.0.0",
             f"a=ice-ufrag:{local.ice.usernameFragment}",
             f"a=ice-pwd:{local.ice.password}",
@@ -130,9 +133,17 @@ def answer_offer(ours: str, theirs: str) -> str:
             "a=rtcp-mux",
             f"a=rtpmap:{codec.payloadType} {codec.name}/{codec.clockRate}"
             + ("/2" if codec.channels == 2 else ""),
-            *(feedback if media.kind == "video" else []),
+            *(_feedback(number, repairs) if media.kind == "video" else []),
         ]
     return "\r\n".join(lines) + "\r\n"
+
+
+def _feedback(payload_type: int, repairs: int | None) -> list[str]:
+    """Pictures are asked for again, in a stream of their own where that was offered."""
+    lines = [f"a=rtcp-fb:{payload_type} {each}" for each in ("nack", "nack pli")]
+    if repairs is not None:
+        lines += [f"a=rtpmap:{repairs} rtx/90000", f"a=fmtp:{repairs} apt={payload_type}"]
+    return lines
 
 
 class _Handle:
@@ -180,7 +191,7 @@ class _Handle:
             await self._socket.send_json(request | self._address)
 
     async def close(self) -> None:
-        """Ends the session at Janus; idempotent."""
+        """Ends the session at Janus; idempotent, and it may be opened again."""
         socket, self._socket = self._socket, None
         if self._keeping is not None:
             self._keeping.cancel()
@@ -188,6 +199,7 @@ class _Handle:
             with suppress(ConnectionError):
                 await socket.send_json({"janus": "destroy", "transaction": "end"} | self._address)
             await socket.close()
+        self._address = {}
 
 
 async def make_room(http: aiohttp.ClientSession, url: str, room: int, rec_dir: Path | None) -> None:

@@ -16,12 +16,14 @@ from importlib import metadata
 from pathlib import Path
 
 import aiohttp
+import msgspec
 
 from loadtest import invites
 from loadtest.peer import Signalling
-from loadtest.peers import janus
+from loadtest.peers import janus, mjr
 from loadtest.peers.namespace import LOOPBACK
 from loadtest.peers.table import Job
+from loadtest.recording import RecordingError, Sent, check_recording
 from loadtest.watch import Watcher
 from loadtest.whip import Whip
 
@@ -42,6 +44,15 @@ class Place:
     folder: Path  #: its own, removed afterwards
 
 
+class Kept(msgspec.Struct, frozen=True):
+    """What a server has, afterwards, of what a candidate sent: whole frames."""
+
+    pictures: int
+    sounds: int
+    #: Unix seconds, of a server that shows pictures itself; None: who sees them is an observer.
+    shown_s: list[float] | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Seat:
     """The ways in of one interview."""
@@ -49,6 +60,8 @@ class Seat:
     publish: Signalling
     observe: Signalling | None = None
     indicators: Watcher | None = None
+    #: To be asked when the candidate has left. Raises RecordingError, OSError or ValueError.
+    kept: Callable[[Sent], Awaitable[Kept]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,28 +169,53 @@ async def _vivavoce_seats(
         publish = Whip(http, f"{url}/whip/{made.candidate}")
         observe = Whip(http, f"{url}/whep/{made.observer}")
         watcher = Watcher(http, url, made.observer) if analysed else None
-        seats.append(Seat(publish, observe, watcher))
+        seats.append(Seat(publish, observe, watcher, partial(_recorded, http, url, made)))
     return seats
+
+
+async def _recorded(
+    http: aiohttp.ClientSession, url: str, made: invites.Invite, sent: Sent
+) -> Kept:
+    assert made.interview_id is not None
+    assert made.recruiter is not None
+    found = await check_recording(http, url, made.interview_id, made.recruiter, sent)
+    if found.error is not None:
+        raise RecordingError(found.error)
+    pictures, sounds = (
+        sum(each.frames for each in sent.values() if each.name == name)
+        for name in ("camera", "microphone")
+    )
+    sounds_missing = found.frames_missing - found.video_missing
+    return Kept(pictures - found.video_missing, sounds - sounds_missing)
 
 
 # ---- aiortc -------------------------------------------------------------------------------
 
 
 @asynccontextmanager
-async def _aiortc(job: Job, place: Place) -> AsyncIterator[Running]:
+async def _aiortc(job: Job, place: Place, watched: bool = False) -> AsyncIterator[Running]:
     log, port = place.folder / "log", _free_port(place.address)
     command = [sys.executable, "-m", "loadtest.peers.answerer"]
     command += ["--address", place.address, "--port", str(port)]
     if job is Job.RECORD:
         command += ["--record", str(place.folder)]
+    if watched:
+        command += ["--watch", str(place.folder)]
     url = f"http://{place.address}:{port}"
 
     async def seats(count: int) -> list[Seat]:
-        return [Seat(Whip(place.http, f"{url}/whip")) for _ in range(count)]
+        ways = [Whip(place.http, f"{url}/whip") for _ in range(count)]
+        return [Seat(way, kept=partial(_watched, place.folder, way)) for way in ways]
 
     async with started(command, log) as process:
         await _ready(process, log, partial(_is_healthy, place.http, url))
         yield Running(process.pid, seats)
+
+
+async def _watched(folder: Path, way: Whip, sent: Sent) -> Kept:
+    """What the answerer has written down of this session when it ended."""
+    path = folder / f"{way.location.rpartition('/')[2]}.json"
+    return msgspec.json.decode(await asyncio.to_thread(path.read_bytes), type=Kept)
 
 
 # ---- Janus --------------------------------------------------------------------------------
@@ -235,6 +273,7 @@ async def _janus(job: Job, place: Place) -> AsyncIterator[Running]:
             Seat(
                 janus.JanusPublisher(place.http, url, room),
                 janus.JanusSubscriber(place.http, url, room),
+                kept=partial(_written, place.folder, room),
             )
             for room in rooms
         ]
@@ -242,6 +281,19 @@ async def _janus(job: Job, place: Place) -> AsyncIterator[Running]:
     async with started(["janus", "--configs-folder", str(place.folder)], log) as process:
         await _ready(process, log, partial(_takes_websockets, place.http, url))
         yield Running(process.pid, seats)
+
+
+async def _written(folder: Path, room: int, sent: Sent) -> Kept:
+    return await asyncio.to_thread(_whole_frames, folder, room)
+
+
+def _whole_frames(folder: Path, room: int) -> Kept:
+    """In the room's files, whose names begin with it and tell the kind of the track."""
+    whole: dict[str, set[int]] = {"vp8": set(), "opus": set()}
+    for path in folder.glob(f"videoroom-{room}-*.mjr"):
+        codec = "vp8" if "-video-" in path.name else "opus"
+        whole[codec] |= mjr.whole_frames(codec, mjr.packets(path.read_bytes()))
+    return Kept(len(whole["vp8"]), len(whole["opus"]))
 
 
 async def _takes_websockets(http: aiohttp.ClientSession, url: str) -> bool:
@@ -273,6 +325,18 @@ CONTESTANTS = (
         _ALL[1:],
         partial(_vivavoce, 1),
         note="With analysis, the observer also gets live indicators over a WebSocket.",
+    ),
+)
+#: On bad networks, each with the best that it can be asked.
+RECEIVERS = (
+    *(each for each in CONTESTANTS if each.name in ("Vivavoce --workers 0", "Janus")),
+    Contestant(
+        "aiortc",
+        (Job.RECEIVE,),
+        partial(_aiortc, watched=True),
+        max_publishers=4,
+        note="aiortc: what its own receiver decodes. It would encode that anew for a file or an "
+        "observer, who could see no more.",
     ),
 )
 

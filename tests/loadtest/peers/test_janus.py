@@ -137,6 +137,16 @@ def test_the_answer_takes_its_sections_from_the_offer() -> None:
     assert "a=rtcp-fb:96 nack pli" in answer
 
 
+def test_repairs_in_a_stream_of_their_own_are_taken_where_they_are_offered() -> None:
+    with_repairs = THEIRS.replace(
+        "m=video 9 UDP/TLS/RTP/SAVPF 96", "m=video 9 UDP/TLS/RTP/SAVPF 96 97"
+    ).replace("96 VP8/90000", "96 VP8/90000\r\na=rtpmap:97 rtx/90000\r\na=fmtp:97 apt=96")
+    answer = answer_offer(OURS, with_repairs).split("\r\n")
+    assert "m=video 9 UDP/TLS/RTP/SAVPF 96 97" in answer
+    assert answer.count("a=rtpmap:97 rtx/90000") == answer.count("a=fmtp:97 apt=96") == 1
+    assert not [line for line in answer_offer(OURS, THEIRS).split("\r\n") if "97" in line]
+
+
 def test_a_payload_type_that_observers_do_not_know_is_refused() -> None:
     with pytest.raises(JanusError, match="VP8 as payload type 100"):
         answer_offer(OURS, THEIRS.replace("RTP/SAVPF 96", "RTP/SAVPF 100").replace(":96", ":100"))

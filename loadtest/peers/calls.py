@@ -1,0 +1,234 @@
+"""One candidate and one observer on a bad network, and many of them at once: a trial."""
+
+import asyncio
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from math import inf
+from pathlib import Path
+from typing import TypeVar
+
+from msgspec import structs
+
+from loadtest.histogram import Histogram
+from loadtest.network import Network, parse_network
+from loadtest.observer import Observer
+from loadtest.packets import PacketisedClip
+from loadtest.peer import Candidate, Crowd, Signalling, open_crowd
+from loadtest.peers.bench import FAULTS, SETTLE_S
+from loadtest.peers.outcomes import Outcome
+from loadtest.peers.servers import Contestant, Kept, Place, Running, Seat, StartError
+from loadtest.recording import RecordingError, Sent, SentTrack
+from loadtest.watching import Freezes
+
+#: Between two that join, so that a server's admission can count each.
+STAGGER_S = 0.25
+#: Joining a server whose answers are lost takes more than one try.
+JOIN_TRIES, TRY_AGAIN_S = 20, 0.5
+#: A repair comes within that, or not at all.
+DRAIN_S = 3.5
+#: Later than this in one send of a hundred, and the generator adds freezes of its own.
+MAX_LATENESS_S = 0.02
+
+Peer = TypeVar("Peer", Candidate, Observer)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    address: str
+    clip: PacketisedClip
+    adapted: PacketisedClip  #: with lower bitrates, for where the rate is limited
+    seconds: float
+    seeds: Sequence[str]
+    networks: Mapping[str, str]
+
+
+async def compare(
+    plan: Plan, contestants: Sequence[Contestant], say: Callable[[str], None]
+) -> AsyncIterator[Outcome]:
+    """Yields each outcome once all networks with its seed are done."""
+    for seed in plan.seeds:
+        for contestant in contestants:
+            for some in batches(list(plan.networks), contestant.max_publishers):
+                say(f"seed {seed}: {contestant.name}: {', '.join(some)}")
+                for outcome in await run_trial(plan, contestant, some, seed):
+                    yield outcome
+
+
+def batches(names: Sequence[str], most: int | None) -> list[Sequence[str]]:
+    """Of nearly equal size, of at most so many."""
+    count = 1 if most is None else -(-len(names) // most)
+    return [names[at::count] for at in range(count)]
+
+
+async def run_trial(
+    plan: Plan, contestant: Contestant, names: Sequence[str], seed: str
+) -> list[Outcome]:
+    """One server started, with all these networks at once, and stopped."""
+    blank = [Outcome(contestant.name, name, seed) for name in names]
+    with tempfile.TemporaryDirectory(prefix="vivavoce-networks-") as folder:
+        async with open_crowd() as crowd:
+            place = Place(crowd.http, plan.address, Path(folder))
+            try:
+                async with contestant.start(contestant.jobs[-1], place) as server:
+                    await asyncio.sleep(SETTLE_S)
+                    outcomes = await _run_calls(crowd, plan, server, blank)
+            except (StartError, *FAULTS) as error:
+                return [structs.replace(each, failed=_text(error)) for each in blank]
+            return _unless_late(outcomes, crowd.pacer.lateness_s)
+
+
+async def _run_calls(
+    crowd: Crowd, plan: Plan, server: Running, blank: list[Outcome]
+) -> list[Outcome]:
+    seats = await server.seats(len(blank))
+    calls = [
+        Call(crowd, plan, seat, outcome, number * STAGGER_S)
+        for number, (seat, outcome) in enumerate(zip(seats, blank, strict=True))
+    ]
+    outcomes = await asyncio.gather(*(call.run() for call in calls))
+    return [await call.read(each) for call, each in zip(calls, outcomes, strict=True)]
+
+
+def _unless_late(outcomes: list[Outcome], lateness_s: Histogram) -> list[Outcome]:
+    late_s = lateness_s.percentile(99) or 0.0
+    if late_s <= MAX_LATENESS_S:
+        return outcomes
+    failed = f"the generator was {late_s * 1000:.0f} ms late (p99)"
+    return [structs.replace(each, failed=each.failed or failed) for each in outcomes]
+
+
+class Call:
+    """A candidate and their observer: `run`, and when all have run, `read` what was kept."""
+
+    def __init__(
+        self, crowd: Crowd, plan: Plan, seat: Seat, outcome: Outcome, wait_s: float
+    ) -> None:
+        self._crowd, self._plan, self._seat = crowd, plan, seat
+        self._outcome, self._wait_s = outcome, wait_s
+        self._ended_s = 0.0
+        impairments = parse_network(plan.networks[outcome.network])
+        self._clip = plan.clip if impairments.rate_bps == inf else plan.adapted
+        label = f"{outcome.seed} {outcome.network}"
+        self._up = Network(impairments, f"{label} candidate")
+        self._down = Network(replace(impairments, move_s=inf), f"{label} observer")
+        self._sent: Sent = {}
+        self._sent_before = 0  # pictures, when the observer had joined
+
+    async def run(self) -> Outcome:
+        """What was sent and seen; what went wrong is in it."""
+        await asyncio.sleep(self._wait_s)
+        candidate, observer = None, None
+        try:
+            candidate = await self._publish()
+            observer = await self._observe(candidate)
+            self._sent_before = candidate.tracks()["camera"].frames
+            await asyncio.sleep(self._plan.seconds)
+            self._ended_s = time.time()
+            if observer is not None:
+                observer.end_viewing(self._ended_s)
+            candidate.pause()
+            await asyncio.sleep(DRAIN_S)
+            return self._measured(candidate, observer)
+        except FAULTS as error:
+            return structs.replace(self._outcome, failed=_text(error))
+        finally:
+            for peer in (observer, candidate):
+                if peer is not None:
+                    with suppress(*FAULTS):
+                        await peer.leave()
+
+    async def _publish(self) -> Candidate:
+        seat = self._seat
+        return await _joined(
+            lambda: Candidate(self._crowd, seat.publish, self._clip, self._up), seat.publish
+        )
+
+    async def _observe(self, candidate: Candidate) -> Observer | None:
+        way = self._seat.observe
+        if way is None:
+            return None
+        sources = {candidate.audio_ssrc, candidate.video_ssrc}
+        return await _joined(lambda: Observer(self._crowd, way, sources, self._down), way)
+
+    def _measured(self, candidate: Candidate, observer: Observer | None) -> Outcome:
+        tracks = candidate.tracks()
+        self._sent = {each.ssrc: SentTrack(name, each.frames) for name, each in tracks.items()}
+        pictures = tracks["camera"].frames
+        outcome = structs.replace(
+            self._outcome,
+            pictures_sent=pictures,
+            pictures_due=pictures - self._sent_before,
+            sounds_sent=tracks["microphone"].frames,
+            lost=candidate.lost.is_set() or (observer is not None and observer.lost.is_set()),
+        )
+        return outcome if observer is None else _seen(outcome, observer)
+
+    async def read(self, outcome: Outcome) -> Outcome:
+        """With what the server has kept, which may take it a moment to finish."""
+        if outcome.failed is not None or self._seat.kept is None:
+            return outcome
+        try:
+            kept = await self._seat.kept(self._sent)
+        except (RecordingError, OSError, ValueError, *FAULTS) as error:
+            return structs.replace(outcome, failed=_text(error))
+        return with_kept(outcome, kept, self._ended_s)
+
+
+async def _joined(make: Callable[[], Peer], way: Signalling) -> Peer:
+    """After as many tries as it takes. Raises what the last one did."""
+    tries = 0
+    while True:
+        peer = make()
+        try:
+            await peer.join()
+        except FAULTS:
+            tries += 1
+            if tries == JOIN_TRIES:
+                raise
+            with suppress(*FAULTS):
+                await way.end()
+            await asyncio.sleep(TRY_AGAIN_S)
+        else:
+            return peer
+
+
+def _seen(outcome: Outcome, observer: Observer) -> Outcome:
+    screens = [each.watched for each in observer.tracks.values() if each.watched is not None]
+    sounds = [each.frames for each in observer.tracks.values() if each.name == "microphone"]
+    latency_s = observer.latency_s()
+    return structs.replace(
+        outcome,
+        pictures_shown=sum(each.pictures for each in screens),
+        sounds_due=sum(each.expected for each in sounds),
+        sounds_heard=sum(each.received for each in sounds),
+        freezes=sum(each.freezes.count for each in screens),
+        frozen_s=sum(each.freezes.total_s for each in screens),
+        longest_s=max((each.freezes.longest_s for each in screens), default=0.0),
+        latency_p50_s=latency_s.percentile(50),
+        latency_p99_s=latency_s.percentile(99),
+    )
+
+
+def with_kept(outcome: Outcome, kept: Kept, ended_s: float) -> Outcome:
+    """`ended_s`: from then on nobody looked at a server that shows pictures itself."""
+    outcome = structs.replace(outcome, pictures_kept=kept.pictures, sounds_kept=kept.sounds)
+    if kept.shown_s is None:
+        return outcome
+    freezes = Freezes()
+    for shown_s in kept.shown_s:
+        if shown_s < ended_s:
+            freezes.show(shown_s)
+    freezes.end(ended_s)
+    return structs.replace(
+        outcome,
+        freezes=freezes.count,
+        frozen_s=freezes.total_s,
+        longest_s=freezes.longest_s,
+    )
+
+
+def _text(error: BaseException) -> str:
+    return str(error) or type(error).__name__
