@@ -67,7 +67,7 @@ def main() -> int:
     print(msgspec.json.encode(made).decode() if arguments.json else as_text(made))
     if interrupted:
         return EXIT_INTERRUPTED
-    return EXIT_FAULT if any(each.failed for each in outcomes) else 0
+    return EXIT_FAULT if any(each.fault for each in outcomes) else 0
 
 
 def _parse_arguments() -> argparse.Namespace:
@@ -91,8 +91,8 @@ async def _measure(plan: Plan, outcomes: list[Outcome]) -> None:
     contestants, _ = _present(plan.address)
     async for outcome in compare(plan, contestants, say):
         outcomes.append(outcome)
-        if outcome.failed is not None:
-            say(f"    {outcome.network}: {outcome.failed}")
+        if outcome.fault is not None:
+            say(f"    {outcome.network}: {outcome.fault}")
 
 
 def comparison(plan: Plan, outcomes: list[Outcome], notes: list[str]) -> Comparison:
@@ -106,9 +106,9 @@ def comparison(plan: Plan, outcomes: list[Outcome], notes: list[str]) -> Compari
     }
     notes = [*notes, *(each.note for each in contestants if each.note)]
     notes += [
-        f"{each.server}, {each.network}, seed {each.seed}: does not count: {each.failed}"
+        f"{each.server}, {each.network}, seed {each.seed}: does not count: {each.fault}"
         for each in outcomes
-        if each.failed is not None
+        if each.fault is not None
     ]
     return Comparison(
         plan.seconds,

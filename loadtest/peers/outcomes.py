@@ -7,6 +7,10 @@ import msgspec
 
 #: The server that must be behind nobody.
 OURS = "Vivavoce --workers 0"
+#: Later than this in one send of a hundred, and the generator adds freezes of its own.
+MAX_LATENESS_S = 0.02
+#: What a packet that never came counts as: it must not make a server look quick.
+NEVER_S = 10.0
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -15,6 +19,7 @@ class Outcome(msgspec.Struct, frozen=True):
     server: str
     network: str  #: a name in `networks.NETWORKS`
     seed: str
+    lateness_p99_s: float = 0.0  #: of the generator
     pictures_sent: int = 0
     pictures_kept: int = 0  #: whole in the recording
     sounds_sent: int = 0
@@ -26,10 +31,18 @@ class Outcome(msgspec.Struct, frozen=True):
     freezes: int = 0
     frozen_s: float = 0.0
     longest_s: float = 0.0  #: of the freezes
-    latency_p50_s: float | None = None  #: forward, of every stamped packet, repairs included
+    #: Forward, of a packet of each frame, repaired or not; one that never came has NEVER_S.
+    latency_p50_s: float | None = None
     latency_p99_s: float | None = None
     lost: bool = False  #: a connection ended meanwhile
     failed: str | None = None  #: why nothing was measured
+
+    @property
+    def fault(self) -> str | None:
+        """Why it does not count."""
+        if self.failed is None and self.lateness_p99_s > MAX_LATENESS_S:
+            return f"the generator was {self.lateness_p99_s * 1000:.0f} ms late (p99)"
+        return self.failed
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -64,8 +77,8 @@ class Comparison(msgspec.Struct, frozen=True):
 
 
 def line(network: str, outcomes: Sequence[Outcome]) -> Line:
-    """Of one server on that network; those that failed count nowhere."""
-    good = [each for each in outcomes if each.network == network and each.failed is None]
+    """Of one server on that network; those with a fault count nowhere."""
+    good = [each for each in outcomes if each.network == network and each.fault is None]
     watched = [each for each in good if each.sounds_heard is not None]
     return Line(
         network,

@@ -39,8 +39,9 @@ def test_the_latency_is_the_middle_one_of_the_seeds() -> None:
     assert made.latency_p99_ms == 200.0
 
 
-def test_what_failed_counts_nowhere_and_what_was_not_measured_is_none() -> None:
+def test_what_has_a_fault_counts_nowhere_and_what_was_not_measured_is_none() -> None:
     assert line("5 %", [GOOD, replace(GOOD, failed="lost", freezes=9)]) == line("5 %", [GOOD])
+    assert line("5 %", [GOOD, replace(GOOD, lateness_p99_s=0.021)]) == line("5 %", [GOOD])
     nothing = line("5 %", [replace(GOOD, failed="lost")])
     assert (nothing.seeds, nothing.pictures, nothing.latency_p50_ms) == (0, None, None)
     unseen = line("5 %", [replace(GOOD, sounds_heard=None, latency_p50_s=None)])
