@@ -22,8 +22,9 @@ from server.live_analysis.pool import Analysis, open_analysis
 from server.media.server import MediaServer, open_media
 from server.media.sockets import accept, bind
 from server.recorder.files import sync_directory
-from server.recorder.keys import KeyProblem, parse_master_key
 from server.recorder.recorder import Recorder, open_recorder
+from server.recorder.root_key import KeyProblem
+from server.recorder.root_keys import open_root_key
 from server.signaling.access import Access
 from server.signaling.addresses import LOOPBACK, base_url, local_addresses, media_addresses
 from server.signaling.api import Api
@@ -276,8 +277,10 @@ async def _store(data_dir: Path) -> AsyncIterator[AsyncStore]:
 async def _recorder(config: Config) -> AsyncIterator[Recorder]:
     async with AsyncExitStack() as stack:
         try:
-            key = parse_master_key(config.master_key) if config.master_key else None
-            recorder = await stack.enter_async_context(open_recorder(config.data_dir, key))
+            root_key = await asyncio.to_thread(
+                open_root_key, config.root_key, config.data_dir / "keys", os.environ
+            )
+            recorder = await stack.enter_async_context(open_recorder(config.data_dir, root_key))
         except KeyProblem as error:
             raise ConfigError(f"The recordings' keys can't be used: {error}.") from error
         except RuntimeError as error:

@@ -1,4 +1,4 @@
-"""The command `vivavoce`: serve, demo, invite, revoke, recordings, viewings, verify, export."""
+"""The command `vivavoce`: serve, demo, invite, revoke, recordings, viewings, verify, export, keys."""
 
 import argparse
 import asyncio
@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 import uvloop
 
-from server import __version__
+from server import __version__, keys_command
 from server.app import (
     Server,
     announced_url,
@@ -31,19 +31,23 @@ from server.config import (
     Config,
     ConfigError,
     add_data_dir_flag,
+    add_root_key_flag,
     add_server_flags,
     data_dir,
     default_url,
+    existing_data_dir,
     load,
-    master_key,
+    root_key,
 )
 from server.core.interviews import InterviewState, Way
 from server.recorder import derivation
 from server.recorder.catalog import list_recordings, open_reader, recording_path
 from server.recorder.clip import Clip
-from server.recorder.keys import KeyProblem, KeyRing, load_public_key, open_keys, parse_master_key
+from server.recorder.keys import KeyRing, load_public_key, open_keys
 from server.recorder.manifest import to_unix_us
 from server.recorder.reader import RecordingReader
+from server.recorder.root_key import KeyProblem
+from server.recorder.root_keys import open_root_key
 from server.recorder.sealing import SegmentError
 from server.recorder.verify import verify
 from server.signaling.invitations import Invitation, Links, invite, link_id_of
@@ -117,6 +121,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     copy.add_argument("--to", type=_moment, dest="end_s", metavar="T", help="(the end)")
     copy.add_argument("--transcode", action="store_true", help="make all pictures H.264")
+    keys_command.add_to(command("keys", keys_command.run, "Look after the recordings' keys."))
+    for parser_ in (recordings, copy):
+        add_root_key_flag(parser_)
     for parser_ in (new, recordings, viewings):
         parser_.add_argument("--json", action="store_true", help="for programs")
     for parser_ in (new, revoke, recordings, viewings, check, copy):
@@ -308,7 +315,7 @@ def _invite(flags: argparse.Namespace) -> int:
 
 
 def _revoke(flags: argparse.Namespace) -> int:
-    folder = _existing(data_dir(flags, os.environ))
+    folder = existing_data_dir(flags, os.environ)
     try:
         link_id = link_id_of(links_key(folder), flags.link)
     except TokenError as error:
@@ -334,7 +341,7 @@ class RecordingLine(msgspec.Struct, frozen=True):
 
 
 def _recordings(flags: argparse.Namespace) -> int:
-    folder = _existing(data_dir(flags, os.environ))
+    folder = existing_data_dir(flags, os.environ)
     lines = [
         RecordingLine(
             each.interview_id,
@@ -343,7 +350,7 @@ def _recordings(flags: argparse.Namespace) -> int:
             each.duration_s,
             each.state,
         )
-        for each in list_recordings(folder, _keys(folder))
+        for each in list_recordings(folder, _keys(folder, flags))
     ]
     if flags.json:
         _print_json(lines)
@@ -420,8 +427,8 @@ def _export(flags: argparse.Namespace) -> int:
     # Only here: it brings decoders, and the serving process must have none.
     from server.recorder.export import ExportError, export
 
-    folder = _existing(data_dir(flags, os.environ))
-    keys = _keys(folder)
+    folder = existing_data_dir(flags, os.environ)
+    keys = _keys(folder, flags)
     try:
         reader = open_reader(folder, flags.interview_id, keys)
     except (KeyError, ValueError) as error:
@@ -490,18 +497,12 @@ def _progress(done: float) -> None:
         print(f"\r{done:4.0%}", end="" if done < 1 else "\n", file=sys.stderr, flush=True)
 
 
-def _keys(folder: Path) -> KeyRing:
-    text = master_key(os.environ)
+def _keys(folder: Path, flags: argparse.Namespace) -> KeyRing:
+    name = root_key(flags, os.environ)
     try:
-        return open_keys(folder / "keys", parse_master_key(text) if text else None)
+        return open_keys(folder / "keys", open_root_key(name, folder / "keys", os.environ))
     except (KeyProblem, OSError) as error:
         raise ConfigError(f"The recordings' keys can't be used: {error}.") from error
-
-
-def _existing(folder: Path) -> Path:
-    if not folder.is_dir():
-        raise ConfigError(f"There is no data directory {folder}: give it with --data-dir.")
-    return folder
 
 
 def _date(at_s: float) -> str:

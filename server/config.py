@@ -14,6 +14,7 @@ from server.core.frames import VIDEO_CODECS, Codec
 
 DEFAULT_PORT = 8080
 DEFAULT_DATA_DIR = "data"
+DEFAULT_ROOT_KEY = "file"
 #: Docker kills 10 s after SIGTERM, systemd after 90: the rest of it is for sealing.
 DEFAULT_DRAIN_TIMEOUT_S = 5.0
 
@@ -53,8 +54,8 @@ class Config:
     drain_timeout_s: float = DEFAULT_DRAIN_TIMEOUT_S
     #: What candidates may send, best first.
     video_codecs: tuple[Codec, ...] = VIDEO_CODECS
-    #: 64 hex digits; None: the file in the data directory.
-    master_key: str | None = None
+    #: Where the root key is, as `server.recorder.root_keys` takes it.
+    root_key: str = DEFAULT_ROOT_KEY
     #: What browsers may relay through (RFC 7065), and the secret shared with those servers.
     turn_urls: tuple[str, ...] = ()
     turn_secret: str = field(default="", repr=False)
@@ -66,9 +67,19 @@ def add_data_dir_flag(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_root_key_flag(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--root-key",
+        metavar="WHERE",
+        help="what wraps the recordings' keys: file (in the data directory), file:PATH, "
+        "env:VARIABLE, vault:[MOUNT/]KEY or aws-kms:KEY (VIVAVOCE_ROOT_KEY, file)",
+    )
+
+
 def add_server_flags(parser: argparse.ArgumentParser) -> None:
     """The flags of `serve` and `demo`, as `load` reads them."""
     add_data_dir_flag(parser)
+    add_root_key_flag(parser)
     parser.add_argument("--host", help="address to listen on (127.0.0.1; with --tls all of them)")
     parser.add_argument("--port", type=int, help=f"VIVAVOCE_PORT, {DEFAULT_PORT}")
     parser.add_argument(
@@ -130,7 +141,7 @@ def load(flags: argparse.Namespace, env: Mapping[str, str]) -> Config:
         workers=flags.workers,
         drain_timeout_s=_drain_timeout_s(flags.drain_timeout, env),
         video_codecs=_video_codecs(flags.video_codecs or env.get("VIVAVOCE_VIDEO_CODECS")),
-        master_key=master_key(env),
+        root_key=root_key(flags, env),
         turn_urls=turn_urls,
         turn_secret=_turn_secret(env, turn_urls),
     )
@@ -140,14 +151,43 @@ def data_dir(flags: argparse.Namespace, env: Mapping[str, str]) -> Path:
     return Path(flags.data_dir or env.get("VIVAVOCE_DATA_DIR") or DEFAULT_DATA_DIR)
 
 
+def existing_data_dir(flags: argparse.Namespace, env: Mapping[str, str]) -> Path:
+    """Raises ConfigError if there is none."""
+    folder = data_dir(flags, env)
+    if not folder.is_dir():
+        raise ConfigError(f"There is no data directory {folder}: give it with --data-dir.")
+    return folder
+
+
 def default_url(env: Mapping[str, str]) -> str:
     """Where a server that isn't running will probably be."""
     return f"http://localhost:{_env_port(env)}"
 
 
-def master_key(env: Mapping[str, str]) -> str | None:
-    """The recordings' master key as text; None: it is in the data directory."""
-    return env.get("VIVAVOCE_MASTER_KEY") or None
+def root_key(flags: argparse.Namespace, env: Mapping[str, str]) -> str:
+    """Where the root key is. Raises ConfigError."""
+    return root_key_name(flags.root_key or env.get("VIVAVOCE_ROOT_KEY") or DEFAULT_ROOT_KEY)
+
+
+_ROOT_KEY = re.compile(
+    r"file(?::.+)?|env:[A-Za-z_][A-Za-z0-9_]*|vault:(?:[\w.-]+/)*[\w.-]+|aws-kms:[\w:/-]+"
+)
+_HEX_KEY = re.compile(r"[0-9A-Fa-f]{32,}")
+
+
+def root_key_name(text: str) -> str:
+    """Raises ConfigError unless it says where a root key is."""
+    if _HEX_KEY.fullmatch(text):  # not repeated in the message: it may be one
+        raise ConfigError(
+            "--root-key (VIVAVOCE_ROOT_KEY) says where the root key is, and is no key itself: put "
+            "the key into a variable, say MY_KEY, and give env:MY_KEY here."
+        )
+    if not _ROOT_KEY.fullmatch(text):
+        raise ConfigError(
+            f"--root-key (VIVAVOCE_ROOT_KEY) is file, file:PATH, env:VARIABLE, vault:[MOUNT/]KEY "
+            f"or aws-kms:KEY, not {text!r}."
+        )
+    return text
 
 
 #: RFC 7065 3.1, without escapes: host names and addresses need none.

@@ -29,6 +29,7 @@ from server.app import (
 from server.config import Config, ConfigError, TlsFiles
 from server.core.interviews import InterviewState, Role
 from server.media.framing import frame
+from server.recorder.keys import open_keys
 from server.signaling import hub as hub_module
 from server.store import Store
 from tests.signaling.serving import Serving, open_serving, receive
@@ -250,9 +251,22 @@ async def test_an_address_of_another_machine_is_named(tmp_path: Path) -> None:
     assert "no address of this machine" in message
 
 
-async def test_a_bad_master_key_is_named(tmp_path: Path) -> None:
-    message = await refusal(Config(tmp_path, port=0, workers=0, master_key="short"))
-    assert "keys can't be used" in message
+async def test_a_root_key_that_is_not_there_is_named(tmp_path: Path) -> None:
+    message = await refusal(Config(tmp_path, port=0, workers=0, root_key="env:NO_SUCH_KEY"))
+    assert "NO_SUCH_KEY is not set" in message
+
+
+async def test_another_root_key_says_which_wraps_the_keys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def record() -> None:
+        open_keys(tmp_path / "keys").create_recording_key("iv", bytes(16))
+
+    await asyncio.to_thread(record)
+    monkeypatch.setenv("SOME_KEY", "0f" * 32)
+    message = await refusal(Config(tmp_path, port=0, workers=0, root_key="env:SOME_KEY"))
+    assert "--root-key file " in message
+    assert "vivavoce keys rotate --root-key env:SOME_KEY --from file" in message
 
 
 async def test_a_certificate_that_is_none_is_named(tmp_path: Path) -> None:

@@ -149,3 +149,32 @@ def test_an_advertised_address_may_have_a_port(text: str, endpoint: Endpoint) ->
 def test_the_url_of_a_stopped_server_is_a_guess_from_the_port() -> None:
     assert default_url({}) == "http://localhost:8080"
     assert default_url({"VIVAVOCE_PORT": "9000"}) == "http://localhost:9000"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "file",
+        "file:/run/secrets/root",
+        "env:SOME_KEY",
+        "vault:interviews",
+        "vault:secret/transit/interviews",
+        "aws-kms:alias/interviews",
+        "aws-kms:arn:aws:kms:eu-central-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab",
+    ],
+)
+def test_the_root_key_is_chosen_by_flag_or_environment(name: str) -> None:
+    assert config("--root-key", name, VIVAVOCE_ROOT_KEY="env:OTHER").root_key == name
+    assert config(VIVAVOCE_ROOT_KEY=name).root_key == name
+
+
+@pytest.mark.parametrize("name", ["files", "file:", "env:", "env:1", "vault", "vault:", "kms:x"])
+def test_what_names_no_root_key_is_refused(name: str) -> None:
+    assert "aws-kms:KEY" in refusal("--root-key", name)
+
+
+def test_a_key_given_in_place_of_its_name_is_not_repeated() -> None:
+    key = "0f" * 32
+    message = refusal(VIVAVOCE_ROOT_KEY=key)
+    assert key not in message
+    assert "env:MY_KEY" in message

@@ -19,9 +19,10 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from server.core.frames import TrackName
 from server.recorder.files import sync_directory
-from server.recorder.keys import INTERVIEW_ID, KeyProblem, KeyRing, open_keys
+from server.recorder.keys import INTERVIEW_ID, KeyRing
 from server.recorder.manifest import MANIFEST_NAME, Manifest, State, decode_manifest
 from server.recorder.reader import RecordingReader
+from server.recorder.root_key import KeyProblem, KeyUnavailable
 from server.recorder.sealing import (
     FORMAT_VERSION,
     KEY_BYTES,
@@ -111,21 +112,30 @@ def open_reader(data_dir: Path, interview_id: str, keys: KeyRing) -> RecordingRe
     return RecordingReader(path, key, public_key)
 
 
-def list_recordings(data_dir: Path, keys: KeyRing | None = None) -> list[RecordingSummary]:
+def is_recorded_now(data_dir: Path, interview_id: str, public_key: Ed25519PublicKey) -> bool:
+    """Whether a process writes this recording. ValueError if the id can't be a folder's name."""
+    path = recording_path(data_dir, interview_id)
+    if not (path / MANIFEST_NAME).exists():
+        return False
+    state = read_manifest(path, public_key).state
+    return state is State.RECORDING and _is_locked(data_dir)
+
+
+def list_recordings(data_dir: Path, keys: KeyRing) -> list[RecordingSummary]:
     """Every recording whose manifest is authentic, oldest first."""
-    keys = keys or open_keys(data_dir / "keys")
     running = _is_locked(data_dir)
+    titles = _Titles(keys)
     summaries = []
     for path in recording_folders(data_dir):
         try:
-            summaries.append(_summarise(path, keys, running))
+            manifest = read_manifest(path, keys.signer.public_key())
+            summaries.append(_summarise(path, manifest, titles.of(manifest), running))
         except (SegmentError, OSError):
             continue  # `verify` says what is wrong with it
     return sorted(summaries, key=lambda one: (one.started_s or 0, one.interview_id))
 
 
-def _summarise(path: Path, keys: KeyRing, running: bool) -> RecordingSummary:
-    manifest = read_manifest(path, keys.signer.public_key())
+def _summarise(path: Path, manifest: Manifest, title: str, running: bool) -> RecordingSummary:
     state = manifest.state
     if state is State.RECORDING and not running:
         state = State.INTERRUPTED
@@ -136,7 +146,7 @@ def _summarise(path: Path, keys: KeyRing, running: bool) -> RecordingSummary:
         tracks.update(track for flag, track in _TRACK_OF.items() if flag & header.flags)
     return RecordingSummary(
         manifest.interview,
-        _title(manifest, keys),
+        title,
         state,
         None if manifest.epoch_us is None else manifest.epoch_us / 1e6,
         end_us / 1e6,
@@ -181,12 +191,22 @@ def _title_key(recording_key: bytes) -> bytes:
     return HKDF(SHA256(), KEY_BYTES, None, TITLE_INFO).derive(recording_key)
 
 
-def _title(manifest: Manifest, keys: KeyRing) -> str:
-    try:
-        key = keys.recording_key(manifest.interview, bytes.fromhex(manifest.recording))
-        return open_title(key, manifest)
-    except KeyProblem:
-        return ""
+class _Titles:
+    """Titles for one list: a key service that does not answer is waited for once."""
+
+    def __init__(self, keys: KeyRing) -> None:
+        self._keys = keys
+        self._available = True
+
+    def of(self, manifest: Manifest) -> str:
+        if not self._available:
+            return ""
+        try:
+            key = self._keys.recording_key(manifest.interview, bytes.fromhex(manifest.recording))
+            return open_title(key, manifest)
+        except KeyProblem as error:
+            self._available = not isinstance(error, KeyUnavailable)
+            return ""
 
 
 # ---- one writing process ----------------------------------------------------------------

@@ -93,6 +93,12 @@ def write_durably(path: Path, data: bytes, scratch: Path | None = None) -> None:
     sync_directory(path.parent)
 
 
+def overwrite(fd: int) -> None:
+    """Zeros over all of a file. Not every file system writes in place (docs/threat-model.md)."""
+    os.pwrite(fd, bytes(os.fstat(fd).st_size), 0)
+    os.fsync(fd)
+
+
 def sync_directory(path: Path) -> None:
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:

@@ -1,20 +1,19 @@
-"""The recorder's keys: a master key that wraps each recording's key, and a signing key.
+"""The recorder's keys: a root key wraps the candidates' keys, those wrap the recordings', and
+another signs.
 
-Layout of ``data/keys``: ``master.key`` (64 hex digits), ``signing.key`` (PKCS #8 PEM), both mode
-0600; ``signing.pub`` (PEM, for whoever verifies); ``recordings/<interview>.key``: the wrapped keys.
-They lie apart from the recordings: destroying a wrapped key erases a recording and leaves
-its evidence checkable; a new master key rewraps them and touches no media.
+Layout of ``data/keys``: ``keys.sqlite``, the wrapped keys; ``root.key``, the root key unless it
+lies elsewhere; ``signing.key`` (PKCS #8 PEM), all three mode 0600; ``signing.pub`` (PEM, for
+whoever verifies). They lie apart from the recordings: destroying a candidate's key erases what it
+opens and leaves its evidence checkable; another root key rewraps the keys and touches no media.
 """
 
 import os
 import re
 import secrets
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 
-from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -25,25 +24,39 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from server.recorder.files import write_durably
+from server.recorder.key_database import CandidateKey, KeyDatabase, KeyWriter
+from server.recorder.root_key import (
+    FileRootKey,
+    KeyProblem,
+    RootKey,
+    Wrapped,
+    open_key,
+    seal_key,
+)
 from server.recorder.sealing import KEY_BYTES
 
-WRAP_MAGIC = b"VVWRAP01"
-_NONCE_BYTES = 12
+DATABASE = "keys.sqlite"
+ROOT_KEY = "root.key"
+SIGNING_KEY = "signing.key"
+CANDIDATE_CONTEXT = "vivavoce/candidate-key/v1"
+RECORDING_CONTEXT = "vivavoce/recording-key/v1"
 #: What an interview's id may be, as it names files.
 INTERVIEW_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+#: Unwrapped candidates' keys kept, so that a list of recordings asks a key service once for each.
+_KEPT_KEYS = 4096
 
 
-class KeyProblem(Exception):
-    """A key is missing, malformed, or not the one that wrapped."""
-
-
-@dataclass(frozen=True, slots=True)
 class KeyRing:
-    """The keys of one data directory."""
+    """The keys of one data directory. Use :func:`open_keys`; calls may come from any thread.
 
-    folder: Path
-    master: bytes
-    signer: Ed25519PrivateKey
+    Every call that takes an interview may raise KeyProblem, and KeyUnavailable (try again).
+    """
+
+    def __init__(self, database: KeyDatabase, root: RootKey, signer: Ed25519PrivateKey) -> None:
+        self.database = database
+        self.root = root
+        self.signer = signer
+        self._opened: dict[str, tuple[Wrapped, bytes]] = {}  # by candidate
 
     @property
     def public_key(self) -> bytes:
@@ -51,81 +64,128 @@ class KeyRing:
         return self.signer.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
 
     def create_recording_key(self, interview_id: str, recording_id: bytes) -> bytes:
-        """Make, wrap and store durably the key of a new recording. OSError if it can't."""
-        key, nonce = secrets.token_bytes(KEY_BYTES), secrets.token_bytes(_NONCE_BYTES)
-        wrapped = AESGCM(self.master).encrypt(nonce, key, WRAP_MAGIC + recording_id)
-        path = self._wrapped_path(interview_id)
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_durably(path, WRAP_MAGIC + nonce + wrapped)
+        """Make, wrap and store durably the key of a new recording."""
+        key = secrets.token_bytes(KEY_BYTES)
+        # In one transaction, so that no rotation can end between wrapping and writing: it would
+        # leave this candidate's key to a version of the root key that it then forgets.
+        with self.database.writing() as db:
+            row = db.candidate_of(interview_id)
+            candidate, by = self._open(row) if row else self._add_candidate(db, interview_id)
+            context = _recording_context(candidate, recording_id, interview_id)
+            db.add_recording(recording_id.hex(), candidate, seal_key(by, key, context))
         return key
 
     def recording_key(self, interview_id: str, recording_id: bytes) -> bytes:
         """Unwrap a recording's key. KeyProblem if it was destroyed or another key wrapped it."""
-        try:
-            data = self._wrapped_path(interview_id).read_bytes()
-        except FileNotFoundError as error:
-            raise KeyProblem(f"the key of recording {interview_id} does not exist") from error
-        body = data.removeprefix(WRAP_MAGIC)
-        nonce, wrapped = body[:_NONCE_BYTES], body[_NONCE_BYTES:]
-        try:
-            return AESGCM(self.master).decrypt(nonce, wrapped, WRAP_MAGIC + recording_id)
-        except (InvalidTag, ValueError) as error:
-            raise KeyProblem(f"the master key does not open recording {interview_id}") from error
+        candidate, by = self._open_candidate(interview_id)
+        wrapped = self.database.recording_key(recording_id.hex(), candidate)
+        if wrapped is None:
+            raise KeyProblem(f"the key database has no key of the recording of {interview_id}")
+        return open_key(by, wrapped, _recording_context(candidate, recording_id, interview_id))
 
-    def _wrapped_path(self, interview_id: str) -> Path:
+    def check(self, interview_id: str) -> None:
+        """KeyProblem if the key was destroyed, perhaps by another process. Asks no key service."""
+        row = self.database.candidate_of(interview_id)
+        if row.wrapped is None:
+            self._opened.pop(row.candidate, None)
+        row.existing()
+
+    def _add_candidate(self, db: KeyWriter, interview_id: str) -> tuple[str, bytes]:
         if not INTERVIEW_ID.fullmatch(interview_id):
             raise ValueError(f"not an interview id: {interview_id!r}")
-        return self.folder / "recordings" / f"{interview_id}.key"
+        candidate, key = secrets.token_hex(16), secrets.token_bytes(KEY_BYTES)
+        wrapped = self.root.wrap(key, _candidate_context(candidate))
+        db.add_candidate(CandidateKey(candidate, interview_id, self.root.name, wrapped, None))
+        self._keep(candidate, wrapped, key)
+        return candidate, key
+
+    def _open_candidate(self, interview_id: str) -> tuple[str, bytes]:
+        self.check(interview_id)
+        row = self.database.candidate_of(interview_id)
+        try:
+            return self._open(row)
+        except KeyProblem:
+            again = self.database.candidate_of(interview_id)
+            if again == row:
+                raise
+            return self._open(again)  # a rotation has rewrapped it meanwhile
+
+    def _open(self, row: CandidateKey) -> tuple[str, bytes]:
+        wrapped = row.existing()
+        known = self._opened.get(row.candidate)
+        if known is not None and known[0] == wrapped:
+            return row.candidate, known[1]
+        key = _unwrap(self.root, row)
+        self._keep(row.candidate, wrapped, key)
+        return row.candidate, key
+
+    def _keep(self, candidate: str, wrapped: Wrapped, key: bytes) -> None:
+        if len(self._opened) >= _KEPT_KEYS:
+            self._opened.clear()
+        self._opened[candidate] = wrapped, key
 
 
-def open_keys(folder: Path, master_key: bytes | None = None) -> KeyRing:
+def open_keys(folder: Path, root: RootKey | None = None) -> KeyRing:
     """Load the keys, making at first use those that are missing. KeyProblem or OSError.
 
-    A missing master key is made only while there is no recording that another one wrapped.
+    ``root`` None: the file in ``folder``. It is tried out here: both on a key that it wrapped
+    and on a new one.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    master = master_key if master_key is not None else _open_master(folder)
-    if len(master) != KEY_BYTES:
-        raise KeyProblem(f"a master key has {KEY_BYTES} bytes, this one {len(master)}")
-    return KeyRing(folder, master, _open_signer(folder))
+    database = open_database(folder)
+    root = root or FileRootKey(folder / ROOT_KEY)
+    signer = open_signer(folder, database)
+    _try_out(root, database)
+    return KeyRing(database, root, signer)
 
 
-def parse_master_key(text: str) -> bytes:
-    """A master key as ``master.key`` and the environment carry it: 64 hex digits."""
-    try:
-        key = bytes.fromhex(text.strip())
-    except ValueError as error:
-        raise KeyProblem("a master key is 64 hex digits") from error
-    if len(key) != KEY_BYTES:
-        raise KeyProblem("a master key is 64 hex digits")
-    return key
+def open_database(folder: Path) -> KeyDatabase:
+    """Made at first use. KeyProblem."""
+    path = folder / DATABASE
+    if not path.exists() and (folder / SIGNING_KEY).exists():
+        raise KeyProblem(
+            f"the key database {path} is missing: put its newest backup back. If there is none, "
+            "what was recorded can't be opened any more; an empty file of that name begins anew"
+        )
+    return KeyDatabase(path)
 
 
-def load_public_key(path: Path) -> bytes:
-    """The 32 bytes of an Ed25519 public key in PEM. KeyProblem if it is none; OSError."""
-    try:
-        key = load_pem_public_key(path.read_bytes())
-    except ValueError as error:
-        raise KeyProblem(f"{path.name} is not a public key in PEM") from error
-    if not isinstance(key, Ed25519PublicKey):
-        raise KeyProblem(f"{path.name} is not an Ed25519 key")
-    return key.public_bytes(Encoding.Raw, PublicFormat.Raw)
+def rotate(
+    folder: Path, root: RootKey, former: RootKey, progress: Callable[[int, int], None]
+) -> int:
+    """Rewrap every candidate's key by the newest version of ``root``; returns how many.
+
+    ``former`` is what wraps them now: the same one, whose version is new or will be (of a file,
+    one is made here), or another. Media is not touched. Whatever stops it, the same call goes on;
+    a server may run meanwhile unless the root key is another one. KeyProblem; OSError.
+    """
+    database = open_database(folder)
+    if isinstance(root, FileRootKey):
+        _renew(root, database)
+    version = root.version()
+    stale = [row for row in database.wrapped() if not _is_by(row, root.name, version)]
+    for done, row in enumerate(stale):
+        progress(done, len(stale))
+        by = root if row.root_key == root.name else former
+        key = _unwrap(by, row)
+        database.rewrap(row, root.name, root.wrap(key, _candidate_context(row.candidate)))
+    database.scrub()
+    if isinstance(root, FileRootKey):
+        with database.writing() as db:
+            if db.versions() <= {version}:
+                root.retire()
+    return len(stale)
 
 
-def _open_master(folder: Path) -> bytes:
-    path = folder / "master.key"
-    if path.exists():
-        return parse_master_key(path.read_text())
-    wrapped = folder / "recordings"
-    if wrapped.is_dir() and any(wrapped.iterdir()):
-        raise KeyProblem(f"{path} is missing, and recordings exist that only it opens")
-    write_durably(path, secrets.token_hex(KEY_BYTES).encode() + b"\n")
-    return parse_master_key(path.read_text())
-
-
-def _open_signer(folder: Path) -> Ed25519PrivateKey:
-    path = folder / "signing.key"
+def open_signer(folder: Path, database: KeyDatabase) -> Ed25519PrivateKey:
+    """The key that signs, made while there is nothing it could have signed. KeyProblem; OSError."""
+    path = folder / SIGNING_KEY
     if not path.exists():
+        if database.wrapped_by() or database.destroyed():
+            raise KeyProblem(
+                f"{path} is missing, and recordings exist that it signed: restore it "
+                "(docs/operations.md says what to do if there is no copy)"
+            )
         pem = Ed25519PrivateKey.generate().private_bytes(
             Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
         )
@@ -140,8 +200,71 @@ def _open_signer(folder: Path) -> Ed25519PrivateKey:
     return key
 
 
+def load_public_key(path: Path) -> bytes:
+    """The 32 bytes of an Ed25519 public key in PEM. KeyProblem if it is none; OSError."""
+    try:
+        key = load_pem_public_key(path.read_bytes())
+    except ValueError as error:
+        raise KeyProblem(f"{path.name} is not a public key in PEM") from error
+    if not isinstance(key, Ed25519PublicKey):
+        raise KeyProblem(f"{path.name} is not an Ed25519 key")
+    return key.public_bytes(Encoding.Raw, PublicFormat.Raw)
+
+
 def _publish(path: Path, key: Ed25519PrivateKey) -> None:
     pem = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     if not path.exists() or path.read_bytes() != pem:
         write_durably(path, pem)
         os.chmod(path, 0o644)
+
+
+# ---- the root key -----------------------------------------------------------------------
+
+
+def _try_out(root: RootKey, database: KeyDatabase) -> None:
+    wrapped_by = database.wrapped_by()
+    for name, _ in wrapped_by:
+        if name != root.name:
+            raise KeyProblem(_other_root_key(name, root.name))
+    if isinstance(root, FileRootKey) and not wrapped_by and not root.path.exists():
+        root.make()
+    root.version()
+    tried = set()
+    for row in database.wrapped():
+        if row.wrapped is not None and row.wrapped.version not in tried:
+            tried.add(row.wrapped.version)
+            _unwrap(root, row)
+
+
+def _unwrap(root: RootKey, row: CandidateKey) -> bytes:
+    if row.root_key != root.name:
+        raise KeyProblem(_other_root_key(row.root_key, root.name))
+    return root.unwrap(row.existing(), _candidate_context(row.candidate))
+
+
+def _renew(root: FileRootKey, database: KeyDatabase) -> None:
+    """Make a new version, unless the last rotation still has to end."""
+    with database.writing():  # what another process is wrapping by the old one is written then
+        if not root.path.exists() and root.name not in {name for name, _ in database.wrapped_by()}:
+            root.make()
+        elif all(_is_by(row, root.name, root.version()) for row in database.wrapped()):
+            root.renew()
+
+
+def _is_by(row: CandidateKey, name: str, version: str) -> bool:
+    return row.wrapped is not None and (row.root_key, row.wrapped.version) == (name, version)
+
+
+def _other_root_key(theirs: str, ours: str) -> str:
+    return (
+        f"the root key is to be {ours}, but {theirs} wraps the keys here: say --root-key {theirs} "
+        f"(VIVAVOCE_ROOT_KEY), or move them: vivavoce keys rotate --root-key {ours} --from {theirs}"
+    )
+
+
+def _candidate_context(candidate: str) -> str:
+    return f"{CANDIDATE_CONTEXT}:{candidate}"
+
+
+def _recording_context(candidate: str, recording_id: bytes, interview_id: str) -> str:
+    return f"{RECORDING_CONTEXT}:{candidate}:{recording_id.hex()}:{interview_id}"

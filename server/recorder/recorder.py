@@ -10,6 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -24,9 +25,10 @@ from server.recorder.catalog import (
 )
 from server.recorder.files import Folder, LocalFolder
 from server.recorder.keys import KeyRing, open_keys
-from server.recorder.manifest import MANIFEST_NAME, to_unix_us
+from server.recorder.manifest import MANIFEST_NAME, Manifest, to_unix_us
 from server.recorder.reader import RecordingReader
 from server.recorder.repair import repair, repair_all
+from server.recorder.root_key import KeyUnavailable, RootKey
 from server.recorder.writer import Metrics, RecordingWriter
 
 log = logging.getLogger(__name__)
@@ -37,6 +39,8 @@ POLL_S = 0.1
 IDLE_FLUSH_S = 0.8
 #: Bytes that may wait for the disk, per recording: a minute of 4 Mbit/s.
 QUEUE_BYTES = 30 << 20
+#: Recordings that may be opened at once, that is wait for the key service.
+OPENERS = 4
 _FRAME_OVERHEAD = 256  # so that tiny frames are bounded too
 
 _Event = tuple[str, float]
@@ -165,6 +169,9 @@ class Recorder:
         self._folder_at = folder_at
         self._active: list[Recording] = []
         self._jobs: dict[Recording, _Job] = {}
+        # A key service may let one recording wait; the others' writer thread must not.
+        self._openers = ThreadPoolExecutor(OPENERS, "recorder-opener")
+        self._opening: dict[Recording, Future[tuple[Manifest, bytes]]] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="recorder-writer")
         self.metrics = Metrics()
@@ -205,6 +212,10 @@ class Recorder:
         """Every recording, oldest first. Reads the disk: call it in a thread."""
         return list_recordings(self.data_dir, self._keys)
 
+    def check_key(self, interview_id: str) -> None:
+        """KeyProblem once the key of an open reader was destroyed. Reads the disk."""
+        self._keys.check(interview_id)
+
     def reader(self, interview_id: str) -> RecordingReader:
         """A reader, also while the recording runs. KeyError if there is none. Reads the disk."""
         return open_reader(self.data_dir, interview_id, self._keys)
@@ -217,6 +228,7 @@ class Recorder:
         await asyncio.gather(*(recording.close() for recording in tuple(self._active)))
         self._stop.set()
         await asyncio.to_thread(self._thread.join)
+        self._openers.shutdown()
 
     # ---- writer thread ------------------------------------------------------------------
 
@@ -269,25 +281,34 @@ class Recorder:
             writer.sync()
 
     def _open(self, recording: Recording) -> "_Job | None":
-        """None where the disk refuses; the queue holds the frames until the next round."""
-        path = recording_path(self.data_dir, recording.interview_id)
+        """None while it is being opened, and where disk or key service refuse: the queue holds
+        the frames until a later round."""
+        opening = self._opening.get(recording)
+        if opening is None:
+            same = (r for r in self._active if r.interview_id == recording.interview_id)
+            if next(same) is not recording:
+                return None  # the one before it is not closed yet
+            self._opening[recording] = self._openers.submit(self._prepare, recording)
+            return None
+        if not opening.done():
+            return None
+        del self._opening[recording]
         try:
-            if (path / MANIFEST_NAME).exists():
-                repair(path, self._keys)  # where the disk refused the last manifest
-            manifest, key = open_for_writing(path, recording.title, self._keys)
-        except OSError as error:
+            manifest, key = opening.result()
+        except (OSError, KeyUnavailable) as error:
             self.metrics.write_failures += 1
             if recording.closing:
                 raise
             if not recording.refused:
                 recording.refused = True
-                recording.fault(f"the recording can't be opened: {error.strerror or error}")
+                reason = getattr(error, "strerror", None) or error
+                recording.fault(f"the recording can't be opened: {reason}")
             return None
         if recording.refused:
             recording.refused = False
             recording.mended()
         writer = RecordingWriter(
-            self._folder_at(path),
+            self._folder_at(recording_path(self.data_dir, recording.interview_id)),
             key,
             self._keys.signer,
             manifest,
@@ -297,6 +318,13 @@ class Recorder:
         )
         self._jobs[recording] = _Job(writer)
         return self._jobs[recording]
+
+    def _prepare(self, recording: Recording) -> tuple[Manifest, bytes]:
+        """In a thread of its own: the manifest to go on from, and the recording's key."""
+        path = recording_path(self.data_dir, recording.interview_id)
+        if (path / MANIFEST_NAME).exists():
+            repair(path, self._keys)  # where the disk refused the last manifest
+        return open_for_writing(path, recording.title, self._keys)
 
     def _forget(self, recording: Recording) -> None:
         self._active.remove(recording)
@@ -322,15 +350,16 @@ class _Job:
 @asynccontextmanager
 async def open_recorder(
     data_dir: Path,
-    master_key: bytes | None = None,
+    root_key: RootKey | None = None,
     folder_at: Callable[[Path], Folder] = LocalFolder,
 ) -> AsyncIterator[Recorder]:
     """The recorder of ``data_dir``: repairs what a crash left, then starts the writer thread.
 
     KeyProblem where the keys don't fit; OSError; RuntimeError while another process records there.
     """
-    keys = await asyncio.to_thread(open_keys, data_dir / "keys", master_key)
+    keys = await asyncio.to_thread(open_keys, data_dir / "keys", root_key)
     with await asyncio.to_thread(lock_recordings, data_dir):
+        await asyncio.to_thread(keys.database.scrub)
         await asyncio.to_thread(repair_all, data_dir, keys)
         recorder = Recorder(data_dir, keys, folder_at)
         recorder.start()

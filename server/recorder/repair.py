@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from server.core.frames import TrackName
 from server.recorder.catalog import FOLDER, read_manifest, recording_folders
 from server.recorder.files import sync_directory, write_durably
-from server.recorder.keys import KeyProblem, KeyRing
+from server.recorder.keys import KeyRing
 from server.recorder.manifest import (
     MANIFEST_NAME,
     Manifest,
@@ -28,6 +28,7 @@ from server.recorder.manifest import (
     with_gap,
 )
 from server.recorder.mp4 import Mp4Error, parse_init
+from server.recorder.root_key import KeyProblem
 from server.recorder.sealing import (
     SEGMENT_HEADER_BYTES,
     FaultKind,

@@ -13,9 +13,9 @@ from aiohttp import web
 
 from server.core.interviews import Role, Way
 from server.recorder.catalog import recording_path
-from server.recorder.keys import KeyProblem
 from server.recorder.reader import RecordingReader
 from server.recorder.recorder import Recorder
+from server.recorder.root_key import KeyProblem
 from server.recorder.sealing import SegmentError
 from server.recorder.verify import verify
 from server.signaling.access import Grant
@@ -126,7 +126,9 @@ class Replay:
     async def _reader(self, interview_id: str) -> RecordingReader:
         """The reader of a recording, kept for the next read. Raises Refusal."""
         reader = self._readers.get(interview_id)
-        if reader is None:
+        if reader is not None:
+            await self._read(interview_id, self._recorder.check_key, interview_id)
+        else:
             reader = await self._read(interview_id, self._recorder.reader, interview_id)
             self._readers[interview_id] = reader
             if len(self._readers) > MAX_READERS:
@@ -169,8 +171,8 @@ def _refusal(interview_id: str, error: KeyProblem | SegmentError | OSError) -> R
         case KeyProblem():
             id, reason = ErrorId.RECORDING_LOCKED, str(error)
             message = (
-                "This recording can't be opened with the server's key: "
-                "start the server with the master key the recording was made with."
+                "This recording can't be opened: its key was destroyed, or the server can't get "
+                "at it. The server's log says which."
             )
         case SegmentError():
             id, reason = ErrorId.RECORDING_DAMAGED, str(error)

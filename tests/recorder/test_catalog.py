@@ -4,8 +4,8 @@ import pytest
 
 from server.core.frames import TrackName
 from server.recorder.catalog import list_recordings, lock_recordings, open_reader, open_title
-from server.recorder.keys import KeyProblem
 from server.recorder.manifest import State
+from server.recorder.root_key import KeyProblem
 from tests.recorder.conftest import Desk
 from tests.recorder.encoded import BOTH, START_S, interview, microphone
 

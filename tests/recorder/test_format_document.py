@@ -136,7 +136,8 @@ def test_the_key_schedule_names_the_codes_constants() -> None:
         sealing.SEGMENT_INFO,
         sealing.SIGNATURE_CONTEXT,
         catalog.TITLE_INFO,
-        keys.WRAP_MAGIC,
+        keys.CANDIDATE_CONTEXT.encode(),
+        keys.RECORDING_CONTEXT.encode(),
     ):
         assert f'"{constant.decode()}"' in schedule
     assert f'"{manifest.MANIFEST_CONTEXT.decode()}"' in _section("The manifest")

@@ -12,12 +12,15 @@ import pytest
 from server.core.frames import Codec, EncodedFrame, Gap, GapCause, TrackName
 from server.recorder import recorder as recorder_module
 from server.recorder.files import LocalFolder
-from server.recorder.keys import KeyProblem
+from server.recorder.key_database import KeyDatabase
+from server.recorder.key_services import VaultRootKey
 from server.recorder.manifest import State
-from server.recorder.recorder import Recording, open_recorder
+from server.recorder.recorder import Recorder, Recording, open_recorder
+from server.recorder.root_key import KeyProblem
 from server.recorder.verify import verify
 from tests.recorder.encoded import START_S, camera, interview
 from tests.recorder.failing_disk import Disk
+from tests.recorder.transit_server import transit_server
 
 
 def _recording_path(data_dir: Path, interview_id: str = "iv") -> Path:
@@ -251,19 +254,58 @@ async def test_two_processes_cant_record_into_one_directory(tmp_path: Path) -> N
                 pass
 
 
-async def test_another_master_key_opens_no_recording(tmp_path: Path) -> None:
-    async with open_recorder(tmp_path, bytes(32)) as recorder:
-        recording = recorder.record("iv", "t", _refuse_faults)
-        for frame in interview(seconds=1):
-            recording.on_frame(frame)
-        await recording.close()
-    async with open_recorder(tmp_path, bytes([1] * 32)) as recorder:
-        with pytest.raises(KeyProblem):
+async def test_a_destroyed_key_leaves_evidence_and_nothing_else(tmp_path: Path) -> None:
+    async with open_recorder(tmp_path) as recorder:
+        await _record_a_second(recorder)
+        database = await asyncio.to_thread(KeyDatabase, tmp_path / "keys" / "keys.sqlite")
+        assert await asyncio.to_thread(database.destroy, "iv", 1)
+        with pytest.raises(KeyProblem, match="destroyed"):
             await asyncio.to_thread(recorder.reader, "iv")
         (summary,) = await asyncio.to_thread(recorder.list)
         assert summary.title == ""
         report = await asyncio.to_thread(verify, _recording_path(tmp_path), recorder.public_key)
         assert report.intact, "no content key is needed to verify"
+
+
+@pytest.mark.may_block("it starts and stops the key service")
+async def test_a_key_service_that_is_away_delays_a_recording_and_loses_nothing_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faults: list[str] = []
+    mended = asyncio.Event()
+    monkeypatch.setenv("VAULT_TOKEN", "a-token")
+    with transit_server("a-token") as transit:
+        transit.rotate("interviews")
+        root = VaultRootKey("interviews", transit.address)
+        async with open_recorder(tmp_path, root) as recorder:
+            await _record_a_second(recorder, "other")
+            transit.sealed = True
+            failed = asyncio.Event()
+
+            def on_fault(message: str) -> None:
+                faults.append(message)
+                failed.set()
+
+            recording = recorder.record("iv", "t", on_fault, mended.set)
+            for frame in interview(seconds=1):
+                recording.on_frame(frame)
+            await failed.wait()
+            (other,) = await asyncio.to_thread(recorder.list)
+            assert other.title == "t", "whose key is known already"
+            transit.sealed = False
+            await mended.wait()
+            await recording.close()
+            reader = await asyncio.to_thread(recorder.reader, "iv")
+            assert reader.describe().duration_s == pytest.approx(1.0, abs=0.001)
+            assert reader.describe().gaps == ()
+    assert [message[:40] for message in faults] == ["the recording can't be opened: vault:int"]
+
+
+async def _record_a_second(recorder: Recorder, interview_id: str = "iv") -> None:
+    recording = recorder.record(interview_id, "t", _refuse_faults)
+    for frame in interview(seconds=1):
+        recording.on_frame(frame)
+    await recording.close()
 
 
 async def test_a_recording_that_does_not_exist_is_a_key_error(tmp_path: Path) -> None:

@@ -1,9 +1,11 @@
+import asyncio
 from typing import Any
 
 import pytest
 
 from server.core.frames import Codec, EncodedFrame
 from server.core.interviews import Role
+from server.recorder.key_database import KeyDatabase
 from server.signaling.replay import MAX_READERS
 from server.store import Store, StoreError
 from tests.recorder.encoded import camera, in_order, microphone, screen
@@ -161,21 +163,19 @@ async def refusal(serving: Serving) -> tuple[int, str, str]:
     return status, body["error"]["id"], body["error"]["message"]
 
 
-async def test_a_recording_of_another_key_says_which_key_it_needs(
+async def test_a_recording_whose_key_is_destroyed_is_locked_at_once(
     recorded: Serving, caplog: pytest.LogCaptureFixture
 ) -> None:
     interview = recorded.one.interview_id
-    (wrapped,) = (recorded.data_dir / "keys" / "recordings").glob(f"{interview}*")
-    content = wrapped.read_bytes()
-    wrapped.write_bytes(bytes(len(content)))
+    assert (await recorded.call("GET", f"/api/recordings/{interview}", recorded.owner))[0] == 200
+    path = recorded.data_dir / "keys" / "keys.sqlite"
+    database = await asyncio.to_thread(KeyDatabase, path)
+    assert await asyncio.to_thread(database.destroy, interview, 1), "as another process does"
     status, id, message = await refusal(recorded)
     assert (status, id) == (409, "recording-locked")
-    assert "master key" in message
+    assert "destroyed" in message
     assert f"interview={interview}" in caplog.text
-    wrapped.unlink()
-    assert (await refusal(recorded))[:2] == (409, "recording-locked")
-    wrapped.write_bytes(content)
-    assert (await recorded.call("GET", f"/api/recordings/{interview}", recorded.owner))[0] == 200
+    assert "was destroyed" in caplog.text
 
 
 async def test_a_changed_manifest_or_fragment_is_named_as_damage(recorded: Serving) -> None:

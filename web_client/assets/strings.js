@@ -253,8 +253,8 @@ export const STRINGS = {
   ],
   "refused.locked.title": ["This recording cannot be opened", "无法打开此录像"],
   "refused.locked.text": [
-    "The server runs with another key than the one it was recorded with. Ask whoever runs the server to start it with that master key.",
-    "服务器当前使用的密钥与录制时不同。请联系服务器管理员，用录制时的主密钥启动服务器。",
+    "Its key was destroyed, or the server cannot get at it. Whoever runs the server finds in its log which.",
+    "该录像的密钥已被销毁，或服务器当前无法取得。服务器管理员可在日志中查看具体原因。",
   ],
   "refused.damaged.title": ["This recording was changed", "此录像已被改动"],
   "refused.damaged.text": [

@@ -1,0 +1,93 @@
+"""Key services for tests: each provider of root keys, with a way to make its next version."""
+
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import boto3
+import pytest
+import requests
+from moto.server import ThreadedMotoServer
+
+from server.recorder.root_key import FileRootKey, RootKey
+from server.recorder.root_keys import open_root_key
+from tests.recorder.transit_server import transit_server
+
+
+@dataclass
+class Provider:
+    """``open`` gives the same root key again, as another process has it."""
+
+    name: str
+    open: Callable[[], RootKey]
+    renew: Callable[[], None] | None  #: None: a new version has another name
+
+
+@contextmanager
+def moto_server(patch: pytest.MonkeyPatch) -> Iterator[str]:
+    """AWS as moto has it, with real AES-GCM and encryption contexts in its KMS."""
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    url = f"http://{host}:{port}"
+    requests.post(f"{url}/moto-api/reset", timeout=10)  # its state is the process's
+    for name, value in {
+        "AWS_ENDPOINT_URL": url,
+        "AWS_REGION": "eu-central-1",
+        "AWS_DEFAULT_REGION": "eu-central-1",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+    }.items():
+        patch.setenv(name, value)
+    try:
+        yield url
+    finally:
+        server.stop()
+
+
+@contextmanager
+def file_provider(folder: Path, patch: pytest.MonkeyPatch) -> Iterator[Provider]:
+    root = FileRootKey(folder / "root.key")
+    root.make()
+    yield Provider("file", lambda: open_root_key("file", folder, {}), root.renew)
+
+
+@contextmanager
+def env_provider(folder: Path, patch: pytest.MonkeyPatch) -> Iterator[Provider]:
+    env = {"SOME_KEY": secrets.token_hex(32)}
+    yield Provider("env:SOME_KEY", lambda: open_root_key("env:SOME_KEY", folder, env), None)
+
+
+@contextmanager
+def vault_provider(folder: Path, patch: pytest.MonkeyPatch) -> Iterator[Provider]:
+    with transit_server("a-token") as transit:
+        transit.rotate("interviews")
+        patch.setenv("VAULT_TOKEN", "a-token")
+        env, name = {"VAULT_ADDR": transit.address}, "vault:interviews"
+        yield Provider(
+            name,
+            lambda: open_root_key(name, folder, env),
+            lambda: transit.rotate("interviews"),
+        )
+
+
+@contextmanager
+def kms_provider(folder: Path, patch: pytest.MonkeyPatch) -> Iterator[Provider]:
+    with moto_server(patch):
+        kms = boto3.client("kms")
+
+        def next_key() -> str:
+            return str(kms.create_key()["KeyMetadata"]["KeyId"])
+
+        kms.create_alias(AliasName="alias/interviews", TargetKeyId=next_key())
+        name = "aws-kms:alias/interviews"
+        yield Provider(
+            name,
+            lambda: open_root_key(name, folder, {}),
+            lambda: kms.update_alias(AliasName="alias/interviews", TargetKeyId=next_key()),
+        )
+
+
+PROVIDERS = [file_provider, env_provider, vault_provider, kms_provider]

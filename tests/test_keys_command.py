@@ -1,0 +1,98 @@
+"""`vivavoce keys`, as a person types it."""
+
+import io
+import sys
+from pathlib import Path
+
+import pytest
+
+from server.cli import main
+from server.recorder.catalog import lock_recordings
+from server.recorder.keys import open_keys
+
+ID = b"i" * 16
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("VIVAVOCE_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("SOME_KEY", "0f" * 32)
+    for interview in ("one", "two"):
+        open_keys(tmp_path / "keys").create_recording_key(interview, ID)
+    return tmp_path
+
+
+def keys(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str]:
+    status = main(("keys", *argv))
+    said = capsys.readouterr()
+    return status, said.out + said.err
+
+
+def test_status_tells_what_wraps_the_keys(
+    data_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, said = keys(capsys, "status")
+    assert status == 0
+    assert "2 keys by file" in said
+    status, said = keys(capsys, "status", "--root-key", "env:SOME_KEY")
+    assert status == 1
+    assert "to be rotated" in said
+
+
+def test_keys_move_to_another_root_key_while_no_server_runs(
+    data_dir: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = open_keys(data_dir / "keys").recording_key("one", ID)
+    monkeypatch.setenv("VIVAVOCE_ROOT_KEY", "env:SOME_KEY")
+    with lock_recordings(data_dir):
+        status, said = keys(capsys, "rotate", "--from", "file")
+        assert status == 2
+        assert "stop it first" in said
+    status, said = keys(capsys, "rotate")
+    assert status == 2
+    assert "--from file" in said
+    status, said = keys(capsys, "rotate", "--from", "file")
+    assert (status, said.splitlines()[0]) == (
+        0,
+        "2 keys are wrapped by the newest version of env:SOME_KEY.",
+    )
+    assert "Nothing to do" in keys(capsys, "rotate")[1]
+    monkeypatch.delenv("VIVAVOCE_ROOT_KEY")
+    assert keys(capsys, "rotate", "--from", "env:SOME_KEY")[0] == 0
+    assert open_keys(data_dir / "keys").recording_key("one", ID) == key
+
+
+def test_a_new_version_of_the_file_is_made_while_a_server_runs(
+    data_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (data_dir / "keys" / "root.key").read_text()
+    with lock_recordings(data_dir):
+        assert keys(capsys, "rotate")[0] == 0
+    assert (data_dir / "keys" / "root.key").read_text() != before
+    assert keys(capsys, "status")[0] == 0
+
+
+def test_a_key_is_destroyed_once_its_id_is_typed(
+    data_dir: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (data_dir / "keys" / "root.key").unlink()  # destroying does without
+    for typed, status in (("no", 1), ("", 1), ("one", 0)):
+        monkeypatch.setattr(sys, "stdin", io.StringIO(f"{typed}\n"))
+        assert keys(capsys, "destroy", "one")[0] == status, typed
+    status, said = keys(capsys, "destroy", "--yes", "one")
+    assert status == 0
+    assert "destroyed before" in said
+    status, said = keys(capsys, "destroy", "--yes", "nobody")
+    assert status == 2
+    assert "no key of interview nobody" in said
+
+
+def test_a_backup_opens_with_the_same_root_key(
+    data_dir: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    key = open_keys(data_dir / "keys").recording_key("one", ID)
+    copy = tmp_path / "copy.sqlite"
+    assert keys(capsys, "backup", str(copy))[0] == 0
+    copy.replace(data_dir / "keys" / "keys.sqlite")
+    assert open_keys(data_dir / "keys").recording_key("one", ID) == key
+    assert keys(capsys, "backup", str(tmp_path / "nowhere" / "copy"))[0] == 2
