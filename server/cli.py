@@ -1,4 +1,4 @@
-"""The command `vivavoce`: serve, demo, invite, revoke, recordings, viewings, verify, export, keys."""
+"""The command `vivavoce`; `vivavoce --help` lists what it does."""
 
 import argparse
 import asyncio
@@ -363,7 +363,7 @@ def _recordings(flags: argparse.Namespace) -> int:
 
 
 def _viewings(flags: argparse.Namespace) -> int:
-    with open_database(_existing(data_dir(flags, os.environ))) as store:
+    with open_database(existing_data_dir(flags, os.environ)) as store:
         items = [item_of(*each) for each in store.viewings(flags.interview_id)]
     if flags.json:
         _print_json(items)
