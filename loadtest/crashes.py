@@ -35,7 +35,7 @@ from loadtest.packets import PacketisedClip, packetise
 from loadtest.peer import Candidate, Crowd, open_crowd
 from loadtest.power_cut import Disk, DiskError, open_disk
 from loadtest.recording import Sent, SentTrack, check_recording
-from loadtest.report import RecordingResult
+from loadtest.results import RecordingResult
 from loadtest.transport import ConnectError
 from loadtest.whip import REQUEST_TIMEOUT
 

@@ -19,7 +19,7 @@ from loadtest.packets import PacketisedClip
 from loadtest.peer import Candidate, Crowd
 from loadtest.receiver import TrackReceiver
 from loadtest.recording import Sent, SentTrack
-from loadtest.report import InterviewResult
+from loadtest.results import InterviewResult
 from loadtest.sdp import AnswerError
 from loadtest.transport import ConnectError
 from loadtest.truth import Offsets

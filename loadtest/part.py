@@ -13,7 +13,7 @@ from loadtest.peer import Crowd
 from loadtest.plan import Plan
 from loadtest.priority import go_first, go_like_others
 from loadtest.recording import Sent
-from loadtest.report import GeneratorCost, InterviewResult
+from loadtest.results import GeneratorCost, InterviewResult
 from loadtest.scenario import Act, Step, Timeline
 from loadtest.series import Totals
 

@@ -11,7 +11,7 @@ import av
 import msgspec
 
 from loadtest.media import TrackName
-from loadtest.report import RecordingResult
+from loadtest.results import RecordingResult
 from loadtest.stamp import find_stamp
 from loadtest.truth import LipSync
 from loadtest.whip import REQUEST_TIMEOUT

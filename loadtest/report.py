@@ -1,8 +1,7 @@
 """The result of a run, computed from what its peers have measured. Pure."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -10,113 +9,14 @@ import msgspec
 from loadtest.growth import judged_mb_per_hour, memory_growth_per_hour
 from loadtest.histogram import Histogram, merged
 from loadtest.levels import Level, judge
+from loadtest.results import GeneratorCost, InterviewResult, RecordingResult
 from loadtest.series import Moment, Percentiles, percentiles
-from loadtest.truth import FREEZE_S, Offsets
+from loadtest.truth import Offsets
+from loadtest.validity import found_in_generator, found_in_interviews
 
 #: Nothing is emulated.
 NO_NETWORKS: Mapping[str, list[str]] = {}
 NO_SETTING: Mapping[str, str] = {}
-#: Later than this in one of a hundred sends, the generator itself distorts what it measures.
-MAX_LATENESS_P99_S = 0.020
-#: It stood still for longer than a picture may: the freeze that was seen is its own.
-MAX_LATENESS_S = FREEZE_S
-#: Of one core: beyond it the generator's queue, not the server's, is what grows.
-MAX_CPU_SHARE = 0.85
-#: Of a run that was ended sooner, nothing is said about the generator's CPU.
-MIN_CPU_DURATION_S = 0.5
-
-
-@dataclass(slots=True)
-class RecordingResult:
-    """What was found in the finished recording of one interview."""
-
-    error: str | None = None  #: why it could not be read
-    frames_sent: int = 0  #: pictures and sounds
-    frames_missing: int = 0
-    frames_undeclared: int = 0  #: of the missing ones, those that the gap ledger does not name
-    video_missing: int = 0  #: of the camera
-    screen_recorded: bool | None = None  #: None: none was taken by the server
-    layers: dict[int, int] = field(default_factory=dict)  #: pictures by layer, 0 the largest
-    gaps_declared: int = 0  #: entries of the ledger
-    gaps_undeclared: int = 0  #: rows of missing frames that no entry covers
-    av_offsets: Offsets = field(default_factory=Offsets)
-    drift: float | None = None  #: of picture against sound, seconds per second
-    newest_s: dict[int, float] = field(default_factory=dict)  #: by SSRC: when its last was sent
-
-
-@dataclass(slots=True)
-class InterviewResult:
-    """What was measured of one interview."""
-
-    error: str | None = None  #: why it did not take place
-    connection_lost: str | None = None  #: which, while it was measured
-    left: bool = False  #: it is over, as it was meant to be
-    join_s: float | None = None  #: from the candidate's request to its encrypted connection
-    first_picture_s: float | None = None  #: from the observer's request
-    packets_sent: int = 0
-    octets_sent: int = 0  #: of payload
-    packets_retransmitted: int = 0
-    packets_received: int = 0
-    packets_lost: int = 0  #: never came, not even as a repair
-    packets_repaired: int = 0  #: came after the observer had asked for them again
-    #: Without sound that each packet carries again: of that, what is lost need not be asked for.
-    packets_sent_once: int = 0
-    packets_asked_for: int = 0  #: of those, by the server; each once
-    rejoin_s: Histogram = field(default_factory=Histogram)  #: join_s, of lost connections
-    up_s: float | None = None  #: how long it was on while it was measured; None: all the time
-    max_bitrate_bps: int | None = None  #: that the server told the candidate to keep (REMB)
-    packets_duplicated: int = 0
-    frames_sent: int = 0  #: of video, since the observer was there
-    frames_received: int = 0  #: whole
-    audio_frames_sent: int = 0
-    audio_frames_received: int = 0
-    layers_offered: int = 0  #: of a simulcast; 0: there was none
-    layers_accepted: int = 0  #: by the server
-    layer_switches_s: Histogram = field(default_factory=Histogram)  #: how long the picture stood
-    screen_offered: bool = False
-    screen_accepted: bool = False  #: by the server
-    screen_frames_sent: int = 0  #: since the observer was there
-    screen_frames_received: int = 0
-    frames_misrouted: int = 0  #: of other candidates
-    #: Of video, as its observer sees it, whatever came before the observer.
-    frames_expected: int = 0
-    frames_shown: int = 0
-    frames_duplicated: int = 0
-    frames_out_of_order: int = 0  #: swapped on the way, or repaired late
-    freezes_s: Histogram = field(default_factory=Histogram)
-    av_offsets: Offsets = field(default_factory=Offsets)
-    recording: RecordingResult | None = None
-    datagrams_refused: int = 0  #: by the generator's own kernel
-    forward_latency_s: Histogram = field(default_factory=Histogram)
-    indicator_latency_s: Histogram = field(default_factory=Histogram)
-
-
-@dataclass(frozen=True, slots=True)
-class GeneratorCost:
-    """Of one process of the generator, or of several: see `all_processes`."""
-
-    cpu_s: float
-    lateness_s: Histogram
-    busiest_s: float | None = None  #: CPU of the busiest process, where there are several
-    latest_s: float | None = None  #: p99 of the lateness of the latest one
-
-    @property
-    def busiest_cpu_s(self) -> float:
-        return self.cpu_s if self.busiest_s is None else self.busiest_s
-
-    @property
-    def worst_lateness_p99_s(self) -> float | None:
-        return self.lateness_s.percentile(99) if self.latest_s is None else self.latest_s
-
-    @staticmethod
-    def all_processes(parts: Sequence["GeneratorCost"]) -> "GeneratorCost":
-        """One process that is overloaded must not hide among others that are idle."""
-        return GeneratorCost(
-            sum(each.cpu_s for each in parts),
-            merged(each.lateness_s for each in parts),
-            max((each.busiest_cpu_s for each in parts), default=0.0),
-            max((each.worst_lateness_p99_s or 0.0 for each in parts), default=None),
-        )
 
 
 class BrowserReport(msgspec.Struct, frozen=True):
@@ -242,8 +142,8 @@ def make_report(
     seconds = sum(duration_s if e.up_s is None else min(e.up_s, duration_s) for e in joined)
     # The server works for the browser, too.
     served_s = seconds + duration_s * (browser is not None and browser.error is None)
-    generator_faults = _generator_faults(results, duration_s, generator)
-    faults = _faults(results) + generator_faults
+    generator_faults = found_in_generator(results, duration_s, generator)
+    faults = found_in_interviews(results) + generator_faults
     if browser is not None and browser.error is not None:
         faults.append(f"the browser: {browser.error}")
     recordings = [each.recording for each in joined if each.recording is not None]
@@ -432,41 +332,6 @@ def _offset_ms(parts: list[Offsets]) -> OffsetMs:
 
 def _percent(share: float | None) -> float | None:
     return None if share is None else round(share * 100, 4)
-
-
-def _faults(results: list[InterviewResult]) -> list[str]:
-    """What went wrong with the interviews, so that the figures must not be used."""
-    faults = []
-    missing = sum(each.error is not None for each in results)
-    if missing:
-        faults.append(f"{missing} of {len(results)} interviews did not take place")
-    lost = sum(each.connection_lost is not None for each in results)
-    if lost:
-        faults.append(f"{lost} of {len(results)} interviews lost a connection")
-    joined = [each for each in results if each.error is None]
-    watched = not joined or any(each.frames_sent for each in joined)
-    if watched and not any(each.frames_received for each in results):
-        faults.append("no observer received a whole frame")
-    return faults
-
-
-def _generator_faults(
-    results: list[InterviewResult], duration_s: float, generator: GeneratorCost
-) -> list[str]:
-    """Why this tool, and not the server, was what was measured."""
-    faults = []
-    lateness_s = generator.worst_lateness_p99_s
-    if lateness_s is not None and lateness_s > MAX_LATENESS_P99_S:
-        faults.append(f"the generator sent late: p99 {lateness_s * 1000:.0f} ms")
-    if generator.lateness_s.max > MAX_LATENESS_S:
-        faults.append(f"the generator stood still for {generator.lateness_s.max * 1000:.0f} ms")
-    share = generator.busiest_cpu_s / duration_s if duration_s >= MIN_CPU_DURATION_S else 0.0
-    if share > MAX_CPU_SHARE:
-        faults.append(f"the generator used {share:.0%} of a core")
-    refused = sum(each.datagrams_refused for each in results)
-    if refused:
-        faults.append(f"the generator's kernel refused or dropped {refused} datagrams")
-    return faults
 
 
 def _share(part: int, whole: int) -> float | None:

@@ -19,7 +19,8 @@ from loadtest.part import Part
 from loadtest.peer import Crowd, open_crowd
 from loadtest.plan import Plan
 from loadtest.recording import Sent, check_recording
-from loadtest.report import GeneratorCost, InterviewResult, Report, make_report
+from loadtest.report import Report, make_report
+from loadtest.results import GeneratorCost, InterviewResult
 from loadtest.series import Moment, Series, Totals
 from loadtest.whip import REQUEST_TIMEOUT
 from loadtest.worker import RemotePart, WorkerError, open_remote

@@ -1,15 +1,13 @@
 """How a run went, second by second: differences of what its peers count up. Pure."""
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import msgspec
 
 from loadtest.histogram import Histogram
+from loadtest.results import InterviewResult
 from loadtest.server_cost import ProcessTime, cpu_by_name, memory_by_name
-
-if TYPE_CHECKING:
-    from loadtest.report import InterviewResult
 
 _N = TypeVar("_N", int, float)
 
@@ -48,7 +46,7 @@ class Totals:
     forward_latency_s: Histogram = field(default_factory=Histogram)
     indicator_latency_s: Histogram = field(default_factory=Histogram)
 
-    def add(self, result: "InterviewResult") -> None:
+    def add(self, result: InterviewResult) -> None:
         if result.error is not None:
             return
         self.up += result.connection_lost is None and not result.left

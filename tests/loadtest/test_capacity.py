@@ -13,7 +13,8 @@ from loadtest.arguments import OpenFilesError, UsageError
 from loadtest.capacity import Capacity, Search, Trial, as_text, judge, verdict
 from loadtest.histogram import Histogram
 from loadtest.invites import InviteError
-from loadtest.report import GeneratorCost, InterviewResult, Report, make_report
+from loadtest.report import Report, make_report
+from loadtest.results import GeneratorCost, InterviewResult
 from loadtest.run import NoServer
 from loadtest.whip import Refused
 from loadtest.worker import WorkerError

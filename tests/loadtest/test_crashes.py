@@ -9,7 +9,7 @@ import pytest
 from loadtest.crashes import Result, add, campaign
 from loadtest.packets import packetise
 from loadtest.recording import SentTrack
-from loadtest.report import RecordingResult
+from loadtest.results import RecordingResult
 from tests.loadtest.conftest import short_clip
 
 SENT = {7: SentTrack("camera", 90), 8: SentTrack("microphone", 150)}

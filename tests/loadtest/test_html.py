@@ -7,7 +7,8 @@ import pytest
 
 from loadtest.histogram import Histogram
 from loadtest.html import OutputError, flat_figures, page, refuse_unwritable
-from loadtest.report import InterviewResult, Report
+from loadtest.report import Report
+from loadtest.results import InterviewResult
 from loadtest.series import MAX_MOMENTS, Series, Totals
 from loadtest.server_cost import ProcessTime
 from tests.loadtest.test_report import report, result

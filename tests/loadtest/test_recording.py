@@ -11,7 +11,7 @@ from aiohttp.test_utils import TestServer
 
 from loadtest.peer import Crowd
 from loadtest.recording import Gap, Inspection, RecordingError, SentTrack, check_recording
-from loadtest.report import RecordingResult
+from loadtest.results import RecordingResult
 from loadtest.stamp import MAGIC, pack_numbers, pack_source
 from server.core.frames import Codec, EncodedFrame, TrackName
 from server.recorder.reader import RecordingReader

@@ -2,15 +2,8 @@ import msgspec
 import pytest
 
 from loadtest.histogram import Histogram
-from loadtest.report import (
-    BrowserReport,
-    GeneratorCost,
-    InterviewResult,
-    OffsetMs,
-    RecordingResult,
-    Report,
-    make_report,
-)
+from loadtest.report import BrowserReport, OffsetMs, Report, make_report
+from loadtest.results import GeneratorCost, InterviewResult, RecordingResult
 from loadtest.series import Series, Totals
 from loadtest.server_cost import ProcessTime
 from loadtest.summary import as_text
@@ -67,42 +60,6 @@ def test_cpu_is_per_interview_and_second_in_all_and_by_process() -> None:
 
 def test_an_unknown_server_process_is_reported_as_absent() -> None:
     assert report(result(), server_cpu_s=None).server_cpu_ms_per_interview_second is None
-
-
-def test_an_interview_that_did_not_take_place_makes_the_run_invalid() -> None:
-    made = report(result(), InterviewResult(error="HTTP 503"), InterviewResult(error="HTTP 503"))
-    assert (made.interviews, made.joined, made.valid) == (3, 1, False)
-    assert made.invalid_because == ["2 of 3 interviews did not take place"]
-    assert made.errors == ["HTTP 503"]
-
-
-@pytest.mark.parametrize(
-    ("generator", "why"),
-    [
-        (GeneratorCost(0.5, Histogram([0.001] * 98 + [0.021] * 2)), "sent late: p99 21 ms"),
-        (GeneratorCost(8.6, Histogram([0.001])), "used 86% of a core"),
-    ],
-)
-def test_a_generator_that_was_the_bottleneck_makes_the_run_invalid(
-    generator: GeneratorCost, why: str
-) -> None:
-    made = report(result(), generator=generator)
-    assert not made.valid
-    assert why in made.invalid_because[0]
-
-
-@pytest.mark.parametrize(
-    ("changes", "why"),
-    [
-        ({"connection_lost": "the observer's socket: closed"}, "lost a connection"),
-        ({"datagrams_refused": 3}, "dropped 3 datagrams"),
-        ({"frames_received": 0}, "no observer received"),
-    ],
-)
-def test_a_run_that_lost_its_ground_is_invalid(changes: dict[str, object], why: str) -> None:
-    made = report(result(**changes))
-    assert not made.valid
-    assert why in made.invalid_because[0]
 
 
 def test_nothing_measured_still_makes_a_report() -> None:
@@ -208,13 +165,6 @@ def test_sounds_and_frames_of_others_have_levels_of_their_own() -> None:
 def test_a_browser_that_failed_makes_the_run_invalid() -> None:
     made = report(result(), browser=BrowserReport("no picture"))
     assert made.invalid_because == ["the browser: no picture"]
-
-
-def test_a_generator_that_stood_still_once_in_an_hour_makes_the_run_invalid() -> None:
-    stalled = GeneratorCost(0.5, Histogram([0.001] * 10_000 + [1.0]))
-    assert report(result(), generator=stalled).invalid_because == [
-        "the generator stood still for 1000 ms"
-    ]
 
 
 def test_what_was_asked_for_is_kept() -> None:

@@ -3,7 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loadtest.histogram import Histogram, merged
-from loadtest.report import InterviewResult
+from loadtest.results import InterviewResult
 from loadtest.series import MAX_MOMENTS, Moment, Series, Totals, put_together
 from loadtest.server_cost import ProcessTime
 

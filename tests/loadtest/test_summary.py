@@ -1,5 +1,6 @@
 from loadtest.histogram import Histogram
-from loadtest.report import InterviewResult, make_report
+from loadtest.report import make_report
+from loadtest.results import InterviewResult
 from loadtest.summary import as_text
 from tests.loadtest.test_report import IDLE, report, result
 
