@@ -7,6 +7,8 @@ when there is room to spare: each time later, if that was a mistake.
 import enum
 import math
 
+from server.media.probe import Result, Verdict
+
 #: In seconds of all that there is: the queue that would have built up, more than once over where
 #: it is far too much. A picture of three times what there is goes after half a second, one of
 #: twice as much after two, one that is a tenth too much after forty: estimates waver.
@@ -19,16 +21,23 @@ MOST_WITHOUT_LOSS = 0.5
 HEADROOM = 1.2
 #: How long it stays away at least, and at most; it grows where it has been back for less than
 #: TRIAL_S.
-AWAY_S, MAX_AWAY_S = 4.0, 60.0
+AWAY_S, MAX_AWAY_S = 4.0, 30.0
 TRIAL_S = 20.0
 
 
 #: A bitrate is the mean of about so long.
 METER_S = 1.0
-#: Sought beyond what is wanted: what comes back needs headroom, and a probe tells a little less.
-PROBE_BEYOND, PROBE_STEP = 1.3, 2.0
-#: A probe that found something is followed by the next; after others it takes ever longer.
-PROBE_GAIN, PROBE_AFTER_S, MAX_PROBE_AFTER_S = 1.2, 1.0, 8.0
+#: Sought beyond what is wanted: what comes back needs headroom, and a probe on a busy machine
+#: tells less than there is. The least has enough packets to tell something.
+PROBE_BEYOND, PROBE_STEP, LEAST_PROBE_BPS = 1.5, 2.0, 160e3
+#: A probe that came through is followed by the next; one that tells nothing after the first of
+#: these, one that met the network's limit after ever longer. Less than that limit may be tried.
+PROBE_AFTER_S, MAX_PROBE_AFTER_S = 1.0, 5.0
+BELOW_LIMIT = 0.9
+#: Not worth a try: so little more.
+PROBE_GAIN = 1.1
+#: For so long what came through is believed, whatever delays are seen meanwhile.
+PROVEN_S = 5.0
 
 
 class Change(enum.Enum):
@@ -90,19 +99,50 @@ class Meter:
 
 
 class ProbePlan:
-    """When to try whether the network takes more than the estimate says."""
+    """When to try whether the network takes more than the estimate says.
+
+    Contract: `look` now and then, and `told` what has become of what it gave.
+    """
 
     def __init__(self) -> None:
+        self._trying = False
         self._next_s = 0.0
+        self._limit_bps = math.inf  # met of late,
+        self._beyond_s = 0.0  # and tried again from then on
         self._after_s = PROBE_AFTER_S
-        self._before_bps = math.inf  # the estimate when it was tried last
+        self._proven_bps = self._proven_s = 0.0
 
     def look(self, wanted_bps: float, estimated_bps: float, now: float) -> float | None:
         """The bitrate to try now, if any."""
-        if now < self._next_s or estimated_bps >= PROBE_BEYOND * wanted_bps:
+        sought_bps = PROBE_BEYOND * wanted_bps
+        if self._trying or now < self._next_s or estimated_bps >= sought_bps:
             return None
-        found = estimated_bps >= PROBE_GAIN * self._before_bps
-        self._after_s = PROBE_AFTER_S if found else min(2 * self._after_s, MAX_PROBE_AFTER_S)
-        self._before_bps = estimated_bps
-        self._next_s = now + self._after_s
-        return min(PROBE_STEP * estimated_bps, PROBE_BEYOND * wanted_bps)
+        tried_bps = max(LEAST_PROBE_BPS, min(PROBE_STEP * estimated_bps, sought_bps))
+        if now < self._beyond_s:
+            tried_bps = min(tried_bps, BELOW_LIMIT * self._limit_bps)
+        if tried_bps < PROBE_GAIN * estimated_bps:
+            return None
+        self._trying = True
+        return tried_bps
+
+    def proven_bps(self, now: float) -> float:
+        """What came through just now, or zero."""
+        return self._proven_bps if now - self._proven_s < PROVEN_S else 0.0
+
+    def told(self, result: Result, now: float) -> None:
+        self._trying = False
+        self._next_s = now + PROBE_AFTER_S
+        limited = result.verdict is Verdict.LIMIT
+        if limited or result.bitrate_bps > self.proven_bps(now):
+            self._proven_bps, self._proven_s = result.bitrate_bps, now
+        match result.verdict:
+            case Verdict.THROUGH:
+                self._next_s = now
+                if result.bitrate_bps > self._limit_bps:  # the network has become faster
+                    self._limit_bps, self._after_s = math.inf, PROBE_AFTER_S
+            case Verdict.LIMIT:
+                self._limit_bps = result.bitrate_bps
+                self._beyond_s = now + self._after_s
+                self._after_s = min(2 * self._after_s, MAX_PROBE_AFTER_S)
+            case Verdict.UNTOLD:
+                pass

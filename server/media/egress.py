@@ -12,7 +12,7 @@ from collections.abc import Callable
 from server.core.rtp import EXTENDED, ONE_ELEMENT, pack_header_with_number
 from server.core.twcc import TICK_S, TransportFeedback
 from server.media.estimate import Arrival, Estimate
-from server.media.probe import Probe
+from server.media.probe import Probe, Result
 
 #: Packets remembered until feedback comes, which is every 50 to 250 ms: seconds of any stream.
 HISTORY_LENGTH = 2048
@@ -56,7 +56,7 @@ class Egress:
         self._sizes = [0] * HISTORY_LENGTH  # below zero: told to be missing; zero: to have come
         self._first_tick: int | None = None
         self.octets = 0  #: sent, on the wire
-        self.packets_lost = 0
+        self.packets_lost = self._octets_lost = 0
         self.packets_arrived = 0
         self.packets_dropped = 0  #: never sent
         self._unpaced: set[int] = set()
@@ -66,6 +66,7 @@ class Egress:
         self._free_s = 0.0  # when what has left is through, at the pace
         self._s_per_octet = 0.0
         self._probe: Probe | None = None
+        self._probed: Result | None = None
 
     # ---- packets
 
@@ -147,12 +148,12 @@ class Egress:
         self, feedback: TransportFeedback, now: float, round_trip_s: float | None
     ) -> None:
         """What the browser tells; nothing of it is counted twice."""
-        lost = self.packets_lost
+        lost, octets_lost = self.packets_lost, self._octets_lost
         arrivals = self._arrivals(feedback)
         estimate = self.estimate
         estimate.feedback(arrivals, max(0, self.packets_lost - lost), now, round_trip_s)
         if self._probe is not None:
-            self._look_at_probe(self._probe, arrivals, now)
+            self._look_at_probe(self._probe, arrivals, self._octets_lost - octets_lost, now)
         self._s_per_octet = 8 / (PACING_FACTOR * estimate.bitrate_bps)
         near = estimate.bitrate_bps < PACED_BELOW * (estimate.delivered_bps or 0.0)
         self._pacing = near or bool(self._waiting)
@@ -173,10 +174,12 @@ class Egress:
             if tick is None:
                 if size > 0:
                     self.packets_lost += 1
+                    self._octets_lost += size
                     sizes[slot] = -size
                 continue
             if size < 0:  # late, not lost
                 self.packets_lost -= 1
+                self._octets_lost += size
             sizes[slot] = 0
             arrivals.append(Arrival(sent_s[slot], self._arrived_s(tick), abs(size)))
         self.packets_arrived += len(arrivals)
@@ -192,23 +195,34 @@ class Egress:
 
     def probe(self, bitrate_bps: float, now: float) -> None:
         """Tries whether so much comes through: call `pad` while it `is_probing`."""
-        if self._probe is None:
-            self._probe = Probe(bitrate_bps, self.octets, now)
+        self._probe = Probe(bitrate_bps, self.octets, now)
 
-    def is_probing(self, now: float) -> bool:
+    @property
+    def is_probing(self) -> bool:
         """Whether there is more to send of a probe; not whether its result is known."""
-        return self._probe is not None and not self._probe.is_sent(now)
+        return self._probe is not None and not self._probe.is_sent
+
+    def take_probed(self) -> Result | None:
+        """What has become of the probe, once."""
+        probed, self._probed = self._probed, None
+        return probed
 
     def pad(self, send_padding: Callable[[int], None], now: float) -> None:
         """Has so many octets of padding sent as a probe takes; they don't wait."""
-        octets = self._probe.octets_due(self.octets, now) if self._probe is not None else 0
+        probe = self._probe
+        if probe is None or probe.is_sent:
+            return
+        octets = probe.octets_due(self.octets, now)
         if octets:
             pacing, self._pacing = self._pacing, False
             send_padding(octets)
             self._pacing = pacing
+        probe.sent(self.octets, now)
 
-    def _look_at_probe(self, probe: Probe, arrivals: list[Arrival], now: float) -> None:
-        bitrate_bps = probe.arrived(arrivals, now)
-        if bitrate_bps is not None:
-            self._probe = None
-            self.estimate.probed(bitrate_bps)
+    def _look_at_probe(
+        self, probe: Probe, arrivals: list[Arrival], octets_lost: int, now: float
+    ) -> None:
+        result = probe.arrived(arrivals, octets_lost, now)
+        if result is not None:
+            self._probe, self._probed = None, result
+            self.estimate.probed(result.bitrate_bps)

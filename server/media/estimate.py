@@ -19,6 +19,9 @@ MIN_BPS = 30_000.0  #: sound alone
 
 #: What was sent within this is one group: a picture's packets leave at once (5.1).
 GROUP_S = 0.005
+#: And what comes within this after the packet before, having been on its way for less time: a
+#: network or a machine that stood still lets go of all at once. For at most so long.
+BURST_S, MAX_BURST_S = 0.005, 0.1
 #: Groups that a line is drawn through, and how slowly their delay is followed.
 MIN_TREND_GROUPS, TREND_GROUPS = 8, 20
 SMOOTHING = 0.9
@@ -79,7 +82,8 @@ class DelayTrend:
     def __init__(self) -> None:
         self.usage = Usage.NORMAL
         self._first_sent_s = -math.inf  # of the group in the making
-        self._sent_s = self._arrived_s = 0.0  # of its last packet
+        self._first_arrived_s = 0.0
+        self._sent_s, self._arrived_s = 0.0, -math.inf  # of its last packet
         self._group: tuple[float, float] | None = None  # the one before: sent, arrived
         self._begun_s = 0.0  # when the first one arrived
         self._delay_ms = self._smoothed_ms = 0.0
@@ -90,7 +94,7 @@ class DelayTrend:
         self._threshold = FIRST_THRESHOLD
 
     def add(self, sent_s: float, arrived_s: float) -> None:
-        if sent_s - self._first_sent_s <= GROUP_S:
+        if sent_s - self._first_sent_s <= GROUP_S or self._is_let_go(sent_s, arrived_s):
             self._sent_s = sent_s
             if arrived_s > self._arrived_s:
                 self._arrived_s = arrived_s
@@ -100,7 +104,16 @@ class DelayTrend:
         else:
             self._begun_s = arrived_s
         self._first_sent_s = self._sent_s = sent_s
-        self._arrived_s = arrived_s
+        self._first_arrived_s = self._arrived_s = arrived_s
+
+    def _is_let_go(self, sent_s: float, arrived_s: float) -> bool:
+        """With the group before, which waited for the same."""
+        after_s = arrived_s - self._arrived_s
+        return (
+            after_s <= BURST_S
+            and after_s < sent_s - self._sent_s
+            and arrived_s - self._first_arrived_s <= MAX_BURST_S
+        )
 
     def _end_group(self) -> None:
         before, self._group = self._group, (self._sent_s, self._arrived_s)

@@ -167,7 +167,17 @@ class Observer(Peer):
             verb = "regains" if held_back else "loses"
             log.info("peer %s %s a picture at %.0f kbit/s", self.id, verb, estimated_bps / 1000)
             self._on_held_back(not held_back)
-        probed_bps = self._probes.look(wanted_bps, estimated_bps, now)
+        self._seek(egress, wanted_bps, now)
+
+    def _seek(self, egress: Egress, wanted_bps: float, now: float) -> None:
+        """Whether there is room for more than the estimate says, while more is wanted."""
+        result = egress.take_probed()
+        if result is not None:
+            self._probes.told(result, now)
+        if not all(each.shown for each in self._allotments.values()):
+            # A machine that stands still looks like a queue, beside which sound alone is nothing.
+            egress.estimate.probed(self._probes.proven_bps(now))
+        probed_bps = self._probes.look(wanted_bps, egress.estimate.bitrate_bps, now)
         if probed_bps is not None:
             egress.probe(probed_bps, now)
             self._hurry()
@@ -204,7 +214,7 @@ class Observer(Peer):
         if egress is None:
             return False
         egress.pad(lambda octets: self._pad(octets, now), now)
-        return egress.is_probing(now)
+        return egress.is_probing
 
     def _pad(self, octets: int, now: float) -> None:
         for name in self._allotments:

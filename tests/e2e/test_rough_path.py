@@ -8,7 +8,7 @@ from playwright.async_api import Page
 
 from loadtest.network import Impairments
 from tests.e2e.chromium import ChromiumLauncher
-from tests.e2e.pages import join, picture_moves
+from tests.e2e.pages import PATIENCE_MS, join, picture_moves
 from tests.e2e.rough_path import rough_path
 from tests.e2e.server_process import ServerProcess
 
@@ -61,7 +61,7 @@ async def test_sound_goes_on_where_the_picture_does_not_fit_and_the_picture_come
         await observer.goto(invited["observer_url"])
         await picture_moves(observer)
         path.change(clean, slow, "slow")
-        await told.wait_for(timeout=5000)
+        await told.wait_for(timeout=PATIENCE_MS)
         await asyncio.sleep(2)  # what filled the queue before is through
         before = (await inbound(observer))["audio0"]
         await asyncio.sleep(5)
@@ -72,5 +72,5 @@ async def test_sound_goes_on_where_the_picture_does_not_fit_and_the_picture_come
         assert made_up < 0.1 * heard
         assert heard > 4 * 48_000
         path.change(clean, clean, "well again")
-        await told.wait_for(state="hidden", timeout=30_000)
+        await told.wait_for(state="hidden", timeout=PATIENCE_MS)
         await picture_moves(observer)

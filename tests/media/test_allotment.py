@@ -6,15 +6,20 @@ from hypothesis import strategies as st
 
 from server.media.allotment import (
     AWAY_S,
+    BELOW_LIMIT,
     HEADROOM,
+    LEAST_PROBE_BPS,
     MAX_AWAY_S,
     MAX_PROBE_AFTER_S,
+    PROBE_AFTER_S,
     PROBE_BEYOND,
+    PROVEN_S,
     Allotment,
     Change,
     Meter,
     ProbePlan,
 )
+from server.media.probe import Result, Verdict
 
 STEP_S = 0.25
 
@@ -109,19 +114,77 @@ def test_meter_follows_a_stream_within_seconds_and_survives_another_one() -> Non
     assert meter.bitrate_bps < 1000
 
 
-def test_probes_climb_while_they_find_something_and_become_rare_when_not() -> None:
-    plan, estimated_bps, now, tried = ProbePlan(), 100e3, 0.0, []
-    while now < 20 and estimated_bps < PROBE_BEYOND * 1e6:
-        now += STEP_S
-        probed_bps = plan.look(1e6, estimated_bps, now)
-        if probed_bps is not None:
-            tried.append((now, probed_bps))
-            estimated_bps = probed_bps
-    assert [bps for _, bps in tried] == [200e3, 400e3, 800e3, PROBE_BEYOND * 1e6]
-    assert now < 6
-    assert plan.look(1e6, PROBE_BEYOND * 1e6, now + 100) is None, "there is room enough"
-    in_vain = [at for at in range(1000, 2000) if plan.look(1e6, 200e3, at) is not None]
-    assert len(in_vain) < 1000 / MAX_PROBE_AFTER_S + 8
+class Tries:
+    """A plan on a network that takes `limit_bps`, looked at four times a second."""
+
+    def __init__(self, limit_bps: float) -> None:
+        self.plan = ProbePlan()
+        self.limit_bps = limit_bps
+        self.estimated_bps = 50e3
+        self.now = 0.0
+        self.tried: list[tuple[float, float]] = []
+
+    def look(self, verdict: Verdict | None = None) -> None:
+        self.now += STEP_S
+        probed_bps = self.plan.look(1e6, self.estimated_bps, self.now)
+        if probed_bps is None:
+            return
+        self.tried.append((self.now, probed_bps))
+        through = Verdict.LIMIT if probed_bps > self.limit_bps else Verdict.THROUGH
+        came_bps = 0.0 if verdict is Verdict.UNTOLD else min(probed_bps, self.limit_bps)
+        self.plan.told(Result(verdict or through, came_bps), self.now)
+        self.estimated_bps = max(self.estimated_bps, came_bps)
+
+    def pass_time(self, seconds: float) -> list[float]:
+        """The bitrates that were tried."""
+        self.tried.clear()
+        for _ in range(round(seconds / STEP_S)):
+            self.look()
+        return [bps for _, bps in self.tried]
+
+
+def test_probes_climb_at_once_while_they_come_through() -> None:
+    tries = Tries(math.inf)
+    assert tries.pass_time(1.5) == [LEAST_PROBE_BPS, 320e3, 640e3, 1280e3, PROBE_BEYOND * 1e6]
+    assert tries.pass_time(60) == [], "there is room enough"
+
+
+def test_probes_beyond_the_networks_limit_become_rare_and_climb_again_once_it_is_gone() -> None:
+    tries = Tries(500e3)
+    assert tries.pass_time(1.0)[:3] == [LEAST_PROBE_BPS, 320e3, 640e3]
+    tries.pass_time(20)
+    assert len(tries.pass_time(100)) <= 100 / MAX_PROBE_AFTER_S
+    tries.estimated_bps = 50e3  # a queue was seen
+    below = tries.pass_time(MAX_PROBE_AFTER_S)[:-1]
+    assert below == [LEAST_PROBE_BPS, 320e3, BELOW_LIMIT * 500e3]
+    tries.limit_bps = math.inf
+    assert tries.pass_time(MAX_PROBE_AFTER_S + 1)[-1] == PROBE_BEYOND * 1e6
+
+
+def test_probe_that_tells_nothing_is_soon_tried_again_however_often() -> None:
+    tries = Tries(math.inf)
+    while tries.now < 60:
+        tries.look(Verdict.UNTOLD)
+    assert len(tries.tried) > 60 / (PROBE_AFTER_S + STEP_S)
+    assert {bps for _, bps in tries.tried} == {LEAST_PROBE_BPS}
+
+
+def test_no_probe_is_begun_before_the_last_one_is_told() -> None:
+    plan = ProbePlan()
+    assert plan.look(1e6, 200e3, 0.0) is not None
+    assert plan.look(1e6, 200e3, 9.0) is None
+
+
+def test_what_came_through_is_believed_for_a_while_unless_less_does() -> None:
+    plan = ProbePlan()
+    assert plan.proven_bps(0.0) == 0
+    plan.told(Result(Verdict.THROUGH, 2e6), 10.0)
+    plan.told(Result(Verdict.UNTOLD, 1e6), 11.0)
+    assert plan.proven_bps(10 + PROVEN_S - 0.1) == 2e6
+    assert plan.proven_bps(10 + PROVEN_S) == 0
+    plan.told(Result(Verdict.THROUGH, 2e6), 20.0)
+    plan.told(Result(Verdict.LIMIT, 1e6), 21.0)
+    assert plan.proven_bps(21.5) == 1e6
 
 
 @settings(max_examples=200)

@@ -1,6 +1,7 @@
 """The estimate on links whose truth is known (tests/media/links.py)."""
 
 from collections.abc import Iterable
+from random import Random
 
 import pytest
 from hypothesis import given, settings
@@ -130,6 +131,17 @@ def test_growing_delay_is_told_and_standing_delay_is_not() -> None:
     assert Usage.OVER in told(0.05 + index * 0.01 for index in range(30))
     assert told([0.35] * 100)[-1] is Usage.NORMAL
     assert told(0.35 - index * 0.015 for index in range(20))[-1] is Usage.UNDER
+
+
+def test_path_or_machine_that_stands_still_now_and_then_is_no_queue() -> None:
+    trend, random, still_s = DelayTrend(), Random(1), -1.0
+    for index in range(5000):
+        sent_s = index / 50
+        if sent_s > still_s + 0.2 and random.random() < 0.1:
+            still_s = sent_s + random.uniform(0.02, 0.15)
+        trend.add(sent_s, 0.05 + max(sent_s, still_s))
+        if index % 5 == 4:
+            assert trend.look() is not Usage.OVER
 
 
 def test_clock_that_runs_faster_is_no_queue() -> None:

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import logging
-import math
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -603,90 +602,6 @@ async def test_observer_that_reports_tells_its_round_trip_and_what_it_lost() -> 
         assert peer._round_trip_s == pytest.approx(0.15, abs=1e-3)
         assert peer.egress is not None
         assert (peer.egress.packets_arrived, peer.egress.packets_lost) == (2, 1)
-
-
-class SlowLine:
-    """A candidate's pictures and sound to an observer behind a line of `rate_bps`."""
-
-    def __init__(self, candidate: Browser, watcher: Browser) -> None:
-        self.candidate, self.watcher = candidate, watcher
-        self.rate_bps = 300e3
-        self.free_s = 0.0
-        self.told_of = self.pictures = self.sounds = self.seqno = 0
-
-    def tenth(self) -> tuple[int, int]:
-        """100 ms of media, with feedback; packets of pictures and of sound that were sent on."""
-        room, begun = self.candidate.room, len(self.watcher.rtp)
-        arrivals = []
-        for tick in range(5):
-            room.now += 0.02
-            self.sounds += 1
-            self.candidate.send_rtp(sound(self.sounds))
-            if tick % 2 == 0:
-                self._send_picture()
-            self.watcher.tick()
-            assert isinstance(self.watcher.peer, Observer)
-            self.watcher.peer._drain()  # what a timer does, by the test's clock
-            for data in self.watcher.rtp[self.told_of :]:
-                self.free_s = max(self.free_s, room.now) + 8 * len(data) / self.rate_bps
-                late = self.free_s - room.now > 0.3  # the queue is full
-                arrivals.append(None if late else int(self.free_s * 4000) & 0xFFFF_FFFF)
-                self.free_s -= late * 8 * len(data) / self.rate_bps
-            self.told_of = len(self.watcher.rtp)
-        base = (self.told_of - len(arrivals)) & 0xFFFF
-        told = TransportFeedback(7, 7, 0, base, tuple(arrivals))
-        self.watcher.send_rtcp(rtcp.transport_feedback(told))
-        kinds = [data[1] & 0x7F for data in self.watcher.rtp[begun:]]
-        return kinds.count(120), kinds.count(109)
-
-    def _send_picture(self) -> None:
-        every = pictures(Codec.VP8)
-        picture, at = every[self.pictures % len(every)], TICKS * self.pictures
-        self.pictures += 1
-        for payload in picture.payloads:
-            self.seqno += 1
-            marker = payload is picture.payloads[-1]
-            self.candidate.send_rtp(rtp(self.seqno, at, payload, marker=marker, ssrc=1))
-
-
-async def test_sound_goes_on_where_the_picture_does_not_fit_until_it_does() -> None:
-    room, told = Room(), list[bool]()
-    slow = Browser(room, Observer, COUNTED, told.append)
-    async with joined(publisher(room)) as candidate, joined(slow) as watcher:
-        line = SlowLine(candidate, watcher)
-        assert isinstance(watcher.peer, Observer)
-        camera_down = watcher.peer.downs[TrackName.CAMERA]
-        assert camera_down.allowed_bps == math.inf
-        tenths = 0
-        while not told:
-            line.tenth()
-            tenths += 1
-        assert (told, tenths < 30) == ([True], True)
-        assert camera_down.allowed_bps < line.rate_bps, "by which its layers are chosen"
-        for _ in range(20):
-            assert line.tenth() == (0, 5)
-        line.rate_bps, tenths = 50e6, 0
-        while told == [True]:
-            line.tenth()
-            tenths += 1
-        assert (told, tenths < 300) == ([True, False], True)
-        assert any(data[1] & 0x7F == 121 for data in watcher.rtp), "it was tried with padding"
-        shown = [line.tenth() for _ in range(20)]
-        assert all(sounds == 5 for _, sounds in shown)
-        assert sum(packets for packets, _ in shown[2:]) > 20
-    assert told == [True, False]
-
-
-async def test_observer_that_leaves_while_its_picture_is_held_back_says_so() -> None:
-    room, told = Room(), list[bool]()
-    async with (
-        joined(publisher(room)) as candidate,
-        joined(Browser(room, Observer, COUNTED, told.append)) as watcher,
-    ):
-        line = SlowLine(candidate, watcher)
-        while not told:
-            line.tenth()
-    assert told == [True, False]
 
 
 async def test_observer_gets_sender_reports_with_a_name_for_both_tracks() -> None:
