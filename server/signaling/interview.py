@@ -37,6 +37,7 @@ from server.signaling.plant import Plant
 from server.signaling.protocol import (
     PROTOCOL_VERSION,
     AlertChanged,
+    CameraState,
     Connection,
     ErrorId,
     IceServer,
@@ -110,6 +111,7 @@ class LiveInterview:
         self._replaced: deque[str] = deque(maxlen=MAX_OPENINGS_PER_LINK)
         self._alerts: dict[str, Alert] = {}
         self._shows_screen = False
+        self._cameras_off: set[Role] = set()  # of those who speak
         self._pending: deque[Event] = deque(maxlen=MAX_PENDING_EVENTS)
         self._unsaved = False
         self._lock = asyncio.Lock()  # one change of the seat or the session at a time
@@ -337,6 +339,16 @@ class LiveInterview:
             self._source.end_screen()
             self._wake.set()
 
+    def show_camera(self, participant: Participant, active: bool) -> None:
+        """A camera is on, or off, says the page of whoever speaks. Raises Refusal."""
+        participant.refuse_if_closed()
+        self._camera_changed(participant.role, active)
+
+    def _camera_changed(self, role: Role, active: bool) -> None:
+        if active is (role in self._cameras_off):
+            self._cameras_off ^= {role}
+            self._tell_everyone(CameraState(role, active))
+
     def _look_at_screen(self, now: float) -> None:
         shows = self._source.shows_screen(now)
         if shows is not self._shows_screen:
@@ -488,6 +500,8 @@ class LiveInterview:
         outbox.send(StateChanged(self.state, self.started_s))
         outbox.send(RecordingState(self._is_recording))
         outbox.send(InterviewerState(self._interviewer.present))
+        for each in self._cameras_off:
+            outbox.send(CameraState(each, False))
         if role is not Role.CANDIDATE:
             outbox.send(ScreenState(self._shows_screen))
             outbox.send(Watchers(self._watchers))
@@ -505,6 +519,7 @@ class LiveInterview:
         opening = self._openings.get(newer.role)
         if opening is not None and opening != newer.opening:
             self._replaced.append(opening)
+            self._camera_changed(newer.role, True)  # unless the newer page says otherwise
         self._openings[newer.role] = newer.opening
         for older in self._participants - {newer}:
             if older.role is newer.role and older.outbox is not None:

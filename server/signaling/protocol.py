@@ -97,6 +97,12 @@ class Unshare(_Message, frozen=True, tag="unshare"):
     """Candidate: nothing more is sent in the screen's section for now."""
 
 
+class Camera(_Message, frozen=True, tag="camera"):
+    """Candidate, interviewer: my camera is on, or off and what it sends is black."""
+
+    active: bool
+
+
 class Leave(_Message, frozen=True, tag="leave"):
     """Candidate: I end my part; the recording is closed. Others: stop sending to and from me."""
 
@@ -156,6 +162,13 @@ class InterviewerState(_Message, frozen=True, tag="interviewer"):
     active: bool
 
 
+class CameraState(_Message, frozen=True, tag="camera"):
+    """To everyone: whether somebody who speaks has the camera on; until told, it is."""
+
+    role: Role
+    active: bool
+
+
 class ScreenState(_Message, frozen=True, tag="screen"):
     """To all but the candidate: whether they share a screen right now."""
 
@@ -201,13 +214,14 @@ class Error(_Message, frozen=True, tag="error"):
     connection: Connection | None = None
 
 
-ClientMessage = Hello | Publish | Watch | Restart | Unshare | Leave | Ping
+ClientMessage = Hello | Publish | Watch | Restart | Unshare | Camera | Leave | Ping
 ServerMessage = (
     Welcome
     | Answer
     | StateChanged
     | RecordingState
     | InterviewerState
+    | CameraState
     | ScreenState
     | Watchers
     | Indicators

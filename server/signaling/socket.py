@@ -17,6 +17,7 @@ from server.signaling.participant import Participant
 from server.signaling.protocol import (
     PROTOCOL_VERSION,
     Answer,
+    Camera,
     ClientMessage,
     Connection,
     ErrorId,
@@ -46,6 +47,7 @@ SENDERS = {
     Watch: ANY_ROLE,
     Restart: ANY_ROLE,
     Unshare: CANDIDATE,
+    Camera: SPEAKERS,
     Leave: ANY_ROLE,
     Ping: ANY_ROLE,
 }
@@ -154,6 +156,8 @@ class Sockets:
                 outbox.send(Answer(answer, connection))
             case Unshare():
                 interview.unshare(participant)
+            case Camera(active=active):
+                interview.show_camera(participant, active)
             case Leave():
                 await interview.leave(participant)
             case Ping(id=id):

@@ -18,18 +18,21 @@ pytestmark = [
 ]
 FLAGS = ("--workers", "0", "--host", "0.0.0.0", "--advertise", SERVER_ADDRESS)
 GAP_ERROR_S = 0.5
-#: A browser needs up to 5 s to notice that its address is gone, and as long to doubt its socket.
+#: Where a network comes back, whatever had waited may have to be given up first.
 BACK_S = 20.0
+#: Of a new address browsers tell nobody, and need 6 s to find out. The page notices in a second
+#: that nothing comes, and doubts its socket for another.
+MOVED_S = 6.0
 
 
 @pytest.mark.may_block("the network is changed by a command that ends at once")
 @pytest.mark.parametrize(
     ("away_s", "cause"),
-    [(2.0, "packets-lost"), (7.0, "disconnected"), (None, "disconnected")],
+    [(2.0, "packets-lost"), (7.0, "disconnected"), (None, None)],
     ids=["briefly", "long", "moved"],
 )
 async def test_the_page_comes_back_by_itself(
-    chromium: ChromiumLauncher, tmp_path: Path, away_s: float | None, cause: str
+    chromium: ChromiumLauncher, tmp_path: Path, away_s: float | None, cause: str | None
 ) -> None:
     with wifi(tmp_path) as network:
         async with running_server(tmp_path, *FLAGS) as server:
@@ -41,7 +44,7 @@ async def _interview(
     chromium: ChromiumLauncher,
     network: Wifi,
     away_s: float | None,
-    cause: str,
+    cause: str | None,
 ) -> None:
     invited = await server.invite("Backend engineer")
     url = invited["candidate_url"].replace("127.0.0.1", SERVER_ADDRESS)
@@ -65,7 +68,7 @@ async def _interview(
     possible_s = time.time()
     await picture_moves(observer)
     await recorded(candidate)
-    assert time.time() - possible_s < BACK_S
+    assert time.time() - possible_s < (BACK_S if away_s is not None else MOVED_S)
     # The same connection found another path.
     assert await candidate.evaluate("window.connections.length") == 1
     await asyncio.sleep(2)  # so that the end of the gap is in the recording
@@ -73,6 +76,8 @@ async def _interview(
 
     index = await finished(server, invited)
     events = [each["event"] for each in index["events"]]
+    if cause is None:  # whoever is back soon was not missed
+        cause = "disconnected" if "disconnected" in events else "packets-lost"
     back = ["disconnected", "joined"] if cause == "disconnected" else []
     assert events == ["joined", *back, "left"]
     # Of the sound, much is repaired; a busy machine may lose packets besides.

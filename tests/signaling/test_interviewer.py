@@ -48,6 +48,38 @@ async def test_everybody_learns_that_an_interviewer_is_there_and_is_gone(rig: Ri
     assert await rig.events() == rig.recorder.recordings[0].events
 
 
+def cameras(messages: list[dict[str, Any]]) -> list[tuple[str, bool]]:
+    return [(each["role"], each["active"]) for each in messages if each["type"] == "camera"]
+
+
+async def test_everybody_learns_of_a_camera_that_is_off_until_it_is_on(rig: Rig) -> None:
+    candidate, interviewer = rig.enter(Role.CANDIDATE), rig.enter(Role.INTERVIEWER)
+    for active in (False, False, True, False):
+        rig.interview.show_camera(interviewer, active)
+    rig.interview.show_camera(candidate, False)
+    late = rig.enter(Role.OBSERVER)
+    rig.interview.show_camera(candidate, True)
+    changes = [("interviewer", False), ("interviewer", True), ("interviewer", False)]
+    assert cameras(await told(candidate)) == [*changes, ("candidate", False), ("candidate", True)]
+    first, second, last = cameras(await told(late))
+    assert {first, second} == {("interviewer", False), ("candidate", False)}
+    assert last == ("candidate", True)
+
+
+async def test_a_newer_page_begins_with_its_camera_on(rig: Rig) -> None:
+    observer = rig.enter(Role.OBSERVER)
+    page, again, newer = (rig.participant(Role.INTERVIEWER) for _ in range(3))
+    page.opening = again.opening = "one"  # on another socket
+    newer.opening = "two"
+    rig.interview.enter(page)
+    rig.interview.show_camera(page, False)
+    rig.interview.enter(again)
+    rig.interview.enter(newer)
+    with pytest.raises(Refusal):
+        rig.interview.show_camera(page, False)
+    assert cameras(await told(observer)) == [("interviewer", False), ("interviewer", True)]
+
+
 async def test_an_interviewer_changes_neither_state_nor_recording(rig: Rig) -> None:
     interviewer, peer = await rig.interviewer_joins()
     assert rig.state() is InterviewState.WAITING

@@ -174,14 +174,27 @@ async def test_nothing_is_recorded_without_consent(serving: Serving) -> None:
         (Role.OBSERVER, {"type": "unshare"}),
         (Role.RECRUITER, {"type": "unshare"}),
         (Role.INTERVIEWER, {"type": "unshare"}),
+        (Role.OBSERVER, {"type": "camera", "active": False}),
+        (Role.OWNER, {"type": "camera", "active": False}),
     ],
 )
 async def test_an_observer_never_publishes_and_nobody_but_the_candidate_shares(
     serving: Serving, role: Role, message: dict[str, Any]
 ) -> None:
-    async with serving.socket(serving.token(role)) as socket:
+    interview = serving.one.interview_id
+    async with serving.socket(serving.token(role), interview=interview) as socket:
         await socket.send_json(message)
         assert (await receive(socket, "error"))["id"] == "forbidden"
+
+
+async def test_a_camera_that_is_off_is_told_to_those_who_see_it(serving: Serving) -> None:
+    async with (
+        serving.socket(serving.token(Role.INTERVIEWER)) as interviewer,
+        serving.socket(serving.token(Role.CANDIDATE)) as candidate,
+    ):
+        await interviewer.send_json({"type": "camera", "active": False})
+        told = await receive(candidate, "camera")
+    assert told == {"type": "camera", "role": "interviewer", "active": False}
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,11 @@ class FakeConnection {
     this.remoteDescription = null;
     this.generation = 1;
     this.closed = false;
+    this.bytesReceived = 0;
+  }
+
+  async getStats() {
+    return new Map([["pair", { type: "candidate-pair", bytesReceived: this.bytesReceived }]]);
   }
 
   getConfiguration() {
@@ -56,6 +61,7 @@ const events = new EventTarget();
 globalThis.window = {
   setTimeout: (...all) => setTimeout(...all),
   clearTimeout: (timer) => clearTimeout(timer),
+  setInterval: () => 0, // `listen` is called by tests
   addEventListener: (...all) => events.addEventListener(...all),
 };
 globalThis.RTCPeerConnection = FakeConnection;
@@ -67,11 +73,13 @@ let sent;
 let lost;
 let relays;
 let welcome;
+let silent;
 
 beforeEach(async () => {
   mock.timers.enable({ apis: ["setTimeout"] });
   FakeConnection.made = [];
   welcome = Promise.resolve();
+  silent = 0;
   [online, sent, lost, relays] = [true, [], [], [{ urls: ["turn:a"] }]];
   const send = (kind) => (sdp) => online && sent.push(`${kind} ${sdp}`) > 0;
   peer = new Peer({
@@ -82,6 +90,7 @@ beforeEach(async () => {
     iceServers: () => relays,
     onState: () => {},
     onLost: (answered) => lost.push(answered),
+    onSilent: () => (silent += 1),
   });
   await peer.recover();
   await peer.answered("answer");
@@ -204,6 +213,18 @@ test("a network that comes back is used at once", async () => {
   events.dispatchEvent(new Event("online"));
   await turns();
   assert.deepEqual(sent.slice(1), ["restart offer 2"]);
+});
+
+test("a connection from which nothing comes any more is told of once", async () => {
+  for (const bytes of [100, 200, 200, 200, 300, 300]) {
+    peer.pc.bytesReceived = bytes;
+    await peer.listen();
+  }
+  assert.equal(silent, 2);
+  peer.pc.become("disconnected"); // it is known
+  await peer.listen();
+  await peer.listen();
+  assert.equal(silent, 2);
 });
 
 test("a connection the server has given up is made anew", async () => {

@@ -36,6 +36,7 @@ export class Call {
     /** @type {Choice} */
     this.choice = {};
     this.weak = false;
+    this.cameraOff = false;
     this.timers = [0, 0];
     this.retry = new Retry();
     /** @type {"busy" | "restarting" | null} why the server does not take us now */
@@ -61,6 +62,7 @@ export class Call {
       iceServers: () => this.signaling.iceServers,
       onState: () => this.peerMoved(),
       onLost: (answered) => this.peerLost(answered),
+      onSilent: () => this.signaling.doubt(),
     });
     /** @type {RTCRtpSender | null} of a screen's section, whether anything is shared or not */
     this.screenSender = null;
@@ -121,6 +123,7 @@ export class Call {
     switch (message.type) {
       case "welcome":
         this.waitFor(null);
+        if (this.cameraOff) this.signaling.send({ type: "camera", active: false });
         void this.peer.recover();
         break;
       case "replaced":
@@ -184,6 +187,7 @@ export class Call {
 
   peerMoved() {
     if (this.peer.state !== "connected") this.weak = false;
+    if (this.peer.state === "unsteady") this.signaling.doubt();
     this.showLink();
   }
 
@@ -221,7 +225,15 @@ export class Call {
     for (const track of this.stream?.getTracks() ?? []) {
       if (track.kind === kind) track.enabled = !track.enabled;
     }
+    this.showMuted();
+  }
+
+  showMuted() {
     this.view.showMuted(this.stream);
+    const cameraOff = this.stream?.getVideoTracks().some((track) => !track.enabled) ?? false;
+    if (cameraOff === this.cameraOff) return;
+    this.cameraOff = cameraOff;
+    this.signaling.send({ type: "camera", active: !cameraOff });
   }
 
   async flip() {
@@ -258,7 +270,7 @@ export class Call {
   use(stream) {
     this.stream = stream;
     this.view.showStream(stream);
-    this.view.showMuted(stream);
+    this.showMuted();
     this.view.showNotice(null);
     for (const track of stream.getTracks()) {
       track.addEventListener("ended", () => this.stream === stream && this.view.showNotice("call.device-lost"));

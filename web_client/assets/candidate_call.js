@@ -43,6 +43,7 @@ export class CandidateCall extends Call {
     switch (message.type) {
       case "welcome":
         this.watcher.stop(); // the server has closed it with the former socket
+        this.sees.showCamera(true); // until told otherwise
         break;
       case "recording":
         this.sees.showRecording(message.active);
@@ -53,6 +54,9 @@ export class CandidateCall extends Call {
         break;
       case "interviewer":
         this.interviewer(message.active);
+        break;
+      case "camera":
+        if (message.role === "interviewer") this.sees.showCamera(message.active);
         break;
       case "error":
         if (message.connection === "down") this.watcher.peer.refused();

@@ -45,6 +45,11 @@ export class CandidateView {
     byId("sound-on").hidden = !(there && silenced);
   }
 
+  /** @param {boolean} on whether the interviewer's camera is */
+  showCamera(on) {
+    this.pictures.showCamera("interviewer", on);
+  }
+
   /** @param {"call.interviewer-came" | "call.interviewer-left"} text for those who don't see it */
   tell(text) {
     setText(byId("interviewer-status"), text);

@@ -9,12 +9,16 @@
  * is to be doubted, and the peer waits for `recover()`.
  */
 
+import { Silence } from "./silence.js";
+
 /** @typedef {"new" | "connecting" | "connected" | "unsteady" | "lost" | "closed"} PeerState */
 
 /** A connection that lost its path may find another within this time. */
 const GRACE_MS = 4000;
 /** From offer to connected. */
 const CONNECT_LIMIT_MS = 10_000;
+/** The server sends several times a second. Browsers say so only after five seconds of silence. */
+const SILENT_MS = 500;
 
 export class Peer {
   /**
@@ -26,6 +30,7 @@ export class Peer {
    * @param {() => RTCIceServer[]} options.iceServers those
    * @param {(state: PeerState) => void} options.onState
    * @param {(answered: boolean) => void} options.onLost
+   * @param {() => void} options.onSilent nothing comes any more
    */
   constructor(options) {
     this.options = options;
@@ -38,6 +43,8 @@ export class Peer {
     /** Once its own description is set: only then it can take an answer. */
     this.described = Promise.resolve();
     this.timer = 0;
+    this.silence = new Silence();
+    window.setInterval(() => void this.listen(), SILENT_MS);
     window.addEventListener("online", () => {
       if (this.isAnswered && !this.restarting) void this.restart();
     });
@@ -145,6 +152,12 @@ export class Peer {
   close() {
     this.release();
     this.enter("closed");
+  }
+
+  async listen() {
+    const { pc } = this;
+    if (pc === null || this.state !== "connected") return this.silence.forget();
+    if (this.silence.begins((await pc.getStats()).values()) && this.pc === pc) this.options.onSilent();
   }
 
   /** @param {RTCPeerConnectionState} state */

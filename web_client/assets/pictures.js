@@ -39,6 +39,15 @@ export class Pictures {
     this.arrange();
   }
 
+  /**
+   * @param {Picture} name
+   * @param {boolean} on whether the camera is, whatever it sends
+   */
+  showCamera(name, on) {
+    const place = this.places.find(([each]) => each === name)?.[1];
+    if (place) place.dataset.camera = on ? "on" : "off";
+  }
+
   /** @param {Picture} name of the small picture that was pressed */
   swap(name) {
     const before = this.large;

@@ -17,6 +17,7 @@
  * @typedef {{type: "state", state: InterviewState, started_s?: number | null}} StateChanged
  * @typedef {{type: "recording", active: boolean}} RecordingState
  * @typedef {{type: "interviewer", active: boolean}} InterviewerState
+ * @typedef {{type: "camera", role: Role, active: boolean}} CameraState
  * @typedef {{type: "screen", active: boolean}} ScreenState
  * @typedef {{type: "watchers", roles: Role[]}} Watchers
  * @typedef {{type: "indicators", values: Indicator[]}} Indicators
@@ -25,13 +26,13 @@
  * @typedef {{type: "pong", id: number, server_time_s: number}} Pong
  * @typedef {{type: "error", id: string, message: string, fatal?: boolean,
  *   retry_after_s?: number | null, connection?: Connection | null}} ErrorMessage
- * @typedef {Welcome | Answer | StateChanged | RecordingState | InterviewerState | ScreenState | Watchers |
+ * @typedef {Welcome | Answer | StateChanged | RecordingState | InterviewerState | CameraState | ScreenState | Watchers |
  *   Indicators | AlertChanged | Replaced | Pong | ErrorMessage} ServerMessage
  *
  * @typedef {{type: "hello", version: number, token: string,
  *   interview: string | null, opening: string | null} | {type: "publish", sdp: string, consent: boolean} |
  *   {type: "watch", sdp: string} | {type: "restart", sdp: string, connection: Connection} |
- *   {type: "unshare"} | {type: "leave"} | {type: "ping", id: number}} ClientMessage
+ *   {type: "unshare"} | {type: "camera", active: boolean} | {type: "leave"} | {type: "ping", id: number}} ClientMessage
  */
 
 export const PROTOCOL_VERSION = 1;

@@ -11,6 +11,9 @@ import { PROTOCOL_VERSION, isFinal, parseMessage } from "./protocol.js";
 const PING_INTERVAL_MS = 4000;
 /** Without any message for this long the connection counts as lost. */
 const SILENCE_LIMIT_MS = 10_000;
+/** A socket that is doubted has so long to answer, or so many of its round trips. */
+const DOUBT_LIMIT_MS = 1000;
+const DOUBT_ROUND_TRIPS = 4;
 
 /**
  * @typedef {object} Handlers
@@ -51,9 +54,14 @@ export class Signaling {
     /** @type {WebSocket | null} */
     this.socket = null;
     this.timer = 0;
+    this.doubtTimer = 0;
+    this.openedMs = 0;
     this.pings = 0;
+    this.pingedMs = 0;
     this.heardMs = 0;
-    this.retryNow = this.retryNow.bind(this);
+    /** Of the last ping. */
+    this.roundTripMs = 0;
+    this.networkChanged = this.networkChanged.bind(this);
   }
 
   /**
@@ -76,13 +84,15 @@ export class Signaling {
   }
 
   start() {
-    window.addEventListener("online", this.retryNow);
+    window.addEventListener("online", this.networkChanged);
+    networkInformation()?.addEventListener("change", this.networkChanged);
     this.move("start");
   }
 
   /** Close for good; `start` opens again. */
   stop() {
-    window.removeEventListener("online", this.retryNow);
+    window.removeEventListener("online", this.networkChanged);
+    networkInformation()?.removeEventListener("change", this.networkChanged);
     this.move("stop");
   }
 
@@ -124,8 +134,30 @@ export class Signaling {
     this.move("lost");
   }
 
-  retryNow() {
+  /** The same without a pause: it is the network's fault, not the server's. */
+  reconnectNow() {
+    this.move("lost");
     this.move("retry");
+  }
+
+  networkChanged() {
+    const isNew = performance.now() - this.openedMs < DOUBT_LIMIT_MS; // browsers tell it thrice
+    if (this.online) this.doubt();
+    else if (this.connection.state === "waiting" || !isNew) this.reconnectNow();
+  }
+
+  /**
+   * The network may have become another one, from which this socket reaches nobody: browsers notice
+   * that after minutes. It has to answer, or is given up.
+   */
+  doubt() {
+    if (!this.online || this.doubtTimer !== 0) return;
+    const limitMs = Math.max(DOUBT_LIMIT_MS, DOUBT_ROUND_TRIPS * this.roundTripMs);
+    this.ping();
+    this.doubtTimer = window.setTimeout(() => {
+      this.doubtTimer = 0;
+      if (this.heardMs < this.pingedMs) this.reconnectNow();
+    }, limitMs);
   }
 
   /** @param {import("./connection.js").Event} event */
@@ -151,7 +183,7 @@ export class Signaling {
         break;
       case "waiting":
         this.drop();
-        this.timer = window.setTimeout(this.retryNow, this.connection.delayMs(Math.random()));
+        this.timer = window.setTimeout(() => this.move("retry"), this.connection.delayMs(Math.random()));
         break;
       case "stopped":
         this.drop();
@@ -164,6 +196,7 @@ export class Signaling {
   open() {
     const socket = new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/ws`);
     this.socket = socket;
+    this.openedMs = performance.now();
     /** @param {() => void} act */
     const ifCurrent = (act) => () => {
       if (this.socket === socket) act();
@@ -180,6 +213,8 @@ export class Signaling {
   }
 
   drop() {
+    window.clearTimeout(this.doubtTimer);
+    this.doubtTimer = 0;
     const socket = this.socket;
     this.socket = null;
     socket?.close();
@@ -193,7 +228,10 @@ export class Signaling {
     if (message.type === "pong" || message.type === "welcome") {
       this.clockOffsetS = message.server_time_s - Date.now() / 1000;
     }
-    if (message.type === "pong") return;
+    if (message.type === "pong") {
+      if (message.id === this.pings) this.roundTripMs = this.heardMs - this.pingedMs;
+      return;
+    }
     if (message.type === "answer") {
       this.onAnswer[message.connection]?.(message.sdp);
       return;
@@ -218,8 +256,18 @@ export class Signaling {
         this.move("lost");
         return;
       }
-      this.send({ type: "ping", id: ++this.pings });
+      this.ping();
       this.keepAlive();
     }, PING_INTERVAL_MS);
   }
+
+  ping() {
+    this.pingedMs = performance.now();
+    this.send({ type: "ping", id: ++this.pings });
+  }
+}
+
+/** @returns {EventTarget | undefined} where the browser tells what network it is in */
+function networkInformation() {
+  return /** @type {{connection?: EventTarget}} */ (navigator).connection;
 }

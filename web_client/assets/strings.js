@@ -160,6 +160,7 @@ export const STRINGS = {
   "call.you": ["You", "您"],
   "call.interviewer": ["Interviewer", "面试官"],
   "call.interviewer-picture": ["Live picture of the interviewer", "面试官实时画面"],
+  "call.interviewer-camera-off": ["The interviewer's camera is off.", "面试官的摄像头已关闭。"],
   "call.interviewer-unseen": ["No picture. You hear the interviewer.", "没有画面，您能听到面试官的声音。"],
   "call.interviewer-came": [
     "An interviewer is here. You see and hear each other.",
@@ -278,6 +279,7 @@ export const STRINGS = {
   "watch.video": ["Live picture of the candidate", "候选人实时画面"],
   "watch.screen": ["Shared screen", "共享的屏幕"],
   "watch.candidate": ["Candidate", "候选人"],
+  "watch.candidate-camera-off": ["The candidate's camera is off.", "候选人的摄像头已关闭。"],
   "watch.candidate-unseen": ["No picture. You hear the candidate.", "没有画面，您能听到候选人的声音。"],
   "watchers.now": ["Watching now, not shown to the candidate: {who}", "正在观看（对候选人不显示）：{who}"],
   "watchers.none": ["Nobody else is watching.", "没有其他人在观看。"],

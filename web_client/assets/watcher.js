@@ -46,8 +46,9 @@ export class Watcher {
       restart: (sdp) => signaling.send({ type: "restart", sdp, connection: "down" }),
       welcome: () => signaling.welcome(),
       iceServers: () => signaling.iceServers,
-      onState: () => this.onChange(),
+      onState: () => this.peerMoved(),
       onLost: (answered) => this.lost(answered),
+      onSilent: () => signaling.doubt(),
     });
     signaling.onAnswer.down = (sdp) => void this.peer.answered(sdp);
     window.setInterval(() => void this.check(), CHECK_INTERVAL_MS);
@@ -80,6 +81,11 @@ export class Watcher {
   /** After `welcome` on another socket the server has closed what was offered on the former. */
   welcome() {
     if (this.startedOn !== this.signaling.socket) this.start();
+  }
+
+  peerMoved() {
+    if (this.peer.state === "unsteady") this.signaling.doubt();
+    this.onChange();
   }
 
   start() {

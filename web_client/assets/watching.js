@@ -70,6 +70,8 @@ export class Watching {
         this.mayReplay = message.role === "recruiter" || message.role === "owner";
         this.alertLog.forgetActive();
         this.watcher.welcome();
+        this.showCamera("candidate", true); // until told otherwise
+        this.showCamera("interviewer", true);
         this.enter(message.state);
         break;
       case "state":
@@ -82,6 +84,9 @@ export class Watching {
       case "interviewer":
         this.interviewerThere = message.active;
         this.show();
+        break;
+      case "camera":
+        this.showCamera(message.role, message.active);
         break;
       case "screen":
         this.screenShared = message.active;
@@ -106,6 +111,15 @@ export class Watching {
         else this.watcher.peer.refused();
         break;
     }
+  }
+
+  /**
+   * @param {import("./protocol.js").Role} role
+   * @param {boolean} on
+   */
+  showCamera(role, on) {
+    if (role === "candidate") this.faceFrame.clear();
+    this.pictures.showCamera(role === "candidate" ? "camera" : "interviewer", on);
   }
 
   signalingMoved() {
