@@ -74,9 +74,19 @@ class Probe:
         try:
             self.report = await self._join_candidate()
             await self._observer.goto(f"{self._url}/observe#{self._invite.observer}")
-            await self._observer.wait_for_function("vivavoceProbe.frames > 0")
+            first_ms = await self._first_picture_ms()
+            await self._observer.reload()
+            again_ms = await self._first_picture_ms()
+            self.report = msgspec.structs.replace(
+                self.report, first_picture_ms=first_ms, first_picture_again_ms=again_ms
+            )
         except (Error, TimeoutError) as error:
             self._fail(error)
+
+    async def _first_picture_ms(self) -> float:
+        await self._observer.wait_for_function("vivavoceProbe.frames > 0")
+        shown_ms: float = await self._observer.evaluate("vivavoceProbe.firstPictureMs")
+        return round(shown_ms, 1)
 
     async def _join_candidate(self) -> BrowserReport:
         page = self._candidate

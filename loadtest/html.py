@@ -126,6 +126,7 @@ def _tiles(report: Report) -> str:
             ("browser: join", seen.join_ms, "ms"),
             ("browser: first frame", seen.first_frame_ms, "ms"),
             ("browser: first picture", seen.first_picture_ms, "ms"),
+            ("browser: first picture again", seen.first_picture_again_ms, "ms"),
             ("browser: frames", seen.frames_per_s, "shown per second"),
             ("browser: freezes", seen.freezes, "longer than 200 ms"),
             ("browser: sound", seen.sound_dbfs, "dBFS, loudest"),

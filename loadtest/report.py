@@ -26,6 +26,7 @@ class BrowserReport(msgspec.Struct, frozen=True):
     join_ms: float | None = None  #: from the click to the sign of recording
     first_frame_ms: float | None = None  #: from the click to the first frame that is recorded
     first_picture_ms: float | None = None  #: from the opening of the observer's page
+    first_picture_again_ms: float | None = None  #: likewise, by a browser that knows the page
     frames_per_s: float | None = None
     frames_dropped: int | None = None
     freezes: int | None = None

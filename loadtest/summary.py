@@ -103,7 +103,7 @@ def _browser_text(browser: BrowserReport) -> str:
         return browser.error
     return (
         f"joined in {browser.join_ms} ms, first frame {browser.first_frame_ms} ms, "
-        f"first picture {browser.first_picture_ms} ms, "
+        f"first picture {browser.first_picture_ms} ms, {browser.first_picture_again_ms} ms again, "
         f"{browser.frames_per_s} frames/s, {browser.freezes} freezes, "
         f"sound {browser.sound_dbfs} dBFS"
     )

@@ -37,7 +37,6 @@
     const now = performance.now();
     probe.note(now);
     return {
-      first_picture_ms: probe.firstPictureMs,
       frames_per_s: (1000 * probe.frames) / (now - probe.begun),
       frames_dropped: video.getVideoPlaybackQuality().droppedVideoFrames - probe.dropped,
       freezes: probe.freezesMs.length,

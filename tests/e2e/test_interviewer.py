@@ -251,6 +251,14 @@ async def test_an_interviewer_without_a_camera_is_heard_and_a_newer_one_takes_ov
     await first.locator("#over-title", has_text="Another interviewer").wait_for()
     await shows(candidate, "interviewer", BLUE)
     assert only(await heard(candidate, "interviewer"), INTERVIEWER_HZ)
+    for page, elsewhere in ((second, candidate), (candidate, second)):
+        picture = "#picture-interviewer" if elsewhere is candidate else "#picture-camera"
+        note = elsewhere.locator(f"{picture} .camera-off")
+        assert not await note.is_visible()
+        await page.locator("#toggle-camera").click()
+        await note.wait_for()
+        await page.locator("#toggle-camera").click()
+        await note.wait_for(state="hidden")
     await second.reload()  # and comes back without a click
     await second.locator('#link-state[data-tone="good"]').wait_for()
     await shows(candidate, "interviewer", BLUE)

@@ -26,10 +26,12 @@ async def test_a_browser_in_the_crowd_tells_what_its_people_see_and_hear(tmp_pat
     assert seen is not None
     assert seen.join_ms is not None
     assert seen.first_picture_ms is not None
+    assert seen.first_picture_again_ms is not None
     assert 0 < seen.join_ms < 20_000
     assert seen.first_frame_ms is not None
     assert 0 < seen.first_frame_ms < 20_000
     assert 0 < seen.first_picture_ms < 20_000
+    assert 0 < seen.first_picture_again_ms < 20_000
     assert seen.frames_per_s is not None
     assert 5 < seen.frames_per_s < 35
     assert seen.sound_dbfs is not None

@@ -192,7 +192,7 @@ def test_a_run_that_was_ended_at_once_does_not_blame_the_generator() -> None:
 
 
 def test_the_server_works_for_the_browser_as_well() -> None:
-    seen = BrowserReport(None, 200.0, 150.0, 900.0, 30.0, 0, 0, None, -10.0)
+    seen = BrowserReport(None, 200.0, 150.0, 900.0, 400.0, 30.0, 0, 0, None, -10.0)
     made = report(result(), browser=seen, server_cpu_s={"media": 0.2})
     assert made.server_cpu_ms_per_interview_second == {"total": 10, "media": 10}
     assert "30.0 frames/s" in as_text(made)
