@@ -5,6 +5,7 @@ hides a late one. A freeze is one by WebRTC's definition.
 """
 
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -113,3 +114,13 @@ class Screen:
         self._layers.add(place.temporal_id)
         self._newest = frame
         self._waiting = {each: of for each, of in self._waiting.items() if each > frame}
+
+
+def decodable(pictures: Iterable[tuple[int, bytes]]) -> int:
+    """How many of these, by number and first payload, have all that they refer to with them."""
+    screen = Screen()
+    for number, payload in sorted(pictures):
+        place = read_place(payload)
+        if place is not None:
+            screen.take(number, place, 0.0)
+    return screen.pictures

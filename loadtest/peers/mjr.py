@@ -34,19 +34,19 @@ def packets(data: bytes) -> Iterator[bytes]:
         at = end
 
 
-def whole_frames(codec: str, recorded: Iterable[bytes]) -> set[int]:
-    """The numbers, by their stamps, of the frames of which every packet is there."""
+def whole_frames(codec: str, recorded: Iterable[bytes]) -> dict[int, bytes]:
+    """Of each frame of which every packet is there: the first payload, by the stamp's number."""
     by_timestamp: dict[int, dict[int, bytes]] = defaultdict(dict)
     for packet in recorded:
         if len(packet) >= rtp.HEADER_LENGTH:
             _, _, seqno, timestamp, _ = rtp.unpack_header(packet)
             by_timestamp[timestamp][seqno] = packet
-    numbers = (_number(codec, of_frame) for of_frame in by_timestamp.values())
-    return {number for number in numbers if number is not None}
+    found = (_whole(codec, of_frame) for of_frame in by_timestamp.values())
+    return dict(each for each in found if each is not None)
 
 
-def _number(codec: str, of_frame: dict[int, bytes]) -> int | None:
-    """Of a frame that is whole, from its first packet to its marker."""
+def _whole(codec: str, of_frame: dict[int, bytes]) -> tuple[int, bytes] | None:
+    """The number and the first payload, if all is there up to the marker."""
     some = next(iter(of_frame))
     seqnos = sorted(of_frame, key=lambda seqno: (seqno - some + (1 << 15)) & 0xFFFF)
     try:
@@ -58,4 +58,4 @@ def _number(codec: str, of_frame: dict[int, bytes]) -> int | None:
     if not rows or not ended or not payloads[0] or not starts_frame(codec, payloads[0]):
         return None
     stamps = filter(None, map(find_stamp, payloads))
-    return next((stamp.frame for stamp in stamps), None)
+    return next(((stamp.frame, payloads[0]) for stamp in stamps), None)

@@ -21,7 +21,7 @@ class Outcome(msgspec.Struct, frozen=True):
     seed: str
     lateness_p99_s: float = 0.0  #: of the generator
     pictures_sent: int = 0
-    pictures_kept: int = 0  #: whole in the recording
+    pictures_kept: int = 0  #: whole in the recording, with all that they refer to
     sounds_sent: int = 0
     sounds_kept: int = 0
     pictures_due: int = 0  #: at the observer, from when it has joined

@@ -25,6 +25,7 @@ from loadtest.peers.namespace import LOOPBACK
 from loadtest.peers.table import Job
 from loadtest.recording import RecordingError, Sent, check_recording
 from loadtest.watch import Watcher
+from loadtest.watching import decodable
 from loadtest.whip import Whip
 
 START_TIMEOUT_S, STOP_TIMEOUT_S = 30.0, 15.0
@@ -47,7 +48,7 @@ class Place:
 class Kept(msgspec.Struct, frozen=True):
     """What a server has, afterwards, of what a candidate sent: whole frames."""
 
-    pictures: int
+    pictures: int  #: that can be decoded
     sounds: int
     #: Unix seconds, of a server that shows pictures itself; None: who sees them is an observer.
     shown_s: list[float] | None = None
@@ -289,11 +290,11 @@ async def _written(folder: Path, room: int, sent: Sent) -> Kept:
 
 def _whole_frames(folder: Path, room: int) -> Kept:
     """In the room's files, whose names begin with it and tell the kind of the track."""
-    whole: dict[str, set[int]] = {"vp8": set(), "opus": set()}
+    whole: dict[str, dict[int, bytes]] = {"vp8": {}, "opus": {}}
     for path in folder.glob(f"videoroom-{room}-*.mjr"):
         codec = "vp8" if "-video-" in path.name else "opus"
         whole[codec] |= mjr.whole_frames(codec, mjr.packets(path.read_bytes()))
-    return Kept(len(whole["vp8"]), len(whole["opus"]))
+    return Kept(decodable(whole["vp8"].items()), len(whole["opus"]))
 
 
 async def _takes_websockets(http: aiohttp.ClientSession, url: str) -> bool:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from loadtest.media import TEMPORAL_IDS
 from loadtest.packets import packetise_vp8, vp8_descriptor
-from loadtest.watching import MAX_WAITING, Freezes, Place, Screen, read_place
+from loadtest.watching import MAX_WAITING, Freezes, Place, Screen, decodable, read_place
 
 KEYFRAME = bytes([0, 0, 0]) + b"\x9d\x01\x2a" + bytes(20)
 EVERY_S = 1 / 30
@@ -117,6 +117,17 @@ def test_no_picture_is_shown_twice_whatever_comes(order: list[int], keyframes: s
     for number in dict.fromkeys(order):
         screen.take(number, pictures[number], 0.0)
     assert screen.pictures <= len(set(order))
+
+
+def test_what_of_a_recording_can_be_decoded_is_what_could_be_shown() -> None:
+    packets = [packetise_vp8(bytes([number > 0]) + KEYFRAME[1:])[0] for number in range(4)]
+    payloads = [
+        (number, each.payload(vp8_descriptor(each, number, number), b""))
+        for number, each in enumerate(packets)
+    ]
+    assert decodable(reversed(payloads)) == 4
+    assert decodable([*payloads[:2], *payloads[3:]]) == 2
+    assert decodable([(0, b"")]) == 0
 
 
 # ---- Freezes

@@ -58,18 +58,18 @@ def test_any_file_is_read_or_refused(data: bytes, begins: bool) -> None:
 def test_a_frame_is_whole_when_all_of_its_packets_are_there_in_any_order_and_twice() -> None:
     recorded = sent(6) * 2
     random.Random(1).shuffle(recorded)
-    assert whole_frames("vp8", recorded) == {0, 1, 2, 3, 4, 5}
+    assert sorted(whole_frames("vp8", recorded)) == [0, 1, 2, 3, 4, 5]
 
 
 @pytest.mark.parametrize("lost", [6, 7, 8])
 def test_a_frame_without_its_first_middle_or_last_packet_is_not(lost: int) -> None:
     recorded = sent(6)
     del recorded[lost]
-    assert whole_frames("vp8", recorded) == {0, 1, 3, 4, 5}
+    assert sorted(whole_frames("vp8", recorded)) == [0, 1, 3, 4, 5]
 
 
 def test_a_sound_is_whole_in_its_packet() -> None:
     sender = TrackSender(5, 111, 48_000, "0", Extensions())
     sound = packetise_opus(b"\x78" + bytes(60))
     recorded = [sender.begin_frame(sound, 960 * n).burst(1, 1.0)[0] for n in range(4)]
-    assert whole_frames("opus", recorded[1:]) == {1, 2, 3}
+    assert sorted(whole_frames("opus", recorded[1:])) == [1, 2, 3]
