@@ -133,6 +133,7 @@ class Candidate:
         )
         self.adaptation = adaptation(clip)
         self._connected = self._sending = False
+        self._round_trip_s = 0.0  # until the first report
 
     async def join(self) -> None:
         """Connects and begins to send. Raises what `negotiate` does."""
@@ -361,6 +362,8 @@ class Candidate:
             match item:
                 case rtcp.Nack():
                     self._retransmit(item)
+                case rtcp.ReceiverReport():
+                    self._measure_round_trip(item)
                 case rtcp.KeyframeRequest() if self._sending:
                     self._request_keyframe(item.media_ssrc)
                 case rtcp.ReceiverReferenceTime():
@@ -371,6 +374,12 @@ class Candidate:
                     self.max_bitrate_bps = item.bitrate_bps
         if self.adaptation is not None and self._sending:
             self._adapt(self.adaptation, items)
+
+    def _measure_round_trip(self, report: rtcp.ReceiverReport) -> None:
+        ntp = rtcp.ntp_from_unix(time.time())
+        for block in report.blocks:
+            measured = rtcp.round_trip_s(ntp, block.last_sr, block.delay_since_last_sr)
+            self._round_trip_s = self._round_trip_s if measured is None else measured
 
     def _adapt(self, adaptation: Adaptation, items: list[rtcp.Item]) -> None:
         now = time.time()
@@ -390,5 +399,5 @@ class Candidate:
     def _retransmit(self, nack: rtcp.Nack) -> None:
         for track in self.streams():
             if track.ssrc == nack.media_ssrc:
-                for packet in track.retransmissions(nack.seqnos, time.time()):
+                for packet in track.retransmissions(nack.seqnos, time.time(), self._round_trip_s):
                     self._transport.send_rtp(packet)

@@ -4,6 +4,7 @@ import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
+from math import inf
 
 from loadtest.media import AUDIO_PACKETS_PER_S
 from loadtest.packets import Describe, Frame, Packet, PacketisedClip, no_descriptor
@@ -88,6 +89,7 @@ class TrackSender:
     _source: bytes = b""
     _history: list[bytes] = field(default_factory=lambda: [b""] * HISTORY)
     _missed: list[bool] = field(default_factory=lambda: [False] * HISTORY)
+    _again_s: dict[int, float] = field(default_factory=dict)  # when each was sent again, last
     _before: tuple[int, bytes] | None = None  # timestamp and payload of the packet before
 
     def __post_init__(self) -> None:
@@ -121,6 +123,7 @@ class TrackSender:
         data = self._packet(header, payload, now)
         self._history[self.seqno % HISTORY] = data
         self._missed[self.seqno % HISTORY] = False
+        self._again_s.pop(self.seqno, None)
         self.seqno = (self.seqno + 1) & 0xFFFF
         self.packets += 1
         self.octets += len(payload)
@@ -145,11 +148,18 @@ class TrackSender:
         """As it was sent; empty: nothing was."""
         return self._history[(self.seqno - 1) % HISTORY]
 
-    def retransmissions(self, seqnos: tuple[int, ...], now: float) -> Iterator[bytes]:
-        """Those of the packets asked for that are still remembered (RFC 4585 6.2.1)."""
+    def retransmissions(
+        self, seqnos: tuple[int, ...], now: float, round_trip_s: float = 0.0
+    ) -> Iterator[bytes]:
+        """Those of the packets asked for that are still remembered (RFC 4585 6.2.1).
+
+        As in libwebrtc, what was sent again within the round trip is on its way.
+        """
         for seqno in seqnos:
             data = self._history[seqno % HISTORY]
-            if data and data[2] << 8 | data[3] == seqno:
+            again_s = self._again_s.get(seqno, -inf)
+            if data and data[2] << 8 | data[3] == seqno and now - again_s >= round_trip_s:
+                self._again_s[seqno] = now
                 self.retransmitted += 1
                 self.asked_for += not self._missed[seqno % HISTORY]
                 self._missed[seqno % HISTORY] = True

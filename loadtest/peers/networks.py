@@ -29,6 +29,7 @@ from loadtest.peers.program import (
     until_interrupted,
 )
 from loadtest.peers.servers import RECEIVERS, Contestant
+from loadtest.priority import go_first
 
 _RTT = "delay=30ms"
 #: By name, as `--network` of the load test has it: one direction of a round trip of 60 ms.
@@ -89,6 +90,7 @@ def _present(address: str) -> tuple[list[Contestant], dict[str, str]]:
 
 async def _measure(plan: Plan, outcomes: list[Outcome]) -> None:
     contestants, _ = _present(plan.address)
+    go_first()
     async for outcome in compare(plan, contestants, say):
         outcomes.append(outcome)
         if outcome.fault is not None:

@@ -10,6 +10,10 @@ MIN_RETRY_S = 0.04
 #: Without a measured round trip: a typical home connection.
 DEFAULT_ROUND_TRIP_S = 0.1
 MAX_TRIES = 10
+#: Requests get lost, too: each of the first tries is made twice, so far apart. What is there to be
+#: sent leaves once all the same, as browsers send nothing again within a round trip. More holes
+#: than so many are those of an outage, or of a queue that overflows.
+DOUBLED_TRIES, DOUBLED_AFTER_S, MAX_DOUBLED = 2, 0.01, 32
 #: A hole is given up when all tries have been made, but not sooner or later than this: senders
 #: keep what they sent for about three seconds, and what waits behind it is recorded late.
 MIN_PATIENCE_S, MAX_PATIENCE_S = 0.8, 3.0
@@ -23,7 +27,7 @@ class NackTracker:
     """The holes in one incoming stream of extended sequence numbers."""
 
     def __init__(self) -> None:
-        self._missing: dict[int, tuple[int, float]] = {}  # seqno -> (tries, next time)
+        self._missing: dict[int, tuple[int, float]] = {}  # seqno -> (requests, next time)
         self.requested = 0
 
     def __bool__(self) -> bool:
@@ -54,14 +58,24 @@ class NackTracker:
         return sorted(due)
 
     def _take_due(self, now: float, retry_s: float) -> Iterator[int]:
-        for seqno, (tries, next_time) in list(self._missing.items()):
+        for seqno, (requests, next_time) in list(self._missing.items()):
             if next_time > now:
                 continue
-            if tries == MAX_TRIES:
+            if requests >= DOUBLED_TRIES + MAX_TRIES:
                 del self._missing[seqno]
                 continue
-            self._missing[seqno] = (tries + 1, now + retry_s)
+            self._missing[seqno] = self._next(requests, now, retry_s)
             yield seqno
+
+    def _next(self, requests: int, now: float, retry_s: float) -> tuple[int, float]:
+        """After so many requests and one more: how many that is, and when the next one is due."""
+        if requests >= 2 * DOUBLED_TRIES:
+            return requests + 1, now + retry_s
+        if requests % 2:
+            return requests + 1, now + retry_s - DOUBLED_AFTER_S
+        if len(self._missing) > MAX_DOUBLED:
+            return requests + 2, now + retry_s
+        return requests + 1, now + DOUBLED_AFTER_S
 
     def _shed(self) -> None:
         while len(self._missing) > MAX_MISSING:

@@ -35,8 +35,9 @@ MAX_SSRCS = 64
 REPORT_INTERVAL_S = 1.0
 #: How often it is looked whether a peer is still there, or has a report due.
 LOOK_INTERVAL_S = 0.1
-#: How often one that is hurried: fine enough that a NACK is not late.
-HURRY_INTERVAL_S = 0.02
+#: How often one that is hurried: fine enough that a NACK is not late. With 20 ms half as many
+#: pictures again come too late not to be seen to stand still (docs/decisions/media-repair.md).
+HURRY_INTERVAL_S = 0.01
 
 
 class PeerState(enum.StrEnum):

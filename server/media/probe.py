@@ -36,7 +36,7 @@ class Result(NamedTuple):
 
 
 class Probe:
-    """Contract: `octets_due` every 20 ms, and `sent` with what was, until it `is_sent`;
+    """Contract: `octets_due` every 10 ms, and `sent` with what was, until it `is_sent`;
     `arrived` with each feedback until it has a result."""
 
     def __init__(self, bitrate_bps: float, octets_sent: int, now: float) -> None:

@@ -30,6 +30,9 @@ REORDER_DEADLINE_S = 0.12
 #: A stream begins with a keyframe, and a request is answered with one, within this: asked (again)
 #: only then, however many observers wait.
 KEYFRAME_ANSWER_S = 0.5
+#: Requests get lost, too: each is made twice, so far apart. Browsers answer both with one keyframe,
+#: as they send no two within 0.3 s.
+DOUBLED_AFTER_S = 0.05
 #: Where the first packet to come is not the first of a keyframe, that one is lost, unless it
 #: was overtaken: nobody can ask for a number that was never seen.
 BEGINNING_S = 0.05
@@ -57,7 +60,7 @@ class PacketSink(Protocol):
 class UpTrack:
     """Contract: `receive` each packet, `report` each second, `tick` ten times a second, `close`.
 
-    After `hurry` was called, `tick` follows within 20 ms, and again while it `waits`.
+    After `hurry` was called, `tick` follows within 10 ms, and again while it `waits`.
     """
 
     def __init__(
@@ -109,6 +112,7 @@ class UpTrack:
         self._keyframe_s: float | None = None
         self._may_ask_s = math.inf  # for a keyframe; from the first packet on
         self._asked = False  # and not answered yet
+        self._asked_twice = False
         self._closed = False
         self._silence_s: tuple[float, float] | None = None  # the last one: from, until
         self.last_capture_s: float | None = None
@@ -348,8 +352,9 @@ class UpTrack:
         wanted = self._keyframe_wanted or overdue or self.assembler.wants_keyframe
         if not wanted and not any(down.waiting for down in self.downs):
             return False
-        self._may_ask_s = now + KEYFRAME_ANSWER_S
-        self._asked = True
+        again = self._asked and not self._asked_twice
+        self._may_ask_s = now + (KEYFRAME_ANSWER_S if again else DOUBLED_AFTER_S)
+        self._asked, self._asked_twice = True, again
         self.keyframe_requests += 1
         return True
 

@@ -111,6 +111,14 @@ def test_packets_asked_for_are_sent_again_as_they_were_while_they_are_remembered
     assert track.retransmitted == 1
 
 
+def test_what_was_sent_again_within_the_round_trip_is_not_sent_once_more() -> None:
+    track = sender(payload_type=111)
+    track.begin_frame(packetise_opus(b"\x78abc"), 0).burst(1, 1.0)
+    seqno = track.seqno - 1 & 0xFFFF
+    sent = [list(track.retransmissions((seqno,), at_s, 0.06)) for at_s in (2.0, 2.01, 2.07, 2.1)]
+    assert list(map(len, sent)) == [1, 0, 1, 0]
+
+
 def test_packets_asked_for_come_in_a_stream_of_their_own_where_that_was_accepted() -> None:
     numbers = iter(range(10))
     extensions = Extensions(mid=4, transport_cc=3)

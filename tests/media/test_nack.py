@@ -4,6 +4,9 @@ from hypothesis import strategies as st
 
 from server.core import rtcp
 from server.media.nack import (
+    DOUBLED_AFTER_S,
+    DOUBLED_TRIES,
+    MAX_DOUBLED,
     MAX_MISSING,
     MAX_PATIENCE_S,
     MAX_PER_REQUEST,
@@ -51,23 +54,30 @@ def test_packet_that_was_only_late_is_not_asked_for() -> None:
 def test_request_is_repeated_once_a_round_trip_has_passed() -> None:
     tracker = NackTracker()
     received(tracker, [0, 1, 0])
-    assert tracker.due(1.0, 0.2) == [1001]
-    assert tracker.due(1.0 + 0.2, 0.2) == []
-    assert tracker.due(1.0 + 0.25, 0.2) == [1001]
+    asked = [ms for ms in range(0, 1000, 5) if tracker.due(1.0 + ms / 1000, 0.2)]
+    assert asked == [0, 10, 240, 250, 480, 720, 960], "the first ones twice: requests get lost, too"
+
+
+def test_many_holes_are_asked_for_once_a_round_trip() -> None:
+    tracker = NackTracker()
+    tracker.hole(range(1000, 1000 + MAX_DOUBLED + 1), 0.0)
+    asked = [ms for ms in range(0, 500, 5) if tracker.due(1.0 + ms / 1000, 0.2)]
+    assert asked == [0, 240, 480]
 
 
 def test_short_round_trip_does_not_make_a_storm() -> None:
     tracker = NackTracker()
     received(tracker, [0, 1, 0])
-    assert tracker.due(1.0, 0.001) == [1001]
-    assert tracker.due(1.0 + MIN_RETRY_S * 0.9, 0.001) == []
+    asked = [ms for ms in range(0, 200, 5) if tracker.due(1.0 + ms / 1000, 0.001)]
+    retry_ms, twice_ms = int(1000 * MIN_RETRY_S), int(1000 * DOUBLED_AFTER_S)
+    assert asked[:5] == [0, twice_ms, retry_ms, retry_ms + twice_ms, 2 * retry_ms]
 
 
 def test_packet_is_given_up_after_ten_tries() -> None:
     tracker = NackTracker()
     received(tracker, [0, 1, 0])
     asked = [tracker.due(float(second), 0.05) for second in range(1, 20)]
-    assert asked.count([1001]) == MAX_TRIES
+    assert asked.count([1001]) == DOUBLED_TRIES + MAX_TRIES
     assert not tracker
 
 

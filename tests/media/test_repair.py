@@ -17,7 +17,7 @@ from server.media.up_track import UpTrack
 from tests.media.streams import rtp
 
 START_S = 1_800_000_000.0
-TICK_S = 0.02
+TICK_S = 0.01
 FPS, SOUNDS_PER_S, PACKETS_PER_PICTURE = 30, 50, 4
 VIDEO, OPUS, RED = 96, 111, 63
 VIDEO_SSRC, SOUND_SSRC, REPAIRS_SSRC = 1, 2, 3

@@ -7,6 +7,7 @@ from server.media.clock import PeerClock
 from server.media.nack import patience_s
 from server.media.up_track import (
     BEGINNING_S,
+    DOUBLED_AFTER_S,
     KEYFRAME_ANSWER_S,
     KEYFRAME_INTERVAL_S,
     KEYFRAME_SPACING_S,
@@ -273,15 +274,17 @@ def test_stream_that_begins_with_a_keyframe_has_half_a_second_to_bring_it() -> N
     assert track.up.keyframe_due(NOW + KEYFRAME_ANSWER_S)
 
 
-def test_request_that_is_not_answered_is_repeated_but_never_sooner() -> None:
+def test_request_that_is_not_answered_is_made_twice_and_repeated_but_never_sooner() -> None:
     track = with_keyframe()
     track.up.request_keyframe()
-    assert track.up.keyframe_due(NOW + 1)
-    for _ in range(10):
+    asked = []
+    for ms in range(1000, 2500, 10):
         track.up.request_keyframe()
-        assert not track.up.keyframe_due(NOW + 1 + KEYFRAME_ANSWER_S * 0.9)
-    assert track.up.keyframe_due(NOW + 1 + KEYFRAME_ANSWER_S)
-    assert track.up.keyframe_requests == 2
+        if track.up.keyframe_due(NOW + ms / 1000):
+            asked.append(ms)
+    again, answer = int(1000 * DOUBLED_AFTER_S), int(1000 * KEYFRAME_ANSWER_S)
+    first, third = 1000, 1000 + again + answer
+    assert asked == [first, first + again, third, third + again, third + again + answer, 2150]
 
 
 def test_observer_who_joins_right_after_a_keyframe_gets_its_own_soon() -> None:
