@@ -55,9 +55,10 @@ class SlowLine:
     def tenth(self) -> tuple[int, int]:
         """100 ms of media, with feedback; packets of pictures and of sound that were sent on."""
         room, begun, arrivals = self.candidate.room, len(self.watcher.rtp), list[int | None]()
-        for tick in range(5):
+        for tick in range(round(0.1 / HURRY_INTERVAL_S)):
             room.now += HURRY_INTERVAL_S
-            self._send(with_picture=not tick)
+            if tick % 2 == 0:  # sound comes every 20 ms
+                self._send(with_picture=not tick)
             if self.server.runs(room.now) == room.now:
                 self.watcher.tick()
                 assert isinstance(self.watcher.peer, Observer)
