@@ -22,6 +22,7 @@ from server.recorder.files import LocalFolder
 from server.recorder.keys import open_keys
 from server.recorder.writer import Metrics, RecordingWriter
 from server.store import Store
+from tests.recorder.conftest import POLICY
 from tests.recorder.encoded import camera, microphone
 
 TIMEOUT_S = 60
@@ -54,7 +55,7 @@ def invited(capsys: pytest.CaptureFixture[str], *more: str) -> dict[str, Any]:
 def record(data_dir: Path, interview_id: str) -> Path:
     keys = open_keys(data_dir / "keys")
     path = recording_path(data_dir, interview_id)
-    manifest, key = open_for_writing(path, "A title", keys)
+    manifest, key = open_for_writing(path, "A title", POLICY, keys)
     faults: list[str] = []
     writer = RecordingWriter(
         LocalFolder(path), key, keys.signer, manifest, Metrics(), faults.append

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from server.core.frames import TrackName
 from server.recorder.files import sync_directory
 from server.recorder.keys import INTERVIEW_ID, KeyRing
-from server.recorder.manifest import MANIFEST_NAME, Manifest, State, decode_manifest
+from server.recorder.manifest import MANIFEST_NAME, Manifest, Policy, State, decode_manifest
 from server.recorder.reader import RecordingReader
 from server.recorder.root_key import KeyProblem, KeyUnavailable
 from server.recorder.sealing import (
@@ -76,13 +76,20 @@ def read_manifest(path: Path, public_key: Ed25519PublicKey) -> Manifest:
     return decode_manifest((path / MANIFEST_NAME).read_bytes(), public_key)
 
 
-def open_for_writing(path: Path, title: str, keys: KeyRing) -> tuple[Manifest, bytes]:
+def open_for_writing(
+    path: Path, title: str, policy: Policy, keys: KeyRing
+) -> tuple[Manifest, bytes]:
     """The manifest to go on from and the recording's key, both made if there is none.
+
+    The last of its policies is ``policy``.
 
     OSError; SegmentError if the manifest there is not authentic; KeyProblem.
     """
     if (path / MANIFEST_NAME).exists():
         manifest = read_manifest(path, keys.signer.public_key())
+        if manifest.policies[-1:] != (policy,):
+            policies = (*manifest.policies, policy)
+            manifest = msgspec.structs.replace(manifest, policies=policies)
         return manifest, keys.recording_key(path.name, bytes.fromhex(manifest.recording))
     recording_id = secrets.token_bytes(16)
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -97,6 +104,7 @@ def open_for_writing(path: Path, title: str, keys: KeyRing) -> tuple[Manifest, b
         0,
         State.RECORDING,
         None,
+        (policy,),
     )
     return manifest, key
 

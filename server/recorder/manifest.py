@@ -6,6 +6,7 @@ Unix microseconds, except in segments, where they count from ``epoch_us``.
 """
 
 import enum
+import hashlib
 import re
 from typing import Literal
 
@@ -14,10 +15,12 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from server.core.frames import Gap, GapCause, TrackName
+from server.recorder.merkle import EMPTY_ROOT, Tree
 from server.recorder.sealing import FORMAT_VERSION, FaultKind, SegmentError
 
 MANIFEST_NAME = "manifest.json"
 MANIFEST_CONTEXT = b"vivavoce/manifest/v1"
+POLICY_CONTEXT = b"vivavoce/policy/v1"
 NO_SEGMENT = bytes(32)  #: what the first segment is chained to
 _SIGNATURE = re.compile(r"[0-9a-f]{128}")
 
@@ -30,6 +33,14 @@ class State(enum.StrEnum):
     INTERRUPTED = "interrupted"  #: cut by a crash, repaired since, and not continued
 
 
+class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is recorded, and what its candidate was told of it."""
+
+    notice: str  #: version and language of the notice agreed to; empty: the publisher's own
+    tracks: tuple[TrackName, ...]  #: that may be recorded
+    analysis: bool  #: whether indicators are measured of the candidate meanwhile
+
+
 class SegmentEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A segment that will not grow any more."""
 
@@ -37,6 +48,7 @@ class SegmentEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     size: int
     sha256: str  #: of the whole file
     head: str  #: hash of its last record, which the next segment's header repeats
+    records: int
     fragments: int
     start_us: int  #: since the epoch of the recording; of its first fragment
     end_us: int
@@ -73,9 +85,28 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     revision: int  #: grows by one with each rewriting
     state: State
     epoch_us: int | None  #: Unix time of the first sample; null while there is none
+    policies: tuple[Policy, ...] = ()  #: in the order in which they came to hold
     segments: tuple[SegmentEntry, ...] = ()
     gaps: tuple[GapEntry, ...] = ()
     events: tuple[EventEntry, ...] = ()
+    tree_size: int = 0  #: records in all listed segments, the leaves of the recording's tree
+    root: str = EMPTY_ROOT.hex()
+    peaks: tuple[str, ...] = ()  #: from which the tree grows on
+
+    @property
+    def tree(self) -> Tree:
+        """The tree of all records in the listed segments."""
+        return Tree(self.tree_size, tuple(bytes.fromhex(peak) for peak in self.peaks))
+
+    def with_segment(self, entry: SegmentEntry, tree: Tree) -> "Manifest":
+        """The same with one more segment, whose records have made the tree into this one."""
+        return msgspec.structs.replace(
+            self,
+            segments=(*self.segments, entry),
+            tree_size=tree.size,
+            root=tree.root.hex(),
+            peaks=tuple(peak.hex() for peak in tree.peaks),
+        )
 
 
 class _Signed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -89,6 +120,11 @@ class _Version(msgspec.Struct, frozen=True):
 
 class _AnyVersion(msgspec.Struct, frozen=True):
     manifest: _Version
+
+
+def policy_hash(policy: Policy) -> bytes:
+    """What a segment's header says of its policy."""
+    return hashlib.sha256(POLICY_CONTEXT + msgspec.json.encode(policy)).digest()
 
 
 def encode_manifest(manifest: Manifest, signer: Ed25519PrivateKey) -> bytes:

@@ -25,7 +25,7 @@ from server.recorder.catalog import (
 )
 from server.recorder.files import Folder, LocalFolder
 from server.recorder.keys import KeyRing, open_keys
-from server.recorder.manifest import MANIFEST_NAME, Manifest, to_unix_us
+from server.recorder.manifest import MANIFEST_NAME, Manifest, Policy, to_unix_us
 from server.recorder.reader import RecordingReader
 from server.recorder.repair import repair, repair_all
 from server.recorder.root_key import KeyUnavailable, RootKey
@@ -57,6 +57,7 @@ class Recording:
         self,
         interview_id: str,
         title: str,
+        policy: Policy,
         on_fault: Callable[[str], None],
         on_mended: Callable[[], None],
         metrics: Metrics,
@@ -64,6 +65,7 @@ class Recording:
     ) -> None:
         self.interview_id = interview_id
         self.title = title
+        self.policy = policy
         self.closing = False
         self.refused = False  #: the writer thread told that it could not be opened
         self._on_fault = on_fault
@@ -192,10 +194,11 @@ class Recorder:
         self,
         interview_id: str,
         title: str,
+        policy: Policy,
         on_fault: Callable[[str], None],
         on_mended: Callable[[], None] = lambda: None,
     ) -> Recording:
-        """Start an interview's recording, or continue it in a new segment.
+        """Start an interview's recording, or continue it in a new segment, under this policy.
 
         The callbacks come on the event loop, where this is to be called; it does no I/O.
         ValueError if that interview is being recorded.
@@ -204,7 +207,7 @@ class Recorder:
         if any(r.interview_id == interview_id and not r.closing for r in self._active):
             raise ValueError(f"interview {interview_id} is being recorded already")
         loop = asyncio.get_running_loop()
-        recording = Recording(interview_id, title, on_fault, on_mended, self.metrics, loop)
+        recording = Recording(interview_id, title, policy, on_fault, on_mended, self.metrics, loop)
         self._active.append(recording)
         return recording
 
@@ -324,7 +327,7 @@ class Recorder:
         path = recording_path(self.data_dir, recording.interview_id)
         if (path / MANIFEST_NAME).exists():
             repair(path, self._keys)  # where the disk refused the last manifest
-        return open_for_writing(path, recording.title, self._keys)
+        return open_for_writing(path, recording.title, recording.policy, self._keys)
 
     def _forget(self, recording: Recording) -> None:
         self._active.remove(recording)

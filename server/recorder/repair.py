@@ -35,7 +35,6 @@ from server.recorder.sealing import (
     Kind,
     Opener,
     SegmentError,
-    record_hash,
 )
 from server.recorder.segments import (
     Record,
@@ -98,7 +97,8 @@ def _recover(path: Path, manifest: Manifest, key: bytes, public_key: Ed25519Publ
             return manifest
         if header.recording_id.hex() != manifest.recording:
             raise SegmentError(FaultKind.FOREIGN, f"{path.name} is of another recording")
-        records = _whole_records(file, check_records(file, header, public_key), public_key)
+        whole = _whole_records(file, check_records(file, header, public_key), public_key)
+        records = [record for record, _ in whole]
         fragments = [one.header for one in records if one.header.kind is Kind.MEDIA]
         if not fragments:
             path.unlink()
@@ -108,32 +108,34 @@ def _recover(path: Path, manifest: Manifest, key: bytes, public_key: Ed25519Publ
         for record in records:
             if record.header.kind is Kind.NOTE:
                 manifest = _with_notes(manifest, opener, file, record)
-        head = record_hash(records[-1].header, read_ciphertext(file, records[-1]))
-    size = records[-1].end
+    size, tree = records[-1].end, manifest.tree
+    for _, digest in whole:
+        tree = tree.with_leaf(digest)
     _cut(path, size)
     entry = SegmentEntry(
         path.name,
         size,
         hashlib.sha256(path.read_bytes()).hexdigest(),
-        head.hex(),
+        whole[-1][1].hex(),
+        len(records),
         len(fragments),
         fragments[0].start_us,
         max(fragment.end_us for fragment in fragments),
         tracks,
         records[-1].header.kind is Kind.END,
     )
-    return msgspec.structs.replace(manifest, segments=(*manifest.segments, entry))
+    return manifest.with_segment(entry, tree)
 
 
 def _whole_records(
-    file: BinaryIO, records: Iterator[Record], public_key: Ed25519PublicKey
-) -> list[Record]:
-    whole: list[Record] = []
+    file: BinaryIO, records: Iterator[tuple[Record, bytes]], public_key: Ed25519PublicKey
+) -> list[tuple[Record, bytes]]:
+    whole: list[tuple[Record, bytes]] = []
     try:
         for record in records:
             whole.append(record)
     except SegmentError as error:
-        torn_at = whole[-1].end if whole else SEGMENT_HEADER_BYTES
+        torn_at = whole[-1][0].end if whole else SEGMENT_HEADER_BYTES
         if _goes_on(file, torn_at, public_key):
             raise SegmentError(FaultKind.TAMPERED, f"no crash leaves this: {error}") from error
     return whole

@@ -27,8 +27,9 @@ SIGNATURE_CONTEXT = b"vivavoce/record/v1"
 #: A second of any camera is far below; a larger length is damage, not media.
 MAX_CIPHERTEXT_BYTES = 64 << 20
 
-#: magic, version, reserved, segment index, recording id, salt, nonce prefix, reserved, previous
-_SEGMENT_HEADER = struct.Struct(">8sHHI16s32s7sB32s")
+#: magic, version, reserved, segment index, recording id, salt, nonce prefix, reserved, policy,
+#: previous
+_SEGMENT_HEADER = struct.Struct(">8sHHI16s32s7sB32s32s")
 #: ciphertext length, kind, flags, init, counter, seq, start in us, duration in us, previous hash
 _RECORD_HEADER = struct.Struct(">IBBHIIQI32s")
 SEGMENT_HEADER_BYTES = _SEGMENT_HEADER.size
@@ -72,6 +73,7 @@ class FaultKind(enum.StrEnum):
     FOREIGN = "foreign"
     MISSING = "missing"
     UNEXPECTED = "unexpected"
+    ROLLED_BACK = "rolled back"
 
 
 class SegmentError(ValueError):
@@ -85,12 +87,17 @@ class SegmentError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class SegmentHeader:
-    """The start of a segment file; ``previous`` is the head of the segment before it."""
+    """The start of a segment file; ``previous`` is the head of the segment before it.
+
+    ``policy`` is the hash of what it was recorded under: through the chain, a part of every
+    record's associated data.
+    """
 
     index: int
     recording_id: bytes
     salt: bytes
     nonce_prefix: bytes
+    policy: bytes
     previous: bytes
 
     def encode(self) -> bytes:
@@ -103,6 +110,7 @@ class SegmentHeader:
             self.salt,
             self.nonce_prefix,
             0,
+            self.policy,
             self.previous,
         )
 
@@ -143,7 +151,7 @@ def parse_segment_header(data: bytes) -> SegmentHeader:
     """SegmentError where ``data`` does not begin a segment of this version."""
     if len(data) < SEGMENT_HEADER_BYTES:
         raise SegmentError(FaultKind.TRUNCATED, "segment header cut off")
-    magic, version, reserved, index, recording_id, salt, prefix, reserved_2, previous = (
+    magic, version, reserved, index, recording_id, salt, prefix, reserved_2, *hashes = (
         _SEGMENT_HEADER.unpack_from(data)
     )
     if magic != MAGIC:
@@ -152,7 +160,7 @@ def parse_segment_header(data: bytes) -> SegmentHeader:
         raise SegmentError(FaultKind.UNKNOWN_VERSION, f"format version {version}")
     if reserved or reserved_2:
         raise SegmentError(FaultKind.TAMPERED, "reserved bytes are not zero")
-    return SegmentHeader(index, recording_id, salt, prefix, previous)
+    return SegmentHeader(index, recording_id, salt, prefix, *hashes)
 
 
 def parse_record_header(data: bytes) -> RecordHeader:

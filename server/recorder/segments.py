@@ -76,11 +76,12 @@ def index_records(file: BinaryIO, offset: int, size: int) -> Iterator[Record]:
 
 
 def check_records(
-    file: BinaryIO, header: SegmentHeader, public_key: Ed25519PublicKey
-) -> Iterator[Record]:
-    """Every record after the segment header, each checked before it is yielded.
+    file: BinaryIO, header: SegmentHeader, public_key: Ed25519PublicKey | None
+) -> Iterator[tuple[Record, bytes]]:
+    """Every record after the segment header with its hash, each checked before it is yielded.
 
-    Raises SegmentError at the first one that is cut off, changed, or not in its place.
+    Raises SegmentError at the first one that is cut off, changed, or not in its place. Without
+    a public key the signatures are not looked at: the hash of the whole file was signed.
     """
     previous, counter, offset = first_hash(header), 0, SEGMENT_HEADER_BYTES
     ended = False
@@ -95,10 +96,11 @@ def check_records(
         if len(signature) < SIGNATURE_BYTES:
             raise SegmentError(FaultKind.TRUNCATED, "signature cut off")
         digest = record_hash(record.header, ciphertext)
-        check_signature(public_key, digest, signature)
+        if public_key is not None:
+            check_signature(public_key, digest, signature)
         if ended or record.header.previous != previous or record.header.counter != counter:
             raise SegmentError(FaultKind.REORDERED, "record is not in its place")
-        yield record
+        yield record, digest
         ended = record.header.kind is Kind.END
         previous, counter, offset = digest, counter + 1, record.end
 

@@ -7,7 +7,9 @@ record, and a tail cut off at a record's boundary can't be told from one that wa
 
 import hashlib
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -19,8 +21,10 @@ from server.recorder.manifest import (
     SegmentEntry,
     State,
     decode_manifest,
+    policy_hash,
 )
-from server.recorder.sealing import FaultKind, Kind, SegmentError
+from server.recorder.merkle import Tree
+from server.recorder.sealing import FaultKind, Kind, SegmentError, SegmentHeader
 from server.recorder.segments import check_records, read_segment_header, unlisted_segments
 
 
@@ -52,14 +56,32 @@ class VerifyReport(msgspec.Struct, frozen=True):
     duration_s: float = 0.0
 
 
-class _Tally:
-    """What was found while walking the segments."""
+@dataclass(slots=True)
+class _Walk:
+    """What is known after the segments walked so far."""
 
-    def __init__(self) -> None:
-        self.faults: list[Fault] = []
-        self.head = NO_SEGMENT.hex()
-        self.end_us = 0
-        self.seq = 0
+    manifest: Manifest
+    key: Ed25519PublicKey
+    head: str = NO_SEGMENT.hex()
+    end_us: int = 0
+    seq: int = 0
+    #: Of all records so far; None once there was a segment whose records are not known.
+    tree: Tree | None = field(default_factory=Tree)
+
+    def header(self, file: BinaryIO) -> SegmentHeader:
+        """The segment's header. SegmentError unless it is of this recording and its policies."""
+        header = read_segment_header(file)
+        if header.recording_id.hex() != self.manifest.recording:
+            raise SegmentError(FaultKind.FOREIGN, "the segment is of another recording")
+        return header
+
+    def check_policy(self, header: SegmentHeader) -> None:
+        if header.policy not in map(policy_hash, self.manifest.policies):
+            raise SegmentError(FaultKind.TAMPERED, "made under a policy that nobody listed")
+
+    def grow(self, digest: bytes) -> None:
+        if self.tree is not None:
+            self.tree = self.tree.with_leaf(digest)
 
 
 def verify(path: Path, public_key: bytes) -> VerifyReport:
@@ -73,28 +95,29 @@ def verify(path: Path, public_key: bytes) -> VerifyReport:
         return _no_manifest(FaultKind.MISSING, "there is no manifest")
     except SegmentError as error:
         return _no_manifest(error.kind, error.message)
-    tally = _Tally()
+    walk, faults = _Walk(manifest, key), list[Fault]()
     for entry in manifest.segments:
-        tally.faults += _check_segment(path, entry, manifest, key, tally)
-        tally.head = entry.head
+        faults += _check_listed(path, entry, walk)
+        walk.head = entry.head
+    faults += _check_root(walk)
     listed = [entry.name for entry in manifest.segments]
     tail = unlisted_segments(names, listed) if manifest.state is State.RECORDING else []
     for name in tail:
-        tally.faults += _check_tail(path, name, manifest, key, tally)
+        faults += _check_tail(path, name, walk, last=name == tail[-1])
     for name in names:
         if name not in {MANIFEST_NAME, *listed, *tail}:
             message = "the manifest does not list this file"
-            tally.faults.append(Fault(FaultKind.UNEXPECTED, name, message))
+            faults.append(Fault(FaultKind.UNEXPECTED, name, message))
     return VerifyReport(
-        not tally.faults,
+        not faults,
         manifest.state,
-        tuple(tally.faults),
+        tuple(faults),
         manifest.interview,
         len(manifest.segments) + len(tail),
-        tally.seq,
+        walk.seq,
         len(manifest.gaps),
         None if manifest.epoch_us is None else manifest.epoch_us / 1e6,
-        tally.end_us / 1e6,
+        walk.end_us / 1e6,
     )
 
 
@@ -102,65 +125,89 @@ def _no_manifest(kind: FaultKind, message: str) -> VerifyReport:
     return VerifyReport(False, None, (Fault(kind, MANIFEST_NAME, message),))
 
 
-def _check_segment(
-    path: Path, entry: SegmentEntry, manifest: Manifest, key: Ed25519PublicKey, tally: _Tally
-) -> Iterator[Fault]:
+def _check_listed(path: Path, entry: SegmentEntry, walk: _Walk) -> Iterator[Fault]:
     """A segment that the manifest lists: its bytes, then its records to name the first bad one."""
-    tally.end_us, reached_us = max(tally.end_us, entry.end_us), entry.start_us
-    seq, tally.seq = tally.seq, tally.seq + entry.fragments
-    span = (reached_us / 1e6, entry.end_us / 1e6)
-    file_path = path / entry.name
-    if not file_path.is_file():
+    walk.end_us = max(walk.end_us, entry.end_us)
+    walk.seq += entry.fragments
+    if not (path / entry.name).is_file():
+        walk.tree = None
+        span = (entry.start_us / 1e6, entry.end_us / 1e6)
         yield Fault(FaultKind.MISSING, entry.name, "the segment is gone", *span)
         return
-    with file_path.open("rb") as file:
+    with (path / entry.name).open("rb") as file:
         if hashlib.file_digest(file, "sha256").hexdigest() == entry.sha256:
+            file.seek(0)
+            yield from _grow_tree(file, entry, walk)
             return
         size = file.tell()
         file.seek(0)
-        try:
-            header = read_segment_header(file)
-            if header.recording_id.hex() != manifest.recording:
-                raise SegmentError(FaultKind.FOREIGN, "the segment is of another recording")
-            for record in check_records(file, header, key):
-                if record.header.kind is Kind.MEDIA:
-                    seq, reached_us = seq + 1, record.header.end_us
-        except SegmentError as error:
-            kind = error.kind
-            if kind is FaultKind.TRUNCATED and size >= entry.size:
-                kind = FaultKind.TAMPERED
-            yield Fault(kind, entry.name, error.message, reached_us / 1e6, span[1])
-            return
-    yield _differs(entry, size, header.previous.hex() == tally.head, reached_us)
+        walk.tree = None
+        yield _first_bad_record(file, size, entry, walk)
 
 
-def _differs(entry: SegmentEntry, size: int, in_place: bool, reached_us: int) -> Fault:
-    """Every record is authentic, and yet the file is not the listed one."""
-    start_s, end_s = entry.start_us / 1e6, entry.end_us / 1e6
-    if not in_place:
+def _grow_tree(file: BinaryIO, entry: SegmentEntry, walk: _Walk) -> Iterator[Fault]:
+    """Of a segment whose bytes are those that were signed: only its writer can be wrong."""
+    try:
+        header = walk.header(file)
+        walk.check_policy(header)
+        for _, digest in check_records(file, header, None):
+            walk.grow(digest)
+    except SegmentError as error:
+        walk.tree = None
+        span = (entry.start_us / 1e6, entry.end_us / 1e6)
+        yield Fault(error.kind, entry.name, error.message, *span)
+
+
+def _first_bad_record(file: BinaryIO, size: int, entry: SegmentEntry, walk: _Walk) -> Fault:
+    reached_us, end_s = entry.start_us, entry.end_us / 1e6
+    try:
+        header = walk.header(file)
+        for record, _ in check_records(file, header, walk.key):
+            if record.header.kind is Kind.MEDIA:
+                reached_us = record.header.end_us
+    except SegmentError as error:
+        kind = error.kind
+        if kind is FaultKind.TRUNCATED and size >= entry.size:
+            kind = FaultKind.TAMPERED
+        return Fault(kind, entry.name, error.message, reached_us / 1e6, end_s)
+    # Every record is authentic, and yet the file is not the listed one.
+    if header.previous.hex() != walk.head:
         message = "another segment of this recording lies in its place"
-        return Fault(FaultKind.REORDERED, entry.name, message, start_s, end_s)
+        return Fault(FaultKind.REORDERED, entry.name, message, entry.start_us / 1e6, end_s)
     if size < entry.size:
         message = f"{entry.size - size} bytes are cut off"
         return Fault(FaultKind.TRUNCATED, entry.name, message, reached_us / 1e6, end_s)
-    return Fault(FaultKind.TAMPERED, entry.name, "the segment was changed", start_s, end_s)
+    message = "the segment was changed"
+    return Fault(FaultKind.TAMPERED, entry.name, message, entry.start_us / 1e6, end_s)
 
 
-def _check_tail(
-    path: Path, name: str, manifest: Manifest, key: Ed25519PublicKey, tally: _Tally
-) -> Iterator[Fault]:
+def _check_root(walk: _Walk) -> Iterator[Fault]:
+    manifest = walk.manifest
+    if walk.tree is None:
+        return
+    if (walk.tree.size, walk.tree.root.hex()) != (manifest.tree_size, manifest.root):
+        message = "the tree of the records is not the one that was signed"
+        yield Fault(FaultKind.TAMPERED, MANIFEST_NAME, message)
+
+
+def _check_tail(path: Path, name: str, walk: _Walk, *, last: bool) -> Iterator[Fault]:
     """A segment of an open recording that no manifest lists yet."""
     with (path / name).open("rb") as file:
         try:
-            header = read_segment_header(file)
-            if header.recording_id.hex() != manifest.recording:
-                raise SegmentError(FaultKind.FOREIGN, "the segment is of another recording")
-            if header.previous.hex() != tally.head:
+            header = walk.header(file)
+            walk.check_policy(header)
+            if header.previous.hex() != walk.head:
                 raise SegmentError(FaultKind.REORDERED, "the segment does not follow the last one")
-            for record in check_records(file, header, key):
+            for record, digest in check_records(file, header, walk.key):
+                walk.grow(digest)
+                walk.head = digest.hex()
                 if record.header.kind is Kind.MEDIA:
-                    tally.seq += 1
-                    tally.end_us = max(tally.end_us, record.header.end_us)
+                    walk.seq += 1
+                    walk.end_us = max(walk.end_us, record.header.end_us)
         except SegmentError as error:
             if error.kind is not FaultKind.TRUNCATED:
-                yield Fault(error.kind, name, error.message, tally.end_us / 1e6, None)
+                yield Fault(error.kind, name, error.message, walk.end_us / 1e6, None)
+    if not last:
+        # A manifest is written before each segment: this one is older than what lies here.
+        message = "the manifest was put back to an older state"
+        yield Fault(FaultKind.ROLLED_BACK, MANIFEST_NAME, message, walk.end_us / 1e6, None)

@@ -31,8 +31,10 @@ from server.recorder.manifest import (
     State,
     encode_manifest,
     gap_entry,
+    policy_hash,
     with_gap,
 )
+from server.recorder.merkle import Tree
 from server.recorder.sealing import NO_FLAGS, Flags, Kind, Sealer, SegmentHeader
 from server.recorder.segments import segment_name
 from server.recorder.tracks import VISIT_STILL_US, VISITING, Fragment, Tracks, to_us
@@ -61,7 +63,10 @@ class Metrics:
 
 @dataclass(slots=True)
 class _Segment:
-    """The segment being written. ``durable`` is its entry as of the last sync."""
+    """The segment being written. ``durable`` is its entry as of the last sync.
+
+    ``tree`` is that of the recording to its last record, ``durable_tree`` as of the last sync.
+    """
 
     name: str
     file: SegmentFile
@@ -69,7 +74,10 @@ class _Segment:
     tracks: Tracks
     start_us: int
     end_us: int
+    durable_tree: Tree
+    tree: Tree
     size: int = 0
+    records: int = 0
     fragments: int = 0
     digest: "hashlib._Hash" = field(default_factory=hashlib.sha256)
     durable: SegmentEntry | None = None
@@ -81,12 +89,19 @@ class _Segment:
         self.size += len(data)
         self.dirty = True
 
+    def append_record(self, record: bytes) -> None:
+        """One that the sealer has just made."""
+        self.append(record)
+        self.records += 1
+        self.tree = self.tree.with_leaf(self.sealer.head)
+
     def entry(self, *, complete: bool) -> SegmentEntry:
         return SegmentEntry(
             self.name,
             self.size,
             self.digest.copy().hexdigest(),
             self.sealer.head.hex(),
+            self.records,
             self.fragments,
             self.start_us,
             self.end_us,
@@ -96,7 +111,10 @@ class _Segment:
 
 
 class RecordingWriter:
-    """``manifest`` is the one last written, or a new one; its segments are never touched again."""
+    """``manifest`` is the one last written, or a new one; its segments are never touched again.
+
+    What is recorded from now on is so under the last of its policies.
+    """
 
     def __init__(
         self,
@@ -224,7 +242,7 @@ class RecordingWriter:
         segment = self._segment or self._open_segment(fragment)
         self._write_notes(segment)
         start_us, end_us = fragment.start_us, fragment.end_us
-        segment.append(
+        segment.append_record(
             segment.sealer.seal(
                 Kind.MEDIA,
                 mp4.media_segment(self._seq + 1, fragment),
@@ -295,16 +313,18 @@ class RecordingWriter:
             bytes.fromhex(self.manifest.recording),
             secrets.token_bytes(32),
             secrets.token_bytes(7),
+            policy_hash(self.manifest.policies[-1]),
             previous,
         )
         name, start_us = segment_name(index), fragment.start_us
         file = self._folder.create(name)
         sealer = Sealer(self._key, self._signer, header)
-        segment = _Segment(name, file, sealer, tracks, start_us, start_us)
+        tree = self.manifest.tree
+        segment = _Segment(name, file, sealer, tracks, start_us, start_us, tree, tree)
         self._segment = segment
         segment.append(header.encode())
         init = mp4.init_segment(tracks)
-        segment.append(sealer.seal(Kind.INIT, init, start_us, init=self._init))
+        segment.append_record(sealer.seal(Kind.INIT, init, start_us, init=self._init))
         return segment
 
     def _close_segment(self) -> None:
@@ -317,7 +337,7 @@ class RecordingWriter:
     def _end_segment(self, segment: _Segment) -> None:
         """Close it in order. OSError if that is not durable."""
         self._write_notes(segment)
-        segment.append(segment.sealer.seal(Kind.END, b"", segment.end_us))
+        segment.append_record(segment.sealer.seal(Kind.END, b"", segment.end_us))
         self._sync_segment(segment, complete=True)
         self._leave_segment(segment)
 
@@ -328,6 +348,7 @@ class RecordingWriter:
             segment.durable.size if segment.durable else 0
         )
         segment.durable = segment.entry(complete=complete)
+        segment.durable_tree = segment.tree
         segment.dirty = False
         self._written.clear()
         if self._failing and not self._manifest_due:
@@ -338,8 +359,7 @@ class RecordingWriter:
         segment.file.close()
         self._segment = None
         if segment.durable is not None:
-            entries = (*self.manifest.segments, segment.durable)
-            self.manifest = msgspec.structs.replace(self.manifest, segments=entries)
+            self.manifest = self.manifest.with_segment(segment.durable, segment.durable_tree)
         self._manifest_due = True
 
     def _refuse(self, error: OSError) -> None:
@@ -404,7 +424,7 @@ class RecordingWriter:
     def _write_notes(self, segment: _Segment) -> None:
         if self._notes != Notes():
             plaintext = msgspec.json.encode(self._notes)
-            segment.append(segment.sealer.seal(Kind.NOTE, plaintext, segment.end_us))
+            segment.append_record(segment.sealer.seal(Kind.NOTE, plaintext, segment.end_us))
             self._notes = Notes()
 
     def _write_manifest(self) -> None:

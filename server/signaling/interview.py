@@ -20,6 +20,7 @@ from server.live_analysis.feed import Feed
 from server.live_analysis.layers import ENOUGH_LINES
 from server.media.ice import Credentials
 from server.media.server import Peer, PeerState, Source
+from server.recorder.manifest import Policy
 from server.recorder.recorder import Recording
 from server.signaling.access import OBSERVERS, SPEAKERS
 from server.signaling.errors import TOKEN_MESSAGES, Refusal
@@ -150,10 +151,13 @@ class LiveInterview:
         await participant.close_peer()
         self._wake.set()
 
-    async def publish(self, participant: Participant, sdp: str, *, whole: bool = False) -> str:
+    async def publish(
+        self, participant: Participant, sdp: str, notice: str = "", *, whole: bool = False
+    ) -> str:
         """The answer to the offer of a candidate or an interviewer, which takes their seat.
 
-        ``whole``: all that is offered, or nothing. Raises SdpError, Refusal.
+        ``notice`` is what a candidate agreed to. ``whole``: all that is offered, or nothing.
+        Raises SdpError, Refusal.
         """
         if participant.role is Role.INTERVIEWER:
             return await self._interviewer.publish(participant, sdp, self._interviewer_changed)
@@ -165,7 +169,7 @@ class LiveInterview:
                 self._source, sdp, partial(self._candidate_changed, seat), whole=whole
             )
             try:
-                self._open_session()
+                self._open_session(notice)
             except BaseException:
                 await seat.peer.close()
                 raise
@@ -431,11 +435,15 @@ class LiveInterview:
 
     # ---- the session ----
 
-    def _open_session(self) -> None:
+    def _open_session(self, notice: str) -> None:
         if self._session is not None:
             return
         recording = self._plant.recorder.record(
-            self.id, self.info.title, self._recording_failed, self._recording_mended
+            self.id,
+            self.info.title,
+            Policy(notice, tuple(TrackName), self._plant.analysis is not None),
+            self._recording_failed,
+            self._recording_mended,
         )
         self._session = _Session(recording, self._open_feed())
         self._plant.admission.opened(self._plant.clock())

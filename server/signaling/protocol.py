@@ -77,6 +77,8 @@ class Publish(_Message, frozen=True, tag="publish"):
 
     sdp: str
     consent: bool
+    #: Version and language of the notice that was agreed to.
+    notice: Annotated[str, msgspec.Meta(pattern="^([0-9]{1,6}/[a-z]{2})?$")] = ""
 
 
 class Watch(_Message, frozen=True, tag="watch"):

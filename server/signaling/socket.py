@@ -142,10 +142,10 @@ class Sockets:
         if participant.role not in SENDERS[type(message)]:
             raise Refusal(ErrorId.FORBIDDEN)
         match message:
-            case Publish(sdp=sdp, consent=consent):
+            case Publish(sdp=sdp, consent=consent, notice=notice):
                 if not consent:
                     raise Refusal(ErrorId.CONSENT_MISSING, "Recording needs your consent first.")
-                answer = await interview.publish(participant, sdp)
+                answer = await interview.publish(participant, sdp, notice)
                 outbox.send(Answer(answer, Connection.UP))
             case Watch(sdp=sdp):
                 answer = await interview.watch(participant, sdp)

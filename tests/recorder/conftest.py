@@ -6,16 +6,19 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from server.core.frames import EncodedFrame
+from server.core.frames import EncodedFrame, TrackName
 from server.recorder.catalog import open_for_writing, open_reader, recording_path
 from server.recorder.files import LocalFolder
 from server.recorder.keys import KeyRing, open_keys
+from server.recorder.manifest import Policy
 from server.recorder.reader import RecordingReader
 from server.recorder.writer import Metrics, RecordingWriter
 
 # Wall time says nothing where other work runs beside the tests.
 settings.register_profile("recorder", deadline=None)
 settings.load_profile("recorder")
+
+POLICY = Policy("1/en", tuple(TrackName), True)
 
 
 class Desk:
@@ -35,9 +38,10 @@ class Desk:
         interview_id: str = "iv",
         folder_at: Callable[[Path], LocalFolder] = LocalFolder,
         title: str = "A title",
+        policy: Policy = POLICY,
     ) -> RecordingWriter:
         path = self.path(interview_id)
-        manifest, key = open_for_writing(path, title, self.keys)
+        manifest, key = open_for_writing(path, title, policy, self.keys)
         return RecordingWriter(
             folder_at(path), key, self.keys.signer, manifest, self.metrics, self.faults.append
         )

@@ -10,13 +10,14 @@ from msgspec.structs import replace
 
 from server.core.frames import Codec
 from server.recorder.recorder import open_recorder
+from tests.recorder.conftest import POLICY
 from tests.recorder.encoded import START_S, interview
 
 
 async def main(data_dir: Path, codec: Codec) -> None:
     frames = interview(codec, 4.0)
     async with open_recorder(data_dir) as recorder:
-        recording = recorder.record("iv", "Somebody", print)
+        recording = recorder.record("iv", "Somebody", POLICY, print)
         began_s = time.time()
         for loop in range(10):
             for frame in frames:

@@ -67,17 +67,17 @@ def test_sample_entries_are_those_of_the_document() -> None:
 
 
 def test_the_segment_headers_table_reads_the_dump() -> None:
-    data, fields = _dump(), _fields("Segment header: 104 bytes")
-    assert fields["end"][0] == sealing.SEGMENT_HEADER_BYTES == 104
+    data, fields = _dump(), _fields("Segment header: 136 bytes")
+    assert fields["end"][0] == sealing.SEGMENT_HEADER_BYTES == 136
     header = parse_segment_header(data)
     assert _field(data, 0, fields["magic"]) == sealing.MAGIC
     assert _field(data, 0, fields["version"]) == sealing.FORMAT_VERSION.to_bytes(2, "big")
     assert _field(data, 0, fields["index"]) == header.index.to_bytes(4, "big")
-    for name in ("recording_id", "salt", "nonce_prefix", "previous"):
+    for name in ("recording_id", "salt", "nonce_prefix", "policy", "previous"):
         assert _field(data, 0, fields[name]) == getattr(header, name), name
 
 
-@pytest.mark.parametrize("base", [0x68, 0xFE])
+@pytest.mark.parametrize("base", [0x88, 0x11E])
 def test_the_record_headers_table_reads_the_dump(base: int) -> None:
     data, fields = _dump(), _fields("Record header: 60 bytes")
     assert fields["end"][0] == sealing.RECORD_HEADER_BYTES == 60
@@ -105,6 +105,7 @@ def test_the_kinds_and_fault_words_are_all_told() -> None:
     ("heading", "struct"),
     [
         ("field", manifest.Manifest),
+        ("policy", manifest.Policy),
         ("segment", manifest.SegmentEntry),
         ("gap", manifest.GapEntry),
         ("event", manifest.EventEntry),
@@ -135,6 +136,7 @@ def test_the_key_schedule_names_the_codes_constants() -> None:
     for constant in (
         sealing.SEGMENT_INFO,
         sealing.SIGNATURE_CONTEXT,
+        manifest.POLICY_CONTEXT,
         catalog.TITLE_INFO,
         keys.CANDIDATE_CONTEXT.encode(),
         keys.RECORDING_CONTEXT.encode(),
@@ -144,6 +146,8 @@ def test_the_key_schedule_names_the_codes_constants() -> None:
     header = parse_segment_header(_dump())
     assert segment_key(worked_example.RECORDING_KEY, header).hex() in DOCUMENT
     assert worked_example.PUBLIC_KEY.hex() in DOCUMENT
+    assert header.policy.hex() in DOCUMENT
+    assert all(digest.hex() in DOCUMENT for digest in worked_example.record_hashes())
 
 
 def test_the_worked_example_is_what_the_code_writes_and_verifies(tmp_path: Path) -> None:
@@ -164,7 +168,7 @@ def _outcome(vector: dict[str, str]) -> str:
     try:
         header = read_segment_header(file)
         opener = Opener(bytes.fromhex(vector["recording_key"]), header)
-        for record in check_records(file, header, public_key):
+        for record, _ in check_records(file, header, public_key):
             opener.open(record.header, read_ciphertext(file, record))
     except SegmentError as error:
         return error.kind

@@ -18,6 +18,7 @@ from server.recorder.manifest import State
 from server.recorder.recorder import Recorder, Recording, open_recorder
 from server.recorder.root_key import KeyProblem
 from server.recorder.verify import verify
+from tests.recorder.conftest import POLICY
 from tests.recorder.encoded import START_S, camera, interview
 from tests.recorder.failing_disk import Disk
 from tests.recorder.transit_server import transit_server
@@ -40,7 +41,7 @@ async def _until(condition: Callable[[], bool]) -> None:
 
 async def test_what_is_recorded_is_listed_read_and_verified(tmp_path: Path) -> None:
     async with open_recorder(tmp_path) as recorder:
-        recording = recorder.record("iv", "Ada", _refuse_faults)
+        recording = recorder.record("iv", "Ada", POLICY, _refuse_faults)
         recording.mark("joined", START_S)
         for frame in interview(seconds=2):
             recording.on_frame(frame)
@@ -65,7 +66,7 @@ async def test_what_is_recorded_is_listed_read_and_verified(tmp_path: Path) -> N
 
 async def test_many_recordings_share_the_thread(tmp_path: Path) -> None:
     async with open_recorder(tmp_path) as recorder:
-        recordings = [recorder.record(f"iv{n}", "t", _refuse_faults) for n in range(10)]
+        recordings = [recorder.record(f"iv{n}", "t", POLICY, _refuse_faults) for n in range(10)]
         for frame in interview(Codec.VP8, seconds=1):
             for recording in recordings:
                 recording.on_frame(frame)
@@ -76,7 +77,7 @@ async def test_many_recordings_share_the_thread(tmp_path: Path) -> None:
 
 async def test_a_running_recording_reads_up_to_its_last_fragment(tmp_path: Path) -> None:
     async with open_recorder(tmp_path) as recorder:
-        recording = recorder.record("iv", "t", _refuse_faults)
+        recording = recorder.record("iv", "t", POLICY, _refuse_faults)
         for frame in interview(seconds=2):
             recording.on_frame(frame)
         await _until(lambda: recorder.metrics.fsyncs >= 2)  # the manifest, the first fragments
@@ -96,7 +97,7 @@ async def test_a_running_recording_reads_up_to_its_last_fragment(tmp_path: Path)
 async def test_verifying_and_reading_while_it_runs_raise_no_false_alarm(tmp_path: Path) -> None:
     frames = iter(interview(Codec.VP8, 12))
     async with open_recorder(tmp_path) as recorder:
-        recording = recorder.record("iv", "t", _refuse_faults)
+        recording = recorder.record("iv", "t", POLICY, _refuse_faults)
         recording.on_frame(next(frames))
         await _until((_recording_path(tmp_path) / "manifest.json").exists)
         seen_s = 0.0
@@ -113,7 +114,7 @@ async def test_verifying_and_reading_while_it_runs_raise_no_false_alarm(tmp_path
 
 async def test_leaving_the_context_closes_what_is_open(tmp_path: Path) -> None:
     async with open_recorder(tmp_path) as recorder:
-        recording = recorder.record("iv", "t", _refuse_faults)
+        recording = recorder.record("iv", "t", POLICY, _refuse_faults)
         for frame in interview(seconds=1):
             recording.on_frame(frame)
     async with open_recorder(tmp_path) as recorder:
@@ -124,12 +125,12 @@ async def test_leaving_the_context_closes_what_is_open(tmp_path: Path) -> None:
 
 async def test_a_second_recording_of_a_running_interview_is_refused(tmp_path: Path) -> None:
     async with open_recorder(tmp_path) as recorder:
-        first = recorder.record("iv", "t", _refuse_faults)
+        first = recorder.record("iv", "t", POLICY, _refuse_faults)
         with pytest.raises(ValueError, match="already"):
-            recorder.record("iv", "t", _refuse_faults)
+            recorder.record("iv", "t", POLICY, _refuse_faults)
         closing = asyncio.create_task(first.close())
         await asyncio.sleep(0)
-        second = recorder.record("iv", "t", _refuse_faults)  # waits for the first one's end
+        second = recorder.record("iv", "t", POLICY, _refuse_faults)  # waits for the first one's end
         for frame in interview(seconds=1):
             second.on_frame(frame)
         await asyncio.gather(closing, second.close())
@@ -140,7 +141,7 @@ async def test_a_second_recording_of_a_running_interview_is_refused(tmp_path: Pa
 async def test_an_id_that_is_no_file_name_is_refused(tmp_path: Path, interview_id: str) -> None:
     async with open_recorder(tmp_path) as recorder:
         with pytest.raises(ValueError, match="interview id"):
-            recorder.record(interview_id, "t", _refuse_faults)
+            recorder.record(interview_id, "t", POLICY, _refuse_faults)
 
 
 async def test_a_full_queue_drops_declares_and_tells(
@@ -149,7 +150,9 @@ async def test_a_full_queue_drops_declares_and_tells(
     monkeypatch.setattr(recorder_module, "QUEUE_BYTES", 4_000)
     faults: list[str] = []
     async with open_recorder(tmp_path) as recorder:
-        recording = recorder.record("iv", "t", faults.append, lambda: faults.append("mended"))
+        recording = recorder.record(
+            "iv", "t", POLICY, faults.append, lambda: faults.append("mended")
+        )
         for frame in camera(Codec.VP8, 1):  # all at once: more than the queue holds
             recording.on_frame(frame)
         await recording.close()
@@ -174,8 +177,8 @@ async def test_a_bug_in_one_recording_is_told_and_stops_no_other(tmp_path: Path)
         return _Broken(path) if path.name == "bad" else LocalFolder(path)
 
     async with open_recorder(tmp_path, folder_at=folder_at) as recorder:
-        bad = recorder.record("bad", "t", faults.append)
-        good = recorder.record("good", "t", _refuse_faults)
+        bad = recorder.record("bad", "t", POLICY, faults.append)
+        good = recorder.record("good", "t", POLICY, _refuse_faults)
         for frame in interview(seconds=1):
             bad.on_frame(frame)
             good.on_frame(frame)
@@ -189,7 +192,9 @@ async def test_a_folder_that_cant_be_made_is_told_once_and_when_it_can(tmp_path:
     faults: list[str] = []
     async with open_recorder(tmp_path) as recorder:
         _recording_path(tmp_path).write_text("in the way")
-        recording = recorder.record("iv", "t", faults.append, lambda: faults.append("mended"))
+        recording = recorder.record(
+            "iv", "t", POLICY, faults.append, lambda: faults.append("mended")
+        )
         await _until(lambda: recorder.metrics.write_failures >= 2)
         assert len(faults) == 1
         _recording_path(tmp_path).unlink()  # now it can
@@ -204,7 +209,7 @@ async def test_a_full_disk_that_gets_room_again_ends_the_fault(tmp_path: Path) -
     disk, told = Disk(), list[str]()
     frames = iter(interview(seconds=12))
     async with open_recorder(tmp_path, folder_at=disk.folder) as recorder:
-        recording = recorder.record("iv", "t", told.append, lambda: told.append("mended"))
+        recording = recorder.record("iv", "t", POLICY, told.append, lambda: told.append("mended"))
         await _feed_until(recording, frames, lambda: recorder.metrics.fragments_written > 0)
         disk.room = 0
         await _feed_until(recording, frames, lambda: told != [])
@@ -237,7 +242,7 @@ async def test_an_interview_goes_on_after_its_last_manifest_was_refused(tmp_path
     folders = iter([_RefusesTheLast, LocalFolder])
     async with open_recorder(tmp_path, folder_at=lambda path: next(folders)(path)) as recorder:
         for start_s in (START_S, START_S + 1):
-            recording = recorder.record("iv", "t", faults.append)
+            recording = recorder.record("iv", "t", POLICY, faults.append)
             for frame in interview(seconds=1, start_s=start_s):
                 recording.on_frame(frame)
             await recording.close()
@@ -286,7 +291,7 @@ async def test_a_key_service_that_is_away_delays_a_recording_and_loses_nothing_o
                 faults.append(message)
                 failed.set()
 
-            recording = recorder.record("iv", "t", on_fault, mended.set)
+            recording = recorder.record("iv", "t", POLICY, on_fault, mended.set)
             for frame in interview(seconds=1):
                 recording.on_frame(frame)
             await failed.wait()
@@ -302,7 +307,7 @@ async def test_a_key_service_that_is_away_delays_a_recording_and_loses_nothing_o
 
 
 async def _record_a_second(recorder: Recorder, interview_id: str = "iv") -> None:
-    recording = recorder.record(interview_id, "t", _refuse_faults)
+    recording = recorder.record(interview_id, "t", POLICY, _refuse_faults)
     for frame in interview(seconds=1):
         recording.on_frame(frame)
     await recording.close()

@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import struct
+from dataclasses import replace
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -30,7 +31,7 @@ from server.recorder.sealing import (
 
 KEY = bytes(range(32))
 SIGNER = Ed25519PrivateKey.from_private_bytes(bytes(32))
-HEADER = SegmentHeader(3, b"recording-id-16b", b"s" * 32, b"prefix7", b"p" * 32)
+HEADER = SegmentHeader(3, b"recording-id-16b", b"s" * 32, b"prefix7", b"o" * 32, b"p" * 32)
 
 
 def _split(record: bytes) -> tuple[bytes, bytes, bytes]:
@@ -75,7 +76,7 @@ def test_the_construction_is_hkdf_and_stream_as_published() -> None:
 
 def test_a_wrong_key_or_segment_opens_nothing() -> None:
     head, ciphertext, _ = _split(Sealer(KEY, SIGNER, HEADER).seal(Kind.MEDIA, b"media", 0))
-    other = SegmentHeader(4, HEADER.recording_id, HEADER.salt, HEADER.nonce_prefix, bytes(32))
+    other = replace(HEADER, index=4)
     for opener in (Opener(bytes(32), HEADER), Opener(KEY, other)):
         with pytest.raises(SegmentError) as caught:
             opener.open(parse_record_header(head), ciphertext)

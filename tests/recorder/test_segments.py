@@ -25,7 +25,7 @@ from server.recorder.segments import (
 )
 
 SIGNER = Ed25519PrivateKey.from_private_bytes(bytes(32))
-HEADER = SegmentHeader(0, b"r" * 16, bytes(32), bytes(7), bytes(32))
+HEADER = SegmentHeader(0, b"r" * 16, bytes(32), bytes(7), bytes(32), bytes(32))
 
 
 def _segment(*kinds: Kind) -> bytes:
@@ -41,7 +41,7 @@ WHOLE = _segment(Kind.INIT, Kind.MEDIA, Kind.NOTE, Kind.MEDIA, Kind.END)
 def _walk(data: bytes) -> list[Kind]:
     file = io.BytesIO(data)
     header = read_segment_header(file)
-    return [record.header.kind for record in check_records(file, header, SIGNER.public_key())]
+    return [record.header.kind for record, _ in check_records(file, header, SIGNER.public_key())]
 
 
 def test_a_whole_segment_is_walked_with_and_without_a_key() -> None:

@@ -6,15 +6,17 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from server.core.frames import Codec
+from server.core.frames import Codec, TrackName
+from server.recorder.catalog import read_manifest
 from server.recorder.keys import open_keys
-from server.recorder.manifest import State
+from server.recorder.manifest import Policy, State, encode_manifest
 from server.recorder.sealing import FaultKind
 from server.recorder.segments import index_records
 from server.recorder.verify import VerifyReport, verify
-from tests.recorder.conftest import Desk
+from tests.recorder.conftest import POLICY, Desk, feed
 from tests.recorder.encoded import START_S, interview
 
 
@@ -88,7 +90,7 @@ def test_every_flip_of_a_header_byte_is_found(original: Desk, copy: Callable[[st
     path = copy("iv")
     file = path / "00001.seg"
     data = file.read_bytes()
-    for at in range(104 + 60):
+    for at in range(136 + 60):
         file.write_bytes(data[:at] + bytes([data[at] ^ 0x80]) + data[at + 1 :])
         assert not _report(original, path).intact, at
 
@@ -178,7 +180,7 @@ def test_swapped_records_within_a_segment_are_out_of_order(
     path = copy("cut")
     file = path / "00000.seg"
     with file.open("rb") as opened:
-        records = list(index_records(opened, 104, file.stat().st_size))
+        records = list(index_records(opened, 136, file.stat().st_size))
     data = file.read_bytes()
     first, second = records[2], records[3]
     swapped = data[second.offset : second.end] + data[first.offset : first.end]
@@ -218,3 +220,47 @@ def test_a_manifest_of_another_version_is_not_guessed_at(
 def test_another_servers_key_verifies_nothing(original: Desk, tmp_path: Path) -> None:
     stranger = open_keys(tmp_path / "stranger")
     assert not verify(original.path("iv"), stranger.public_key).intact
+
+
+def test_an_older_manifest_beside_newer_segments_is_rolled_back(desk: Desk) -> None:
+    writer = desk.writer()
+    writer.sync()
+    older = (desk.path() / "manifest.json").read_bytes()
+    feed(writer, interview(Codec.H264, 12.0))
+    (desk.path() / "manifest.json").write_bytes(older)
+    (fault,) = _report(desk, desk.path()).faults
+    assert (fault.kind, fault.file) == (FaultKind.ROLLED_BACK, "manifest.json")
+
+
+def _signed_anew(desk: Desk, path: Path, **changes: object) -> VerifyReport:
+    manifest = read_manifest(path, desk.keys.signer.public_key())
+    changed = msgspec.structs.replace(manifest, **changes)
+    (path / "manifest.json").write_bytes(encode_manifest(changed, desk.keys.signer))
+    return _report(desk, path)
+
+
+def test_a_root_or_a_policy_that_is_not_the_recordings_is_found_even_if_signed(
+    original: Desk, copy: Callable[[str], Path]
+) -> None:
+    for change in ({"root": "00" * 32}, {"tree_size": 1}):
+        (fault,) = _signed_anew(original, copy("iv"), **change).faults
+        assert (fault.kind, fault.file) == (FaultKind.TAMPERED, "manifest.json")
+    policy = Policy("1/en", (TrackName.CAMERA,), False)
+    for interview_id in ("iv", "cut"):
+        faults = _signed_anew(original, copy(interview_id), policies=(policy,)).faults
+        assert {fault.kind for fault in faults} == {FaultKind.TAMPERED}
+        assert faults[0].file == "00000.seg"
+        assert "policy" in faults[0].message
+
+
+def test_a_recording_goes_on_under_another_policy_in_one_tree(desk: Desk) -> None:
+    desk.write(interview(Codec.VP8, 2.0))
+    other = Policy("2/zh", (TrackName.MICROPHONE,), False)
+    writer = desk.writer(policy=other)
+    writer.sync()
+    feed(writer, interview(Codec.VP8, 2.0, START_S + 5))
+    writer.finish()
+    report = _report(desk, desk.path())
+    assert (report.intact, report.segments) == (True, 2), report.faults
+    assert writer.manifest.policies == (POLICY, other)
+    assert writer.manifest.tree_size == sum(each.records for each in writer.manifest.segments)

@@ -11,7 +11,16 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from server.core.frames import TrackName
-from server.recorder.manifest import EventEntry, Manifest, SegmentEntry, State, encode_manifest
+from server.recorder.manifest import (
+    EventEntry,
+    Manifest,
+    Policy,
+    SegmentEntry,
+    State,
+    encode_manifest,
+    policy_hash,
+)
+from server.recorder.merkle import tree_of
 from server.recorder.sealing import (
     RECORD_HEADER_BYTES,
     SEGMENT_HEADER_BYTES,
@@ -29,7 +38,8 @@ RECORDING_ID = bytes(range(16))
 RECORDING_KEY = bytes(range(32))
 SIGNER = Ed25519PrivateKey.from_private_bytes(b"\x2a" * 32)
 PUBLIC_KEY = SIGNER.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
-HEADER = SegmentHeader(0, RECORDING_ID, b"\x55" * 32, b"\x66" * 7, bytes(32))
+POLICY = Policy("1/en", (TrackName.CAMERA, TrackName.MICROPHONE), False)
+HEADER = SegmentHeader(0, RECORDING_ID, b"\x55" * 32, b"\x66" * 7, policy_hash(POLICY), bytes(32))
 PLAINTEXT = b"a fragment"
 EPOCH_US = 1_760_000_000_000_000
 DURATION_US = 750_000
@@ -43,6 +53,11 @@ def records(header: SegmentHeader = HEADER) -> tuple[Sealer, list[bytes]]:
     return sealer, [media, sealer.seal(Kind.END, b"", DURATION_US)]
 
 
+def record_hashes() -> list[bytes]:
+    """Of the segment's records: the leaves of its tree."""
+    return [hashlib.sha256(record[:-SIGNATURE_BYTES]).digest() for record in records()[1]]
+
+
 def segment() -> bytes:
     return HEADER.encode() + b"".join(records()[1])
 
@@ -54,28 +69,26 @@ def manifest() -> bytes:
         len(data),
         hashlib.sha256(data).hexdigest(),
         records()[0].head.hex(),
+        2,
         1,
         0,
         DURATION_US,
         (TrackName.CAMERA,),
         True,
     )
-    return encode_manifest(
-        Manifest(
-            "vivavoce-recording",
-            1,
-            RECORDING_ID.hex(),
-            "example",
-            "",
-            2,
-            State.FINISHED,
-            EPOCH_US,
-            (entry,),
-            (),
-            (EventEntry("joined", EPOCH_US),),
-        ),
-        SIGNER,
+    made = Manifest(
+        "vivavoce-recording",
+        1,
+        RECORDING_ID.hex(),
+        "example",
+        "",
+        2,
+        State.FINISHED,
+        EPOCH_US,
+        (POLICY,),
+        events=(EventEntry("joined", EPOCH_US),),
     )
+    return encode_manifest(made.with_segment(entry, tree_of(record_hashes())), SIGNER)
 
 
 def hex_dump(data: bytes) -> str:

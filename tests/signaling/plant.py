@@ -19,6 +19,7 @@ from server.live_analysis.network import NetworkSample
 from server.live_analysis.pool import Analysis
 from server.media.errors import SdpError
 from server.media.server import MediaServer, PeerState, Source
+from server.recorder.manifest import Policy
 from server.recorder.recorder import Recorder
 from server.signaling.interview import LiveInterview
 from server.signaling.outbox import Outbox
@@ -89,6 +90,7 @@ class FakeMedia:
 class FakeRecording:
     on_fault: Callable[[str], None]
     on_mended: Callable[[], None]
+    policy: Policy
     events: list[str] = field(default_factory=list)
     closed: bool = False
 
@@ -112,10 +114,11 @@ class FakeRecorder:
         self,
         interview_id: str,
         title: str,
+        policy: Policy,
         on_fault: Callable[[str], None],
         on_mended: Callable[[], None],
     ) -> FakeRecording:
-        self.recordings.append(FakeRecording(on_fault, on_mended))
+        self.recordings.append(FakeRecording(on_fault, on_mended, policy))
         return self.recordings[-1]
 
 

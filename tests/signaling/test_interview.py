@@ -13,6 +13,7 @@ from server.core.interviews import SERVER_STOPPED, InterviewState, Role
 from server.media.errors import SdpError
 from server.media.server import PeerState
 from server.media.source import SourceStats, TrackStats
+from server.recorder.manifest import Policy
 from server.signaling.admission import Load
 from server.signaling.errors import Refusal
 from server.signaling.interview import GRACE_S, MAX_PENDING_EVENTS, RESUME_S, LiveInterview
@@ -65,6 +66,13 @@ async def test_everybody_learns_that_the_candidate_is_live_and_recorded(rig: Rig
         assert live in messages
         assert messages[-1] == {"type": "recording", "active": True}
     assert rig.recorder.recordings[0].events == ["joined"]
+
+
+async def test_the_recording_is_made_under_what_the_candidate_agreed_to(rig: Rig) -> None:
+    candidate = rig.enter(Role.CANDIDATE)
+    await rig.interview.publish(candidate, "offer", "3/zh")
+    policy = rig.recorder.recordings[0].policy
+    assert policy == Policy("3/zh", tuple(TrackName), analysis=rig.plant.analysis is not None)
 
 
 async def test_the_start_is_told_when_media_has_come(rig: Rig) -> None:

@@ -8,6 +8,7 @@ from server.core.interviews import Role
 from server.recorder.key_database import KeyDatabase
 from server.signaling.replay import MAX_READERS
 from server.store import Store, StoreError
+from tests.recorder.conftest import POLICY
 from tests.recorder.encoded import camera, in_order, microphone, screen
 from tests.signaling.serving import Serving
 
@@ -16,7 +17,7 @@ async def record(
     serving: Serving, interview_id: str, frames: list[EncodedFrame] | None = None
 ) -> None:
     """By the real recorder; two seconds of camera and microphone if not told otherwise."""
-    recording = serving.server.recorder.record(interview_id, "One", lambda _: None)
+    recording = serving.server.recorder.record(interview_id, "One", POLICY, lambda _: None)
     for frame in frames or in_order(camera(Codec.H264), microphone()):
         recording.on_frame(frame)
     await recording.close()

@@ -1,10 +1,11 @@
 // The dictionary against the pages: what is said exists in both languages, and is allowed.
 import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
-import { STRINGS } from "../../web_client/assets/strings.js";
+import { NOTICE_VERSION, STRINGS } from "../../web_client/assets/strings.js";
 
 const CLIENT = fileURLToPath(new URL("../../web_client", import.meta.url)); // Debian 12 has Node 18
 const KEYS = Object.keys(STRINGS);
@@ -96,4 +97,15 @@ test("every icon that is used is in the sprite, and none is there for nothing", 
   for (const id of used) assert.ok(inSprite.includes(id), id);
   const unused = inSprite.filter((id) => !used.has(id) && !all.includes(`"${id}"`));
   assert.deepEqual(unused, []);
+});
+
+test("the notice of each version is the one that the documents pin by its hash", () => {
+  const pinned = readFileSync(join(CLIENT, "..", "docs", "evidence.md"), "utf8");
+  const shown = KEYS.filter((key) => key.startsWith("notice."));
+  for (const [place, language] of ["en", "zh"].entries()) {
+    const text = shown.map((key) => STRINGS[key][place]).join("\n");
+    const hash = createHash("sha256").update(text).digest("hex");
+    const row = `| \`${NOTICE_VERSION}/${language}\` | \`${hash}\` |`;
+    assert.ok(pinned.includes(row), `docs/evidence.md has no ${row}: raise NOTICE_VERSION`);
+  }
 });

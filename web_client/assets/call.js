@@ -55,7 +55,8 @@ export class Call {
     this.signaling.onAnswer.up = (sdp) => void this.answered(sdp);
     this.peer = new Peer({
       configure: (pc) => this.configure(pc),
-      offer: (sdp) => this.signaling.send({ type: "publish", sdp: offerSoundRepairs(sdp), consent: true }),
+      offer: (sdp) =>
+        this.signaling.send({ type: "publish", sdp: offerSoundRepairs(sdp), consent: true, notice: this.notice }),
       restart: (sdp) =>
         this.signaling.send({ type: "restart", sdp: offerSoundRepairs(sdp), connection: "up" }),
       welcome: () => this.signaling.welcome(),
@@ -74,6 +75,11 @@ export class Call {
       onChooseAgain: () => void this.replaceDevices({}),
     });
     document.addEventListener("visibilitychange", () => void this.keepAwake());
+  }
+
+  /** What those who speak were told and agreed to: version and language; empty: nothing is asked. */
+  get notice() {
+    return "";
   }
 
   /**

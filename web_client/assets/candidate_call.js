@@ -4,8 +4,10 @@
 import { Call } from "./call.js";
 import { CandidateView } from "./candidate_view.js";
 import { element } from "./dom.js";
+import { language } from "./i18n.js";
 import { limitScreen, sendScreen } from "./publisher.js";
 import { ScreenShare, canShareScreen } from "./screen_share.js";
+import { NOTICE_VERSION } from "./strings.js";
 import { Watcher } from "./watcher.js";
 
 /** @typedef {import("./protocol.js").ServerMessage} ServerMessage */
@@ -28,6 +30,10 @@ export class CandidateCall extends Call {
       onShare: () => void this.share(),
       onSound: () => this.watcher.mute(false),
     });
+  }
+
+  get notice() {
+    return `${NOTICE_VERSION}/${language()}`;
   }
 
   stop() {

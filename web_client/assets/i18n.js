@@ -44,6 +44,11 @@ export function t(key, params = {}, language = current) {
   return text.replace(/\{(\w+)\}/g, (place, name) => String(params[name] ?? place));
 }
 
+/** @returns {Language} */
+export function language() {
+  return current;
+}
+
 /** @returns {string} the browser's own variety of the current language, for `Intl` and `lang` */
 export function locale() {
   const own = navigator.languages.find((tag) => chooseLanguage([tag, other(current)]) === current);

@@ -30,7 +30,7 @@
  *   Indicators | AlertChanged | Replaced | Pong | ErrorMessage} ServerMessage
  *
  * @typedef {{type: "hello", version: number, token: string,
- *   interview: string | null, opening: string | null} | {type: "publish", sdp: string, consent: boolean} |
+ *   interview: string | null, opening: string | null} | {type: "publish", sdp: string, consent: boolean, notice: string} |
  *   {type: "watch", sdp: string} | {type: "restart", sdp: string, connection: Connection} |
  *   {type: "unshare"} | {type: "camera", active: boolean} | {type: "leave"} | {type: "ping", id: number}} ClientMessage
  */

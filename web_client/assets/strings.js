@@ -4,6 +4,9 @@
  * only: a test holds it to that.
  */
 
+/** Of what candidates are told before they agree (`notice.*`); recordings name it: new with each change. */
+export const NOTICE_VERSION = 1;
+
 export const STRINGS = {
   "language.other": ["中文", "English"],
   loading: ["One moment…", "请稍候……"],
