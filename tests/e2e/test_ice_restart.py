@@ -30,7 +30,7 @@ async def test_a_change_of_network_costs_neither_side_a_packet(
         assert (after["connections"], after["dtls"]) == (1, "connected")
         assert after["packets"] > before["packets"]
         await picture_moves(observer)
-    assert await candidate.evaluate("window.sockets.length") == 2
+    assert await candidate.evaluate("window.sockets.length") >= 2
     await leave(candidate)
     index = await finished(server, invited)
     assert index["gaps"] == []
