@@ -2,8 +2,9 @@
 /** The candidate's page of who has seen their recording, which recruiters may open, too. */
 
 import { Api, ApiError } from "./api.js";
-import { byId, element, linkToken, reloadOnNewLink, showStage } from "./dom.js";
+import { byId, element, showStage } from "./dom.js";
 import { initLanguage, onLanguage, t } from "./i18n.js";
+import { linkToken, reloadOnNewLink } from "./link.js";
 import { showRefused } from "./over_view.js";
 import { homeOf, refusalOf } from "./refusal.js";
 import { showViewings } from "./viewing_list.js";
