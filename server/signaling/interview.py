@@ -8,7 +8,6 @@ something happened. Nothing here waits for an observer.
 import asyncio
 import contextlib
 import logging
-from collections import deque
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from functools import partial
@@ -22,16 +21,15 @@ from server.media.ice import Credentials
 from server.media.server import Peer, PeerState, Source
 from server.recorder.manifest import Policy
 from server.recorder.recorder import Recording
-from server.signaling.access import OBSERVERS, SPEAKERS
+from server.signaling.access import OBSERVERS
+from server.signaling.audience import Audience
 from server.signaling.errors import TOKEN_MESSAGES, Refusal
 from server.signaling.interviewer import InterviewerSeat
-from server.signaling.limits import MAX_OPENINGS_PER_LINK
+from server.signaling.journal import Journal
 from server.signaling.network import NetworkMeter
 from server.signaling.outbox import (
-    CLOSE_REPLACED,
     CLOSE_SLOW_READER,
     Outbox,
-    encode,
 )
 from server.signaling.participant import Participant
 from server.signaling.plant import Plant
@@ -46,15 +44,13 @@ from server.signaling.protocol import (
     InterviewerState,
     InterviewInfo,
     RecordingState,
-    Replaced,
     ScreenState,
-    ServerMessage,
     StateChanged,
     Watchers,
     Welcome,
 )
 from server.signaling.states import TRANSITIONS, Happening
-from server.store import Event, Interview, Store, StoreError
+from server.store import Interview
 
 log = logging.getLogger(__name__)
 
@@ -66,8 +62,6 @@ GRACE_S = 20.0
 #: is room for a new one: whoever lost the connection, or the server, is not to lose the place too.
 RESUME_S = 600.0
 TICK_S = 1.0
-#: The process log of one interview between two ticks; a flood of reconnects is not evidence.
-MAX_PENDING_EVENTS = 100
 RECORDING_FAILED = "recording-failed"
 SOUND_ONLY = "sound-only"
 
@@ -107,16 +101,12 @@ class LiveInterview:
         self._seat: _Seat | None = None
         self._interviewer = InterviewerSeat(plant.media, self._source)
         self._session: _Session | None = None
-        self._participants: set[Participant] = set()
-        self._openings: dict[Role, str | None] = {}  # of the page of those who speak that came last
-        self._replaced: deque[str] = deque(maxlen=MAX_OPENINGS_PER_LINK)
+        self._audience = Audience()
+        self._journal = Journal(interview.id, plant.db)
         self._alerts: dict[str, Alert] = {}
         self._shows_screen = False
         self._cameras_off: set[Role] = set()  # of those who speak
-        self._pending: deque[Event] = deque(maxlen=MAX_PENDING_EVENTS)
-        self._unsaved = False
         self._lock = asyncio.Lock()  # one change of the seat or the session at a time
-        self._saving = asyncio.Lock()  # a tick, and the end of the server
         self._wake = asyncio.Event()
 
     # ---- participants ----
@@ -126,24 +116,14 @@ class LiveInterview:
 
         Raises Refusal when one link has too many openings.
         """
-        openings = sum(p.link_id == participant.link_id for p in self._participants)
-        if openings >= MAX_OPENINGS_PER_LINK:
-            raise Refusal(ErrorId.TOO_MANY_REQUESTS, "This link is open too many times.")
-        if participant.role in OBSERVERS:
-            self._tell_others(Watchers((*self._watchers, participant.role)))
-        self._participants.add(participant)
-        if participant.outbox is None:
-            return
-        if participant.role in SPEAKERS:
-            if participant.opening in self._replaced:
-                _replace(participant, participant.outbox)
-                return
-            self._replace_sockets(participant)
-        self._greet(participant, participant.outbox)
+        if self._audience.enter(participant):
+            self._camera_changed(participant.role, True)  # unless the newer page says otherwise
+        if participant.outbox is not None and not participant.closed:
+            self._greet(participant, participant.outbox)
 
     async def exit(self, participant: Participant) -> None:
         """A socket or a session is gone. The candidate's media goes on without its socket."""
-        self._remove(participant)
+        self._audience.remove(participant)
         if participant.outbox is not None:
             self._plant.counters.dropped += participant.outbox.dropped
             slow = participant.outbox.close_code == CLOSE_SLOW_READER
@@ -176,8 +156,9 @@ class LiveInterview:
             older, self._seat = self._seat, seat
             if older is not None:
                 await self._unseat(older)
-            if participant.outbox is None:  # WHIP; a page has replaced others by its socket
-                self._replace_sockets(participant)
+            # A page has replaced others by its socket, WHIP has none.
+            if participant.outbox is None and self._audience.replace_sockets(participant):
+                self._camera_changed(participant.role, True)
             return answer
 
     def _admit_candidate(self) -> None:
@@ -203,7 +184,7 @@ class LiveInterview:
         await participant.close_peer()
         participant.peer = peer
         # It may have gone away, or its link been revoked, while this was negotiated.
-        if participant.closed or participant not in self._participants:
+        if participant.closed or participant not in self._audience:
             await participant.close_peer()
         participant.refuse_if_closed()
         return answer
@@ -249,7 +230,7 @@ class LiveInterview:
 
     def session(self, session_id: str, link_id: str) -> Participant | None:
         """The WHIP or WHEP session of that id, if it was opened with that link."""
-        for participant in self._participants:
+        for participant in self._audience:
             if (participant.id, participant.link_id) == (session_id, link_id):
                 return participant
         return None
@@ -272,7 +253,7 @@ class LiveInterview:
     async def close_links(self, link_ids: Collection[str]) -> None:
         """These links were revoked: close what is open with them."""
         message = TOKEN_MESSAGES[ErrorId.TOKEN_REVOKED]
-        for participant in [p for p in self._participants if p.link_id in link_ids]:
+        for participant in [p for p in self._audience if p.link_id in link_ids]:
             participant.closed = True
             if participant.outbox is not None:
                 participant.outbox.refuse(ErrorId.TOKEN_REVOKED, message)
@@ -288,7 +269,7 @@ class LiveInterview:
         """The links with which something is open here."""
         candidate = self._seat.participant.link_id if self._seat is not None else None
         seated = {candidate, self._interviewer.link_id} - {None}
-        return {*filter(None, seated), *(each.link_id for each in self._participants)}
+        return {*filter(None, seated), *(each.link_id for each in self._audience)}
 
     @property
     def running(self) -> bool:
@@ -297,12 +278,7 @@ class LiveInterview:
 
     @property
     def observers(self) -> int:
-        return len(self._watchers)
-
-    @property
-    def _watchers(self) -> tuple[Role, ...]:
-        """Those who are hidden from the candidate."""
-        return tuple(sorted(p.role for p in self._participants if p.role in OBSERVERS))
+        return len(self._audience.watchers)
 
     # ---- time ----
 
@@ -318,8 +294,8 @@ class LiveInterview:
     @property
     def idle(self) -> bool:
         """Nobody is here and everything is written down."""
-        taken = self._seat or self._interviewer.link_id or self._participants
-        return not (taken or self._session or self._pending or self._unsaved)
+        taken = self._seat or self._interviewer.link_id or self._audience or self._session
+        return not taken and self._journal.is_written
 
     async def tick(self, now: float) -> None:
         """Measure the network, end a lost candidate's recording, write down what happened."""
@@ -335,7 +311,7 @@ class LiveInterview:
             async with self._lock:
                 if self._seat is seat and seat.lost_s is not None:
                     await self._end(Happening.LOST, "gone", seat.participant.link_id)
-        await self._save()
+        await self._journal.save()
 
     def unshare(self, participant: Participant) -> None:
         """The screen is not shared any more, says the candidate's page."""
@@ -351,7 +327,7 @@ class LiveInterview:
     def _camera_changed(self, role: Role, active: bool) -> None:
         if active is (role in self._cameras_off):
             self._cameras_off ^= {role}
-            self._tell_everyone(CameraState(role, active))
+            self._audience.tell_everyone(CameraState(role, active))
 
     def _look_at_screen(self, now: float) -> None:
         shows = self._source.shows_screen(now)
@@ -359,18 +335,18 @@ class LiveInterview:
             self._shows_screen = shows
             link_id = self._seat.participant.link_id if self._seat is not None else None
             self._note("screen-shown" if shows else "screen-hidden", link_id, now)
-            self._tell_others(ScreenState(shows))
+            self._audience.tell_others(ScreenState(shows))
 
     async def shut_down(self) -> None:
         """The server stops: seal the recording; the same links work after its next start."""
-        for participant in list(self._participants):
+        for participant in self._audience:
             if participant.outbox is not None:
                 participant.outbox.refuse(ErrorId.SERVER_RESTARTING, "The server restarts.")
             await participant.close_peer()
         await self._interviewer.empty()
         async with self._lock:
             await self._end(Happening.LOST, SERVER_STOPPED, None)
-        await self._save()
+        await self._journal.save()
 
     # ---- what media, recorder and analysis tell ----
 
@@ -398,7 +374,7 @@ class LiveInterview:
     def _observer_changed(self, participant: Participant, state: PeerState) -> None:
         # A WHEP session has no socket whose end would tell that its viewer is gone.
         if state is PeerState.CLOSED and participant.outbox is None:
-            self._remove(participant)
+            self._audience.remove(participant)
             self._wake.set()
 
     def _picture_held_back(self, participant: Participant, held_back: bool) -> None:
@@ -410,7 +386,7 @@ class LiveInterview:
     def _interviewer_changed(self, present: bool, link_id: str) -> None:
         name = "interviewer-joined" if present else "interviewer-left"
         self._note(name, link_id, self._plant.clock())
-        self._tell_everyone(InterviewerState(present))
+        self._audience.tell_everyone(InterviewerState(present))
 
     def _recording_failed(self, reason: str) -> None:
         log.error("recording failed interview=%s reason=%s", self.id, reason)
@@ -424,14 +400,14 @@ class LiveInterview:
             self._announce_recording()
 
     def _indicators(self, values: tuple[Indicator, ...]) -> None:
-        self._tell_others(Indicators(values))
+        self._audience.tell_others(Indicators(values))
 
     def _alert_changed(self, alert: Alert) -> None:
         if alert.active:
             self._alerts[alert.id] = alert
         else:
             self._alerts.pop(alert.id, None)
-        self._tell_others(AlertChanged(alert))
+        self._audience.tell_others(AlertChanged(alert))
 
     # ---- the session ----
 
@@ -481,7 +457,7 @@ class LiveInterview:
 
     async def _unseat(self, older: _Seat) -> None:
         if older.participant.outbox is None:  # a WHIP session ends with its peer
-            self._participants.discard(older.participant)
+            self._audience.remove(older.participant)
         if older.peer is not None:
             await older.peer.close()
 
@@ -512,26 +488,9 @@ class LiveInterview:
             outbox.send(CameraState(each, False))
         if role is not Role.CANDIDATE:
             outbox.send(ScreenState(self._shows_screen))
-            outbox.send(Watchers(self._watchers))
+            outbox.send(Watchers(self._audience.watchers))
             for alert in self._alerts.values():
                 outbox.send(AlertChanged(alert))
-
-    def _remove(self, participant: Participant) -> None:
-        if participant in self._participants:
-            self._participants.remove(participant)
-            if participant.role in OBSERVERS:
-                self._tell_others(Watchers(self._watchers))
-
-    def _replace_sockets(self, newer: Participant) -> None:
-        """The newer one goes on: what else has its place is told, or will be."""
-        opening = self._openings.get(newer.role)
-        if opening is not None and opening != newer.opening:
-            self._replaced.append(opening)
-            self._camera_changed(newer.role, True)  # unless the newer page says otherwise
-        self._openings[newer.role] = newer.opening
-        for older in self._participants - {newer}:
-            if older.role is newer.role and older.outbox is not None:
-                _replace(older, older.outbox)
 
     @property
     def _is_recording(self) -> bool:
@@ -539,7 +498,7 @@ class LiveInterview:
         return publishing and self._session is not None and RECORDING_FAILED not in self._alerts
 
     def _announce_recording(self) -> None:
-        self._tell_everyone(RecordingState(self._is_recording))
+        self._audience.tell_everyone(RecordingState(self._is_recording))
 
     def _happen(self, happening: Happening) -> None:
         self._set_state(TRANSITIONS[self.state, happening], self.started_s)
@@ -551,49 +510,13 @@ class LiveInterview:
             log.info("interview interview=%s state=%s", self.id, state)
             interrupted = state is InterviewState.INTERRUPTED
             self._interrupted_s = self._plant.clock() if interrupted else None
-        self.state, self.started_s, self._unsaved = state, started_s, True
-        self._tell_everyone(StateChanged(state, started_s))
+        self.state, self.started_s = state, started_s
+        self._journal.set_state(state, started_s)
+        self._audience.tell_everyone(StateChanged(state, started_s))
         self._wake.set()
 
     def _note(self, name: str, link_id: str | None, now: float) -> None:
         if self._session is not None:
             self._session.recording.mark(name, now)
-        self._pending.append(Event(self.id, name, link_id, now))
+        self._journal.note(name, link_id, now)
         self._wake.set()
-
-    def _tell_everyone(self, message: ServerMessage) -> None:
-        self._tell(message, self._participants)
-
-    def _tell_others(self, message: ServerMessage) -> None:
-        self._tell(message, [p for p in self._participants if p.role is not Role.CANDIDATE])
-
-    def _tell(self, message: ServerMessage, to: Collection[Participant]) -> None:
-        outboxes = [each.outbox for each in to if each.outbox is not None]
-        if outboxes:
-            encoded = encode(message)
-            for outbox in outboxes:
-                outbox.put(encoded)
-
-    async def _save(self) -> None:
-        try:
-            async with self._saving:
-                await self._write_down()
-        except StoreError as error:  # media and recording go on; the next tick tries again
-            log.error("not written down interview=%s reason=%s", self.id, error)
-
-    async def _write_down(self) -> None:
-        while self._pending:
-            event = self._pending[0]
-            await self._plant.db.run(Store.add_event, event)
-            if self._pending[0] is event:  # else a flood has pushed it out meanwhile
-                self._pending.popleft()
-        if self._unsaved:
-            saved = (self.state, self.started_s)
-            await self._plant.db.run(Store.set_state, self.id, *saved)
-            self._unsaved = saved != (self.state, self.started_s)
-
-
-def _replace(older: Participant, outbox: Outbox) -> None:
-    older.closed = True
-    outbox.send(Replaced())
-    outbox.close(CLOSE_REPLACED)

@@ -1,11 +1,8 @@
-import asyncio
 import itertools
-import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-import sqlalchemy as sa
 
 from server.core.frames import Codec, TrackName
 from server.core.indicators import Alert, Indicator
@@ -16,12 +13,11 @@ from server.media.source import SourceStats, TrackStats
 from server.recorder.manifest import Policy
 from server.signaling.admission import Load
 from server.signaling.errors import Refusal
-from server.signaling.interview import GRACE_S, MAX_PENDING_EVENTS, RESUME_S, LiveInterview
-from server.signaling.limits import MAX_OPENINGS_PER_LINK
-from server.signaling.outbox import CLOSE_REPLACED, CLOSE_SLOW_READER
+from server.signaling.interview import GRACE_S, RESUME_S, LiveInterview
+from server.signaling.outbox import CLOSE_SLOW_READER
 from server.signaling.participant import Participant
 from server.signaling.protocol import Connection, ErrorId
-from server.store import Event, Store
+from server.store import Store
 from tests.media.test_source import picture, screen
 from tests.signaling.plant import Rig, open_rig, told
 
@@ -170,69 +166,6 @@ async def test_the_recording_sign_goes_out_with_the_connection(rig: Rig) -> None
     assert {"type": "recording", "active": False} in await told(candidate)
 
 
-async def test_a_second_opening_replaces_the_first(rig: Rig) -> None:
-    older, peer = await rig.join()
-    await told(older)
-    newer = rig.enter(Role.CANDIDATE)
-    assert await told(older) == [{"type": "replaced"}]
-    assert close_code(older) == CLOSE_REPLACED
-    assert not peer.closed  # until the newer one sends
-    await rig.interview.publish(newer, "offer")
-    assert peer.closed
-    rig.media.peers[-1].on_state(PeerState.CONNECTED)
-    assert rig.state() is InterviewState.LIVE
-    assert "disconnected" not in rig.recorder.recordings[0].events
-
-
-async def test_a_page_that_was_replaced_while_it_was_away_does_not_replace_in_turn(
-    rig: Rig,
-) -> None:
-    def enter(opening: str | None) -> Participant:
-        page = rig.participant(Role.CANDIDATE)
-        page.opening = opening
-        rig.interview.enter(page)
-        return page
-
-    first = enter("first")
-    await rig.interview.exit(first)  # its network is gone
-    enter("first")  # and comes back
-    second = enter("second")
-    third = enter("first")
-    assert await told(third) == [{"type": "replaced"}]
-    assert close_code(third) == CLOSE_REPLACED
-    assert close_code(second) is None
-    with pytest.raises(Refusal):
-        await rig.interview.publish(third, "offer")
-    # The same page anew, by a person's wish, is another opening; so is one without a name.
-    fourth = enter("fourth")
-    assert close_code(second) == CLOSE_REPLACED
-    nameless = enter(None)
-    assert close_code(fourth) == CLOSE_REPLACED
-    assert close_code(enter("fourth")) == CLOSE_REPLACED
-    assert close_code(nameless) is None
-
-
-async def test_a_session_by_whip_replaces_the_page(rig: Rig) -> None:
-    page, peer = await rig.join()
-    await told(page)
-    whip = rig.enter(Role.CANDIDATE, socket=False)
-    assert await told(page) == []  # until it has offered
-    await rig.interview.publish(whip, "offer")
-    assert {"type": "replaced"} in await told(page)
-    assert (close_code(page), peer.closed) == (CLOSE_REPLACED, True)
-    assert rig.state() is InterviewState.LIVE
-
-
-async def test_a_replaced_opening_can_not_take_the_seat_back(rig: Rig) -> None:
-    older, _ = await rig.join()
-    newer, peer = await rig.join()
-    with pytest.raises(Refusal) as caught:
-        await rig.interview.publish(older, "offer")
-    assert caught.value.id is ErrorId.FORBIDDEN
-    assert not peer.closed
-    assert newer in rig.interview._participants
-
-
 @pytest.mark.parametrize("socket", [True, False])
 async def test_an_offer_on_its_way_while_its_link_is_revoked_gets_nothing(
     rig: Rig, socket: bool
@@ -314,16 +247,6 @@ async def test_observers_get_indicators_and_alerts_and_the_candidate_nothing(rig
     feed.on_alert(Alert("no-face", True, 3.0))
     for observer in observers:
         assert [m["type"] for m in await told(observer)] == ["indicators", "alert"]
-    assert await told(candidate) == []
-
-
-async def test_the_candidate_learns_nothing_of_observers(rig: Rig) -> None:
-    candidate, _ = await rig.join()
-    await told(candidate)
-    observer = rig.enter(Role.OBSERVER)
-    await rig.interview.watch(observer, "offer")
-    await rig.interview.exit(observer)
-    await rig.interview.tick(rig.now)
     assert await told(candidate) == []
 
 
@@ -462,73 +385,6 @@ async def test_an_observer_gone_while_negotiating_keeps_no_peer(rig: Rig) -> Non
     observer = rig.participant(Role.OBSERVER)
     await rig.interview.watch(observer, "offer")  # never entered, or exited meanwhile
     assert rig.media.peers[-1].closed
-
-
-async def test_one_link_can_be_open_only_so_often(rig: Rig) -> None:
-    for _ in range(MAX_OPENINGS_PER_LINK):
-        rig.enter(Role.OBSERVER)
-    with pytest.raises(Refusal) as caught:
-        rig.enter(Role.OBSERVER)
-    assert caught.value.id is ErrorId.TOO_MANY_REQUESTS
-
-
-async def test_an_interview_is_idle_once_all_is_gone_and_written(rig: Rig) -> None:
-    assert rig.interview.idle
-    candidate, _ = await rig.join()
-    await rig.interview.leave(candidate)
-    await rig.interview.exit(candidate)
-    assert not rig.interview.idle
-    await rig.interview.tick(rig.now)
-    assert rig.interview.idle
-
-
-async def test_a_database_that_fails_for_a_while_costs_nothing(
-    rig: Rig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    def locked(*_: object) -> None:
-        raise sa.exc.OperationalError("INSERT", {}, Exception("database is locked"))
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Store, "add_event", locked)
-        await rig.join()
-        await rig.interview.tick(rig.now)
-    assert "database is locked" in caplog.text
-    assert not rig.interview.idle
-    assert await rig.events() == ["joined"]
-    row = await rig.db.run(Store.interview, rig.interview.id)
-    assert row is not None
-    assert row.state is InterviewState.LIVE
-
-
-async def test_what_a_tick_writes_while_the_server_stops_is_written_once(rig: Rig) -> None:
-    await rig.join()
-    async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
-        tasks.create_task(rig.interview.tick(rig.now))
-        tasks.create_task(rig.interview.shut_down())
-    assert await rig.events() == ["joined", SERVER_STOPPED]
-
-
-async def test_a_flood_of_events_during_a_write_takes_none_of_those_that_stay(
-    rig: Rig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    _, peer = await rig.join()
-    add_event, loop = Store.add_event, asyncio.get_running_loop()
-
-    def reconnect_often() -> None:
-        for _ in range(MAX_PENDING_EVENTS):
-            peer.on_state(PeerState.DISCONNECTED)
-            peer.on_state(PeerState.CONNECTED)
-
-    def add(store: Store, event: Event) -> None:
-        if event.name == "joined" and not flooded.is_set():
-            loop.call_soon_threadsafe(reconnect_often)
-            loop.call_soon_threadsafe(flooded.set)
-            assert flooded.wait(10)
-        add_event(store, event)
-
-    flooded = threading.Event()
-    monkeypatch.setattr(Store, "add_event", add)
-    assert len(await rig.events()) == 1 + MAX_PENDING_EVENTS
 
 
 @pytest.mark.parametrize("socket", [True, False])
