@@ -40,7 +40,7 @@ def without_delimiters(data: bytes) -> bytes:
     return data[2:]
 
 
-_LIBVPX = {"deadline": "realtime", "lag-in-frames": "0", "cpu-used": "8"}
+_LIBVPX = {"deadline": "realtime", "lag-in-frames": "0", "cpu-used": "8", "threads": "1"}
 #: Encoder, its options as a browser would choose them, and how its packets become payloads.
 _ENCODERS: dict[Codec, tuple[str, dict[str, str], Callable[[bytes], bytes]]] = {
     Codec.VP8: ("libvpx", _LIBVPX, bytes),
