@@ -22,6 +22,8 @@ CATCH_UP_S = 0.5
 MAX_STEP_S = 0.2
 #: Retransmissions per second and observer: a bad link needs dozens, an attack gets no more.
 MAX_RESENT_PER_S = 500
+#: Of one NACK, where there is room: more are not lost by chance, and would be a burst.
+MAX_SENT_TWICE = 16
 #: Until it is measured.
 DEFAULT_ROUND_TRIP_S = 0.05
 #: A browser asks again after its round trip, which may be a little less than ours.
@@ -239,25 +241,33 @@ class DownTrack:
             resumed += max(1, round(min(elapsed_s, longest_s) * rate))
         self._timestamp_offset = resumed - timestamp
 
-    def resend(self, seqnos: Sequence[int], now: float, round_trip_s: float | None) -> None:
-        """Answers a NACK from the up track's ring; what is on its way is not sent again."""
+    def resend(
+        self, seqnos: Sequence[int], now: float, round_trip_s: float | None, *, twice: bool = False
+    ) -> None:
+        """Answers a NACK from the up track's ring; what is on its way is not sent again.
+
+        `twice`: where repairs have a stream of their own, which may get lost as what they repair.
+        """
         up, repairs = self._up, self.repairs
         if up is None or self._waiting:
             return
         if repairs is not None and self._payload_type not in repairs.payload_types:
             return
         may_again_s = now - RETRY_ROUND_TRIPS * (round_trip_s or DEFAULT_ROUND_TRIP_S)
+        answered: list[tuple[int, Packet]] = []
         for seqno16 in seqnos:
-            if self._resent >= MAX_RESENT_PER_S:
-                return
             # The nearest sequence number to the last one sent that ends in these 16 bits.
             behind = (self._last_seqno - seqno16) & 0xFFFF
             seqno = self._last_seqno - behind - self._seqno_offset
             kept = self._packet(seqno) if seqno >= self._first_seqno else None
             if kept is not None and self._resent_s.get(seqno16, 0.0) <= may_again_s:
-                self._resent += 1
                 self._resent_s[seqno16] = now
-                self._send_again(seqno16, kept, now)
+                answered.append((seqno16, kept))
+        if twice and repairs is not None and len(answered) <= MAX_SENT_TWICE:
+            answered *= 2
+        for seqno16, kept in answered[: MAX_RESENT_PER_S - self._resent]:
+            self._resent += 1
+            self._send_again(seqno16, kept, now)
 
     def _send_again(self, seqno16: int, kept: Packet, now: float) -> None:
         _, timestamp, marker, data = kept

@@ -117,7 +117,8 @@ class Observer(Peer):
             match item:
                 case rtcp.Nack() if item.media_ssrc in self._by_ssrc:
                     down = self._by_ssrc[item.media_ssrc]
-                    down.resend(item.seqnos, now, self._round_trip_s)
+                    ample = self.egress is not None and not self.egress.is_pacing
+                    down.resend(item.seqnos, now, self._round_trip_s, twice=ample)
                 case TransportFeedback() if self.egress is not None:
                     self.egress.feedback_received(item, now, self._round_trip_s)
                     if now - self._allotted_s >= ALLOT_INTERVAL_S:

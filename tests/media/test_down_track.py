@@ -8,7 +8,13 @@ from server.core import rtcp
 from server.core.frames import CLOCK_RATE, VIDEO_CODECS, Codec, TrackName
 from server.core.rtp import HEADER_LENGTH, pack_header, unpack_header
 from server.media.clock import PeerClock
-from server.media.down_track import CATCH_UP_S, MAX_RESENT_PER_S, DownTrack, RepairStream
+from server.media.down_track import (
+    CATCH_UP_S,
+    MAX_RESENT_PER_S,
+    MAX_SENT_TWICE,
+    DownTrack,
+    RepairStream,
+)
 from server.media.up_track import RING_LENGTH, UpTrack
 from tests.media.streams import TICKS, Picture, pictures, rtp
 
@@ -320,6 +326,31 @@ def test_nack_is_answered_in_the_stream_of_repairs_where_there_is_one() -> None:
     report = observer.down.report(NOW)
     assert report is not None
     assert report.packets == len(first_sent), "repairs are of another stream"
+
+
+def test_where_there_is_room_repairs_are_sent_twice_one_after_the_others() -> None:
+    observer = Observer(repairs=RepairStream(0xFEED, {120: 121}))
+    receive(publish(observer), stream(pictures(Codec.VP8)))
+    asked = [observer.headers[index][0] for index in (3, 4)]
+    observer.sent.clear()
+    observer.down.resend(asked, LATER, None, twice=True)
+    again = [int.from_bytes(data[HEADER_LENGTH:][:2], "big") for data in observer.sent]
+    assert again == [*asked, *asked]
+    assert [seqno for seqno, _ in observer.headers] == [0, 1, 2, 3], "packets of their own"
+    observer.sent.clear()
+    observer.down.resend(asked, LATER + 0.001, None, twice=True)
+    assert observer.sent == [], "what is on its way"
+
+
+def test_many_repairs_and_those_in_the_track_itself_are_sent_once() -> None:
+    plain, apart = Observer(), Observer(repairs=RepairStream(0xFEED, {120: 121}))
+    for observer in (plain, apart):
+        receive(publish(observer), stream(pictures(Codec.VP8) * 9))
+        asked = [seqno for seqno, _ in observer.headers][-MAX_SENT_TWICE - 1 :]
+        asked = asked if observer is apart else asked[:1]
+        observer.sent.clear()
+        observer.down.resend(asked, LATER, None, twice=True)
+        assert len(observer.sent) == len(asked)
 
 
 def test_format_without_repairs_of_its_own_is_repaired_in_the_track() -> None:
