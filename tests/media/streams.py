@@ -40,7 +40,7 @@ def pictures(codec: Codec, count: int = 12, keyframe_every: int = 4) -> tuple[Pi
     return tuple(_packetise(codec, *each) for each in _encode(codec, count, keyframe_every))
 
 
-_LIBVPX = {"deadline": "realtime", "cpu-used": "8", "lag-in-frames": "0"}
+_LIBVPX = {"deadline": "realtime", "cpu-used": "8", "lag-in-frames": "0", "threads": "1"}
 _OPTIONS = {
     Codec.VP8: ("libvpx", _LIBVPX),
     Codec.VP9: ("libvpx-vp9", _LIBVPX),
