@@ -154,7 +154,7 @@ class Call:
             sounds_sent=tracks["microphone"].frames,
             lost=candidate.lost.is_set() or (observer is not None and observer.lost.is_set()),
         )
-        return outcome if observer is None else _seen(outcome, observer)
+        return outcome if observer is None else _seen(outcome, observer, self._plan.seconds)
 
     async def read(self, outcome: Outcome) -> Outcome:
         """With what the server has kept, which may take it a moment to finish."""
@@ -185,7 +185,7 @@ async def _joined(make: Callable[[], Peer], way: Signalling) -> Peer:
             return peer
 
 
-def _seen(outcome: Outcome, observer: Observer) -> Outcome:
+def _seen(outcome: Outcome, observer: Observer, seconds: float) -> Outcome:
     screens = [each.watched for each in observer.tracks.values() if each.watched is not None]
     sounds = [each.frames for each in observer.tracks.values() if each.name == "microphone"]
     latency_s = observer.latency_s()
@@ -196,6 +196,7 @@ def _seen(outcome: Outcome, observer: Observer) -> Outcome:
         pictures_shown=sum(each.pictures for each in screens),
         sounds_due=sum(each.expected for each in sounds),
         sounds_heard=sum(each.received for each in sounds),
+        black_s=seconds if observer.first_picture_s is None else observer.first_picture_s,
         freezes=sum(each.freezes.count for each in screens),
         frozen_s=sum(each.freezes.total_s for each in screens),
         longest_s=max((each.freezes.longest_s for each in screens), default=0.0),

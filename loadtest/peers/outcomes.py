@@ -28,6 +28,7 @@ class Outcome(msgspec.Struct, frozen=True):
     pictures_shown: int | None = None  #: with all that they refer to; None: nobody observes
     sounds_due: int = 0  #: at the observer, from the first one that came
     sounds_heard: int | None = None  #: None: nobody observes
+    black_s: float = 0.0  #: until the first picture, or all of it
     freezes: int = 0
     frozen_s: float = 0.0
     longest_s: float = 0.0  #: of the freezes
@@ -54,6 +55,7 @@ class Line(msgspec.Struct, frozen=True):
     sounds: float | None
     shown: float | None
     heard: float | None
+    black_s: float
     freezes: int
     frozen_s: float
     longest_s: float
@@ -87,6 +89,7 @@ def line(network: str, outcomes: Sequence[Outcome]) -> Line:
         _share(good, lambda each: (each.sounds_kept, each.sounds_sent)),
         _share(watched, lambda each: (each.pictures_shown or 0, each.pictures_due)),
         _share(watched, lambda each: (each.sounds_heard or 0, each.sounds_due)),
+        sum(each.black_s for each in good),
         sum(each.freezes for each in good),
         sum(each.frozen_s for each in good),
         max((each.longest_s for each in good), default=0.0),
@@ -118,20 +121,24 @@ class _Column(NamedTuple):
     noise: float
 
 
+_FREEZES = _Column("freezes", lambda each: each.freezes, False, 0)
 _COLUMNS = (
     _Column("pictures recorded, %", lambda each: each.pictures, True, 0.05),
     _Column("sounds recorded, %", lambda each: each.sounds, True, 0.05),
     _Column("pictures shown, %", lambda each: each.shown, True, 0.5),
     _Column("sounds heard, %", lambda each: each.heard, True, 0.05),
-    _Column("freezes", lambda each: each.freezes, False, 0),
-    _Column("seconds frozen", lambda each: each.frozen_s, False, 0.05),
+    _FREEZES,
+    _Column("seconds frozen or black", lambda each: each.frozen_s + each.black_s, False, 0.5),
     _Column("latency p50, ms", lambda each: each.latency_p50_ms, False, 1.0),
     _Column("latency p99, ms", lambda each: each.latency_p99_ms, False, 10.0),
 )
 
 
 def behind(lines: dict[str, list[Line]]) -> list[str]:
-    """In words, each figure in which another server is better than ours."""
+    """In words, each figure in which another server is better than ours.
+
+    Of freezes: where it shows as many pictures. Who shows none freezes never.
+    """
     ours = {each.network: each for each in lines.get(OURS, []) if each.seeds}
     return [
         f"{other.network}: {column.name}: {server} {theirs:.4g}, ours {mine:.4g}"
@@ -141,6 +148,8 @@ def behind(lines: dict[str, list[Line]]) -> list[str]:
         if server != OURS and other.seeds and other.network in ours
         if (theirs := column.value(other)) is not None
         if (mine := column.value(ours[other.network])) is not None
+        if column is not _FREEZES
+        or (other.shown or 0.0) >= (ours[other.network].shown or 0.0) - 0.5
         if (theirs - mine if column.more_is_better else mine - theirs) > column.noise
     ]
 
@@ -148,7 +157,7 @@ def behind(lines: dict[str, list[Line]]) -> list[str]:
 #: The first two are of the recording, the others of what the observer got.
 HEADER = [
     *("pictures %", "sounds %", "shown %", "heard %"),
-    *("freezes", "frozen s", "longest s", "p50 ms", "p99 ms"),
+    *("black s", "freezes", "frozen s", "longest s", "p50 ms", "p99 ms"),
 ]
 
 
@@ -182,9 +191,13 @@ def _cells(of: Line) -> list[str]:
     return [
         of.network + lost,
         *map(_percent, (of.pictures, of.sounds, of.shown, of.heard)),
-        *((str(of.freezes), f"{of.frozen_s:.1f}", f"{of.longest_s:.2f}") if of.seeds else "–––"),
+        *(_standing(of) if of.seeds else "––––"),
         *("–" if ms is None else f"{ms:.0f}" for ms in (of.latency_p50_ms, of.latency_p99_ms)),
     ]
+
+
+def _standing(of: Line) -> tuple[str, str, str, str]:
+    return f"{of.black_s:.1f}", str(of.freezes), f"{of.frozen_s:.1f}", f"{of.longest_s:.2f}"
 
 
 def _percent(share: float | None) -> str:

@@ -16,6 +16,7 @@ GOOD = Outcome(
     pictures_shown=891,
     sounds_due=1000,
     sounds_heard=990,
+    black_s=0.5,
     freezes=2,
     frozen_s=0.5,
     longest_s=0.3,
@@ -52,7 +53,7 @@ def test_a_connection_that_was_lost_is_counted() -> None:
     assert line("5 %", [GOOD, replace(GOOD, lost=True)]).lost == 1
 
 
-OUR_LINE = Line("5 %", 3, 99.9, 100.0, 98.0, 99.0, 3, 0.7, 0.3, 62.0, 200.0, 0)
+OUR_LINE = Line("5 %", 3, 99.9, 100.0, 98.0, 99.0, 1.0, 3, 0.7, 0.3, 62.0, 200.0, 0)
 
 
 def compared(theirs: Line) -> list[str]:
@@ -61,24 +62,28 @@ def compared(theirs: Line) -> list[str]:
 
 def test_ours_is_behind_where_another_is_better_by_more_than_noise() -> None:
     assert compared(OUR_LINE) == []
-    better = Line("5 %", 3, 99.96, 100.0, 98.6, 99.1, 2, 0.5, 0.1, 60.5, 180.0, 0)
+    better = Line("5 %", 3, 99.96, 100.0, 98.6, 99.1, 0.5, 2, 0.5, 0.1, 60.5, 180.0, 0)
     assert [each.split(": ")[1] for each in compared(better)] == [
         "pictures recorded, %",
         "pictures shown, %",
         "sounds heard, %",
         "freezes",
-        "seconds frozen",
+        "seconds frozen or black",
         "latency p50, ms",
         "latency p99, ms",
     ]
     assert compared(better)[3] == "5 %: freezes: Janus 2, ours 3"
 
 
+def test_who_shows_fewer_pictures_is_not_better_for_freezing_less() -> None:
+    assert compared(replace(OUR_LINE, shown=40.0, freezes=0, frozen_s=0.0, black_s=9.0)) == []
+
+
 def test_noise_and_what_was_not_measured_are_no_reason() -> None:
-    noisy = Line("5 %", 3, 99.94, 100.0, 98.4, 99.04, 3, 0.66, 0.1, 61.5, 195.0, 0)
+    noisy = Line("5 %", 3, 99.94, 100.0, 98.4, 99.04, 0.6, 3, 0.66, 0.1, 61.5, 195.0, 0)
     assert compared(noisy) == []
-    assert compared(Line("5 %", 3, None, None, None, None, 3, 0.7, 0.3, None, None, 0)) == []
-    assert compared(Line("5 %", 0, None, None, None, None, 0, 0.0, 0.0, None, None, 0)) == []
+    assert compared(Line("5 %", 3, None, None, 98.0, None, 1.0, 3, 0.7, 0.3, None, None, 0)) == []
+    assert compared(Line("5 %", 0, None, None, None, None, 0.0, 0, 0.0, 0.0, None, None, 0)) == []
     assert compared(replace(OUR_LINE, network="20 %", freezes=0)) == []
 
 
