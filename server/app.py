@@ -25,6 +25,7 @@ from server.recorder.files import sync_directory
 from server.recorder.recorder import Recorder, open_recorder
 from server.recorder.root_key import KeyProblem
 from server.recorder.root_keys import open_root_key
+from server.recorder.tlog import LogProblem
 from server.signaling.access import Access
 from server.signaling.addresses import LOOPBACK, base_url, local_addresses, media_addresses
 from server.signaling.api import Api
@@ -283,6 +284,8 @@ async def _recorder(config: Config) -> AsyncIterator[Recorder]:
             recorder = await stack.enter_async_context(open_recorder(config.data_dir, root_key))
         except KeyProblem as error:
             raise ConfigError(f"The recordings' keys can't be used: {error}.") from error
+        except LogProblem as error:
+            raise ConfigError(f"The recordings' log can't be gone on with: {error}.") from error
         except RuntimeError as error:
             raise ConfigError(
                 f"Another server is using {config.data_dir}: stop it, or use another --data-dir."

@@ -41,15 +41,17 @@ from server.config import (
 )
 from server.core.interviews import InterviewState, Way
 from server.recorder import derivation
-from server.recorder.catalog import list_recordings, open_reader, recording_path
+from server.recorder.catalog import FOLDER, list_recordings, open_reader, recording_path
 from server.recorder.clip import Clip
 from server.recorder.keys import KeyRing, load_public_key, open_keys
-from server.recorder.manifest import to_unix_us
+from server.recorder.manifest import MANIFEST_NAME, to_unix_us
 from server.recorder.reader import RecordingReader
 from server.recorder.root_key import KeyProblem
 from server.recorder.root_keys import open_root_key
 from server.recorder.sealing import SegmentError
-from server.recorder.verify import verify
+from server.recorder.tiles import CHECKPOINT
+from server.recorder.tlog import FOLDER as LOG_FOLDER
+from server.recorder.verify import LOG_FILE, Fault, check_log, lost_recordings, verify
 from server.signaling.invitations import Invitation, Links, invite, link_id_of
 from server.signaling.limits import MAX_TITLE_CHARS
 from server.signaling.log import log_to_stderr
@@ -108,10 +110,29 @@ def _parser() -> argparse.ArgumentParser:
     recordings = command("recordings", _recordings, "List the recordings.")
     viewings = command("viewings", _viewings, "List who read which seconds of a recording.")
     viewings.add_argument("interview_id", metavar="INTERVIEW_ID")
-    check = command("verify", _verify, "Check a recording or an export; 0: intact, 1: not.")
-    check.add_argument("path", type=Path, metavar="PATH", help="a recording's folder, or a file")
+    check = command(
+        "verify",
+        _verify,
+        "Check a recording, all of them, or an export. "
+        "Exit status 0: intact, 1: not, 2: it could not be checked.",
+    )
+    check.add_argument(
+        "path", type=Path, metavar="PATH", help="a recording's folder, the one of all, or a file"
+    )
+    check.add_argument(
+        "--log", type=Path, metavar="DIR", help="(the log of the recording's data directory)"
+    )
     check.add_argument(
         "--public-key", type=Path, metavar="FILE", help="(keys/signing.pub of its data directory)"
+    )
+    journal = command(
+        "log",
+        _log,
+        "Check the log of recordings, and print its checkpoint: whoever keeps that can tell later "
+        "that nothing was taken back. Exit status as of verify.",
+    )
+    journal.add_argument(
+        "--since", type=Path, metavar="FILE", help="a checkpoint that was kept: the log contains it"
     )
     copy = command("export", _export, "Write a recording as one MP4 file.")
     copy.add_argument("interview_id", metavar="INTERVIEW_ID")
@@ -126,7 +147,7 @@ def _parser() -> argparse.ArgumentParser:
         add_root_key_flag(parser_)
     for parser_ in (new, recordings, viewings):
         parser_.add_argument("--json", action="store_true", help="for programs")
-    for parser_ in (new, revoke, recordings, viewings, check, copy):
+    for parser_ in (new, revoke, recordings, viewings, check, journal, copy):
         add_data_dir_flag(parser_)
     return parser
 
@@ -379,12 +400,11 @@ def _viewings(flags: argparse.Namespace) -> int:
 
 def _verify(flags: argparse.Namespace) -> int:
     path: Path = flags.path.resolve()
-    if not path.exists():
-        raise ConfigError(f"There is no {flags.path}.")
-    key_file = flags.public_key or _public_key_of(path, data_dir(flags, os.environ))
-    check = _verify_recording if path.is_dir() else _verify_export
+    home = path.parent if _holds_recordings(path) else path.parent.parent
+    key_file = flags.public_key or _public_key_of(home, data_dir(flags, os.environ))
+    log = flags.log or (home / LOG_FOLDER if (home / LOG_FOLDER / CHECKPOINT).is_file() else None)
     try:
-        faults = check(path, load_public_key(key_file))
+        faults = _check(path, load_public_key(key_file), log)
     except (OSError, KeyProblem) as error:
         raise ConfigError(f"{flags.path} or the key {key_file} can't be read: {error}.") from error
     for fault in faults:
@@ -395,12 +415,66 @@ def _verify(flags: argparse.Namespace) -> int:
     return 0
 
 
-def _verify_recording(path: Path, public_key: bytes) -> Sequence[object]:
-    """The faults; what is intact is described."""
-    report = verify(path, public_key)
+def _check(path: Path, public_key: bytes, log: Path | None) -> Sequence[object]:
+    """The faults; what is intact is described. Raises ConfigError where there is nothing."""
+    if _holds_recordings(path):
+        return _verify_all(path, public_key, log)
+    if path.is_dir():
+        return _verify_recording(path, public_key, log)
+    if path.exists():
+        return _verify_export(path, public_key)
+    gone = [fault for fault in _lost(path.parent, public_key, log) if fault.file == path.name]
+    if not gone:
+        raise ConfigError(f"There is no {path}.")
+    return gone
+
+
+def _holds_recordings(path: Path) -> bool:
+    return (path.is_dir() and path.name == FOLDER) or any(path.glob(f"*/{MANIFEST_NAME}"))
+
+
+def _verify_recording(path: Path, public_key: bytes, log: Path | None) -> Sequence[object]:
+    report = verify(path, public_key, log)
     if report.intact:
         print(f"Intact: {report.fragments} fragments, {report.duration_s:.1f} s, {report.state}.")
+        if log is None:
+            print("No log is beside it: that a tail was cut off an open one could not be seen.")
+        else:
+            print(f"The log in {log} knows it so.")
     return report.faults
+
+
+def _verify_all(path: Path, public_key: bytes, log: Path | None) -> Sequence[object]:
+    folders = sorted(each for each in path.iterdir() if each.is_dir())
+    faults: list[object] = []
+    for each in folders:
+        faults += [f"{each.name}/{fault}" for fault in verify(each, public_key, log).faults]
+    faults += _lost(path, public_key, log)
+    if not faults:
+        print(f"Intact: {len(folders)} recordings.")
+    return faults
+
+
+def _lost(recordings: Path, public_key: bytes, log: Path | None) -> list[Fault]:
+    try:
+        return lost_recordings(recordings, public_key, log) if log is not None else []
+    except SegmentError as error:
+        return [Fault(error.kind, LOG_FILE, error.message)]
+
+
+def _log(flags: argparse.Namespace) -> int:
+    folder = data_dir(flags, os.environ)
+    log, key_file = folder / LOG_FOLDER, folder / SIGNING_PUB
+    try:
+        key = load_public_key(key_file)
+        faults = check_log(log, key, flags.since.read_bytes() if flags.since else None)
+        checkpoint = (log / CHECKPOINT).read_text()
+    except (OSError, KeyProblem) as error:
+        raise ConfigError(f"The log or the key {key_file} can't be read: {error}.") from error
+    for fault in faults:
+        print(f"NOT INTACT: {fault}", file=sys.stderr)
+    print(checkpoint, end="")
+    return EXIT_FAULT if faults else 0
 
 
 def _verify_export(path: Path, public_key: bytes) -> Sequence[object]:
@@ -417,9 +491,9 @@ def _verify_export(path: Path, public_key: bytes) -> Sequence[object]:
     return ()
 
 
-def _public_key_of(recording: Path, data_dir: Path) -> Path:
-    """The key beside the recording where it lies in a data directory; a copy's is in ours."""
-    beside = recording.parent.parent / SIGNING_PUB
+def _public_key_of(home: Path, data_dir: Path) -> Path:
+    """The key of the data directory in which the recording lies; a copy's is in ours."""
+    beside = home / SIGNING_PUB
     return beside if beside.is_file() else data_dir / SIGNING_PUB
 
 

@@ -15,7 +15,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from server.recorder.files import write_durably
-from server.recorder.manifest import Manifest
+from server.recorder.manifest import Manifest, manifest_hash
 from server.recorder.sealing import FaultKind, SegmentError
 
 SUFFIX = ".vivavoce.json"
@@ -60,8 +60,9 @@ class _AnyVersion(msgspec.Struct, frozen=True):
 
 
 def origin(manifest: Manifest) -> Origin:
-    digest = hashlib.sha256(msgspec.json.encode(manifest))
-    return Origin(manifest.recording, manifest.interview, manifest.revision, digest.hexdigest())
+    return Origin(
+        manifest.recording, manifest.interview, manifest.revision, manifest_hash(manifest)
+    )
 
 
 def statement_of(path: Path) -> Path:

@@ -127,6 +127,11 @@ def policy_hash(policy: Policy) -> bytes:
     return hashlib.sha256(POLICY_CONTEXT + msgspec.json.encode(policy)).digest()
 
 
+def manifest_hash(manifest: Manifest) -> str:
+    """SHA-256 in hex of what is signed in the file: statements about a recording name it so."""
+    return hashlib.sha256(msgspec.json.encode(manifest)).hexdigest()
+
+
 def encode_manifest(manifest: Manifest, signer: Ed25519PrivateKey) -> bytes:
     """The signed file."""
     signature = signer.sign(MANIFEST_CONTEXT + msgspec.json.encode(manifest))

@@ -29,6 +29,9 @@ from server.recorder.manifest import MANIFEST_NAME, Manifest, Policy, to_unix_us
 from server.recorder.reader import RecordingReader
 from server.recorder.repair import repair, repair_all
 from server.recorder.root_key import KeyUnavailable, RootKey
+from server.recorder.tlog import FOLDER as LOG_FOLDER
+from server.recorder.tlog import open_log
+from server.recorder.witness import Witness
 from server.recorder.writer import Metrics, RecordingWriter
 
 log = logging.getLogger(__name__)
@@ -164,13 +167,19 @@ class Recorder:
     """All recordings of a data directory that this process writes. Use :func:`open_recorder`."""
 
     def __init__(
-        self, data_dir: Path, keys: KeyRing, folder_at: Callable[[Path], Folder] = LocalFolder
+        self,
+        data_dir: Path,
+        keys: KeyRing,
+        witness: Witness,
+        folder_at: Callable[[Path], Folder] = LocalFolder,
     ) -> None:
         self.data_dir = data_dir
         self._keys = keys
+        self._witness = witness
         self._folder_at = folder_at
         self._active: list[Recording] = []
         self._jobs: dict[Recording, _Job] = {}
+        self._leaving: list[Recording] = []  # to be told once the log knows of their end
         # A key service may let one recording wait; the others' writer thread must not.
         self._openers = ThreadPoolExecutor(OPENERS, "recorder-opener")
         self._opening: dict[Recording, Future[tuple[Manifest, bytes]]] = {}
@@ -250,6 +259,9 @@ class Recorder:
             self._guarded(recording, self._work)
         for recording in tuple(self._jobs):
             self._guarded(recording, self._sync)
+        self._witness.tell([job.writer for job in self._jobs.values()], time.time())
+        while self._leaving:
+            self._leaving.pop().closed()
 
     def _guarded(self, recording: Recording, step: Callable[[Recording], None]) -> None:
         try:
@@ -276,6 +288,7 @@ class Recorder:
             job.writer.flush()
         if closing:
             job.writer.finish()
+            self._witness.closed(job.writer, time.time())
             self._forget(recording)
 
     def _sync(self, recording: Recording) -> None:
@@ -333,7 +346,7 @@ class Recorder:
         self._active.remove(recording)
         self._jobs.pop(recording, None)
         recording.closing = True
-        recording.closed()
+        self._leaving.append(recording)
 
 
 class _Job:
@@ -350,6 +363,14 @@ class _Job:
         return self._pending_us is not None and now_s - self._seen_s >= IDLE_FLUSH_S
 
 
+def _repair(data_dir: Path, keys: KeyRing) -> Witness:
+    """Put right what a crash left, and tell the log."""
+    witness = Witness(open_log(data_dir / LOG_FOLDER, keys.signer))
+    repaired = repair_all(data_dir, keys)
+    witness.catch_up(data_dir, repaired, keys.signer.public_key(), time.time())
+    return witness
+
+
 @asynccontextmanager
 async def open_recorder(
     data_dir: Path,
@@ -358,13 +379,14 @@ async def open_recorder(
 ) -> AsyncIterator[Recorder]:
     """The recorder of ``data_dir``: repairs what a crash left, then starts the writer thread.
 
-    KeyProblem where the keys don't fit; OSError; RuntimeError while another process records there.
+    KeyProblem where the keys don't fit; LogProblem where the log is not what was published;
+    OSError; RuntimeError while another process records there.
     """
     keys = await asyncio.to_thread(open_keys, data_dir / "keys", root_key)
     with await asyncio.to_thread(lock_recordings, data_dir):
         await asyncio.to_thread(keys.database.scrub)
-        await asyncio.to_thread(repair_all, data_dir, keys)
-        recorder = Recorder(data_dir, keys, folder_at)
+        witness = await asyncio.to_thread(_repair, data_dir, keys)
+        recorder = Recorder(data_dir, keys, witness, folder_at)
         recorder.start()
         try:
             yield recorder

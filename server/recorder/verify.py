@@ -2,7 +2,8 @@
 
 Finished recordings: every byte of every file counts. A recording that is still open (running,
 or cut by a crash) is checked as far as it goes; its last segment may end in the middle of a
-record, and a tail cut off at a record's boundary can't be told from one that was never written.
+record, and a tail cut off at a record's boundary can't be told from one that was never written,
+unless the server's log is there: it knows of all but the last seconds.
 """
 
 import hashlib
@@ -14,6 +15,7 @@ from typing import BinaryIO
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from server.recorder.checkpoint import read_checkpoint
 from server.recorder.manifest import (
     MANIFEST_NAME,
     NO_SEGMENT,
@@ -21,11 +23,18 @@ from server.recorder.manifest import (
     SegmentEntry,
     State,
     decode_manifest,
+    manifest_hash,
     policy_hash,
 )
-from server.recorder.merkle import Tree
+from server.recorder.merkle import Tree, consistency_path, is_consistent
 from server.recorder.sealing import FaultKind, Kind, SegmentError, SegmentHeader
 from server.recorder.segments import check_records, read_segment_header, unlisted_segments
+from server.recorder.tiles import CHECKPOINT, Tiles
+from server.recorder.tlog import FOLDER, Entry, EntryKind, read_log
+
+LOG_FILE = f"{FOLDER}/{CHECKPOINT}"
+#: What an open recording may be ahead of the log: a few heartbeats.
+AHEAD_S = 40.0
 
 
 class Fault(msgspec.Struct, frozen=True):
@@ -67,6 +76,9 @@ class _Walk:
     seq: int = 0
     #: Of all records so far; None once there was a segment whose records are not known.
     tree: Tree | None = field(default_factory=Tree)
+    #: Of the tree at these sizes the root is noted when they are passed.
+    sizes: frozenset[int] = frozenset()
+    roots: dict[int, str] = field(default_factory=dict)
 
     def header(self, file: BinaryIO) -> SegmentHeader:
         """The segment's header. SegmentError unless it is of this recording and its policies."""
@@ -82,10 +94,15 @@ class _Walk:
     def grow(self, digest: bytes) -> None:
         if self.tree is not None:
             self.tree = self.tree.with_leaf(digest)
+            if self.tree.size in self.sizes:
+                self.roots[self.tree.size] = self.tree.root.hex()
 
 
-def verify(path: Path, public_key: bytes) -> VerifyReport:
-    """Check the recording in folder ``path``. OSError if its files can't be read."""
+def verify(path: Path, public_key: bytes, log: Path | None = None) -> VerifyReport:
+    """Check the recording in folder ``path``, and against the log in ``log`` if there is one.
+
+    OSError if its files can't be read.
+    """
     key = Ed25519PublicKey.from_public_bytes(public_key)
     # Before the manifest: a segment that a running server begins meanwhile is nobody's fault.
     names = sorted(file.name for file in path.iterdir())
@@ -95,7 +112,10 @@ def verify(path: Path, public_key: bytes) -> VerifyReport:
         return _no_manifest(FaultKind.MISSING, "there is no manifest")
     except SegmentError as error:
         return _no_manifest(error.kind, error.message)
-    walk, faults = _Walk(manifest, key), list[Fault]()
+    # After the manifest: what the log knows was on the disk before it was told.
+    logged, faults = _read_log(log, key, manifest)
+    sizes = frozenset(entry.tree_size for entry in logged or ())
+    walk = _Walk(manifest, key, sizes=sizes)
     for entry in manifest.segments:
         faults += _check_listed(path, entry, walk)
         walk.head = entry.head
@@ -104,6 +124,8 @@ def verify(path: Path, public_key: bytes) -> VerifyReport:
     tail = unlisted_segments(names, listed) if manifest.state is State.RECORDING else []
     for name in tail:
         faults += _check_tail(path, name, walk, last=name == tail[-1])
+    if logged is not None:
+        faults += _check_logged(walk, logged)
     for name in names:
         if name not in {MANIFEST_NAME, *listed, *tail}:
             message = "the manifest does not list this file"
@@ -211,3 +233,106 @@ def _check_tail(path: Path, name: str, walk: _Walk, *, last: bool) -> Iterator[F
         # A manifest is written before each segment: this one is older than what lies here.
         message = "the manifest was put back to an older state"
         yield Fault(FaultKind.ROLLED_BACK, MANIFEST_NAME, message, walk.end_us / 1e6, None)
+
+
+# ---- the log ----------------------------------------------------------------------------
+
+
+def lost_recordings(recordings: Path, public_key: bytes, log: Path) -> list[Fault]:
+    """Those that the log knows, that were not erased, and that are not there any more.
+
+    SegmentError where the log is not authentic; OSError.
+    """
+    entries = read_log(log, Ed25519PublicKey.from_public_bytes(public_key)).entries
+    newest = {entry.interview: entry for entry in entries}
+    return [
+        Fault(FaultKind.MISSING, name, "the whole recording is gone", 0.0, entry.end_us / 1e6)
+        for name, entry in newest.items()
+        if entry.kind is not EntryKind.ERASED and not (recordings / name / MANIFEST_NAME).exists()
+    ]
+
+
+def check_log(log: Path, public_key: bytes, since: bytes | None) -> list[Fault]:
+    """What is wrong with the log, also in the light of a checkpoint that was kept. OSError."""
+    key = Ed25519PublicKey.from_public_bytes(public_key)
+    try:
+        now = read_log(log, key, "").checkpoint
+        then = read_checkpoint(since, key) if since is not None else now
+        if then.origin != now.origin:
+            message = f"another log, {now.origin}, lies in the place of {then.origin}"
+            return [Fault(FaultKind.TAMPERED, LOG_FILE, message)]
+        if then.size > now.size:
+            message = f"put back to {now.size} entries, while {then.size} were published"
+            return [Fault(FaultKind.ROLLED_BACK, LOG_FILE, message)]
+        path = consistency_path(then.size, now.size, Tiles(log).range_hash)
+        if not is_consistent(then.size, now.size, then.root, now.root, path):
+            message = "it does not go on from the checkpoint that was kept"
+            return [Fault(FaultKind.TAMPERED, LOG_FILE, message)]
+    except SegmentError as error:
+        return [Fault(error.kind, LOG_FILE, error.message)]
+    return []
+
+
+def _read_log(
+    log: Path | None, key: Ed25519PublicKey, manifest: Manifest
+) -> tuple[tuple[Entry, ...] | None, list[Fault]]:
+    """What the log says of this recording; None where that can't be known."""
+    if log is None:
+        return None, []
+    try:
+        return read_log(log, key, manifest.recording).entries, []
+    except SegmentError as error:
+        return None, [Fault(error.kind, LOG_FILE, error.message)]
+    except FileNotFoundError:
+        return None, [Fault(FaultKind.MISSING, LOG_FILE, "there is no log")]
+
+
+def _check_logged(walk: _Walk, logged: tuple[Entry, ...]) -> Iterator[Fault]:
+    manifest = walk.manifest
+    if not logged:
+        if manifest.state is not State.RECORDING or walk.end_us > AHEAD_S * 1e6:
+            message = "the log does not know this recording"
+            yield Fault(FaultKind.MISSING, LOG_FILE, message, 0.0, walk.end_us / 1e6)
+        return
+    last = max(logged, key=lambda entry: (entry.revision, entry.tree_size))
+    if manifest.revision < last.revision:
+        message = (
+            f"put back to its revision {manifest.revision}, while the log knows {last.revision}"
+        )
+        yield Fault(
+            FaultKind.ROLLED_BACK, MANIFEST_NAME, message, walk.end_us / 1e6, last.end_us / 1e6
+        )
+    elif walk.tree is not None and walk.tree.size < last.tree_size:
+        message = f"{last.tree_size - walk.tree.size} records that the log knows are cut off"
+        yield Fault(
+            FaultKind.TRUNCATED, "the last segment", message, walk.end_us / 1e6, last.end_us / 1e6
+        )
+    yield from _check_roots(walk, logged)
+    yield from _check_newest(walk, last)
+
+
+def _check_roots(walk: _Walk, logged: tuple[Entry, ...]) -> Iterator[Fault]:
+    """The first of the log's entries that these records contradict."""
+    start_us = 0
+    for entry in logged:
+        if walk.roots.get(entry.tree_size, entry.root) != entry.root:
+            message = "these are not the records that the log knows"
+            yield Fault(
+                FaultKind.TAMPERED, "its segments", message, start_us / 1e6, entry.end_us / 1e6
+            )
+            return
+        start_us = entry.end_us
+
+
+def _check_newest(walk: _Walk, last: Entry) -> Iterator[Fault]:
+    manifest = walk.manifest
+    if manifest.revision == last.revision and manifest_hash(manifest) != last.manifest:
+        message = "this is not the manifest that the log knows"
+        yield Fault(FaultKind.TAMPERED, MANIFEST_NAME, message)
+    open_s = (walk.end_us - last.end_us) / 1e6
+    closed = manifest.state is not State.RECORDING and manifest.revision > last.revision
+    if closed or (manifest.state is State.RECORDING and open_s > AHEAD_S):
+        message = "the log ends before this recording does: it was put back to an older state"
+        if closed:
+            message += ", or a crash came in the moment of closing (the next start tells the log)"
+        yield Fault(FaultKind.ROLLED_BACK, LOG_FILE, message, last.end_us / 1e6, walk.end_us / 1e6)

@@ -10,7 +10,7 @@ import hashlib
 import secrets
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -31,6 +31,7 @@ from server.recorder.manifest import (
     State,
     encode_manifest,
     gap_entry,
+    manifest_hash,
     policy_hash,
     with_gap,
 )
@@ -110,6 +111,23 @@ class _Segment:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Durable:
+    """What of a recording no power cut takes away any more."""
+
+    tree: Tree  #: of all its records
+    end_us: int
+    revision: int  #: of its manifest
+    manifest: str  #: its hash
+    state: State  #: as it says
+
+
+def saved(manifest: Manifest) -> Durable:
+    """What a manifest that is on the disk says of itself."""
+    digest = manifest_hash(manifest)
+    return Durable(manifest.tree, _end_us(manifest), manifest.revision, digest, manifest.state)
+
+
 class RecordingWriter:
     """``manifest`` is the one last written, or a new one; its segments are never touched again.
 
@@ -140,11 +158,12 @@ class RecordingWriter:
         self._failing = False
         self._manifest_due = True
         self._sync_due = False
+        self._saved: Durable | None = None
         self._known = Tracks(None, False)  # what has come since the writer was made
         self._init, self._init_tracks = _last_init(manifest), Tracks(None, False)
         self._index = _next_index(manifest)
         self._seq = sum(segment.fragments for segment in manifest.segments)
-        self._end_us = max((s.end_us for s in manifest.segments), default=0)
+        self._end_us = _end_us(manifest)
         self._visits_end_us = _visits_end_us(manifest)
         restarted = manifest.state is State.INTERRUPTED or _server_stopped(manifest)
         self._pause_cause = GapCause.SERVER_RESTART if restarted else GapCause.DISCONNECTED
@@ -160,6 +179,15 @@ class RecordingWriter:
     def sync_due(self) -> bool:
         """Whether `sync` would lose too much by waiting for the next fragment."""
         return self._sync_due or self._manifest_due
+
+    @property
+    def durable(self) -> Durable | None:
+        """What is on the disk; None before the writer's first manifest is."""
+        segment = self._segment
+        if self._saved is None or segment is None or segment.durable is None:
+            return self._saved
+        end_us = max(self._saved.end_us, segment.durable.end_us)
+        return replace(self._saved, tree=segment.durable_tree, end_us=end_us)
 
     # ---- input --------------------------------------------------------------------------
 
@@ -442,6 +470,7 @@ class RecordingWriter:
         self._folder.replace(MANIFEST_NAME, encode_manifest(manifest, self._signer))
         self._metrics.fsyncs += 1
         self.manifest, self._manifest_due = manifest, False
+        self._saved = saved(manifest)
         if self._segment is None:
             self._notes = Notes()
 
@@ -465,6 +494,10 @@ def _covers(known: GapEntry, gap: GapEntry) -> bool:
     """Whether ``known`` already tells of at least half of ``gap``."""
     overlap = min(known.end_us, gap.end_us) - max(known.start_us, gap.start_us)
     return known.track is gap.track and 2 * overlap >= gap.end_us - gap.start_us
+
+
+def _end_us(manifest: Manifest) -> int:
+    return max((segment.end_us for segment in manifest.segments), default=0)
 
 
 def _server_stopped(manifest: Manifest) -> bool:

@@ -17,6 +17,7 @@ from server.recorder.reader import RecordingReader
 from server.recorder.recorder import Recorder
 from server.recorder.root_key import KeyProblem
 from server.recorder.sealing import SegmentError
+from server.recorder.tlog import FOLDER as LOG_FOLDER
 from server.recorder.verify import verify
 from server.signaling.access import Grant
 from server.signaling.api import json_response
@@ -110,6 +111,7 @@ class Replay:
             verify,
             recording_path(self._recorder.data_dir, interview_id),
             self._recorder.public_key,
+            self._recorder.data_dir / LOG_FOLDER,
         )
         return json_response(
             VerifyResult(report.intact, tuple(str(fault) for fault in report.faults))

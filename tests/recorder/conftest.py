@@ -30,6 +30,10 @@ class Desk:
         self.metrics = Metrics()
         self.faults: list[str] = []
 
+    @property
+    def log(self) -> Path:
+        return self.data_dir / "log"
+
     def path(self, interview_id: str = "iv") -> Path:
         return recording_path(self.data_dir, interview_id)
 

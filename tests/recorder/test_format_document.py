@@ -11,7 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from server.core.frames import GapCause, TrackName
-from server.recorder import catalog, derivation, keys, manifest, mp4, sealing
+from server.recorder import catalog, derivation, keys, manifest, mp4, sealing, tlog
 from server.recorder.sealing import (
     FaultKind,
     Kind,
@@ -124,6 +124,13 @@ def test_the_table_of_what_was_made_names_its_fields_in_order() -> None:
     assert told == list(derivation.Derivation.__struct_fields__)
     assert f'"{derivation.DERIVATION_CONTEXT.decode()}"' in section
     assert f"`NAME{derivation.SUFFIX}`" in section
+
+
+def test_the_logs_table_names_an_entrys_fields_in_order() -> None:
+    section = _section("The log")
+    told = [name for name, _, _ in _rows(section, "entry")]
+    assert told == [field.name for field in msgspec.structs.fields(tlog.Entry)]
+    assert all(f"`{kind}`" in section for kind in tlog.EntryKind)
 
 
 def test_causes_and_tracks_are_all_told() -> None:

@@ -7,6 +7,8 @@ import pytest
 
 from server.recorder.keys import open_keys
 from server.recorder.recorder import Recorder
+from server.recorder.tlog import open_log
+from server.recorder.witness import Witness
 from server.signaling.admission import Admission, Load
 from server.signaling.load import RECENT, WINDOW, LoadMeter, LoopLag
 
@@ -31,7 +33,8 @@ def test_quantiles_of_the_newest_forget_sooner() -> None:
 
 @pytest.fixture
 def recorder(tmp_path: Path) -> Recorder:
-    return Recorder(tmp_path, open_keys(tmp_path / "keys"))
+    keys = open_keys(tmp_path / "keys")
+    return Recorder(tmp_path, keys, Witness(open_log(tmp_path / "log", keys.signer)))
 
 
 @pytest.fixture
