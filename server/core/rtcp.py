@@ -136,6 +136,11 @@ def round_trip_s(now_ntp: int, last: int, delay: int) -> float | None:
 # ---- parsing ----------------------------------------------------------------------------
 
 
+def is_transport_feedback(data: bytes) -> bool:
+    """Whether a packet, encrypted or not, begins with it (RFC 3711 3.4: its header is in clear)."""
+    return data[1] == RTPFB and data[0] & 0x1F == 15
+
+
 def parse(data: bytes) -> list[Item]:
     """All items of a compound packet; types we have no use for are passed over.
 

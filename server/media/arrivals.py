@@ -1,6 +1,6 @@
 """When a publisher's packets arrived, as its congestion control is to be told. Pure.
 
-Contract: `received` for each packet, `feedback` ten times a second. What there is to do for a
+Contract: add each packet to `fresh`, call `feedback` ten times a second. What there is to do for a
 packet is done then, for all that came meanwhile at once.
 """
 
@@ -13,8 +13,6 @@ from server.core.twcc import TICK_S, TransportFeedback
 
 #: As often as most servers tell; less a hair, as it is looked so often.
 INTERVAL_S = 0.1 - 0.01
-#: Or as soon as so many came: 8 Mbit/s in 100 ms.
-MANY_PACKETS = 100
 #: Numbers that one feedback tells of: it fits a datagram even where each has a chunk of its own.
 MAX_TOLD = 500
 #: Nothing is said of a longer hole: over two seconds of an interview, or numbers made up.
@@ -39,7 +37,8 @@ class Arrivals:
         self._extension = extension
         # RFC 8285 4.2: what stands before the two octets of the number.
         self._element = extension << 4 | 1
-        self._fresh: list[tuple[int, float]] = []  # numbers, and when they came
+        #: Packets of any stream, decrypted, and when they came.
+        self.fresh: list[tuple[bytes, float]] = []
         #: By profile and length of the extension block: where the number stood the last time.
         self._places: dict[bytes, int] = {}
         # Of the numbers, unwrapped:
@@ -49,25 +48,12 @@ class Arrivals:
         self._feedbacks = 0
         self._due_s = 0.0
 
-    def received(self, packet: bytes, now: float) -> None:
-        """A packet of any stream, decrypted."""
-        try:
-            at = self._places.get(packet[_LAYOUT], 0)
-            if not at or packet[at - 1] != self._element:  # seldom
-                at = self._find(packet)
-                if not at:
-                    return
-            self._fresh.append((packet[at] << 8 | packet[at + 1], now))
-        except IndexError:
-            pass  # shorter than its own header says
-
     def feedback(self, now: float, sender_ssrc: int, media_ssrc: int) -> list[TransportFeedback]:
         """What is due to be told."""
-        fresh = self._fresh
-        if not fresh or now < self._due_s:
+        if not self.fresh or now < self._due_s:
             return []
         self._due_s = now + INTERVAL_S
-        self._fresh = []
+        fresh, self.fresh = self.fresh, []
         if now - fresh[0][1] > MAX_AGE_S:
             return []
         came = self._came(fresh)
@@ -81,11 +67,14 @@ class Arrivals:
             self._feedbacks += 1
         return feedbacks
 
-    def _came(self, fresh: list[tuple[int, float]]) -> dict[int, int]:
+    def _came(self, fresh: list[tuple[bytes, float]]) -> dict[int, int]:
         """When each of the numbers came, in ticks; where it came twice, the first time."""
         came: dict[int, int] = {}
         following = self._following
-        for number, arrived_s in fresh:
+        for packet, arrived_s in fresh:
+            number = self._number(packet)
+            if number is None:
+                continue
             ahead = (number - following) & 0xFFFF
             seqno = following + ahead
             if ahead < 0x8000:
@@ -96,6 +85,15 @@ class Arrivals:
                 came[seqno] = int(arrived_s * _TICKS_PER_S) & 0xFFFF_FFFF
         self._following = following
         return came
+
+    def _number(self, packet: bytes) -> int | None:
+        try:
+            at = self._places.get(packet[_LAYOUT], 0)
+            if not at or packet[at - 1] != self._element:  # seldom
+                at = self._find(packet)
+            return packet[at] << 8 | packet[at + 1] if at else None
+        except IndexError:
+            return None  # shorter than its own header says
 
     def _find(self, packet: bytes) -> int:
         """Where the number stands, remembered for others of this layout; 0: nowhere."""

@@ -55,23 +55,21 @@ class RedundantStream:
         start, end = payload_span(packet)
         if start == end:
             return
-        payload = packet[start:end]
-        if not self.up.expects(seqno):  # else nothing it carries besides is missing
+        payload, up = packet[start:end], self.up
+        if not up.expects(seqno):  # else nothing it carries besides is missing
             *redundant, _ = red.split(payload)
             for back, block in zip(range(len(redundant), 0, -1), redundant, strict=True):
                 self._take_missing(seqno - back & 0xFFFF, timestamp, block, now)
         payload_type, start = red.own_block(payload)
         # A tone is not our sound, but its number is no hole in it.
-        sound = payload[start:] if payload_type == self.up.payload_type else b""
-        self._take(second & 0x80, seqno, timestamp, sound, now)
+        sound = payload[start:] if payload_type == up.payload_type else b""
+        second = second & 0x80 | up.payload_type
+        header = pack_header(_VERSION, second, seqno, timestamp, up.ssrc)
+        up.receive(second, seqno, timestamp, header + sound, now)
 
     def _take_missing(self, seqno: int, timestamp: int, block: red.Block, now: float) -> None:
         timestamp = timestamp - block.timestamp_offset & 0xFFFF_FFFF
-        ours = block.data and block.payload_type == self.up.payload_type
-        if ours and self.up.misses(seqno, timestamp):
-            self._take(0, seqno, timestamp, block.data, now)
-
-    def _take(self, marker: int, seqno: int, timestamp: int, sound: bytes, now: float) -> None:
-        second = marker | self.up.payload_type
-        header = pack_header(_VERSION, second, seqno, timestamp, self.up.ssrc)
-        self.up.receive(second, seqno, timestamp, header + sound, now)
+        up = self.up
+        if block.data and block.payload_type == up.payload_type and up.misses(seqno, timestamp):
+            header = pack_header(_VERSION, up.payload_type, seqno, timestamp, up.ssrc)
+            up.receive(up.payload_type, seqno, timestamp, header + block.data, now)

@@ -178,7 +178,7 @@ class DtlsSession:
         self.unprotect_inbox = _in_place(receiving, lib.srtp_unprotect)
         self.unprotect = _copying(self.unprotect_inbox)
         self.unprotect_rtcp = _copying(_in_place(receiving, lib.srtp_unprotect_rtcp))
-        self.protect = _copying(_in_place(sending, lib.srtp_protect))
+        self.protect = _joining(sending, lib.srtp_protect)
         self.protect_rtcp = _copying(_in_place(sending, lib.srtp_protect_rtcp))
 
     async def close(self) -> None:
@@ -205,6 +205,26 @@ def _in_place(session: Any, function: Any) -> Callable[[int], bytes]:
         return view[: length[0]]  # type: ignore[no-any-return]
 
     return transform
+
+
+def _joining(session: Any, function: Any) -> Callable[..., bytes]:
+    """The same for a packet whose header and payload, if apart, lie elsewhere."""
+    context, packet, view, length = session._srtp[0], _PACKET, _VIEW, _LENGTH
+
+    def join(header: bytes, payload: bytes = b"") -> bytes:
+        start = len(header)
+        size = start + len(payload)
+        if size > MAX_DATAGRAM:
+            raise ValueError("packet is too long")
+        view[:start] = header
+        view[start:size] = payload
+        length[0] = size
+        status = function(context, packet, length)
+        if status:
+            raise pylibsrtp.Error(status)
+        return view[: length[0]]  # type: ignore[no-any-return]
+
+    return join
 
 
 def _copying(transform: Callable[[int], bytes]) -> Callable[[bytes], bytes]:

@@ -36,14 +36,14 @@ _Waiting = tuple[int, int, int, int, int, bytes]
 class Egress:
     """Contract: `send` each packet, `feedback_received` each feedback, `drain` when asked to.
 
-    `extension`: the number of the header extension, of one octet; `wake`: asks for `drain` in so
-    many seconds. All times in Unix seconds.
+    `extension`: the number of the header extension, of one octet; `send`: takes a packet's header
+    and payload; `wake`: asks for `drain` in so many seconds. All times in Unix seconds.
     """
 
     def __init__(
         self,
         extension: int,
-        send: Callable[[bytes], None],
+        send: Callable[[bytes, bytes], None],
         wake: Callable[[float], None],
         now: float,
     ) -> None:
@@ -74,6 +74,11 @@ class Egress:
         return self._pacing
 
     # ---- packets
+
+    @property
+    def is_pacing(self) -> bool:
+        """Whether the network's limit is near, as far as is known."""
+        return self._pacing
 
     def never_waits(self, ssrc: int) -> None:
         """This stream leaves at once, whatever waits."""
@@ -111,8 +116,8 @@ class Egress:
                 _WORDS,
                 self._element,
                 count & 0xFFFF,
-            )
-            + payload
+            ),
+            payload,
         )
 
     def _may_leave(self, ssrc: int, octets: int, now: float) -> bool:

@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 ALLOT_INTERVAL_S = 0.25
 #: So many times what is wanted is as good as no limit.
 AMPLE = 2.0
+#: Feedback that may wait for the timers: browsers send at most twenty a second.
+MAX_TOLD = 16
 #: The screen first: what is on it can't be told in words, and a face is not needed to hear.
 PICTURES = (TrackName.SCREEN, TrackName.CAMERA, TrackName.INTERVIEWER_CAMERA)
 
@@ -69,6 +71,7 @@ class Observer(Peer):
         if counting:
             self.egress = Egress(counting[0], self._send_rtp, self._drain_in, clock())
         self.downs = {name: self._down_track(each) for name, each in outgoing.items()}
+        self._told: list[bytes] = []  # feedback that waits
         self._by_ssrc = {down.ssrc: down for down in self.downs.values()}
         self._meters = {name: Meter() for name in self.downs}
         self._allotments = {name: Allotment() for name in PICTURES if name in self.downs}
@@ -103,7 +106,7 @@ class Observer(Peer):
         payload: bytes,
         now: float,
     ) -> None:
-        self._send_rtp(pack_header(first, second, seqno, timestamp, ssrc) + payload)
+        self._send_rtp(pack_header(first, second, seqno, timestamp, ssrc), payload)
 
     def _set_state(self, state: PeerState) -> None:
         joined = self.state is PeerState.NEW and state is PeerState.CONNECTED
@@ -111,6 +114,15 @@ class Observer(Peer):
         if joined:
             for name, down in self.downs.items():
                 self.source.add_down(name, down, self._clock())
+
+    def _rtcp_received(self, data: bytes) -> None:
+        egress = self.egress
+        # While the network takes far more than is sent, what it takes is seen to with the timers.
+        waits = egress is not None and not egress.is_pacing and len(self._told) < MAX_TOLD
+        if waits and rtcp.is_transport_feedback(data):
+            self._told.append(data)
+        else:
+            super()._rtcp_received(data)
 
     def _rtcp(self, items: Sequence[rtcp.Item], now: float) -> None:
         for item in items:
@@ -211,6 +223,9 @@ class Observer(Peer):
         return not all(each.shown for each in told)
 
     def _repair(self, now: float) -> bool:
+        told, self._told = self._told, []
+        for data in told:
+            super()._rtcp_received(data)
         egress = self.egress
         if egress is None:
             return False

@@ -253,10 +253,10 @@ class Peer(abc.ABC):
         if self._path is not None:
             self._path.send(data)
 
-    def _send_rtp(self, packet: bytes) -> None:
+    def _send_rtp(self, header: bytes, payload: bytes) -> None:
         if self._keyed and self._path is not None:
             try:
-                protected = self._dtls.protect(packet)
+                protected = self._dtls.protect(header, payload)
             except SrtpError:  # older than libsrtp's window: nobody waits for it
                 self.refused += 1
                 return

@@ -15,7 +15,7 @@ from server.media.offer import MediaSection, dependency_extension
 from server.media.peer import CONSENT_TIMEOUT_S, Peer, PeerState
 from server.media.router import Router
 from server.media.source import Source
-from server.media.up_track import UpTrack
+from server.media.up_track import Fresh, UpTrack, assemble
 
 #: Told to the candidate's browser as REMB, the sum of what there is: enough for 720p30, and for
 #: small print that stands still most of the time; kind to a home uplink.
@@ -57,6 +57,7 @@ class Publisher(Peer):
         super().__init__(router, certificate, remote, on_state, clock, source)
         self._incoming = incoming
         self._ups: dict[int, UpTrack] = {}
+        self._fresh: list[Fresh] = []
         self._silent_s = 0.0  # since when the candidate was lost
         self._carriers: dict[tuple[int, int], CarrierStream] = {}  # by SSRC and payload type
         self._replaced: set[int] = set()  # SSRCs of which only stragglers can come
@@ -80,25 +81,25 @@ class Publisher(Peer):
 
     def _rtp(self, packet: bytes, now: float) -> None:
         if self._arrivals is not None:
-            self._arrivals.received(packet, now)
-        self._take(packet, now)
-
-    def _take(self, packet: bytes, now: float) -> None:
+            self._arrivals.fresh.append((packet, now))
         _, second, seqno, timestamp, ssrc = unpack_header(packet)
         up = self._ups.get(ssrc)
-        if up is None or second & 0x7F != up.payload_type:
-            self._take_other(ssrc, second & 0x7F, packet, now)
-        else:
+        if up is not None and second & 0x7F == up.payload_type:
             up.receive(second, seqno, timestamp, packet, now)
+        else:
+            self._take_other(ssrc, second & 0x7F, packet, now)
 
     def _take_other(self, ssrc: int, payload_type: int, packet: bytes, now: float) -> None:
         """What no up track takes as it is: what carries its packets, and the first of a stream."""
         carrier = self._carriers.get((ssrc, payload_type))
         if carrier is None:
-            if self._bind(ssrc, payload_type, packet, now):
-                self._take(packet, now)
-            else:
+            if not self._bind(ssrc, payload_type, packet, now):
                 self.refused += 1
+                return
+            carrier = self._carriers.get((ssrc, payload_type))
+        if carrier is None:
+            _, second, seqno, timestamp, _ = unpack_header(packet)
+            self._ups[ssrc].receive(second, seqno, timestamp, packet, now)
             return
         try:
             carrier.receive(packet, now)
@@ -172,6 +173,7 @@ class Publisher(Peer):
             layer.on_frame,
             layer.on_gap,
             self._hurry,
+            self._fresh,
             repair="nack" in rtp_format.feedback,
             profile=rtp_format.profile,
             rid=rid,
@@ -202,6 +204,7 @@ class Publisher(Peer):
                     up = self._ups.get(item.ssrc)
                     # Of other tracks the connection's end tells more.
                     if up is not None and up.name is TrackName.SCREEN:
+                        assemble(self._fresh)
                         self.source.end_screen()
                 case rtcp.DelaySinceLastRr() if item.ssrc == self.ssrc:
                     ntp = rtcp.ntp_from_unix(now)
@@ -213,6 +216,7 @@ class Publisher(Peer):
 
     def _repair(self, now: float) -> bool:
         waits = False
+        assemble(self._fresh)
         for up in self._ups.values():
             seqnos = up.tick(now, self._round_trip_s)
             if seqnos:
@@ -249,6 +253,7 @@ class Publisher(Peer):
         self._send_rtcp(b"".join(packets))
 
     def _detach(self) -> None:
+        assemble(self._fresh)
         for up in self._ups.values():
             self.source.remove_up(up, self._clock())
         self._ups.clear()

@@ -63,6 +63,8 @@ log = logging.getLogger(__name__)
 #: Peers between answer and end of handshake. A handshake takes under a millisecond of the loop
 #: (docs/decisions/media-flood.md) in steps: 256 at once hold nobody up for long.
 MAX_CONNECTING = 256
+#: Peers whose timers run before packets have their turn: half a millisecond.
+TICKED_AT_ONCE = 8
 #: Of one interview: its panel comes at once when the server has been started anew.
 MAX_CONNECTING_PER_SOURCE = 64
 
@@ -311,16 +313,17 @@ class MediaServer:
             if looks:
                 look_s = now + LOOK_INTERVAL_S - HURRY_INTERVAL_S / 2
                 self._tcp.tick(now)
-            await self._close_peers(self._tick_peers(now, looks))
+            await self._tick_peers([p for p in self._peers.values() if looks or p.hurried])
 
-    def _tick_peers(self, now: float, looks: bool) -> list[Peer]:
-        """All of them or only those in a hurry; returns those that are gone."""
-        return [
-            peer
-            for peer in list(self._peers.values())
-            if (looks or peer.hurried)
-            and (peer.state is PeerState.CLOSED or not self._tick_peer(peer, now))
-        ]
+    async def _tick_peers(self, peers: list[Peer]) -> None:
+        """A few at a time: what is done for all packets of a tenth of a second holds up others."""
+        gone = []
+        for index, peer in enumerate(peers, 1):
+            if peer.state is PeerState.CLOSED or not self._tick_peer(peer, self.clock()):
+                gone.append(peer)
+            if index % TICKED_AT_ONCE == 0:
+                await asyncio.sleep(0)
+        await self._close_peers(gone)
 
     async def _next_round(self) -> None:
         # On whole multiples, as whatever else wakes so often: to wake costs more than to tick.

@@ -67,6 +67,7 @@ class UdpSocket:
         self._router, self._socket, self._clock = router, sock, clock
         self._segments = _can_segment(sock)
         self._outgoing: list[UdpPath] = []  # those that have something to send
+        self._reading = False  # after which it is sent
         self._waiting: deque[tuple[bytes, Address]] = deque()
         self._waiting_bytes = 0
         self.paths: dict[Address, UdpPath] = {}
@@ -90,6 +91,7 @@ class UdpSocket:
     def _readable(self) -> None:
         receive, paths, router = self._socket.recvfrom_into, self.paths, self._router
         now, read = self._clock(), 0
+        self._reading = True
         try:
             while read < MAX_READ:
                 size, address = receive(INBOX, MAX_DATAGRAM)
@@ -100,13 +102,14 @@ class UdpSocket:
         except OSError as error:
             log.debug("udp: %s", error)
         router.datagrams_in += read
+        self._reading = False
         self._flush()
 
     # ---- out
 
     def has_outgoing(self, path: UdpPath) -> None:
         """It leaves before the loop does anything else."""
-        if not self._outgoing:
+        if not self._outgoing and not self._reading:
             asyncio.get_running_loop().call_soon(self._flush)
         self._outgoing.append(path)
 

@@ -1,7 +1,9 @@
 """One incoming track: what arrives is passed on at once, kept for repair, and joined into frames.
 
-The packet path, in order: unwrap, count, keep, forward to every down track, assemble for the
-frame sinks. Nothing here decodes, waits or allocates beyond the packet itself.
+The packet path, in order: unwrap, count, keep, forward to every down track. All else, down to the
+frames for the sinks, is done for many packets at once: a process that wakes hundreds of times a
+second comes to each function with cold caches, and pays for it five times what it costs in a row
+(docs/decisions/media-cost.md). Nothing here decodes or waits.
 """
 
 import math
@@ -60,7 +62,9 @@ class PacketSink(Protocol):
 class UpTrack:
     """Contract: `receive` each packet, `report` each second, `tick` ten times a second, `close`.
 
-    After `hurry` was called, `tick` follows within 10 ms, and again while it `waits`.
+    `fresh`: where packets wait to become frames, those of all streams of a connection in the
+    order of their arrival; `assemble` it before each `tick`. After `hurry` was called, `tick`
+    follows within 10 ms, and again while it `waits`.
     """
 
     def __init__(
@@ -73,6 +77,7 @@ class UpTrack:
         on_frame: Callable[[EncodedFrame], None],
         on_gap: Callable[[Gap], None],
         hurry: Callable[[], None],
+        fresh: "list[Fresh]",
         *,
         repair: bool,
         profile: str = "",
@@ -91,6 +96,7 @@ class UpTrack:
         self._on_frame = on_frame
         self._on_gap = on_gap
         self._hurry = hurry
+        self.fresh = fresh
         video = not name.is_sound
         self.assembler = VideoAssembler(codec) if video else AudioAssembler()
         #: Tells temporal layers where the payload does not; by that header extension.
@@ -102,6 +108,7 @@ class UpTrack:
         self._timestamps = Unwrapper(32)
         self._timestamp32 = -1  # of the packet before, as sent and
         self._timestamp = 0  # unwrapped
+        self._pictured = (-1, -1)  # sequence number and timestamp of the packet assembled before
         self._first_timestamp = 0
         self._mask = RING_LENGTH[codec] - 1
         self._ring: list[Packet | None] = [None] * (self._mask + 1)
@@ -147,16 +154,15 @@ class UpTrack:
                 self.duplicates += 1
                 return
         if timestamp32 != self._timestamp32:
-            self._new_timestamp(timestamp32, seqno < self._highest_seqno, now)
+            self._timestamp32 = timestamp32
+            self._timestamp = self._timestamps.unwrap(timestamp32)
         timestamp = self._timestamp
         packet = self._ring[seqno & self._mask] = (seqno, timestamp, second > 127, data)
+        self.fresh.append((self, packet, now))
         self.packets += 1
         self.octets += len(data)
         for down in self.downs:
             down.forward(seqno, timestamp, second, data, now)
-        ready = self.assembler.push(packet, now)
-        if ready:
-            self._deliver(ready, now)
 
     def receive_again(
         self, second: int, seqno16: int, timestamp32: int, data: bytes, now: float
@@ -192,6 +198,7 @@ class UpTrack:
             begins = self.assembler.starts_keyframe(data)
             self._may_ask_s = now + (KEYFRAME_ANSWER_S if begins else BEGINNING_S)
             self._first_timestamp = self._timestamps.unwrap(timestamp32)
+            self.clock.packet_received(self._first_timestamp, now)  # observers go by it at once
             return self._first_seqno
         ahead = (seqno16 - self._highest_seqno) & 0xFFFF
         if ahead < 1 << 15:
@@ -209,11 +216,25 @@ class UpTrack:
         kept = self._ring[seqno & self._mask]
         return -1 if kept is not None and kept[0] >= seqno else seqno
 
-    def _new_timestamp(self, timestamp32: int, late: bool, now: float) -> None:
-        self._timestamp32 = timestamp32
+    # ---- frames
+
+    def assemble(self, packet: Packet, now: float) -> None:
+        """A packet that came at `now`."""
+        if self._closed:
+            return
+        seqno, timestamp, _, _ = packet
+        highest, before = self._pictured
+        if timestamp != before:
+            # Repaired or overtaken it says nothing about clock and jitter.
+            self._new_picture(timestamp, now, late=seqno < highest)
+        self._pictured = max(seqno, highest), timestamp
+        ready = self.assembler.push(packet, now)
+        if ready:
+            self._deliver(ready, now)
+
+    def _new_picture(self, timestamp: int, now: float, *, late: bool) -> None:
         self.pictures += 1
-        timestamp = self._timestamp = self._timestamps.unwrap(timestamp32)
-        if late:  # repaired or overtaken: it says nothing about clock and jitter
+        if late:
             return
         self.clock.packet_received(timestamp, now)
         # RFC 3550 A.8, in clock-rate units; the first packet of a frame counts, as in libwebrtc.
@@ -292,6 +313,9 @@ class UpTrack:
         """Nothing comes any more: what waited for repair is given out, or declared; idempotent."""
         if self._closed:
             return
+        for up, packet, came_s in self.fresh:
+            if up is self:
+                self.assemble(packet, came_s)
         self._closed = True
         ready, lost = self.assembler.finish()
         self._deliver(ready, now)
@@ -399,3 +423,15 @@ class UpTrack:
             last_sr,
             delay & 0xFFFF_FFFF,
         )
+
+
+#: A packet that came, its up track, and when, in Unix s. The timers and the packets come in one
+#: loop: it holds a tenth of a second of them.
+Fresh = tuple[UpTrack, Packet, float]
+
+
+def assemble(fresh: list[Fresh]) -> None:
+    """What has come becomes frames, in the order of arrival, and `fresh` is empty again."""
+    for up, packet, now in fresh:
+        up.assemble(packet, now)
+    fresh.clear()

@@ -61,7 +61,7 @@ def rtp(data: bytes) -> None:
         assert element is None or len(element) < len(data) - HEADER_LENGTH
     arrivals = Arrivals(3)
     for now in (0.0, 0.1):  # where the number stood is looked for, then known
-        arrivals.received(data, now)
+        arrivals.fresh.append((data, now))
         for each in arrivals.feedback(now, 1, 2):
             assert rtcp.parse(rtcp.transport_feedback(each)) == [each]
 
@@ -96,7 +96,7 @@ def carried(data: bytes) -> None:
     name, codec = (TrackName.CAMERA, Codec.VP8) if video else (TrackName.MICROPHONE, Codec.OPUS)
     taken: list[EncodedFrame | Gap] = []
     record = taken.append
-    up = UpTrack(name, codec, 96, 1, PeerClock(), record, record, lambda: None, repair=True)
+    up = UpTrack(name, codec, 96, 1, PeerClock(), record, record, lambda: None, [], repair=True)
     up.receive(96, 1, 0, rtp_packet(1, 0, b"\x10\x00"), 0.0)
     carrier = RetransmissionStream(up) if video else RedundantStream(up)
     with contextlib.suppress(FrameTooLong):

@@ -41,7 +41,7 @@ class _Passing(Peer):
     def _rtp(self, packet: bytes, now: float) -> None:
         for other in self._others:
             if other.observes:
-                other._send_rtp(packet)
+                other._send_rtp(packet, b"")
 
     def _rtcp(self, items: Sequence[rtcp.Item], now: float) -> None:
         for item in items:

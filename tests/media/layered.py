@@ -8,7 +8,7 @@ from server.core.rtp import pack_header, unpack_header
 from server.media.clock import PeerClock
 from server.media.down_track import DownTrack, Send
 from server.media.source import Source
-from server.media.up_track import UpTrack
+from server.media.up_track import Fresh, UpTrack, assemble
 from tests.media.streams import rtp
 
 NOW = 1_800_000_000.0
@@ -70,6 +70,7 @@ class Simulcast:
         self.source = source or Source("one")
         self.now = now
         self.ups: dict[str, UpTrack] = {}
+        self._fresh: list[Fresh] = []
         self.sent = dict.fromkeys(SIZES, 0)  # pictures of each layer
         self._pictures = 0
         self._keyframe = set(SIZES)
@@ -85,6 +86,7 @@ class Simulcast:
                 layer.on_frame,
                 layer.on_gap,
                 lambda: None,
+                self._fresh,
                 repair=True,
                 rid=rid,
             )
@@ -137,6 +139,7 @@ class Simulcast:
         if not lost:
             _, second, seqno, timestamp, _ = unpack_header(data)
             self.ups[rid].receive(second, seqno, timestamp, data, self.now)
+            assemble(self._fresh)
 
 
 def sending_to(sent: list[bytes]) -> Send:

@@ -46,7 +46,7 @@ class Rig:
 
     def received(self, *numbers: int) -> None:
         for each in numbers:
-            self.arrivals.received(numbered(each), self.now)
+            self.arrivals.fresh.append((numbered(each), self.now))
 
     def told(self, after_s: float = INTERVAL_S) -> list[TransportFeedback]:
         self.now += after_s
@@ -141,10 +141,10 @@ def test_the_number_is_found_wherever_it_stands() -> None:
         ]
     ):
         for _ in range(2):
-            rig.arrivals.received(packet, NOW + number)
+            rig.arrivals.fresh.append((packet, NOW + number))
     two_bytes = b"\x10\x00\x00\x01" + bytes([EXTENSION, 2, 0, 7])
     plain = rtp(1, 2, b"payload")
-    rig.arrivals.received(bytes([0x90]) + plain[1:12] + two_bytes + plain[12:], NOW)
+    rig.arrivals.fresh.append((bytes([0x90]) + plain[1:12] + two_bytes + plain[12:], NOW))
     assert rig.spans() == [(0, "x" * 8)]
     assert len(rig.arrivals._places) == 4, "of each length, and of none"
 
@@ -152,9 +152,9 @@ def test_the_number_is_found_wherever_it_stands() -> None:
 def test_packets_without_a_number_are_not_counted() -> None:
     rig = Rig()
     rig.received(1)
-    rig.arrivals.received(rtp(1, 2, b"payload"), NOW)
-    rig.arrivals.received(numbered(2).replace(b"\x31\0\2", b"\x51\0\2"), NOW)
-    rig.arrivals.received(numbered(2).replace(b"\x31\0\2\0", b"\x32\0\2\0"), NOW)
+    rig.arrivals.fresh.append((rtp(1, 2, b"payload"), NOW))
+    rig.arrivals.fresh.append((numbered(2).replace(b"\x31\0\2", b"\x51\0\2"), NOW))
+    rig.arrivals.fresh.append((numbered(2).replace(b"\x31\0\2\0", b"\x32\0\2\0"), NOW))
     assert rig.spans() == [(1, "x")]
 
 
@@ -163,7 +163,7 @@ def test_packets_cut_short_are_told_of_no_more_than_they_say() -> None:
     for end in range(12, len(whole)):
         rig = Rig()
         rig.received(0)
-        rig.arrivals.received(whole[:end], NOW)
+        rig.arrivals.fresh.append((whole[:end], NOW))
         assert rig.spans() in ([(0, "x")], [(0, "xx")])
         assert rig.after(2) in ([(1, "-x")], [(2, "x")])
 
@@ -177,10 +177,10 @@ def test_whatever_numbers_are_sent_what_is_kept_and_told_is_bounded(seed: int, s
         for _ in range(chance.randrange(300)):
             number += chance.randrange(-spread // 2, spread + 1)
             before = element(chance.randrange(5, 15), bytes(chance.randrange(1, 17)))
-            arrivals.received(numbered(number, before), rig.now)
+            arrivals.fresh.append((numbered(number, before), rig.now))
             rig.now += 0.0001
         feedbacks = rig.told()
         assert len(feedbacks) <= MAX_FEEDBACKS
         assert sum(len(each.arrivals) for each in feedbacks) <= MAX_FEEDBACKS * MAX_TOLD
-        assert (arrivals._fresh, len(arrivals._places) <= MAX_LAYOUTS) == ([], True)
+        assert (arrivals.fresh, len(arrivals._places) <= MAX_LAYOUTS) == ([], True)
         assert len(arrivals._missing) <= MAX_MISSING

@@ -9,7 +9,7 @@ from server.core.frames import Codec, EncodedFrame, Gap, TrackName
 from server.core.red import Block
 from server.media.carried import RedundantStream, RetransmissionStream
 from server.media.clock import PeerClock
-from server.media.up_track import UpTrack
+from server.media.up_track import UpTrack, assemble
 from tests.media.streams import rtp
 
 NOW = 1_800_000_000.0
@@ -46,6 +46,7 @@ class Track:
             self.frames.append,
             self.gaps.append,
             lambda: None,
+            [],
             repair=True,
         )
         self.up.downs.append(self.down)
@@ -56,6 +57,7 @@ class Track:
 
     @property
     def sounds(self) -> list[bytes]:
+        assemble(self.up.fresh)
         return [each.payload for each in self.frames]
 
 

@@ -71,6 +71,7 @@ def publish(observer: Observer, codec: Codec = Codec.VP8, profile: str = "") -> 
         lambda _: None,
         lambda _: None,
         lambda: None,
+        [],
         repair=False,
         profile=profile,
     )

@@ -24,9 +24,12 @@ class Sender:
     def __init__(self) -> None:
         self.sent: list[bytes] = []
         self.wakes: list[float] = []
-        self.egress = Egress(5, self.sent.append, self.wakes.append, NOW)
+        self.egress = Egress(5, self._sent, self.wakes.append, NOW)
         self.egress.never_waits(SOUND)
         self.told_of = 0
+
+    def _sent(self, header: bytes, payload: bytes) -> None:
+        self.sent.append(header + payload)
 
     def send(self, count: int, size: int = 1000, *, ssrc: int = VIDEO, at: float = NOW) -> None:
         """A hundred a second."""

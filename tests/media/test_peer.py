@@ -254,6 +254,7 @@ async def test_packets_that_overtake_the_handshake_are_kept_and_bounded() -> Non
             candidate.send(data)
         assert room.sink.frames == []
         candidate.peer._connected()
+        candidate.tick()
         assert len(room.sink.frames) == MAX_EARLY_PACKETS
 
 
@@ -264,6 +265,7 @@ async def test_forged_replayed_and_foreign_packets_are_refused() -> None:
         foreign = other.dtls.protect(sound(1))
         for data in (good, good, good[:-1] + b"x", foreign, sound(2), b"\x80\xc9" + bytes(30)):
             candidate.send(data)
+        candidate.tick()
         assert (candidate.peer.refused, len(room.sink.frames)) == (5, 1)
 
 
@@ -273,6 +275,7 @@ async def test_unknown_payload_types_and_mixed_up_ones_are_refused() -> None:
         candidate.send_rtp(rtp(1, 1, b"x", payload_type=97, ssrc=3))
         candidate.send_rtp(sound(1))
         candidate.send_rtp(rtp(2, 2, b"\x10\x00x", payload_type=96, ssrc=2))
+        candidate.tick()
         assert (candidate.peer.refused, len(room.sink.frames)) == (2, 1)
 
 
@@ -281,6 +284,7 @@ async def test_new_stream_of_a_track_replaces_the_old_whose_stragglers_are_refus
     async with joined(publisher(room)) as candidate:
         for data in (sound(1), sound(1, ssrc=5), sound(2), sound(2, ssrc=5)):
             candidate.send_rtp(data)
+        candidate.tick()
         assert (len(room.sink.frames), candidate.peer.refused) == (3, 1)
 
 
@@ -302,9 +306,9 @@ async def test_layers_of_a_simulcast_are_told_apart_by_their_names() -> None:
             for data in [named(first, "1", rid), *others]:
                 candidate.send_rtp(data)
         assert candidate.peer.refused == 0
+        candidate.tick(1.0)
         assert room.source.stats(room.now).tracks[TrackName.CAMERA].frames == 2
         assert len(room.sink.frames) == 1, "of one layer"
-        candidate.tick(1.0)
         (report,) = candidate.items(rtcp.ReceiverReport)
         assert {block.ssrc for block in report.blocks} == {31, 32}
         asked = {each.media_ssrc for each in candidate.items(rtcp.KeyframeRequest)}
@@ -360,11 +364,14 @@ async def test_lost_packets_are_taken_from_the_stream_of_repairs(repaired: dict[
         sent = camera()
         for data in sent[:2] + sent[3:]:
             candidate.send_rtp(data)
+        candidate.tick()
         assert room.sink.frames == []
         candidate.send_rtp(repair(sent[2], 1, 30))
+        candidate.tick()
         assert [each.payload for each in room.sink.frames] == [each.frame for each in sequence]
         assert watcher.rtp[-1][12:] == sent[2][12:]
         candidate.send_rtp(repair(sent[2], 2, 30))
+        candidate.tick()
         assert (len(watcher.rtp), candidate.peer.refused) == (len(sent), 0)
 
 
@@ -599,6 +606,7 @@ async def test_observer_that_reports_tells_its_round_trip_and_what_it_lost() -> 
         watcher.send_rtcp(rtcp.receiver_report(rtcp.ReceiverReport(7, (block,))))
         watcher.send_rtcp(rtcp.transport_feedback(TransportFeedback(7, 7, 0, 0, (0, None, 9))))
         peer = watcher.peer
+        watcher.tick()
         assert isinstance(peer, Observer)
         assert peer._round_trip_s == pytest.approx(0.15, abs=1e-3)
         assert peer.egress is not None
@@ -636,9 +644,11 @@ async def test_two_videos_of_one_payload_type_are_told_apart_by_mid() -> None:
     async with joined(Browser(room, Publisher, THREE)) as candidate:
         for data in camera(ssrc=8):
             candidate.send_rtp(with_mid(data, b"2"))
+        candidate.tick()
         assert tracks_seen(room) == {TrackName.SCREEN}
         for data in camera(ssrc=9):
             candidate.send_rtp(with_mid(data, b"1"))
+        candidate.tick()
         assert tracks_seen(room) == {TrackName.SCREEN, TrackName.CAMERA}
         assert candidate.peer.refused == 0
 
@@ -650,6 +660,7 @@ async def test_a_mid_holds_for_the_packets_after_it_and_an_unknown_one_is_refuse
         candidate.send_rtp(with_mid(first, b"2"))
         for data in others:
             candidate.send_rtp(data)
+        candidate.tick()
         assert len(room.sink.frames) == 4
         candidate.send_rtp(with_mid(camera(1, ssrc=9)[0], b"3"))
         assert candidate.peer.refused == 1
@@ -661,6 +672,7 @@ async def test_two_videos_without_mid_are_told_apart_by_the_offers_ssrcs_or_not_
         for ssrc, tracks in ((9, set()), (21, {TrackName.SCREEN}), (20, {*THREE} - {"microphone"})):
             for data in camera(ssrc=ssrc):
                 candidate.send_rtp(data)
+            candidate.tick()
             assert tracks_seen(room) == tracks
         assert candidate.peer.refused == len(camera())
 
@@ -693,6 +705,7 @@ async def test_a_goodbye_ends_a_screen_and_no_other_track() -> None:
     async with joined(Browser(room, Publisher, THREE)) as candidate:
         for data in [*camera(ssrc=20), *camera(ssrc=21)]:
             candidate.send_rtp(data)
+        candidate.tick()
         assert room.source.shows_screen(room.now)
         candidate.send_rtcp(bytes.fromhex("81cb0001 00000014"))
         assert room.source.shows_screen(room.now)
@@ -910,6 +923,7 @@ async def test_lost_peer_comes_back_by_a_restart() -> None:
         candidate.send(new_check(candidate))
         candidate.send_rtp(sound(1))
         assert candidate.states[2:] == [PeerState.CONNECTED]
+        candidate.tick()
         assert len(room.sink.frames) == 1
 
 

@@ -13,7 +13,7 @@ from server.core.frames import Codec, EncodedFrame, Gap, TrackName
 from server.core.red import Block
 from server.media.carried import RedundantStream, RetransmissionStream
 from server.media.clock import PeerClock
-from server.media.up_track import UpTrack
+from server.media.up_track import UpTrack, assemble
 from tests.media.streams import rtp
 
 START_S = 1_800_000_000.0
@@ -65,6 +65,7 @@ class Call:
             self._on_frame,
             self.gaps.append,
             lambda: None,
+            [],
             repair=True,
         )
 
@@ -143,6 +144,7 @@ class Call:
 
     def _tick(self) -> None:
         for up in (self._camera, self._sound):
+            assemble(up.fresh)
             for seqno in up.tick(self.now, 2 * self.network.delay_s):
                 self._reply(lambda up=up, seqno=seqno: self._asked(up.ssrc, seqno))  # type: ignore[misc]
             if up.keyframe_due(self.now):

@@ -15,7 +15,7 @@ from server.media.clock import PeerClock
 from server.media.down_track import DownTrack
 from server.media.layer import Layer
 from server.media.source import SCREEN_SILENT_S, STRAGGLERS_S, Source
-from server.media.up_track import UpTrack
+from server.media.up_track import UpTrack, assemble
 from tests.media.streams import rtp
 
 NOW = 1_800_000_000.0
@@ -58,6 +58,7 @@ def camera(
         layer.on_frame,
         layer.on_gap,
         lambda: None,
+        [],
         repair=False,
     )
     source.add_up(up, layer)
@@ -72,6 +73,7 @@ def picture(up: UpTrack, seqno: int, now: float, sent_s: float | None = None) ->
     """`sent_s`: by the sender's clock; 30 pictures a second otherwise."""
     timestamp = seqno * 3000 if sent_s is None else round(sent_s * 90_000)
     up.receive(0x80 | 96, seqno, timestamp, rtp(seqno, timestamp, KEYFRAME), now)
+    assemble(up.fresh)
 
 
 def test_every_sink_gets_every_frame_until_it_is_removed() -> None:
@@ -139,6 +141,7 @@ def test_an_interviewer_who_waits_for_the_candidate_reaches_no_sink() -> None:
     picture(camera(source), 1, NOW + 5)
     # What came meanwhile can't be gone on from: the recording of it begins with a keyframe.
     up.receive(0x80 | 96, 2, 6000, rtp(2, 6000, b"\x10\x01\x00"), NOW + 5)
+    assemble(up.fresh)
     assert up.keyframe_due(NOW + 6)
     picture(up, 3, NOW + 6)
     assert [each.track for each in sink.frames] == [TrackName.CAMERA, TrackName.INTERVIEWER_CAMERA]

@@ -25,7 +25,16 @@ class Stream:
         self.sent: list[bytes] = []
         self.down = DownTrack(9, {Codec.VP8: {"": 120}}, sending_to(self.sent))
         self.up = UpTrack(
-            TrackName.CAMERA, Codec.VP8, 96, 1, PeerClock(), _ignore, _ignore, _hurry, repair=False
+            TrackName.CAMERA,
+            Codec.VP8,
+            96,
+            1,
+            PeerClock(),
+            _ignore,
+            _ignore,
+            _hurry,
+            [],
+            repair=False,
         )
         self.down.attach(self.up)
         self.number = 0

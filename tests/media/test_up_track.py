@@ -14,6 +14,7 @@ from server.media.up_track import (
     REORDER_DEADLINE_S,
     RING_LENGTH,
     UpTrack,
+    assemble,
 )
 from tests.media.streams import TICKS, Picture, pictures, rtp
 
@@ -55,6 +56,7 @@ class Track:
             self.frames.append,
             self.gaps.append,
             lambda: self.hurries.append(True),
+            [],
             repair=repair,
             dependency_extension=dependency_extension,
         )
@@ -63,6 +65,7 @@ class Track:
     def receive(self, data: bytes, now: float = NOW) -> None:
         _, second, seqno, timestamp, _ = unpack_header(data)
         self.up.receive(second, seqno, timestamp, data, now)
+        assemble(self.up.fresh)
 
 
 def wire(
@@ -368,6 +371,7 @@ def test_report_tells_of_losses_that_a_stream_of_repairs_has_mended() -> None:
     for data in sent[50:60]:
         _, second, seqno, timestamp, _ = unpack_header(data)
         track.up.receive_again(second, seqno, timestamp, data, NOW)
+    assemble(track.up.fresh)
     block = track.up.report(NOW)
     assert (block.fraction_lost, block.packets_lost) == (256 * 10 // 100, 10)
     assert (track.up.packets_lost, len(track.frames)) == (0, 100)
