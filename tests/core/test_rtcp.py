@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.core import rtcp
+from server.core.twcc import TransportFeedback
 
 U8, U16, U32 = st.integers(0, 255), st.integers(0, 0xFFFF), st.integers(0, 0xFFFF_FFFF)
 BLOCKS = st.lists(
@@ -268,3 +269,10 @@ def test_round_trip_is_elapsed_time_less_the_peers_delay(
 
 def test_round_trip_without_a_report_is_unknown() -> None:
     assert rtcp.round_trip_s(rtcp.ntp_from_unix(1.0), 0, 5) is None
+
+
+def test_transport_feedback_is_told_by_its_first_two_octets() -> None:
+    feedback = rtcp.transport_feedback(TransportFeedback(1, 2, 3, 4, (5,)))
+    others = rtcp.nack(1, 2, [3]), rtcp.receiver_report(rtcp.ReceiverReport(1))
+    assert rtcp.is_transport_feedback(feedback)
+    assert not any(map(rtcp.is_transport_feedback, others))

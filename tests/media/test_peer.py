@@ -18,7 +18,7 @@ from server.core.twcc import TransportFeedback
 from server.media.dtls import INBOX, MAX_DATAGRAM, Certificate, DtlsRole, DtlsSession, SrtpError
 from server.media.formats import RtpFormat
 from server.media.ice import Address, Credentials
-from server.media.observer import Observer, Outgoing
+from server.media.observer import MAX_TOLD, Observer, Outgoing
 from server.media.offer import MediaSection
 from server.media.peer import (
     CONSENT_TIMEOUT_S,
@@ -242,6 +242,19 @@ async def test_candidate_reaches_sink_and_observer_encrypted_for_each() -> None:
     assert [data[12:] for data in watcher.rtp] == [data[12:] for data in [*camera(), sound(1)]]
     assert [data[1] & 0x7F for data in watcher.rtp] == [120] * len(camera()) + [109]
     assert candidate.states == [PeerState.CONNECTED, PeerState.CLOSED]
+
+
+async def test_frames_of_all_streams_come_in_the_order_in_which_their_packets_came() -> None:
+    room = Room()
+    async with joined(publisher(room)) as candidate:
+        for number, data in enumerate(camera()):
+            candidate.send_rtp(sound(number))
+            candidate.send_rtp(data)
+        assert room.sink.frames == [], "until the timers run"
+        candidate.tick()
+        sounds = [each.track.is_sound for each in room.sink.frames]
+        ends = [bool(data[1] & 0x80) for data in camera()]  # with its marker a picture is whole
+        assert sounds == [each for end in ends for each in ((True, False) if end else (True,))]
 
 
 async def test_packets_that_overtake_the_handshake_are_kept_and_bounded() -> None:
@@ -611,6 +624,24 @@ async def test_observer_that_reports_tells_its_round_trip_and_what_it_lost() -> 
         assert peer._round_trip_s == pytest.approx(0.15, abs=1e-3)
         assert peer.egress is not None
         assert (peer.egress.packets_arrived, peer.egress.packets_lost) == (2, 1)
+
+
+async def test_feedback_waits_for_the_timers_while_there_is_plenty_but_not_without_bounds() -> None:
+    room = Room()
+    async with joined(publisher(room)) as candidate, joined(observer(room, COUNTED)) as watcher:
+        for data in camera():
+            candidate.send_rtp(data)
+        egress = watcher.peer.egress  # type: ignore[attr-defined]
+        told = rtcp.transport_feedback(TransportFeedback(7, 7, 0, 0, (0,)))
+        for _ in range(MAX_TOLD):
+            watcher.send_rtcp(told)
+        assert egress.packets_arrived == 0
+        watcher.send_rtcp(told)
+        assert egress.packets_arrived == 1
+        watcher.tick()
+        egress._pacing = True
+        watcher.send_rtcp(rtcp.transport_feedback(TransportFeedback(7, 7, 0, 1, (9,))))
+        assert egress.packets_arrived == 2
 
 
 async def test_observer_gets_sender_reports_with_a_name_for_both_tracks() -> None:
