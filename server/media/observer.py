@@ -118,8 +118,8 @@ class Observer(Peer):
     def _rtcp_received(self, data: bytes) -> None:
         egress = self.egress
         # While the network takes far more than is sent, what it takes is seen to with the timers.
-        waits = egress is not None and not egress.is_pacing and len(self._told) < MAX_TOLD
-        if waits and rtcp.is_transport_feedback(data):
+        plenty = egress is not None and not egress.is_pacing and not self._is_held_back
+        if plenty and len(self._told) < MAX_TOLD and rtcp.is_transport_feedback(data):
             self._told.append(data)
         else:
             super()._rtcp_received(data)
