@@ -68,11 +68,6 @@ class Egress:
         self._probe: Probe | None = None
         self._probed: Result | None = None
 
-    @property
-    def is_pacing(self) -> bool:
-        """Whether the estimate is not far above what is sent."""
-        return self._pacing
-
     # ---- packets
 
     @property
