@@ -25,6 +25,7 @@ from server.recorder.files import sync_directory
 from server.recorder.recorder import Recorder, open_recorder
 from server.recorder.root_key import KeyProblem
 from server.recorder.root_keys import open_root_key
+from server.recorder.stores import open_store as open_recording_store
 from server.recorder.tlog import LogProblem
 from server.signaling.access import Access
 from server.signaling.addresses import LOOPBACK, base_url, local_addresses, media_addresses
@@ -281,7 +282,14 @@ async def _recorder(config: Config) -> AsyncIterator[Recorder]:
             root_key = await asyncio.to_thread(
                 open_root_key, config.root_key, config.data_dir / "keys", os.environ
             )
-            recorder = await stack.enter_async_context(open_recorder(config.data_dir, root_key))
+            store = (
+                await asyncio.to_thread(open_recording_store, config.store)
+                if config.store
+                else None
+            )
+            recorder = await stack.enter_async_context(
+                open_recorder(config.data_dir, root_key, store=store)
+            )
         except KeyProblem as error:
             raise ConfigError(f"The recordings' keys can't be used: {error}.") from error
         except LogProblem as error:

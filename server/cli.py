@@ -33,12 +33,14 @@ from server.config import (
     add_data_dir_flag,
     add_root_key_flag,
     add_server_flags,
+    add_store_flag,
     data_dir,
     default_url,
     existing_data_dir,
     load,
     root_key,
 )
+from server.config import store as store_of
 from server.core.interviews import InterviewState, Way
 from server.recorder import derivation
 from server.recorder.catalog import FOLDER, list_recordings, open_reader, recording_path
@@ -49,6 +51,7 @@ from server.recorder.reader import RecordingReader
 from server.recorder.root_key import KeyProblem
 from server.recorder.root_keys import open_root_key
 from server.recorder.sealing import SegmentError
+from server.recorder.stores import Readable, Store, StoredFolder, open_store, split_s3
 from server.recorder.tiles import CHECKPOINT
 from server.recorder.tlog import FOLDER as LOG_FOLDER
 from server.recorder.verify import LOG_FILE, Fault, check_log, lost_recordings, verify
@@ -117,7 +120,9 @@ def _parser() -> argparse.ArgumentParser:
         "Exit status 0: intact, 1: not, 2: it could not be checked.",
     )
     check.add_argument(
-        "path", type=Path, metavar="PATH", help="a recording's folder, the one of all, or a file"
+        "path",
+        metavar="PATH",
+        help="a recording's folder, also s3://BUCKET/PREFIX/ID, the folder of all, or a file",
     )
     check.add_argument(
         "--log", type=Path, metavar="DIR", help="(the log of the recording's data directory)"
@@ -145,6 +150,8 @@ def _parser() -> argparse.ArgumentParser:
     keys_command.add_to(command("keys", keys_command.run, "Look after the recordings' keys."))
     for parser_ in (recordings, copy):
         add_root_key_flag(parser_)
+    for parser_ in (check, copy):
+        add_store_flag(parser_)
     for parser_ in (new, recordings, viewings):
         parser_.add_argument("--json", action="store_true", help="for programs")
     for parser_ in (new, revoke, recordings, viewings, check, journal, copy):
@@ -399,12 +406,12 @@ def _viewings(flags: argparse.Namespace) -> int:
 
 
 def _verify(flags: argparse.Namespace) -> int:
-    path: Path = flags.path.resolve()
+    path = Path(flags.path).resolve()
     home = path.parent if _holds_recordings(path) else path.parent.parent
     key_file = flags.public_key or _public_key_of(home, data_dir(flags, os.environ))
     log = flags.log or (home / LOG_FOLDER if (home / LOG_FOLDER / CHECKPOINT).is_file() else None)
     try:
-        faults = _check(path, load_public_key(key_file), log)
+        faults = _check(flags, path, load_public_key(key_file), log)
     except (OSError, KeyProblem) as error:
         raise ConfigError(f"{flags.path} or the key {key_file} can't be read: {error}.") from error
     for fault in faults:
@@ -415,12 +422,14 @@ def _verify(flags: argparse.Namespace) -> int:
     return 0
 
 
-def _check(path: Path, public_key: bytes, log: Path | None) -> Sequence[object]:
+def _check(
+    flags: argparse.Namespace, path: Path, public_key: bytes, log: Path | None
+) -> Sequence[object]:
     """The faults; what is intact is described. Raises ConfigError where there is nothing."""
     if _holds_recordings(path):
-        return _verify_all(path, public_key, log)
-    if path.is_dir():
-        return _verify_recording(path, public_key, log)
+        return _verify_all(flags, path, public_key, log)
+    if path.is_dir() or flags.path.startswith("s3://"):
+        return _verify_recording(_recording_at(flags, path), public_key, log)
     if path.exists():
         return _verify_export(path, public_key)
     gone = [fault for fault in _lost(path.parent, public_key, log) if fault.file == path.name]
@@ -433,7 +442,22 @@ def _holds_recordings(path: Path) -> bool:
     return (path.is_dir() and path.name == FOLDER) or any(path.glob(f"*/{MANIFEST_NAME}"))
 
 
-def _verify_recording(path: Path, public_key: bytes, log: Path | None) -> Sequence[object]:
+def _recording_at(flags: argparse.Namespace, path: Path) -> Readable:
+    """The folder to verify: in a bucket, here, or with a store partly in both."""
+    if flags.path.startswith("s3://"):
+        from server.recorder.s3 import open_s3_folder
+
+        return open_s3_folder(*split_s3(flags.path))
+    store = _store(flags)
+    return path if store is None else StoredFolder(path, store.folder(path.name))
+
+
+def _store(flags: argparse.Namespace) -> Store | None:
+    where = store_of(flags, os.environ)
+    return open_store(where) if where else None
+
+
+def _verify_recording(path: Readable, public_key: bytes, log: Path | None) -> Sequence[object]:
     report = verify(path, public_key, log)
     if report.intact:
         print(f"Intact: {report.fragments} fragments, {report.duration_s:.1f} s, {report.state}.")
@@ -444,11 +468,14 @@ def _verify_recording(path: Path, public_key: bytes, log: Path | None) -> Sequen
     return report.faults
 
 
-def _verify_all(path: Path, public_key: bytes, log: Path | None) -> Sequence[object]:
+def _verify_all(
+    flags: argparse.Namespace, path: Path, public_key: bytes, log: Path | None
+) -> Sequence[object]:
     folders = sorted(each for each in path.iterdir() if each.is_dir())
     faults: list[object] = []
     for each in folders:
-        faults += [f"{each.name}/{fault}" for fault in verify(each, public_key, log).faults]
+        report = verify(_recording_at(flags, each), public_key, log)
+        faults += [f"{each.name}/{fault}" for fault in report.faults]
     faults += _lost(path, public_key, log)
     if not faults:
         print(f"Intact: {len(folders)} recordings.")
@@ -504,7 +531,7 @@ def _export(flags: argparse.Namespace) -> int:
     folder = existing_data_dir(flags, os.environ)
     keys = _keys(folder, flags)
     try:
-        reader = open_reader(folder, flags.interview_id, keys)
+        reader = open_reader(folder, flags.interview_id, keys, _store(flags))
     except (KeyError, ValueError) as error:
         raise ConfigError(f"There is no recording of {flags.interview_id}.") from error
     except (SegmentError, KeyProblem, OSError) as error:

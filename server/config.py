@@ -56,6 +56,8 @@ class Config:
     video_codecs: tuple[Codec, ...] = VIDEO_CODECS
     #: Where the root key is, as `server.recorder.root_keys` takes it.
     root_key: str = DEFAULT_ROOT_KEY
+    #: Where closed files of recordings go, as `server.recorder.stores` takes it; empty: nowhere.
+    store: str = ""
     #: What browsers may relay through (RFC 7065), and the secret shared with those servers.
     turn_urls: tuple[str, ...] = ()
     turn_secret: str = field(default="", repr=False)
@@ -76,10 +78,20 @@ def add_root_key_flag(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_store_flag(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--store",
+        metavar="WHERE",
+        help="where closed recordings go from the data directory: s3://BUCKET/PREFIX, or a "
+        "directory (VIVAVOCE_STORE, they stay)",
+    )
+
+
 def add_server_flags(parser: argparse.ArgumentParser) -> None:
     """The flags of `serve` and `demo`, as `load` reads them."""
     add_data_dir_flag(parser)
     add_root_key_flag(parser)
+    add_store_flag(parser)
     parser.add_argument("--host", help="address to listen on (127.0.0.1; with --tls all of them)")
     parser.add_argument("--port", type=int, help=f"VIVAVOCE_PORT, {DEFAULT_PORT}")
     parser.add_argument(
@@ -142,6 +154,7 @@ def load(flags: argparse.Namespace, env: Mapping[str, str]) -> Config:
         drain_timeout_s=_drain_timeout_s(flags.drain_timeout, env),
         video_codecs=_video_codecs(flags.video_codecs or env.get("VIVAVOCE_VIDEO_CODECS")),
         root_key=root_key(flags, env),
+        store=store(flags, env),
         turn_urls=turn_urls,
         turn_secret=_turn_secret(env, turn_urls),
     )
@@ -167,6 +180,20 @@ def default_url(env: Mapping[str, str]) -> str:
 def root_key(flags: argparse.Namespace, env: Mapping[str, str]) -> str:
     """Where the root key is. Raises ConfigError."""
     return root_key_name(flags.root_key or env.get("VIVAVOCE_ROOT_KEY") or DEFAULT_ROOT_KEY)
+
+
+#: https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
+_S3_URL = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](?:/[\w!.*'()/-]*)?")
+
+
+def store(flags: argparse.Namespace, env: Mapping[str, str]) -> str:
+    """Where closed recordings go; empty: nowhere. Raises ConfigError."""
+    text = flags.store or env.get("VIVAVOCE_STORE") or ""
+    if "://" in text and not _S3_URL.fullmatch(text):
+        raise ConfigError(
+            f"--store (VIVAVOCE_STORE) is s3://BUCKET/PREFIX or a directory, not {text!r}."
+        )
+    return text
 
 
 _ROOT_KEY = re.compile(

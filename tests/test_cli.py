@@ -20,17 +20,20 @@ from server.core.frames import Codec
 from server.recorder.catalog import open_for_writing, recording_path
 from server.recorder.files import LocalFolder
 from server.recorder.keys import open_keys
+from server.recorder.s3 import S3Store
+from server.recorder.uploader import Uploader
 from server.recorder.writer import Metrics, RecordingWriter
 from server.store import Store
 from tests.recorder.conftest import POLICY
 from tests.recorder.encoded import camera, microphone
+from tests.recorder.test_stores import bucket
 
 TIMEOUT_S = 60
 
 
 @pytest.fixture
 def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for name in ("VIVAVOCE_PORT", "VIVAVOCE_MASTER_KEY"):
+    for name in ("VIVAVOCE_PORT", "VIVAVOCE_ROOT_KEY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("VIVAVOCE_DATA_DIR", str(tmp_path / "data"))
     return tmp_path / "data"
@@ -366,3 +369,25 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert status == 0
     for name in ("serve", "demo", "invite", "revoke", "recordings", "viewings", "verify", "export"):
         assert name in out
+
+
+def test_a_recording_in_a_store_is_verified_and_exported_from_there(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data_dir = tmp_path / "data"
+    monkeypatch.setenv("VIVAVOCE_DATA_DIR", str(data_dir))
+    path = record(data_dir, "iv")
+    public_key = str(data_dir / "keys" / "signing.pub")
+    with bucket(monkeypatch):
+        monkeypatch.setenv("VIVAVOCE_STORE", "s3://recordings/p")
+        signer = open_keys(data_dir / "keys").signer
+        Uploader(data_dir, S3Store("recordings", "p"), signer.public_key()).round()
+        assert [file.name for file in path.iterdir()] == ["manifest.json"]
+        for place in ("s3://recordings/p/iv", str(path)):
+            status, out, _ = run(capsys, "verify", place, "--public-key", public_key)
+            assert (status, out.split(":")[0]) == (0, "Intact")
+        assert run(capsys, "export", "iv", "-o", str(tmp_path / "iv.mp4"))[0] == 0
+        status, out, _ = run(capsys, "verify", "s3://recordings/p/no", "--public-key", public_key)
+        assert (status, "there is no manifest" in out) == (1, True)
+    monkeypatch.delenv("VIVAVOCE_STORE")
+    assert run(capsys, "verify", str(path))[0] == 1, "without the store the segment is missing"

@@ -178,3 +178,13 @@ def test_a_key_given_in_place_of_its_name_is_not_repeated() -> None:
     message = refusal(VIVAVOCE_ROOT_KEY=key)
     assert key not in message
     assert "env:MY_KEY" in message
+
+
+def test_the_store_is_chosen_by_flag_or_environment() -> None:
+    assert config().store == ""
+    assert (
+        config(VIVAVOCE_STORE="s3://recordings/some/prefix").store == "s3://recordings/some/prefix"
+    )
+    assert config("--store", "/mnt/nas", VIVAVOCE_STORE="s3://recordings").store == "/mnt/nas"
+    for wrong in ("s3://", "s3://UPPER/x", "s4://recordings", "https://recordings"):
+        assert "s3://BUCKET/PREFIX" in refusal("--store", wrong)

@@ -32,6 +32,7 @@ from server.recorder.sealing import (
     SegmentError,
 )
 from server.recorder.segments import index_records, unlisted_segments
+from server.recorder.stores import Readable, Store, StoredFolder
 
 FOLDER = "recordings"
 TITLE_INFO = b"vivavoce/title/v1"
@@ -109,7 +110,9 @@ def open_for_writing(
     return manifest, key
 
 
-def open_reader(data_dir: Path, interview_id: str, keys: KeyRing) -> RecordingReader:
+def open_reader(
+    data_dir: Path, interview_id: str, keys: KeyRing, store: Store | None = None
+) -> RecordingReader:
     """KeyError if there is no such recording; KeyProblem; SegmentError; OSError."""
     path = recording_path(data_dir, interview_id)
     if not (path / MANIFEST_NAME).exists():
@@ -117,7 +120,14 @@ def open_reader(data_dir: Path, interview_id: str, keys: KeyRing) -> RecordingRe
     public_key = keys.signer.public_key()
     manifest = read_manifest(path, public_key)
     key = keys.recording_key(interview_id, bytes.fromhex(manifest.recording))
-    return RecordingReader(path, key, public_key)
+    stored = None if store is None else store.folder(interview_id)
+    return RecordingReader(path, key, public_key, stored)
+
+
+def recording_files(data_dir: Path, interview_id: str, store: Store | None) -> Readable:
+    """What there is of a recording, here or in the store. ValueError as `recording_path`."""
+    path = recording_path(data_dir, interview_id)
+    return path if store is None else StoredFolder(path, store.folder(interview_id))
 
 
 def is_recorded_now(data_dir: Path, interview_id: str, public_key: Ed25519PublicKey) -> bool:
@@ -160,8 +170,14 @@ def _summarise(path: Path, manifest: Manifest, title: str, running: bool) -> Rec
         end_us / 1e6,
         tuple(track for track in TrackName if track in tracks),
         len(manifest.gaps),
-        sum(file.stat().st_size for file in path.iterdir()),
+        _size(path, manifest),
     )
+
+
+def _size(path: Path, manifest: Manifest) -> int:
+    """Wherever its segments lie."""
+    sizes = {file.name: file.stat().st_size for file in path.iterdir()}
+    return sum((sizes | {entry.name: entry.size for entry in manifest.segments}).values())
 
 
 def _open_headers(path: Path, manifest: Manifest) -> Iterator[RecordHeader]:

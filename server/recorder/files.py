@@ -1,8 +1,12 @@
 """Durable files: what is on the disk when a call returns, and in what order it got there."""
 
+import errno
+import hashlib
 import os
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
+
+_COPY_BYTES = 1 << 20
 
 
 class SegmentFile(Protocol):
@@ -86,6 +90,34 @@ def write_durably(path: Path, data: bytes, scratch: Path | None = None) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_directory(path.parent)
+
+
+def copy_durably(source: BinaryIO, size: int, path: Path, scratch: Path) -> None:
+    """Replace ``path`` by the first ``size`` bytes of ``source``, as `write_durably` does.
+
+    What the disk holds then is read back and compared. OSError, also where it differs.
+    """
+    temporary = scratch / f".{path.parent.name}.{path.name}.tmp"
+    fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        with os.fdopen(fd, "w+b") as file:
+            digest = hashlib.sha256()
+            while file.tell() < size:
+                data = source.read(min(_COPY_BYTES, size - file.tell()))
+                if not data:
+                    raise OSError(errno.EIO, f"{size} bytes were to be copied, there are fewer")
+                digest.update(data)
+                file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+            file.seek(0)
+            if hashlib.file_digest(file, "sha256").digest() != digest.digest():
+                raise OSError(errno.EIO, f"{path} is not what was written")
         os.replace(temporary, path)
     except OSError:
         temporary.unlink(missing_ok=True)

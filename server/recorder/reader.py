@@ -32,6 +32,7 @@ from server.recorder.segments import (
     read_segment_header,
     unlisted_segments,
 )
+from server.recorder.stores import Readable, StoredFolder, size_of
 from server.recorder.tracks import Fragment, Tracks
 
 #: Decrypted fragments kept: a fragment's replay looks at the ones before and after it.
@@ -92,7 +93,7 @@ class ReplayIndex(msgspec.Struct, frozen=True):
 class _Segment:
     """One segment file's index, and how to open its records."""
 
-    def __init__(self, path: Path, key: bytes) -> None:
+    def __init__(self, path: Readable, key: bytes) -> None:
         self.path = path
         with path.open("rb") as file:
             self.opener = Opener(key, read_segment_header(file))
@@ -100,8 +101,8 @@ class _Segment:
 
     def refresh(self, limit: int | None) -> list[Record]:
         """The records that were not there before, up to the file's byte ``limit``."""
-        size = self.path.stat().st_size if limit is None else limit
         with self.path.open("rb") as file:
+            size = size_of(file) if limit is None else limit
             new = list(index_records(file, self.end, size))
         self.end = new[-1].end if new else self.end
         return new
@@ -112,14 +113,21 @@ class _Segment:
 
 
 class RecordingReader:
-    """Of the folder ``path``, with the recording's ``key``.
+    """Of the folder ``path``, with the recording's ``key``; ``stored``: what a store took of it.
 
     OSError where files can't be read; SegmentError where they are not authentic or the key is
     not theirs.
     """
 
-    def __init__(self, path: Path, key: bytes, public_key: Ed25519PublicKey) -> None:
+    def __init__(
+        self,
+        path: Path,
+        key: bytes,
+        public_key: Ed25519PublicKey,
+        stored: Readable | None = None,
+    ) -> None:
         self.path = path
+        self._files: Readable = path if stored is None else StoredFolder(path, stored)
         self._key = key
         self._public_key = public_key
         self._lock = threading.RLock()
@@ -288,7 +296,7 @@ class RecordingReader:
     def _refresh_segment(self, name: str, size: int | None) -> None:
         segment = self._segments.get(name)
         if segment is None:
-            segment = _Segment(self.path / name, self._key)
+            segment = _Segment(self._files / name, self._key)
             self._segments[name] = segment
         for record in segment.refresh(size):
             header = record.header

@@ -21,6 +21,7 @@ from server.recorder.catalog import (
     lock_recordings,
     open_for_writing,
     open_reader,
+    recording_files,
     recording_path,
 )
 from server.recorder.files import Folder, LocalFolder
@@ -29,8 +30,10 @@ from server.recorder.manifest import MANIFEST_NAME, Manifest, Policy, to_unix_us
 from server.recorder.reader import RecordingReader
 from server.recorder.repair import repair, repair_all
 from server.recorder.root_key import KeyUnavailable, RootKey
+from server.recorder.stores import Readable, Store
 from server.recorder.tlog import FOLDER as LOG_FOLDER
 from server.recorder.tlog import open_log
+from server.recorder.uploader import Uploader
 from server.recorder.witness import Witness
 from server.recorder.writer import Metrics, RecordingWriter
 
@@ -172,6 +175,7 @@ class Recorder:
         keys: KeyRing,
         witness: Witness,
         folder_at: Callable[[Path], Folder] = LocalFolder,
+        store: Store | None = None,
     ) -> None:
         self.data_dir = data_dir
         self._keys = keys
@@ -183,9 +187,13 @@ class Recorder:
         # A key service may let one recording wait; the others' writer thread must not.
         self._openers = ThreadPoolExecutor(OPENERS, "recorder-opener")
         self._opening: dict[Recording, Future[tuple[Manifest, bytes]]] = {}
+        self._store = store
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="recorder-writer")
         self.metrics = Metrics()
+        public_key = keys.signer.public_key()
+        self.uploader = None if store is None else Uploader(data_dir, store, public_key)
+        self._uploading = threading.Thread(target=self._upload, name="recorder-uploader")
         self._round_began_s: float | None = None  # while the writer thread is in one
 
     def lag_s(self) -> float:
@@ -230,17 +238,27 @@ class Recorder:
 
     def reader(self, interview_id: str) -> RecordingReader:
         """A reader, also while the recording runs. KeyError if there is none. Reads the disk."""
-        return open_reader(self.data_dir, interview_id, self._keys)
+        return open_reader(self.data_dir, interview_id, self._keys, self._store)
+
+    def files(self, interview_id: str) -> Readable:
+        """For :func:`server.recorder.verify.verify`. ValueError if the id is no file name."""
+        return recording_files(self.data_dir, interview_id, self._store)
 
     def start(self) -> None:
         self._thread.start()
+        self._uploading.start()
 
     async def close(self) -> None:
         """Close every recording, then stop the thread."""
         await asyncio.gather(*(recording.close() for recording in tuple(self._active)))
         self._stop.set()
         await asyncio.to_thread(self._thread.join)
+        await asyncio.to_thread(self._uploading.join)
         self._openers.shutdown()
+
+    def _upload(self) -> None:
+        if self.uploader is not None:
+            self.uploader.run(self._stop)
 
     # ---- writer thread ------------------------------------------------------------------
 
@@ -376,6 +394,7 @@ async def open_recorder(
     data_dir: Path,
     root_key: RootKey | None = None,
     folder_at: Callable[[Path], Folder] = LocalFolder,
+    store: Store | None = None,
 ) -> AsyncIterator[Recorder]:
     """The recorder of ``data_dir``: repairs what a crash left, then starts the writer thread.
 
@@ -386,7 +405,7 @@ async def open_recorder(
     with await asyncio.to_thread(lock_recordings, data_dir):
         await asyncio.to_thread(keys.database.scrub)
         witness = await asyncio.to_thread(_repair, data_dir, keys)
-        recorder = Recorder(data_dir, keys, witness, folder_at)
+        recorder = Recorder(data_dir, keys, witness, folder_at, store)
         recorder.start()
         try:
             yield recorder

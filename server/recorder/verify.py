@@ -29,6 +29,7 @@ from server.recorder.manifest import (
 from server.recorder.merkle import Tree, consistency_path, is_consistent
 from server.recorder.sealing import FaultKind, Kind, SegmentError, SegmentHeader
 from server.recorder.segments import check_records, read_segment_header, unlisted_segments
+from server.recorder.stores import Readable
 from server.recorder.tiles import CHECKPOINT, Tiles
 from server.recorder.tlog import FOLDER, Entry, EntryKind, read_log
 
@@ -98,7 +99,7 @@ class _Walk:
                 self.roots[self.tree.size] = self.tree.root.hex()
 
 
-def verify(path: Path, public_key: bytes, log: Path | None = None) -> VerifyReport:
+def verify(path: Readable, public_key: bytes, log: Path | None = None) -> VerifyReport:
     """Check the recording in folder ``path``, and against the log in ``log`` if there is one.
 
     OSError if its files can't be read.
@@ -147,7 +148,7 @@ def _no_manifest(kind: FaultKind, message: str) -> VerifyReport:
     return VerifyReport(False, None, (Fault(kind, MANIFEST_NAME, message),))
 
 
-def _check_listed(path: Path, entry: SegmentEntry, walk: _Walk) -> Iterator[Fault]:
+def _check_listed(path: Readable, entry: SegmentEntry, walk: _Walk) -> Iterator[Fault]:
     """A segment that the manifest lists: its bytes, then its records to name the first bad one."""
     walk.end_us = max(walk.end_us, entry.end_us)
     walk.seq += entry.fragments
@@ -212,7 +213,7 @@ def _check_root(walk: _Walk) -> Iterator[Fault]:
         yield Fault(FaultKind.TAMPERED, MANIFEST_NAME, message)
 
 
-def _check_tail(path: Path, name: str, walk: _Walk, *, last: bool) -> Iterator[Fault]:
+def _check_tail(path: Readable, name: str, walk: _Walk, *, last: bool) -> Iterator[Fault]:
     """A segment of an open recording that no manifest lists yet."""
     with (path / name).open("rb") as file:
         try:

@@ -111,6 +111,12 @@ class _Collector(Collector):
         yield _counter("recorder_fsyncs", "Files synced", now.fsyncs)
         yield _counter("recorder_write_failures", "Writes failed", now.write_failures)
         yield _counter("recorder_frames_dropped", "Frames the disk missed", now.frames_dropped)
+        if self._plant.recorder.uploader is not None:
+            stored = self._plant.recorder.uploader.metrics
+            yield _counter("store_files", "Files brought into the store", stored.files)
+            yield _counter("store_bytes", "Bytes brought into the store", stored.bytes)
+            yield _counter("store_failures", "Rounds that the store refused", stored.failures)
+            yield _gauge("store_waiting_bytes", "Closed, and here alone", stored.waiting_bytes)
         yield _gauge("recorder_write_lag_seconds", "From arrival to durable", now.write_lag_s)
 
     def _analysis(self) -> Iterable[Metric]:

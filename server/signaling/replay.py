@@ -12,7 +12,6 @@ import msgspec
 from aiohttp import web
 
 from server.core.interviews import Role, Way
-from server.recorder.catalog import recording_path
 from server.recorder.reader import RecordingReader
 from server.recorder.recorder import Recorder
 from server.recorder.root_key import KeyProblem
@@ -109,7 +108,7 @@ class Replay:
         report = await self._read(
             interview_id,
             verify,
-            recording_path(self._recorder.data_dir, interview_id),
+            self._recorder.files(interview_id),
             self._recorder.public_key,
             self._recorder.data_dir / LOG_FOLDER,
         )

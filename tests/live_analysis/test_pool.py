@@ -279,7 +279,7 @@ async def test_a_pool_needs_a_worker() -> None:
 
 
 async def test_a_worker_is_poor(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("VIVAVOCE_MASTER_KEY", "secret")
+    monkeypatch.setenv("VIVAVOCE_TURN_SECRET", "secret")
     async with open_analysis(1) as analysis:
         await Interview(analysis, "a").until("face.x")
         process = Path("/proc", str(analysis.worker_pids[0]))

@@ -1,0 +1,122 @@
+"""Brings the closed files of recordings into a store, and removes them here once it has them.
+
+What is not there yet stays on the local disk, which is the spill: a store that is away costs
+room, never a recording. Of each recording first the segments, in order, then the manifest that
+lists them, so that what is in the store is at any time a recording that verifies.
+"""
+
+import io
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from server.recorder.catalog import FOLDER, recording_folders
+from server.recorder.manifest import MANIFEST_NAME, Manifest, decode_manifest
+from server.recorder.sealing import SegmentError
+from server.recorder.stores import Store
+
+log = logging.getLogger(__name__)
+
+#: How often the thread looks for closed segments.
+POLL_S = 2.0
+#: After a failure the pauses double from `POLL_S` up to this.
+MAX_PAUSE_S = 60.0
+
+
+@dataclass(slots=True)
+class UploadMetrics:
+    """Since the process started, but for what waits now."""
+
+    files: int = 0
+    bytes: int = 0
+    failures: int = 0
+    waiting_bytes: int = 0  #: closed segments that are on the local disk alone
+
+
+class Uploader:
+    """One thread's work: call :meth:`run` in it, or :meth:`round`."""
+
+    def __init__(self, data_dir: Path, store: Store, public_key: Ed25519PublicKey) -> None:
+        self._data_dir = data_dir
+        self._store = store
+        self._public_key = public_key
+        self._brought: dict[str, int] = {}  # a manifest's time of change when it was stored
+        self._tidied = False
+        self.metrics = UploadMetrics()
+
+    def run(self, stop: threading.Event) -> None:
+        """Until ``stop``; failures are counted and logged, then tried again."""
+        pause_s = POLL_S
+        while not stop.wait(pause_s):
+            try:
+                self.round(stop.is_set)
+            except OSError as error:
+                if pause_s == POLL_S:
+                    log.error("the store does not take recordings, they stay here: %s", error)
+                self.metrics.failures += 1
+                pause_s = min(2 * pause_s, MAX_PAUSE_S)
+            else:
+                if pause_s > POLL_S:
+                    log.info("the store takes recordings again")
+                pause_s = POLL_S
+
+    def round(self, stopped: Callable[[], bool] = lambda: False) -> None:
+        """Bring everything that is closed by now. OSError where store or disk refuse."""
+        due = self._due()
+        self.metrics.waiting_bytes = sum(
+            entry.size
+            for path, _, _, manifest in due
+            for entry in manifest.segments
+            if (path / entry.name).exists()
+        )
+        if not self._tidied:
+            self._store.abandon_parts(self._is_here)
+            self._tidied = True
+        for path, changed_ns, data, manifest in due:
+            if not self._bring(path, data, manifest, stopped):
+                return
+            self._brought[path.name] = changed_ns
+
+    def _due(self) -> list[tuple[Path, int, bytes, Manifest]]:
+        """The recordings whose manifest has changed since it was stored."""
+        found = []
+        for path in recording_folders(self._data_dir):
+            changed_ns = (path / MANIFEST_NAME).stat().st_mtime_ns
+            if self._brought.get(path.name) == changed_ns:
+                continue
+            data = (path / MANIFEST_NAME).read_bytes()
+            try:
+                found.append((path, changed_ns, data, decode_manifest(data, self._public_key)))
+            except SegmentError as error:
+                log.error("recording %s is not stored: %s", path.name, error)
+                self._brought[path.name] = changed_ns
+        return found
+
+    def _bring(
+        self, path: Path, data: bytes, manifest: Manifest, stopped: Callable[[], bool]
+    ) -> bool:
+        """Whether all of it is in the store: False if it was to stop meanwhile."""
+        here = [entry for entry in manifest.segments if (path / entry.name).exists()]
+        for entry in here:
+            if stopped():
+                return False
+            with (path / entry.name).open("rb") as file:
+                self._store.put(path.name, entry.name, file, entry.size)
+            self._count(entry.size)
+        self._store.put(path.name, MANIFEST_NAME, io.BytesIO(data), len(data))
+        self._count(len(data))
+        for entry in here:
+            (path / entry.name).unlink(missing_ok=True)
+            self.metrics.waiting_bytes -= entry.size
+        return True
+
+    def _count(self, size: int) -> None:
+        self.metrics.files += 1
+        self.metrics.bytes += size
+
+    def _is_here(self, recording: str, name: str) -> bool:
+        return (self._data_dir / FOLDER / recording / name).exists()
