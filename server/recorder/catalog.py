@@ -125,8 +125,10 @@ def open_reader(
 
 
 def recording_files(data_dir: Path, interview_id: str, store: Store | None) -> Readable:
-    """What there is of a recording, here or in the store. ValueError as `recording_path`."""
+    """What there is of a recording, here or in the store. Errors as `open_reader`."""
     path = recording_path(data_dir, interview_id)
+    if not (path / MANIFEST_NAME).exists():
+        raise KeyError(interview_id)
     return path if store is None else StoredFolder(path, store.folder(interview_id))
 
 

@@ -241,7 +241,7 @@ class Recorder:
         return open_reader(self.data_dir, interview_id, self._keys, self._store)
 
     def files(self, interview_id: str) -> Readable:
-        """For :func:`server.recorder.verify.verify`. ValueError if the id is no file name."""
+        """For :func:`server.recorder.verify.verify`. KeyError if there is none. Reads the disk."""
         return recording_files(self.data_dir, interview_id, self._store)
 
     def start(self) -> None:

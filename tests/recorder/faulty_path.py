@@ -1,4 +1,4 @@
-"""A path to an HTTP service on which a test does harm: refuses, answers 500, cuts, or is slow."""
+"""A path to an HTTP service on which a test does harm: it answers 500, cuts, or says nothing."""
 
 import socket
 import threading
@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-#: A request, as "PUT /bucket/key?partNumber=2"; what is to happen: None (nothing), "500", "cut".
+#: A request, as "PUT /bucket/key?partNumber=2"; what is to happen: None (nothing), "500", "cut",
+#: or "hang": no answer until the test is over.
 Harm = Callable[[str], str | None]
 _OF_THE_HOP = {"connection", "transfer-encoding", "content-length", "server", "date"}
 
@@ -19,6 +20,7 @@ class FaultyPath:
         self.harm: Harm = lambda request: None
         self.requests: list[str] = []
         self.url = ""
+        self.over = threading.Event()
 
     def count(self, part: str) -> int:
         return sum(part in request for request in self.requests)
@@ -40,6 +42,9 @@ def faulty_path(host: str, port: int) -> Iterator[FaultyPath]:
             if harm == "cut":
                 self.close_connection = True
                 self.connection.shutdown(socket.SHUT_RDWR)
+            elif harm == "hang":
+                path.over.wait()
+                self.close_connection = True
             elif harm == "500":
                 self._send(500, {}, b"")
             else:
@@ -78,5 +83,6 @@ def faulty_path(host: str, port: int) -> Iterator[FaultyPath]:
         try:
             yield path
         finally:
+            path.over.set()
             server.shutdown()
             thread.join()

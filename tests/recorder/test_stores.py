@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import boto3
 import pytest
+from botocore.config import Config
 
 from server.recorder import s3
 from server.recorder.s3 import S3Store
@@ -201,6 +202,24 @@ def test_what_the_service_refuses_is_an_os_error(path: FaultyPath, harm: str) ->
     with pytest.raises(OSError, match=r"(?i)500|connection") as refused:
         (stored().folder("iv") / "a").read_bytes()
     assert not isinstance(refused.value, FileNotFoundError), "nobody said that it is not there"
+
+
+def test_a_service_that_says_nothing_is_not_waited_for_without_end(
+    path: FaultyPath, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(s3, "_CONFIG", s3._CONFIG.merge(Config(read_timeout=0.2)))
+    path.harm = lambda request: "hang"
+    with pytest.raises(OSError, match="timeout"):
+        put(stored(), "a", SMALL)
+
+
+def test_a_service_that_is_not_there_is_an_os_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    with bucket(monkeypatch):
+        pass
+    with pytest.raises(OSError, match="Could not connect"):
+        put(stored(), "a", SMALL)
+    with pytest.raises(OSError, match="Could not connect"):
+        stored().abandon_parts(lambda recording, name: False)
 
 
 def test_one_failure_is_tried_again_at_once(path: FaultyPath) -> None:
