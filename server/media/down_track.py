@@ -7,6 +7,7 @@ reconnect and from one layer to another: only the offsets change, at a keyframe.
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from server.core import rtcp
 from server.core.frames import CLOCK_RATE, Codec
@@ -30,6 +31,8 @@ DEFAULT_ROUND_TRIP_S = 0.05
 RETRY_ROUND_TRIPS = 0.8
 #: IPv4, UDP and SRTP's tag, which an up track does not count.
 WIRE_OCTETS = 20 + 8 + 16
+#: So long after another layer has come, what is asked for of the one before is still sent.
+FORMER_S = 1.0
 #: Version 2 and the padding bit: what is kept of a packet's first octet.
 _VERSION, _PADDING = 0x80, 0x20
 
@@ -47,6 +50,16 @@ class RepairStream:
     ssrc: int
     payload_types: Mapping[int, int]  #: for each one that is repaired
     packets: int = 0
+
+
+class _Former(NamedTuple):
+    """The layer that was followed before, whose last packets may be asked for."""
+
+    packet: Callable[[int], Packet | None]
+    first_seqno: int
+    seqno_offset: int
+    timestamp_offset: int
+    ended_s: float
 
 
 class DownTrack:
@@ -75,6 +88,7 @@ class DownTrack:
         self._up: UpTrack | None = None
         self._entry: PacketSink | None = None  # among those who follow it
         self._next: _Approach | None = None
+        self._former: _Former | None = None
         self._packet: Callable[[int], Packet | None] = _nothing
         self._payload_type = 0
         self._waiting = True
@@ -148,6 +162,7 @@ class DownTrack:
         if self._up is not None and self._entry in self._up.downs:
             self._up.downs.remove(self._entry)
         self._up, self._entry, self._packet = None, None, _nothing
+        self._former = None
 
     def _give_up_switch(self) -> None:
         if self._next is not None:
@@ -169,6 +184,9 @@ class DownTrack:
             before.downs.remove(self._entry)
         up.downs[up.downs.index(approach)] = entry  # in its place: they are being gone through
         self._next = None
+        self._former = _Former(
+            self._packet, self._first_seqno, self._seqno_offset, self._timestamp_offset, now
+        )
         self._follow(up, entry)
         self._open(seqno, timestamp, elapsed_s, now)
         self.limit(approach.temporal_id)
@@ -246,6 +264,7 @@ class DownTrack:
     ) -> None:
         """Answers a NACK from the up track's ring; what is on its way is not sent again.
 
+        For a while after a switch, what was lost of the layer before is in that one's.
         `twice`: where repairs have a stream of their own, which may get lost as what they repair.
         """
         up, repairs = self._up, self.repairs
@@ -258,8 +277,7 @@ class DownTrack:
         for seqno16 in seqnos:
             # The nearest sequence number to the last one sent that ends in these 16 bits.
             behind = (self._last_seqno - seqno16) & 0xFFFF
-            seqno = self._last_seqno - behind - self._seqno_offset
-            kept = self._packet(seqno) if seqno >= self._first_seqno else None
+            kept = self._kept(self._last_seqno - behind)
             if kept is not None and self._resent_s.get(seqno16, 0.0) <= may_again_s:
                 self._resent_s[seqno16] = now
                 answered.append((seqno16, kept))
@@ -268,6 +286,16 @@ class DownTrack:
         for seqno16, kept in answered[: MAX_RESENT_PER_S - self._resent]:
             self._resent += 1
             self._send_again(seqno16, kept, now)
+
+    def _kept(self, out: int) -> Packet | None:
+        """What was sent by that number, at the time that it was sent with, if it is still there."""
+        packet, former, offset = self._packet, self._former, self._timestamp_offset
+        seqno, first_seqno = out - self._seqno_offset, self._first_seqno
+        if seqno < first_seqno and former is not None:
+            packet, offset = former.packet, former.timestamp_offset
+            seqno, first_seqno = out - former.seqno_offset, former.first_seqno
+        kept = packet(seqno) if seqno >= first_seqno else None
+        return (kept[0], kept[1] + offset, *kept[2:]) if kept is not None else None
 
     def _send_again(self, seqno16: int, kept: Packet, now: float) -> None:
         _, timestamp, marker, data = kept
@@ -283,7 +311,7 @@ class DownTrack:
             _VERSION | data[0] & _PADDING,
             marker << 7 | payload_type,
             seqno16,
-            (timestamp + self._timestamp_offset) & 0xFFFF_FFFF,
+            timestamp & 0xFFFF_FFFF,
             ssrc,
             payload,
             now,
@@ -311,6 +339,8 @@ class DownTrack:
         """The sender report of this second, or None when nothing has been sent."""
         self._resent = 0
         self._resent_s = {each: at for each, at in self._resent_s.items() if now - at < 1.0}
+        if self._former is not None and now - self._former.ended_s > FORMER_S:
+            self._former = None
         if self._up is None or self._waiting:
             return None
         timestamp = self._up.clock.timestamp_at(now) + self._timestamp_offset

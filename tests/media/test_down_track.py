@@ -10,6 +10,7 @@ from server.core.rtp import HEADER_LENGTH, pack_header, unpack_header
 from server.media.clock import PeerClock
 from server.media.down_track import (
     CATCH_UP_S,
+    FORMER_S,
     MAX_RESENT_PER_S,
     MAX_SENT_TWICE,
     DownTrack,
@@ -227,6 +228,26 @@ def test_header_extensions_and_sources_of_the_candidate_are_not_passed_on(source
     last = observer.sent[-1]
     observer.down.resend([unpack_header(last)[2]], LATER, None)
     assert observer.sent[-1] == last
+
+
+def test_what_was_lost_of_the_layer_before_a_switch_is_sent_again_for_a_while() -> None:
+    observer, sequence = Observer(), pictures(Codec.VP8)
+    first = publish(observer)
+    second = publish(Observer())
+    receive(first, stream(sequence))
+    observer.down.switch(second, None)
+    receive(second, stream(sequence, seqno=7, timestamp=7_000))
+    numbers = [unpack_header(data)[2] for data in observer.sent]
+    count = len(observer.sent)
+    last_before, after = count // 2 - 1, count // 2
+    asked = [numbers[0], numbers[last_before], numbers[after]]
+    observer.down.resend(asked, LATER, None)
+    assert observer.sent[count:] == [observer.sent[each] for each in (0, last_before, after)]
+    observer.down.resend([(numbers[0] - 1) & 0xFFFF], LATER, None)
+    assert len(observer.sent) == count + 3
+    observer.down.report(NOW + FORMER_S + 0.1)
+    observer.down.resend(asked, LATER + 2, None)
+    assert observer.sent[count + 3 :] == [observer.sent[after]]
 
 
 def test_padding_is_passed_on() -> None:
