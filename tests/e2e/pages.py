@@ -66,6 +66,17 @@ async def on_the_disk(server: ServerProcess, invited: dict[str, Any], duration_s
     await _listed(server, invited, lambda listed: bool(listed["duration_s"] >= duration_s))
 
 
+async def more_on_the_disk(server: ServerProcess, invited: dict[str, Any], seconds: float) -> None:
+    """Returns once so much more of the interview is recorded durably than now."""
+    begun: list[float] = []
+
+    def grown(listed: dict[str, Any]) -> bool:
+        begun.append(listed["duration_s"])
+        return begun[-1] >= begun[0] + seconds
+
+    await _listed(server, invited, grown)
+
+
 async def _listed(
     server: ServerProcess, invited: dict[str, Any], fits: Callable[[dict[str, Any]], bool]
 ) -> None:

@@ -8,7 +8,7 @@ import pytest
 from playwright.async_api import Page
 
 from tests.e2e.chromium import ChromiumLauncher
-from tests.e2e.pages import PATIENCE_MS, finished, join, leave, picture_moves
+from tests.e2e.pages import PATIENCE_MS, finished, join, leave, more_on_the_disk, picture_moves
 from tests.e2e.server_process import ServerProcess
 from tests.e2e.test_one_device import WITHOUT
 
@@ -77,6 +77,8 @@ async def test_a_candidate_without_a_camera_shares_a_screen(
     await candidate.locator("#share").click()
     await observer.locator("#screen").wait_for(timeout=PATIENCE_MS)
     await pictures_of(observer, "screen", 5)
+    # The mark that it is shown, where the replay begins, is made up to a second late.
+    await more_on_the_disk(server, invited, 4.0)
     await leave(candidate)
     index = await finished(server, invited)
     assert index["tracks"] == ["microphone", "screen"]
@@ -89,8 +91,8 @@ async def _replays(chromium: ChromiumLauncher, recruiter_url: str, shown_s: floa
     base, _, token = recruiter_url.partition("/observe#")
     await page.goto(f"{base}/recordings#{token}")
     await page.locator("#seek").fill(str(shown_s))
-    await page.locator("#play").click()
     await page.locator("#replay-screen").wait_for()
+    await page.locator("#play").click()
     await pictures_of(page, "replay-screen", 3)
     apart_s = await page.evaluate(
         "Math.abs(document.getElementById('replay-screen').currentTime"

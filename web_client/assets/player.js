@@ -127,7 +127,8 @@ export class Player {
     source.duration = this.index.duration_s;
     this.buffer = source.addSourceBuffer(mime);
     const first = this.index.fragments[0];
-    if (!this.follows && first !== undefined && first.start_s > 0) this.seek(first.start_s);
+    // Whoever has sought a place meanwhile stays there.
+    if (!this.follows && first !== undefined && this.video.currentTime < first.start_s) this.seek(first.start_s);
     void this.fill();
   }
 
