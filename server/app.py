@@ -31,6 +31,7 @@ from server.signaling.access import Access
 from server.signaling.addresses import LOOPBACK, base_url, local_addresses, media_addresses
 from server.signaling.api import Api
 from server.signaling.first_byte import FirstByte
+from server.signaling.hls import Hls
 from server.signaling.hub import Hub, open_hub
 from server.signaling.invitations import Links, owner_link
 from server.signaling.load import LoadMeter, LoopLag
@@ -109,7 +110,9 @@ async def _http(
     async with open_replay(plant) as replay:
         api = Api(hub, plant.db, links)
         pages = await asyncio.to_thread(Pages)
-        handlers = Handlers(pages, api, replay, Whip(hub), Sockets(hub, access), metrics)
+        handlers = Handlers(
+            pages, api, replay, Hls(replay), Whip(hub), Sockets(hub, access), metrics
+        )
         app = await asyncio.to_thread(make_app, hub, access, handlers)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=HTTP_GRACE_S)
         await runner.setup()

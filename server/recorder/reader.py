@@ -4,7 +4,9 @@ Sync, for threads: calls may come from several at once. Memory is bounded: the i
 record headers) and a few decrypted fragments.
 """
 
+import enum
 import os
+import secrets
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -14,7 +16,7 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from server.core.frames import GapCause, TrackName
-from server.recorder import mp4, replay
+from server.recorder import hls, mp4, replay
 from server.recorder.manifest import MANIFEST_NAME, Manifest, State, decode_manifest
 from server.recorder.sealing import (
     SEGMENT_HEADER_BYTES,
@@ -37,6 +39,14 @@ from server.recorder.tracks import Fragment, Tracks
 
 #: Decrypted fragments kept: a fragment's replay looks at the ones before and after it.
 _CACHED_FRAGMENTS = 8
+
+
+class Side(enum.StrEnum):
+    """What has a replay of its own, with times of its own."""
+
+    CANDIDATE = "candidate"  #: camera and microphone
+    SCREEN = "screen"
+    INTERVIEWER = "interviewer"
 
 
 class ReplayInit(msgspec.Struct, frozen=True):
@@ -88,6 +98,7 @@ class ReplayIndex(msgspec.Struct, frozen=True):
     fragments: tuple[ReplayFragment, ...]
     gaps: tuple[ReplayGap, ...]
     events: tuple[ReplayEvent, ...]
+    revision: str  #: where it is another one, fragments that were told of before may have changed
 
 
 class _Segment:
@@ -135,16 +146,19 @@ class RecordingReader:
         self._media: list[tuple[_Segment, Record]] = []
         self._tracks: dict[int, Tracks] = {}  # by the init number of the records
         self._cache: OrderedDict[int, Fragment] = OrderedDict()
+        self._end_us = 0
         self._plan = replay.Plan(())
         self._interviewer = replay.OfInterviewer(self, ())
+        self._planned: tuple[Tracks, ...] | None = None
+        self._revision = ""
         self.manifest = self._refresh()
 
-    def describe(self) -> ReplayIndex:
-        """The index as of now."""
+    def describe(self, after: int = 0) -> ReplayIndex:
+        """The index as of now, of the fragments whose ``seq`` is above ``after``."""
         with self._lock:
             self.manifest = self._refresh()
             epoch_s = (self.manifest.epoch_us or 0) / 1e6
-            fragments = tuple(map(self._describe, range(len(self))))
+            fragments = tuple(map(self._describe, range(after, len(self))))
             names = {name for tracks in self.recorded_tracks for name in tracks.names()}
             return ReplayIndex(
                 self.manifest.state,
@@ -170,11 +184,12 @@ class RecordingReader:
                     ReplayEvent(event.event, round(event.at_us / 1e6 - epoch_s, 6))
                     for event in self.manifest.events
                 ),
+                self._revision,
             )
 
     @property
     def duration_us(self) -> int:
-        return max((record.header.end_us for _, record in self._media), default=0)
+        return self._end_us
 
     def init(self, number: int) -> bytes:
         """An init segment for Media Source Extensions. IndexError if there is none."""
@@ -187,6 +202,39 @@ class RecordingReader:
     def interviewer_init(self, number: int) -> bytes:
         """An init segment of the interviewer's own replay. IndexError if there is none."""
         return self._init_segment(self._interviewer.plan.inits, number)
+
+    def hls_rows(self, side: Side) -> hls.Rows:
+        """What playlists of HTTP Live Streaming are made of, as of now."""
+        with self._lock:
+            self.manifest = self._refresh()
+            inits = {
+                Side.CANDIDATE: self._plan.inits,
+                Side.SCREEN: self._plan.screens,
+                Side.INTERVIEWER: self._interviewer.plan.inits,
+            }
+            return hls.Rows(
+                inits[side],
+                [row for index in range(len(self)) if (row := self._row(side, index))],
+                self.manifest.epoch_us or 0,
+                self.manifest.state is State.RECORDING,
+                side is not Side.CANDIDATE,
+            )
+
+    def _row(self, side: Side, index: int) -> hls.Row | None:
+        header, tracks = self.header(index), self.tracks(index)
+        span = header.seq, header.start_us, header.end_us
+        match side:
+            case Side.CANDIDATE:
+                keyframe = self._plan.plays_from(index, header.flags)
+                return hls.Row(*span, keyframe, self._plan.number(tracks), header.length)
+            case Side.SCREEN:
+                if not header.flags & Flags.SCREEN:
+                    return None
+                keyframe = bool(header.flags & Flags.SCREEN_KEYFRAME)
+                return hls.Row(*span, keyframe, self._plan.screen_number(tracks), header.length)
+            case Side.INTERVIEWER:
+                init, keyframe = self._describe_interviewer(self._interviewer.place(index))
+                return None if init is None else hls.Row(*span, keyframe, init, header.length)
 
     def _init_segment(self, inits: tuple[Tracks, ...], number: int) -> bytes:
         with self._lock:
@@ -211,6 +259,11 @@ class RecordingReader:
             if place is None:
                 raise IndexError(seq)
             return replay.media_segment(self._interviewer, place)
+
+    def has(self, side: Side, seq: int) -> bool:
+        """Whether the fragment has something of that side. IndexError if there is none."""
+        with self._lock:
+            return self._row(side, self._index_of(seq)) is not None
 
     def _index_of(self, seq: int) -> int:
         if not 1 <= seq <= len(self._media):
@@ -276,9 +329,16 @@ class RecordingReader:
             except SegmentError as error:
                 if size is not None or error.kind is not FaultKind.TRUNCATED:
                     raise  # only a segment being written may lack its header
-        self._plan = replay.Plan(self.recorded_tracks)
-        self._interviewer = replay.OfInterviewer(self, self.recorded_tracks)
+        if self.recorded_tracks != self._planned:
+            self._make_plan()
+        self._interviewer.grow()
         return manifest
+
+    def _make_plan(self) -> None:
+        self._planned = recorded = self.recorded_tracks
+        self._plan = replay.Plan(recorded)
+        self._interviewer = replay.OfInterviewer(self, recorded)
+        self._revision = secrets.token_hex(8)
 
     def _has_shrunk(self, sizes: dict[str, int | None]) -> bool:
         """Whether a failed write was cut back since: then what is known no longer holds."""
@@ -292,6 +352,7 @@ class RecordingReader:
         self._media.clear()
         self._tracks.clear()
         self._cache.clear()
+        self._planned, self._end_us = None, 0
 
     def _refresh_segment(self, name: str, size: int | None) -> None:
         segment = self._segments.get(name)
@@ -304,6 +365,7 @@ class RecordingReader:
                 self._tracks[header.init] = _parsed_init(segment.open(record))
             elif header.kind is Kind.MEDIA:
                 self._media.append((segment, record))
+                self._end_us = max(self._end_us, header.end_us)
 
     def _describe(self, index: int) -> ReplayFragment:
         header, tracks = self.header(index), self.tracks(index)

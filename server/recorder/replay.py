@@ -92,9 +92,18 @@ class OfInterviewer:
     def __init__(self, source: Recorded, recorded: tuple[Tracks, ...]) -> None:
         """`recorded`: as the source's segments announce them."""
         self._source = source
-        self._indices = [i for i in range(len(source)) if _of_interviewer(source.header(i).flags)]
-        self._places = {index: place for place, index in enumerate(self._indices)}
+        self._indices: list[int] = []
+        self._places: dict[int, int] = {}
+        self._looked_at = 0
         self.plan = Plan(tuple(each.of_interviewer() for each in recorded if _speaks(each)))
+
+    def grow(self) -> None:
+        """Take what the source has more than before."""
+        for index in range(self._looked_at, len(self._source)):
+            if _of_interviewer(self._source.header(index).flags):
+                self._places[index] = len(self._indices)
+                self._indices.append(index)
+        self._looked_at = len(self._source)
 
     def place(self, index: int) -> int | None:
         """Where the source's fragment is in this one; None if it has nothing of it."""
@@ -116,12 +125,15 @@ class OfInterviewer:
 
 def mime(tracks: Tracks) -> str:
     """As MediaSource.isTypeSupported() takes it (RFC 6381; WebM's names by RFC 9559)."""
-    codecs = [_codec_name(tracks.video)] if tracks.video is not None else []
-    if tracks.audio:
-        codecs.append("opus")
     kind = "audio" if tracks.video is None else "video"
-    container = "webm" if _in_webm(tracks) else "mp4"
-    return f'{kind}/{container}; codecs="{",".join(codecs)}"'
+    container = "webm" if in_webm(tracks) else "mp4"
+    return f'{kind}/{container}; codecs="{",".join(codecs(tracks))}"'
+
+
+def codecs(tracks: Tracks) -> list[str]:
+    """By RFC 6381, the picture's first."""
+    named = [_codec_name(tracks.video)] if tracks.video is not None else []
+    return [*named, "opus"] if tracks.audio else named
 
 
 def _codec_name(video: VideoConfig) -> str:
@@ -143,7 +155,7 @@ def _codec_name(video: VideoConfig) -> str:
 
 
 def init_segment(tracks: Tracks) -> bytes:
-    return webm.init_segment(tracks) if _in_webm(tracks) else mp4.init_segment(tracks)
+    return webm.init_segment(tracks) if in_webm(tracks) else mp4.init_segment(tracks)
 
 
 def media_segment(source: Recorded, index: int) -> bytes:
@@ -171,12 +183,13 @@ def screen_segment(source: Recorded, index: int) -> bytes:
 
 
 def _written(tracks: Tracks, index: int, fragment: Fragment) -> bytes:
-    if _in_webm(tracks):
+    if in_webm(tracks):
         return webm.media_segment(fragment)
     return mp4.media_segment(index + 1, fragment)
 
 
-def _in_webm(tracks: Tracks) -> bool:
+def in_webm(tracks: Tracks) -> bool:
+    """Media Source Extensions take VP8 in no other container."""
     return tracks.video is not None and tracks.video.codec is Codec.VP8
 
 

@@ -55,7 +55,7 @@ class Replay:
     ) -> None:
         self._recorder = recorder
         self._db = db
-        self._views = ViewLog(db, clock)
+        self.views = ViewLog(db, clock)
         self._threads = threads
         self._readers: OrderedDict[str, RecordingReader] = OrderedDict()
 
@@ -66,8 +66,8 @@ class Replay:
 
     async def index(self, request: web.Request, _: Grant) -> web.Response:
         interview_id = request.match_info["interview"]
-        reader = await self._reader(interview_id)
-        return json_response(await self._read(interview_id, reader.describe))
+        reader = await self.reader(interview_id)
+        return json_response(await self.read(interview_id, reader.describe))
 
     async def init(self, request: web.Request, _: Grant) -> web.Response:
         return await self._init(request, RecordingReader.init)
@@ -89,25 +89,25 @@ class Replay:
 
     async def _init(self, request: web.Request, read: _Part) -> web.Response:
         interview_id, number = request.match_info["interview"], int(request.match_info["number"])
-        reader = await self._reader(interview_id)
-        return _media(await self._read(interview_id, read, reader, number))
+        reader = await self.reader(interview_id)
+        return _media(await self.read(interview_id, read, reader, number))
 
     async def _fragment(self, request: web.Request, grant: Grant, read: _Part) -> web.Response:
         interview_id = request.match_info["interview"]
         seq = int(request.match_info["seq"])
-        reader = await self._reader(interview_id)
-        response = _media(await self._read(interview_id, read, reader, seq))
+        reader = await self.reader(interview_id)
+        response = _media(await self.read(interview_id, read, reader, seq))
         header = reader.header(seq - 1)
         span = header.start_us / 1e6, header.end_us / 1e6
-        await self._views.note(Read(interview_id, grant.link_id, Way.REPLAY, *span))
+        await self.views.note(Read(interview_id, grant.link_id, Way.REPLAY, *span))
         return response  # first on the record, then on the way
 
     async def verify(self, request: web.Request, _: Grant) -> web.Response:
         interview_id = request.match_info["interview"]
         # Not by a reader: what was erased still verifies.
-        files = await self._read(interview_id, self._recorder.files, interview_id)
+        files = await self.read(interview_id, self._recorder.files, interview_id)
         log = self._recorder.data_dir / LOG_FOLDER
-        report = await self._read(interview_id, verify, files, self._recorder.public_key, log)
+        report = await self.read(interview_id, verify, files, self._recorder.public_key, log)
         return json_response(
             VerifyResult(report.intact, tuple(str(fault) for fault in report.faults))
         )
@@ -120,20 +120,20 @@ class Replay:
             items = [msgspec.structs.replace(item, link=None) for item in items]
         return json_response(items)
 
-    async def _reader(self, interview_id: str) -> RecordingReader:
+    async def reader(self, interview_id: str) -> RecordingReader:
         """The reader of a recording, kept for the next read. Raises Refusal."""
         reader = self._readers.get(interview_id)
         if reader is not None:
-            await self._read(interview_id, self._recorder.check_key, interview_id)
+            await self.read(interview_id, self._recorder.check_key, interview_id)
         else:
-            reader = await self._read(interview_id, self._recorder.reader, interview_id)
+            reader = await self.read(interview_id, self._recorder.reader, interview_id)
             self._readers[interview_id] = reader
             if len(self._readers) > MAX_READERS:
                 self._readers.popitem(last=False)
         self._readers.move_to_end(interview_id)
         return reader
 
-    async def _read(
+    async def read(
         self, interview_id: str, call: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs
     ) -> _T:
         """What the recorder reads of a recording, in a thread. Raises Refusal where it can't."""

@@ -9,8 +9,9 @@ from aiohttp import web
 
 from server.core.interviews import Role
 from server.recorder.catalog import RecordingSummary
+from server.recorder.hls import MEDIA_TYPE, SEGMENT_TYPE
 from server.recorder.reader import ReplayIndex
-from server.signaling import api, pages, replay, whip
+from server.signaling import api, hls, pages, replay, whip
 from server.signaling.access import (
     ANY_ROLE,
     CANDIDATE,
@@ -56,6 +57,7 @@ class Handlers:
     pages: pages.Pages
     api: api.Api
     replay: replay.Replay
+    hls: hls.Hls
     whip: whip.Whip
     sockets: Sockets
     metrics: Metrics
@@ -63,7 +65,7 @@ class Handlers:
 
 def table(to: Handlers) -> tuple[Route, ...]:
     """Every route but the static assets."""
-    return (*_public(to), *_sessions(to), *_api(to), *_recordings(to))
+    return (*_public(to), *_sessions(to), *_api(to), *_recordings(to), *_hls(to))
 
 
 def _public(to: Handlers) -> tuple[Route, ...]:
@@ -233,6 +235,21 @@ def _recordings(to: Handlers) -> tuple[Route, ...]:
             MANAGERS | CANDIDATE,
             gives=list[ViewingItem],
         ),
+    )
+
+
+def _hls(to: Handlers) -> tuple[Route, ...]:
+    """For the players; their token is in the address."""
+    one = f"/hls/{{token}}/{{interview}}/{{side:{hls.SIDES}}}"
+    playlist, segment = MEDIA_TYPE, SEGMENT_TYPE
+    return tuple(
+        Route("GET", f"{one}/{name}", handler, summary, MANAGERS, gives=gives)
+        for name, handler, summary, gives in (
+            ("index.m3u8", to.hls.multivariant, "For a player of HLS: open this", playlist),
+            ("event.m3u8", to.hls.event, "Segments so far, while it is recorded", playlist),
+            ("vod.m3u8", to.hls.vod, "Segments of what is recorded", playlist),
+            (r"{name:[\w-]+\.(?:mp4|m4s)}", to.hls.part, "Media; the view is logged", segment),
+        )
     )
 
 

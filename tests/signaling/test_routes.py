@@ -7,6 +7,7 @@ import pytest
 from server.core.interviews import Role
 from server.signaling import openapi, routes, tokens
 from server.signaling.api import Api
+from server.signaling.hls import Hls
 from server.signaling.limits import PER_ADDRESS, PER_LINK
 from server.signaling.metrics import Metrics
 from server.signaling.pages import ASSETS, Pages
@@ -48,6 +49,10 @@ ALLOWED: dict[tuple[str, str], set[Role]] = {
     ("GET", "/api/recordings/{interview}/interviewer/fragment/{seq}"): {R, OW},
     ("GET", "/api/recordings/{interview}/verify"): {R, OW},
     ("GET", "/api/recordings/{interview}/viewings"): {C, R, OW},
+    ("GET", "/hls/{token}/{interview}/{side}/index.m3u8"): {R, OW},
+    ("GET", "/hls/{token}/{interview}/{side}/event.m3u8"): {R, OW},
+    ("GET", "/hls/{token}/{interview}/{side}/vod.m3u8"): {R, OW},
+    ("GET", "/hls/{token}/{interview}/{side}/{name}"): {R, OW},
 }
 PUBLIC = {"/", "/join", "/interview", "/observe", "/recordings", "/viewings", "/ws"}
 PUBLIC |= {"/healthz", "/readyz", "/metrics", "/openapi.json"}
@@ -58,6 +63,7 @@ HANDLERS = Handlers(
     Pages(),
     Api(_NOT_CALLED, _NOT_CALLED, _NOT_CALLED),
     Replay(_NOT_CALLED, _NOT_CALLED, _NOT_CALLED, _NOT_CALLED),
+    Hls(_NOT_CALLED),
     Whip(_NOT_CALLED),
     Sockets(_NOT_CALLED, _NOT_CALLED),
     Metrics(_NOT_CALLED, _NOT_CALLED, _NOT_CALLED, "token"),
@@ -75,7 +81,15 @@ def name(route: Route) -> tuple[str, str]:
 
 async def call(serving: Serving, route: Route, token: str, interview: str) -> tuple[int, Any]:
     path = openapi.plain_path(route.path).format(
-        token=token, session="none", interview=interview, link="none", number=0, seq=1
+        token=token,
+        session="none",
+        interview=interview,
+        link="none",
+        number=0,
+        seq=1,
+        side="candidate",
+        print="0" * 8,
+        name="1-1.m4s",
     )
     more: dict[str, Any] = {"headers": {}}
     if "{token}" not in route.path:
