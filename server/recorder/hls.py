@@ -81,6 +81,7 @@ class Segment:
     first: int
     last: int
     size: int
+    rows: int
 
     @property
     def is_gap(self) -> bool:
@@ -131,38 +132,71 @@ def multivariant(side: Rows) -> str:
     )
 
 
+class MediaPlaylist:
+    """One that is asked for again and again while its recording grows: only news cost anything."""
+
+    def __init__(self, *, event: bool) -> None:
+        """``event``: that of a running recording, which also tells of its end."""
+        self._event = event
+        self._lines: list[str] = []
+        self._rows = 0  # that are in the lines
+        self._end_us = 0
+        self._init: int | None = None
+        self._dated = False
+
+    def text(self, side: Rows) -> str:
+        """As of now; ``side`` has all rows of the time before, too. NotForHls."""
+        _check(side)
+        for each in segments(side, event=self._event, known=self._rows, end_us=self._end_us):
+            self._lines += self._told(side, each)
+            self._rows, self._end_us = self._rows + each.rows, each.end_us
+        return _text(
+            f"#EXT-X-TARGETDURATION:{side.target_s(event=self._event)}",
+            f"#EXT-X-PLAYLIST-TYPE:{'EVENT' if self._event else 'VOD'}",
+            *self._lines,
+            "" if side.running else "#EXT-X-ENDLIST",
+        )
+
+    def _told(self, side: Rows, each: Segment) -> Iterator[str]:
+        if each.init != self._init:
+            if self._init is not None:
+                yield "#EXT-X-DISCONTINUITY"  # 4.4.4.3: another coding
+            yield f'#EXT-X-MAP:URI="{init_name(side.inits, each.init)}"'
+            self._init, self._dated = each.init, False
+        if not self._dated:
+            yield f"#EXT-X-PROGRAM-DATE-TIME:{_date(side.epoch_us + each.start_us)}"
+        if each.is_gap:
+            yield "#EXT-X-GAP"
+        self._dated = not each.is_gap  # after a gap the date is said anew
+        yield f"#EXTINF:{(each.end_us - each.start_us) / 1e6:.6f},"
+        yield "gap.m4s" if each.is_gap else each.name
+
+
 def media_playlist(side: Rows, *, event: bool) -> str:
-    """``event``: that of a running recording, which also tells of its end. NotForHls."""
-    _check(side)
-    target_s = side.target_s(event=event)
-    return _text(
-        f"#EXT-X-TARGETDURATION:{target_s}",
-        f"#EXT-X-PLAYLIST-TYPE:{'EVENT' if event else 'VOD'}",
-        *_lines(side, segments(side, event=event)),
-        "" if side.running else "#EXT-X-ENDLIST",
-    )
+    """The whole of one. NotForHls."""
+    return MediaPlaylist(event=event).text(side)
 
 
-def segments(side: Rows, *, event: bool) -> Iterator[Segment]:
-    """Media segments and gaps in order, none longer than the target.
+def segments(side: Rows, *, event: bool, known: int = 0, end_us: int = 0) -> Iterator[Segment]:
+    """Media segments and gaps in order, none longer than the target, after the ``known`` rows
+    of former segments, the last of which ends at ``end_us``.
 
     What is added to a running recording changes none of an EVENT's: its last fragments are told
     of once it is known what follows them.
     """
     limit_us = side.target_s(event=event) * 1_000_000
-    end_us = 0
-    for each in _media(side, limit_us + _ROUNDING_US):
+    for each in _media(side, known, limit_us + _ROUNDING_US):
         if each.start_us - end_us > _PAUSE_US:
             yield from _gaps(end_us, each.start_us, limit_us, each.init)
         yield each
         end_us = each.end_us
 
 
-def _media(side: Rows, limit_us: int) -> Iterator[Segment]:
+def _media(side: Rows, known: int, limit_us: int) -> Iterator[Segment]:
     still_us = VISIT_STILL_US if side.is_side else _PAUSE_US
     growing: list[Row] = []
     until_us = 0
-    for row, following in pairwise((*side.rows, None)):
+    for row, following in pairwise((*side.rows[known:], None)):
         assert row is not None
         row_until_us = row.end_us
         if following is not None and following.start_us - row.end_us <= still_us:
@@ -189,32 +223,14 @@ def _ends(growing: list[Row], until_us: int, row: Row, row_until_us: int, limit_
 def _joined(rows: list[Row], until_us: int) -> Segment:
     first, last = rows[0], rows[-1]
     size = sum(row.size for row in rows)
-    return Segment(first.start_us, until_us, first.init, first.seq, last.seq, size)
+    return Segment(first.start_us, until_us, first.init, first.seq, last.seq, size, len(rows))
 
 
 def _gaps(start_us: int, end_us: int, limit_us: int, init: int) -> Iterator[Segment]:
     while start_us < end_us:
         until_us = min(end_us, start_us + limit_us)
-        yield Segment(start_us, until_us, init, 0, 0, 0)
+        yield Segment(start_us, until_us, init, 0, 0, 0, 0)
         start_us = until_us
-
-
-def _lines(side: Rows, made: Iterator[Segment]) -> Iterator[str]:
-    init: int | None = None
-    dated = False
-    for each in made:
-        if each.init != init:
-            if init is not None:
-                yield "#EXT-X-DISCONTINUITY"  # 4.4.4.3: another coding
-            yield f'#EXT-X-MAP:URI="{init_name(side.inits, each.init)}"'
-            init, dated = each.init, False
-        if not dated:
-            yield f"#EXT-X-PROGRAM-DATE-TIME:{_date(side.epoch_us + each.start_us)}"
-        if each.is_gap:
-            yield "#EXT-X-GAP"
-        dated = not each.is_gap  # after a gap the date is said anew
-        yield f"#EXTINF:{(each.end_us - each.start_us) / 1e6:.6f},"
-        yield "gap.m4s" if each.is_gap else each.name
 
 
 def init_name(inits: Sequence[Tracks], number: int) -> str:

@@ -35,7 +35,7 @@ from server.recorder.segments import (
     unlisted_segments,
 )
 from server.recorder.stores import Readable, StoredFolder, size_of
-from server.recorder.tracks import Fragment, Tracks
+from server.recorder.tracks import TIMESCALE, Fragment, Tracks
 
 #: Decrypted fragments kept: a fragment's replay looks at the ones before and after it.
 _CACHED_FRAGMENTS = 8
@@ -123,6 +123,15 @@ class _Segment:
             return self.opener.open(record.header, read_ciphertext(file, record))
 
 
+class _Rows:
+    """What HLS was told of one side so far."""
+
+    def __init__(self) -> None:
+        self.looked_at = 0
+        self.rows: list[hls.Row] = []
+        self.playlists: dict[bool, hls.MediaPlaylist] = {}  # by whether it is an EVENT's
+
+
 class RecordingReader:
     """Of the folder ``path``, with the recording's ``key``; ``stored``: what a store took of it.
 
@@ -151,6 +160,7 @@ class RecordingReader:
         self._interviewer = replay.OfInterviewer(self, ())
         self._planned: tuple[Tracks, ...] | None = None
         self._revision = ""
+        self._rows: dict[Side, _Rows] = {}
         self.manifest = self._refresh()
 
     def describe(self, after: int = 0) -> ReplayIndex:
@@ -203,6 +213,12 @@ class RecordingReader:
         """An init segment of the interviewer's own replay. IndexError if there is none."""
         return self._init_segment(self._interviewer.plan.inits, number)
 
+    def picture_times_s(self, seq: int) -> list[float]:
+        """When the candidate's pictures in a fragment begin. IndexError if there is none."""
+        with self._lock:
+            pictures = self.samples(self._index_of(seq)).video
+            return [picture.time / TIMESCALE[TrackName.CAMERA] for picture in pictures]
+
     def hls_rows(self, side: Side) -> hls.Rows:
         """What playlists of HTTP Live Streaming are made of, as of now."""
         with self._lock:
@@ -212,13 +228,20 @@ class RecordingReader:
                 Side.SCREEN: self._plan.screens,
                 Side.INTERVIEWER: self._interviewer.plan.inits,
             }
-            return hls.Rows(
-                inits[side],
-                [row for index in range(len(self)) if (row := self._row(side, index))],
-                self.manifest.epoch_us or 0,
-                self.manifest.state is State.RECORDING,
-                side is not Side.CANDIDATE,
-            )
+            known = self._rows.setdefault(side, _Rows())
+            new = (self._row(side, index) for index in range(known.looked_at, len(self)))
+            known.rows += filter(None, new)
+            known.looked_at = len(self)
+            running = self.manifest.state is State.RECORDING
+            epoch_us = self.manifest.epoch_us or 0
+            return hls.Rows(inits[side], known.rows, epoch_us, running, side is not Side.CANDIDATE)
+
+    def media_playlist(self, side: Side, *, event: bool) -> str:
+        """Of HTTP Live Streaming, as of now. NotForHls."""
+        with self._lock:
+            rows = self.hls_rows(side)
+            made = self._rows[side].playlists.setdefault(event, hls.MediaPlaylist(event=event))
+            return made.text(rows)
 
     def _row(self, side: Side, index: int) -> hls.Row | None:
         header, tracks = self.header(index), self.tracks(index)
@@ -339,6 +362,7 @@ class RecordingReader:
         self._plan = replay.Plan(recorded)
         self._interviewer = replay.OfInterviewer(self, recorded)
         self._revision = secrets.token_hex(8)
+        self._rows.clear()
 
     def _has_shrunk(self, sizes: dict[str, int | None]) -> bool:
         """Whether a failed write was cut back since: then what is known no longer holds."""
@@ -359,6 +383,8 @@ class RecordingReader:
         if segment is None:
             segment = _Segment(self._files / name, self._key)
             self._segments[name] = segment
+        if segment.end == size:
+            return  # all of a closed segment is known
         for record in segment.refresh(size):
             header = record.header
             if header.kind is Kind.INIT and header.init not in self._tracks:

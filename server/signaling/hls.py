@@ -103,11 +103,11 @@ def _multivariant(reader: RecordingReader, side: Side) -> str:
 
 
 def _event(reader: RecordingReader, side: Side) -> str:
-    return hls.media_playlist(reader.hls_rows(side), event=True)
+    return reader.media_playlist(side, event=True)
 
 
 def _vod(reader: RecordingReader, side: Side) -> str:
-    return hls.media_playlist(reader.hls_rows(side), event=False)
+    return reader.media_playlist(side, event=False)
 
 
 def _joined(reader: RecordingReader, side: Side, first: int, last: int) -> bytes:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -65,9 +66,24 @@ class Replay:
         return json_response([each for each in summaries if own in (None, each.interview_id)])
 
     async def index(self, request: web.Request, _: Grant) -> web.Response:
+        """With `?after=SEQ` only of later fragments: a recording that runs is asked for often."""
         interview_id = request.match_info["interview"]
+        after = request.query.get("after", "0")
+        if not re.fullmatch(r"\d{1,9}", after, re.ASCII):
+            raise Refusal(ErrorId.BAD_MESSAGE, "`after` is the number of a fragment.")
         reader = await self.reader(interview_id)
-        return json_response(await self.read(interview_id, reader.describe))
+        body = await self.read(interview_id, _described, reader, int(after))
+        return web.Response(
+            body=body, content_type="application/json", headers={"Cache-Control": "no-store"}
+        )
+
+    async def pictures(self, request: web.Request, _: Grant) -> web.Response:
+        """When the fragment's pictures begin: what a player steps through, one by one."""
+        interview_id = request.match_info["interview"]
+        seq = int(request.match_info["seq"])
+        reader = await self.reader(interview_id)
+        times = await self.read(interview_id, RecordingReader.picture_times_s, reader, seq)
+        return json_response(times)
 
     async def init(self, request: web.Request, _: Grant) -> web.Response:
         return await self._init(request, RecordingReader.init)
@@ -152,6 +168,11 @@ class Replay:
     async def _in_thread(self, call: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads, lambda: call(*args, **kwargs))
+
+
+def _described(reader: RecordingReader, after: int) -> bytes:
+    """As JSON, of hours too: nothing for the event loop to make."""
+    return msgspec.json.encode(reader.describe(after))
 
 
 def _media(body: bytes) -> web.Response:

@@ -189,6 +189,14 @@ def _recordings(to: Handlers) -> tuple[Route, ...]:
         ),
         Route(
             "GET",
+            f"{one}/pictures/{{seq:\\d{{1,9}}}}",
+            to.replay.pictures,
+            "When a fragment's pictures begin, in seconds",
+            MANAGERS,
+            gives=list[float],
+        ),
+        Route(
+            "GET",
             f"{one}/screen/init/{{number:\\d{{1,9}}}}",
             to.replay.screen_init,
             "The same of the shared screen",

@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Callable
 from fractions import Fraction
+from typing import Any
 
 import av
 import numpy as np
@@ -25,6 +26,20 @@ def picture(index: int, width: int, height: int) -> np.ndarray:
     image = np.stack([plane, plane[::-1], 255 - plane], axis=-1)
     if index % FPS < FPS // 10:
         image[: height // 2, : width // 2] = 255
+    return image
+
+
+#: Black or white squares along the upper edge of `numbered`, the most significant bit first.
+NUMBER_BITS = 16
+
+
+def numbered(index: int, width: int, height: int) -> np.ndarray:
+    """A grey picture that says its index, whatever an encoder does to it."""
+    image = np.full((height, width, 3), 96, np.uint8)
+    cell = width // NUMBER_BITS
+    for bit in range(NUMBER_BITS):
+        white = index >> (NUMBER_BITS - 1 - bit) & 1
+        image[: height // 2, bit * cell : (bit + 1) * cell] = 255 * white
     return image
 
 
@@ -63,7 +78,12 @@ VIDEO_CODECS = tuple(_ENCODERS)
 
 @functools.cache
 def video(
-    codec: Codec, seconds: float = 2.0, width: int = 160, height: int = 120, keyframe_s: float = 1.0
+    codec: Codec,
+    seconds: float = 2.0,
+    width: int = 160,
+    height: int = 120,
+    keyframe_s: float = 1.0,
+    draw: Callable[[int, int, int], np.ndarray] = picture,
 ) -> tuple[tuple[bytes, bool], ...]:
     """(payload, keyframe) of each picture at `FPS`."""
     name, options, convert = _ENCODERS[codec]
@@ -77,7 +97,7 @@ def video(
     open_like_others(encoder)
     packets = []
     for index in range(round(seconds * FPS)):
-        frame = av.VideoFrame.from_ndarray(picture(index, width, height), format="rgb24")
+        frame = av.VideoFrame.from_ndarray(draw(index, width, height), format="rgb24")
         frame.pts = index
         packets += encoder.encode(frame)
     packets += encoder.encode(None)
@@ -104,7 +124,7 @@ def opus(seconds: float = 2.0) -> tuple[bytes, ...]:
 
 
 def camera(
-    codec: Codec = Codec.H264, seconds: float = 2.0, start_s: float = START_S, **options: float
+    codec: Codec = Codec.H264, seconds: float = 2.0, start_s: float = START_S, **options: Any
 ) -> list[EncodedFrame]:
     return [
         EncodedFrame(

@@ -128,6 +128,29 @@ async def test_what_cannot_be_put_on_the_record_is_not_given(
     assert (status, body["error"]["id"]) == (500, "internal")
 
 
+async def test_the_index_is_given_from_a_fragment_on(recorded: Serving) -> None:
+    path = f"/api/recordings/{recorded.one.interview_id}"
+    _, whole = await recorded.call("GET", path, recorded.owner)
+    for after in (0, 1, 2, 99):
+        _, later = await recorded.call("GET", f"{path}?after={after}", recorded.owner)
+        assert later["fragments"] == whole["fragments"][after:]
+        assert (later["duration_s"], later["revision"]) == (whole["duration_s"], whole["revision"])
+    for wrong in ("-1", "x", "", "9" * 30):
+        status, _ = await recorded.call("GET", f"{path}?after={wrong}", recorded.owner)
+        assert status == 400, wrong
+
+
+async def test_the_times_of_pictures_are_told(recorded: Serving) -> None:
+    path = f"/api/recordings/{recorded.one.interview_id}"
+    _, index = await recorded.call("GET", path, recorded.owner)
+    times = []
+    for fragment in index["fragments"]:
+        _, some = await recorded.call("GET", f"{path}/pictures/{fragment['seq']}", recorded.owner)
+        times += some
+    assert times == pytest.approx([n / 30 for n in range(60)], abs=1e-4)
+    assert (await recorded.call("GET", f"{path}/pictures/99", recorded.owner))[0] == 404
+
+
 async def test_parts_that_are_not_there_are_not_found_nor_logged(recorded: Serving) -> None:
     interview = recorded.one.interview_id
     path = f"/api/recordings/{interview}"

@@ -43,6 +43,7 @@ ALLOWED: dict[tuple[str, str], set[Role]] = {
     ("GET", "/api/recordings/{interview}"): {R, OW},
     ("GET", "/api/recordings/{interview}/init/{number}"): {R, OW},
     ("GET", "/api/recordings/{interview}/fragment/{seq}"): {R, OW},
+    ("GET", "/api/recordings/{interview}/pictures/{seq}"): {R, OW},
     ("GET", "/api/recordings/{interview}/screen/init/{number}"): {R, OW},
     ("GET", "/api/recordings/{interview}/screen/fragment/{seq}"): {R, OW},
     ("GET", "/api/recordings/{interview}/interviewer/init/{number}"): {R, OW},

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import {
-  AHEAD_S, BEHIND_S, entryPlace, forgettable, holeAt, holes, interruptions, isBuffered, isComing, isWanted,
-  nudge, ofSide, placeAt, spansOf,
+  AHEAD_S, BEHIND_S, entryPlace, forgettable, grown, holeAt, holes, interruptions, isBuffered, isComing, isWanted,
+  liveness, neighbour, nudge, ofSide, placeAt, spansOf,
 } from "../../web_client/assets/replay.js";
 
 /** One-second fragments at these times; those in `keys` begin with a keyframe. */
@@ -60,9 +60,12 @@ test("a time is buffered when it is not at the very edge", () => {
 });
 
 test("a stall just before a buffered range is overcome, a far one is loaded", () => {
-  assert.equal(nudge([span(0.02, 5)], 0), 0.021);
-  assert.equal(nudge([span(3, 5)], 0), null);
-  assert.equal(nudge([span(0, 5)], 2), null);
+  const fragments = at([0, 1, 2.1, 3.1]);
+  assert.equal(nudge([span(0.02, 5)], fragments, 0), 0.021);
+  assert.equal(nudge([span(3, 5)], fragments, 0), null);
+  assert.equal(nudge([span(0, 5)], fragments, 2), null);
+  assert.equal(nudge([span(0, 2), span(2.1, 5)], fragments, 2.05), 2.101);
+  assert.equal(nudge([span(2.1, 5)], fragments, 1.9), null, "what comes before is not loaded yet");
 });
 
 test("what was played long ago is forgotten, what is near is kept", () => {
@@ -104,4 +107,31 @@ test("the screen and the interviewer have replays of their own, of the fragments
 test("a screen is shared as long as pictures come at least every ten seconds", () => {
   assert.deepEqual(spansOf(at([3, 4, 14, 30])), [span(3, 15), span(30, 31)]);
   assert.deepEqual(spansOf([]), []);
+});
+
+test("news of a recording that runs are joined to what is known", () => {
+  const known = { revision: "a", state: "recording", duration_s: 2, fragments: at([0, 1]) };
+  const [, second, third] = at([0, 1, 2]);
+  const news = { revision: "a", state: "finished", duration_s: 3, fragments: [second, third] };
+  assert.deepEqual(grown(known, news), { ...news, fragments: at([0, 1, 2]) });
+  assert.equal(grown(known, { ...news, revision: "b" }), null, "what is known holds no more");
+});
+
+test("who is near the end of a recording that runs sees it live", () => {
+  const index = { state: "recording", duration_s: 60 };
+  assert.deepEqual([55, 30].map((time) => liveness(index, time)), ["live", "behind"]);
+  assert.equal(liveness({ ...index, state: "finished" }, 59), null);
+});
+
+test("a step leads into the middle of the neighbouring picture, however long pictures last", () => {
+  const times = [0, 0.1, 0.105, 2];
+  const close = (found, wanted) => assert.ok(Math.abs(found - wanted) < 1e-9, `${found}`);
+  close(neighbour(times, 0.1, 1), 0.12);
+  close(neighbour(times, 0.105, -1), 0.1025);
+  close(neighbour(times, 0.105, 1), 2.015);
+  close(neighbour(times, 2, -1), 0.12);
+  close(neighbour(times, 0.0995, -1), 0.015); // rounded by WebM
+  assert.equal(neighbour(times, 2, 1), null);
+  assert.equal(neighbour(times, 0, -1), null);
+  assert.equal(neighbour([], 0, 1), null);
 });

@@ -86,10 +86,29 @@ export class Api {
 
   /**
    * @param {string} interview
+   * @param {number} [after] the fragments after this one alone
    * @returns {Promise<import("./replay.js").ReplayIndex>}
    */
-  replayIndex(interview) {
-    return this.json("GET", `/api/recordings/${interview}`);
+  replayIndex(interview, after = 0) {
+    return this.json("GET", `/api/recordings/${interview}${after ? `?after=${after}` : ""}`);
+  }
+
+  /**
+   * @param {string} interview
+   * @param {number} seq
+   * @returns {Promise<number[]>} when the pictures of that fragment begin
+   */
+  pictureTimes(interview, seq) {
+    return this.json("GET", `/api/recordings/${interview}/pictures/${seq}`);
+  }
+
+  /**
+   * @param {string} interview
+   * @param {string} side
+   * @returns {string} for a player of HTTP Live Streaming; it has the link's token in it
+   */
+  hlsAddress(interview, side) {
+    return `${location.origin}/hls/${this.token}/${interview}/${side}/index.m3u8`;
   }
 
   /**

@@ -4,7 +4,9 @@
  * one seeked to, appends them, forgets what was played, and jumps over holes.
  */
 
-import { entryPlace, forgettable, holeAt, holes, isBuffered, isComing, isWanted, nudge } from "./replay.js";
+import {
+  entryPlace, forgettable, holeAt, holes, isBuffered, isComing, isWanted, neighbour, nudge, placeAt,
+} from "./replay.js";
 
 /** @typedef {import("./replay.js").ReplayIndex} ReplayIndex */
 /** @typedef {import("./replay.js").Span} Span */
@@ -14,26 +16,31 @@ const Source = /** @type {typeof MediaSource | undefined} */ (
   /** @type {any} */ (globalThis).ManagedMediaSource ?? globalThis.MediaSource
 );
 
-/** What one frame lasts until it was measured. */
-const USUAL_FRAME_S = 1 / 30;
 const RETRY_MS = 2000;
+const SEEK_ROOM_S = 1;
+/** Browsers round positions to microseconds. */
+const ROUNDING_S = 0.0005;
 
 /**
  * @typedef {object} PlayerOptions
  * @property {HTMLVideoElement} video
  * @property {ReplayIndex} index
  * @property {(part: "init" | "fragment", number: number, signal: AbortSignal) => Promise<ArrayBuffer>} load
- * @property {(error: unknown) => void} onError loading failed; it is tried again
+ * @property {(seq: number) => Promise<number[]>} [times] when the pictures of a fragment begin
+ * @property {(error: unknown) => boolean} onError loading failed; whether to try again
+ * @property {() => void} [onLoaded] loading has succeeded
  * @property {boolean} [follows] its position is another player's: it leaves holes to that one
  */
 
 export class Player {
   /** @param {PlayerOptions} options */
-  constructor({ video, index, load, onError, follows = false }) {
+  constructor({ video, index, load, times, onError, onLoaded, follows = false }) {
     this.video = video;
     this.index = index;
     this.load = load;
+    this.times = times;
     this.onError = onError;
+    this.onLoaded = onLoaded;
     this.follows = follows;
     this.holes = this.findHoles();
     /** @type {SourceBuffer | null} */
@@ -46,10 +53,20 @@ export class Player {
     this.busy = false;
     /** A seek that the buffer must be emptied for. */
     this.restart = false;
+    /** @type {number | null} a seek of which the browser may have shown too late a picture */
+    this.unsettled = null;
     this.abort = new AbortController();
     this.closing = new AbortController();
     this.frameAt = 0;
-    this.frameS = USUAL_FRAME_S;
+    /** Where the last seek led. */
+    this.sought = 0;
+    /** @type {Promise<void>} */
+    this.stepping = Promise.resolve();
+  }
+
+  /** Whether this browser has what a player is made of. */
+  static get isPossible() {
+    return Source !== undefined;
   }
 
   /** @returns {boolean} whether this browser can play the recording */
@@ -97,16 +114,28 @@ export class Player {
     const hole = holeAt(this.holes, time);
     const target = hole ? hole.end_s : time;
     this.video.currentTime = Math.min(Math.max(target, 0), this.index.duration_s - 0.01);
+    this.sought = this.video.currentTime;
   }
 
   /**
-   * Show the next or the previous picture.
+   * Show the next or the previous picture. Steps that come faster than pictures all count.
    * @param {1 | -1} direction
    */
   step(direction) {
     this.video.pause();
-    // To the middle of the neighbouring picture: frames rarely lie exactly where computed.
-    this.seek(this.frameAt + this.frameS / 2 + direction * this.frameS);
+    this.stepping = this.stepping.then(() => this.stepOnce(direction)).catch((error) => console.warn(error));
+  }
+
+  /** @param {1 | -1} direction */
+  async stepOnce(direction) {
+    const { currentTime } = this.video;
+    // A seek shows the picture of its time; where playing was paused, the last one may be older.
+    const shown = Math.abs(currentTime - this.sought) < ROUNDING_S ? currentTime : this.frameAt;
+    const place = placeAt(this.index.fragments, shown);
+    const around = this.index.fragments.slice(Math.max(0, place - 1), place + 2);
+    const times = await Promise.all(around.map(({ seq }) => this.times?.(seq) ?? []));
+    const target = neighbour(times.flat(), shown, direction);
+    if (target !== null) this.seek(target);
   }
 
   /** @returns {Span[]} */
@@ -136,7 +165,7 @@ export class Player {
   moved() {
     const time = this.video.currentTime;
     const buffered = this.buffered();
-    const onward = holeAt(this.holes, time)?.end_s ?? nudge(buffered, time);
+    const onward = holeAt(this.holes, time)?.end_s ?? nudge(buffered, this.index.fragments, time);
     const loading = isBuffered(buffered, time) || isComing(this.index.fragments, this.place, time);
     if (onward !== null && !this.video.ended) {
       this.video.currentTime = onward;
@@ -156,8 +185,7 @@ export class Player {
       while (!this.closing.signal.aborted && (this.restart || this.wantsMore())) await this.append();
       if (!this.closing.signal.aborted) this.endIfComplete();
     } catch (error) {
-      if (this.closing.signal.aborted) return;
-      this.onError(error);
+      if (this.closing.signal.aborted || !this.onError(error)) return;
       window.setTimeout(() => void this.fill(), RETRY_MS);
     } finally {
       this.busy = false;
@@ -179,15 +207,31 @@ export class Player {
       for (const span of forgettable(this.buffered(), this.video.currentTime)) await this.forget(span);
       await this.feed(bytes);
       this.place += 1;
+      this.settle();
+      this.onLoaded?.();
     } catch (error) {
       if (!this.restart) throw error; // a seek has aborted the loading
     }
   }
 
+  /** Seek anew to what was shown of another place, once it is there. */
+  settle() {
+    const time = this.unsettled;
+    if (time === null) return;
+    const there = isBuffered(this.buffered(), time) || this.place >= this.index.fragments.length;
+    if (!there) return;
+    this.unsettled = null;
+    if (this.video.currentTime === time && this.video.paused) this.video.currentTime = time;
+  }
+
   async startOver() {
+    const time = this.video.currentTime;
     this.restart = false;
     this.abort = new AbortController();
-    this.place = entryPlace(this.index.fragments, this.video.currentTime);
+    this.place = entryPlace(this.index.fragments, time);
+    // Chromium takes a seek to just before a buffered range for one to its start.
+    const early = this.buffered().some(({ start_s }) => start_s > time && start_s - time <= SEEK_ROOM_S);
+    this.unsettled = early ? time : null;
     if (this.buffered().length > 0) await this.forget({ start_s: 0, end_s: Infinity });
   }
 
@@ -245,11 +289,9 @@ export class Player {
     if (complete && this.source?.readyState === "open") this.source.endOfStream();
   }
 
-  /** Follow which picture is shown and how long one lasts, where the browser tells. */
+  /** Follow which picture is shown. */
   watchFrames() {
-    this.video.requestVideoFrameCallback?.((_, { mediaTime }) => {
-      const since = mediaTime - this.frameAt;
-      if (!this.video.seeking && since > 0.005 && since < 0.2) this.frameS = since;
+    this.video.requestVideoFrameCallback((_, { mediaTime }) => {
       this.frameAt = mediaTime;
       if (!this.closing.signal.aborted) this.watchFrames();
     });

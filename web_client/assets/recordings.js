@@ -24,6 +24,8 @@ let shown = null;
 /** @type {import("./api.js").Viewing[]} */
 let viewings = [];
 
+/** How often a first recording is looked for. */
+const WAITING_INTERVAL_MS = 3000;
 /** How often the list of who has seen the shown recording is read anew. */
 const VIEWINGS_INTERVAL_MS = 30_000;
 
@@ -75,12 +77,25 @@ function showList() {
 /** @param {RecordingSummary} recording */
 async function showReplay(recording) {
   const index = await api.replayIndex(recording.interview_id);
+  const wanted = Number(new URLSearchParams(location.search).get("t") ?? NaN);
   shown = recording;
   sayShown();
   byId("to-list").hidden = recordings.length < 2;
   showStage("replay");
-  view = new ReplayView(api, recording.interview_id, index, () => void refreshShown().catch(console.warn));
+  view = new ReplayView(api, recording.interview_id, index, {
+    at: Number.isFinite(wanted) && wanted >= 0 ? wanted : null,
+    onGrowth: () => void refreshShown().catch(console.warn),
+  });
   void refreshViewings().catch(console.warn);
+}
+
+/** While there is nothing to show, look again: an interview may begin at any time. */
+async function awaitRecordings() {
+  while (recordings.length === 0) {
+    await new Promise((resolve) => window.setTimeout(resolve, WAITING_INTERVAL_MS));
+    recordings = await api.recordings().catch(() => []);
+  }
+  await route();
 }
 
 async function refreshViewings() {
@@ -134,6 +149,7 @@ async function open() {
   try {
     recordings = await api.recordings();
     await route();
+    if (recordings.length === 0) void awaitRecordings();
   } catch (error) {
     showRefused(error);
   }

@@ -13,7 +13,8 @@
  * @typedef {{mime: string, width: number, height: number}} Init
  * @typedef {{state: "recording" | "finished" | "interrupted", started_s: number | null, mime: string,
  *   duration_s: number, tracks: string[], inits: Init[], screens: Init[],
- *   interviewers: Init[], fragments: Fragment[], gaps: Gap[], events: ReplayEvent[]}} ReplayIndex
+ *   interviewers: Init[], fragments: Fragment[], gaps: Gap[], events: ReplayEvent[],
+ *   revision: string}} ReplayIndex
  * @typedef {{start_s: number, end_s: number}} Span
  */
 
@@ -152,14 +153,20 @@ export function isBuffered(buffered, time) {
 
 /**
  * Where playback goes on when it stalls just before a buffered range: tracks rarely begin at
- * the very same instant, and a range begins where all of them have something.
+ * the very same instant, and a range begins where all of them have something. What is not
+ * loaded yet is waited for.
  * @param {readonly Span[]} buffered
+ * @param {readonly Fragment[]} fragments
  * @param {number} time
  * @returns {number | null}
  */
-export function nudge(buffered, time) {
+export function nudge(buffered, fragments, time) {
   const next = buffered.find((span) => span.start_s > time && span.start_s - time < NUDGE_S);
-  return next && !isBuffered(buffered, time) ? next.start_s + 0.001 : null;
+  const fragment = fragments[placeAt(fragments, time)];
+  if (!next || !fragment || isBuffered(buffered, time)) return null;
+  const middle = fragment.start_s + fragment.duration_s / 2;
+  const loaded = buffered.some((span) => span.start_s <= middle && middle < span.end_s);
+  return loaded ? next.start_s + 0.001 : null;
 }
 
 /**
@@ -174,6 +181,54 @@ export function forgettable(buffered, time, behind = BEHIND_S) {
   return buffered
     .filter((span) => span.start_s < limit)
     .map((span) => ({ start_s: span.start_s, end_s: Math.min(span.end_s, limit) }));
+}
+
+/** Where "live" is: so far before the end of what is known that the next news comes in time. */
+export const LIVE_S = 4;
+/** Nearer to the end than this, one sees it live. */
+const NEAR_LIVE_S = 8;
+/** WebM rounds times to milliseconds. */
+const ROUNDING_S = 0.002;
+const SHORT_PICTURE_S = 0.03;
+
+/**
+ * The index after news of it.
+ * @param {ReplayIndex} known
+ * @param {ReplayIndex} news of the fragments after those known
+ * @returns {ReplayIndex | null} null: what is known does not hold any more, ask for all of it
+ */
+export function grown(known, news) {
+  if (news.revision !== known.revision) return null;
+  const last = known.fragments.at(-1)?.seq ?? 0;
+  const more = news.fragments.filter(({ seq }) => seq > last);
+  return { ...news, fragments: [...known.fragments, ...more] };
+}
+
+/**
+ * How the position is to the live edge of a recording that still grows.
+ * @param {Pick<ReplayIndex, "state" | "duration_s">} index
+ * @param {number} time
+ * @returns {"live" | "behind" | null} null: it grows no more
+ */
+export function liveness(index, time) {
+  if (index.state !== "recording") return null;
+  return index.duration_s - time <= NEAR_LIVE_S ? "live" : "behind";
+}
+
+/**
+ * Where to seek for the neighbour of the picture that began at `shown`: into its middle, as
+ * times are rounded differently everywhere.
+ * @param {readonly number[]} times when pictures begin, in order, around `shown`
+ * @param {number} shown
+ * @param {1 | -1} direction
+ * @returns {number | null} null: there is none
+ */
+export function neighbour(times, shown, direction) {
+  const current = times.filter((time) => time <= shown + ROUNDING_S).length - 1;
+  const target = times[current + direction];
+  if (current < 0 || target === undefined) return null;
+  const following = times[current + direction + 1] ?? Infinity;
+  return target + Math.min(following - target, SHORT_PICTURE_S) / 2;
 }
 
 /** @typedef {Span & {causes: string[], lost: number}} Interruption */

@@ -1,68 +1,52 @@
 // @ts-check
-/** The player's controls, timeline, list of events and gaps, and verification. */
+/** The replay of one recording: its pictures, its controls, and what it says of itself. */
 
-import { byId, create, element, iconHref } from "./dom.js";
-import { clock, decimal } from "./format.js";
-import { locale, setLabel, setText, t } from "./i18n.js";
-import { Player } from "./player.js";
-import { LISTED_GAP_S, interruptions } from "./replay.js";
+import { ApiError } from "./api.js";
+import { byId, element, iconHref } from "./dom.js";
+import { clock } from "./format.js";
+import { setLabel, setText } from "./i18n.js";
+import { makePlayer } from "./native_player.js";
 import { Pictures } from "./pictures.js";
+import { refusalOf } from "./refusal.js";
+import { LIVE_S, grown, liveness } from "./replay.js";
+import { actOf, showHelp } from "./replay_keys.js";
+import { ReplaySound } from "./replay_sound.js";
 import { SideReplay } from "./side_replay.js";
+import { Timeline } from "./timeline.js";
 import { showVerification } from "./verification.js";
 
 /** @typedef {import("./api.js").Api} Api */
 /** @typedef {import("./replay.js").ReplayIndex} ReplayIndex */
-/** @typedef {import("./replay.js").Interruption} Interruption */
 /** @typedef {import("./replay.js").Side} Side */
 
 const JUMP_S = 5;
-const GROWTH_INTERVAL_MS = 3000;
-/** How long before its place a gap is announced over the picture, and how long after. */
-const GAP_NOTE_S = 1.5;
-const EVENTS = /** @type {const} */ ([
-  "joined", "disconnected", "screen-shown", "screen-hidden", "interviewer-joined", "interviewer-left", "left", "revoked", "gone", "server-stopped",
-]);
-const CAUSES = /** @type {const} */ (["packets-lost", "layer-stopped", "queue-full", "disconnected", "server-restart", "write-failed"]);
-
-/** @param {string} name */
-function eventText(name) {
-  const known = EVENTS.find((event) => event === name);
-  return known ? t(`event.${known}`) : name;
-}
-
-/** @param {string} name */
-function causeText(name) {
-  const known = CAUSES.find((cause) => cause === name);
-  return known ? t(`cause.${known}`) : name;
-}
-
-/** @param {Interruption} gap */
-function gapText(gap) {
-  const seconds = decimal(gap.end_s - gap.start_s, 1, locale());
-  return t("replay.gap", { seconds, cause: gap.causes.map(causeText).join(t("list.comma")) });
-}
+const FAR_JUMP_S = 10;
+const GROWTH_INTERVAL_MS = 2000;
+/** Nearer to its end than this, a recording is not taken up again there. */
+const NEAR_END_S = 5;
+const REMEMBER_INTERVAL_MS = 3000;
 
 export class ReplayView {
   /**
    * @param {Api} api
    * @param {string} interview
    * @param {ReplayIndex} index
-   * @param {() => void} onGrowth a recording that is still being made has grown
+   * @param {object} options
+   * @param {number | null} options.at where to begin; null: where this browser left it
+   * @param {() => void} options.onGrowth a recording that is still being made has grown
    */
-  constructor(api, interview, index, onGrowth) {
+  constructor(api, interview, index, { at, onGrowth }) {
+    this.api = api;
+    this.interview = interview;
     this.index = index;
     this.onGrowth = onGrowth;
     this.video = element("replay-video", HTMLVideoElement);
-    this.seekBar = element("seek", HTMLInputElement);
-    /** @type {Interruption[]} */
-    this.gaps = [];
     this.closing = new AbortController();
-    this.player = new Player({
-      video: this.video,
-      index,
-      load: (part, number, signal) => api.media(interview, part, number, signal),
-      onError: (error) => this.fail("replay.failed", error),
-    });
+    const { signal } = this.closing;
+    this.wasLive = index.state === "recording";
+    this.remembered = 0;
+    this.timeline = new Timeline(index, (time) => this.player.seek(time), signal);
+    this.sound = new ReplaySound([this.video, element("replay-interviewer", HTMLVideoElement)], signal);
     this.pictures = new Pictures({
       screen: byId("replay-picture-screen"),
       camera: byId("replay-picture-camera"),
@@ -70,29 +54,50 @@ export class ReplayView {
     });
     /** @type {Set<Side>} what there is beside the candidate at this position */
     this.there = new Set();
-    this.sides = [this.side("screen", api, interview), this.side("interviewer", api, interview)];
+    this.player = this.makePlayer();
+    this.sides = [this.side("screen"), this.side("interviewer")];
     this.showPictures();
     byId("verify-result").hidden = true;
     byId("replay-note").hidden = true;
-    this.connect(api, interview);
+    this.connect();
     this.use(index);
-    if (index.fragments.length === 0) this.fail("replay.empty");
-    else if (!this.player.open()) this.fail("replay.unsupported");
-    if (index.state === "recording") void this.follow(api, interview);
+    this.start(at ?? this.recall());
+    if (index.state === "recording") void this.follow();
   }
 
-  /**
-   * @param {Side} side
-   * @param {Api} api
-   * @param {string} interview
-   */
-  side(side, api, interview) {
+  makePlayer() {
+    return makePlayer({
+      video: this.video,
+      index: this.index,
+      address: this.api.hlsAddress(this.interview, "candidate"),
+      load: (part, number, signal) => this.api.media(this.interview, part, number, signal),
+      times: (seq) => this.api.pictureTimes(this.interview, seq),
+      onError: (error) => this.fail(error),
+      onLoaded: () => this.clear("replay.failed"),
+    });
+  }
+
+  /** @param {number} at */
+  start(at) {
+    if (this.index.fragments.length === 0) {
+      this.note(this.index.state === "recording" ? "replay.waiting" : "replay.empty");
+    } else if (!this.player.open()) {
+      this.note("replay.unsupported");
+    } else {
+      byId("replay-note").hidden = true;
+      if (at > 0) this.video.addEventListener("loadedmetadata", () => this.player.seek(at), { once: true });
+    }
+  }
+
+  /** @param {Side} side */
+  side(side) {
     return new SideReplay({
       side,
       video: element(`replay-${side}`, HTMLVideoElement),
       candidate: this.video,
       index: this.index,
-      load: (part, number, signal) => api.media(interview, part, number, signal),
+      address: this.api.hlsAddress(this.interview, side),
+      load: (part, number, signal) => this.api.media(this.interview, part, number, signal),
       onThere: (there) => {
         if (there) this.there.add(side);
         else this.there.delete(side);
@@ -109,29 +114,54 @@ export class ReplayView {
   /** @param {ReplayIndex} index */
   use(index) {
     this.index = index;
-    this.gaps = interruptions(index.gaps);
-    this.seekBar.max = String(index.duration_s);
     this.player.grow(index);
     for (const side of this.sides) side.grow(index);
-    this.say();
+    this.timeline.use(index);
+    this.showPosition();
   }
 
-  /**
-   * Replay of a recording that still grows: look for more from time to time.
-   * @param {Api} api
-   * @param {string} interview
-   */
-  async follow(api, interview) {
+  /** Replay of a recording that still grows: look for more from time to time. */
+  async follow() {
     while (!this.closing.signal.aborted && this.index.state === "recording") {
       await new Promise((resolve) => window.setTimeout(resolve, GROWTH_INTERVAL_MS));
-      const index = await api.replayIndex(interview).catch((error) => console.warn(error));
-      if (!index || this.closing.signal.aborted) continue;
-      this.use(index);
-      this.onGrowth();
+      if (!this.closing.signal.aborted && !(await this.refresh())) return;
     }
   }
 
+  /** @returns {Promise<boolean>} whether to look again */
+  async refresh() {
+    try {
+      const known = this.index;
+      const news = await this.api.replayIndex(this.interview, known.fragments.at(-1)?.seq ?? 0);
+      const index = grown(known, news) ?? (await this.api.replayIndex(this.interview));
+      if (this.closing.signal.aborted) return false;
+      if (index.revision === known.revision && known.fragments.length > 0) this.use(index);
+      else this.reopen(index);
+      this.clear("replay.failed");
+      this.onGrowth();
+      return true;
+    } catch (error) {
+      return this.fail(error);
+    }
+  }
+
+  /**
+   * What was known does not hold any more: another track has come, for one.
+   * @param {ReplayIndex} index
+   */
+  reopen(index) {
+    const at = this.video.currentTime;
+    const plays = !this.video.paused;
+    this.player.close();
+    this.index = index;
+    this.player = this.makePlayer();
+    this.use(index);
+    this.start(at);
+    if (plays) this.play();
+  }
+
   close() {
+    this.remember();
     this.closing.abort();
     for (const side of this.sides) side.close();
     this.player.close();
@@ -139,38 +169,11 @@ export class ReplayView {
 
   /** Everything that is text, in the current language. */
   say() {
-    const total = this.index.duration_s;
-    const marks = [
-      ...this.index.events.map(({ event, at_s }) => ({ at: at_s, width: 0, kind: "event", text: eventText(event) })),
-      ...this.gaps.map((gap) => ({ at: gap.start_s, width: gap.end_s - gap.start_s, kind: "gap", text: gapText(gap) })),
-    ].sort((a, b) => a.at - b.at);
-    byId("marks").replaceChildren(
-      ...marks.map((mark) => {
-        const node = create("span", `mark ${mark.kind}`);
-        node.style.left = `${(Math.max(mark.at, 0) / total) * 100}%`;
-        node.style.width = mark.kind === "gap" ? `${(mark.width / total) * 100}%` : "";
-        return node;
-      }),
-    );
-    const listed = marks.filter((mark) => mark.kind === "event" || mark.width >= LISTED_GAP_S);
-    byId("no-marks").hidden = listed.length > 0;
-    byId("marks-list").replaceChildren(...listed.map((mark) => this.markItem(mark)));
+    this.timeline.say();
     this.showPosition();
   }
 
-  /** @param {{at: number, kind: string, text: string}} mark */
-  markItem({ at, kind, text }) {
-    const button = create("button", `mark-jump ${kind}`, create("span", "mark-time", clock(at)), create("span", "", text));
-    button.type = "button";
-    button.addEventListener("click", () => this.player.seek(Math.max(0, at)));
-    return create("li", "", button);
-  }
-
-  /**
-   * @param {Api} api
-   * @param {string} interview
-   */
-  connect(api, interview) {
+  connect() {
     const { signal } = this.closing;
     /** @type {(id: string, act: () => void) => void} */
     const onClick = (id, act) => byId(id).addEventListener("click", act, { signal });
@@ -182,43 +185,58 @@ export class ReplayView {
     onClick("replay-video", () => this.togglePlay());
     onClick("replay-screen", () => this.togglePlay());
     onClick("replay-interviewer", () => this.togglePlay());
-    onClick("verify", () => void showVerification(api, interview));
-    this.seekBar.addEventListener("input", () => this.player.seek(Number(this.seekBar.value)), { signal });
+    onClick("go-live", () => void this.goLive());
+    onClick("full-screen", () => void this.toggleFullScreen());
+    onClick("own-window", () => void this.toggleOwnWindow());
+    onClick("keys-help", showHelp);
+    onClick("copy-moment", () => void this.copyMoment());
+    onClick("verify", () => void showVerification(this.api, this.interview));
     const speed = element("speed", HTMLSelectElement);
-    this.video.playbackRate = Number(speed.value);
-    speed.addEventListener("change", () => (this.video.playbackRate = Number(speed.value)), { signal });
+    this.video.defaultPlaybackRate = this.video.playbackRate = Number(speed.value);
+    speed.addEventListener(
+      "change",
+      () => (this.video.defaultPlaybackRate = this.video.playbackRate = Number(speed.value)),
+      { signal },
+    );
     for (const event of ["timeupdate", "seeking", "play", "pause", "ended", "progress"]) {
       this.video.addEventListener(event, () => this.showPosition(), { signal });
     }
-    this.video.addEventListener("playing", () => (byId("replay-note").hidden = true), { signal });
+    this.video.addEventListener("pause", () => this.remember(), { signal });
+    byId("own-window").hidden = !document.pictureInPictureEnabled;
     document.addEventListener("keydown", (event) => this.key(event), { signal });
+    window.addEventListener("pagehide", () => this.remember(), { signal });
   }
 
   /** @param {KeyboardEvent} event */
   key(event) {
-    const target = event.target instanceof HTMLElement ? event.target : null;
-    if (event.ctrlKey || event.metaKey || event.altKey || target?.closest("select, dialog")) return;
-    if (event.key === " " && target?.closest("button, a")) return; // presses that button
-    /** @type {Record<string, () => void>} */
-    const keys = {
-      " ": () => this.togglePlay(),
-      k: () => this.togglePlay(),
-      ArrowLeft: () => this.jump(-JUMP_S),
-      ArrowRight: () => this.jump(JUMP_S),
-      ",": () => this.player.step(-1),
-      ".": () => this.player.step(1),
-      Home: () => this.player.seek(0),
-      End: () => this.player.seek(this.index.duration_s),
-    };
-    const act = keys[event.key];
-    if (act === undefined) return;
+    const act = actOf(event, event.target instanceof Element ? event.target : null);
+    if (act === null) return;
     event.preventDefault();
-    act();
+    switch (act) {
+      case "play": return this.togglePlay();
+      case "back": return this.jump(-JUMP_S);
+      case "forward": return this.jump(JUMP_S);
+      case "far-back": return this.jump(-FAR_JUMP_S);
+      case "far-forward": return this.jump(FAR_JUMP_S);
+      case "frame-back": return this.player.step(-1);
+      case "frame": return this.player.step(1);
+      case "start": return this.player.seek(0);
+      case "end": return this.player.seek(this.index.duration_s);
+      case "louder": return this.sound.step(1);
+      case "quieter": return this.sound.step(-1);
+      case "mute": return this.sound.toggle();
+      case "full-screen": return void this.toggleFullScreen();
+      case "help": return showHelp();
+    }
   }
 
   togglePlay() {
     if (!this.video.paused && !this.video.ended) this.video.pause();
-    else this.video.play().catch((error) => console.warn(error));
+    else this.play();
+  }
+
+  play() {
+    this.video.play().catch((error) => console.warn(error));
   }
 
   /** @param {number} seconds */
@@ -226,40 +244,124 @@ export class ReplayView {
     this.player.seek(this.video.currentTime + seconds);
   }
 
+  async goLive() {
+    await this.refresh();
+    this.player.seek(this.index.duration_s - LIVE_S);
+    this.play();
+  }
+
+  async toggleFullScreen() {
+    const frame = byId("player");
+    try {
+      if (document.fullscreenElement) await document.exitFullscreen();
+      else if (frame.requestFullscreen) await frame.requestFullscreen();
+      else /** @type {any} */ (this.video).webkitEnterFullscreen(); // an iPhone shows a video so, and nothing else
+    } catch (error) {
+      console.warn(error);
+    }
+  }
+
+  /** Picture-in-picture, of what is large. */
+  async toggleOwnWindow() {
+    try {
+      if (document.pictureInPictureElement) return await document.exitPictureInPicture();
+      await element(`replay-${largeOf(this.pictures)}`, HTMLVideoElement).requestPictureInPicture();
+    } catch (error) {
+      console.warn(error);
+    }
+  }
+
+  async copyMoment() {
+    const address = new URL(location.href);
+    address.searchParams.set("interview", this.interview);
+    address.searchParams.set("t", this.video.currentTime.toFixed(2));
+    try {
+      await navigator.clipboard.writeText(address.href);
+      setText(byId("copy-result"), "replay.copied", { at: clock(this.video.currentTime) });
+    } catch {
+      history.replaceState(null, "", address); // forbidden here: it is in the address bar
+      setText(byId("copy-result"), "replay.in-address", { at: clock(this.video.currentTime) });
+    }
+  }
+
   showPosition() {
     const { currentTime, paused, ended } = this.video;
-    const total = this.index.duration_s;
-    const position = `${clock(currentTime)} / ${clock(total)}`;
-    byId("position").textContent = position;
-    this.seekBar.value = String(currentTime);
-    this.seekBar.setAttribute("aria-valuetext", position);
-    byId("played").style.transform = `scaleX(${total > 0 ? currentTime / total : 0})`;
-    const span = this.player.buffered().find(({ start_s, end_s }) => start_s <= currentTime && currentTime <= end_s);
-    byId("buffered").style.left = `${((span?.start_s ?? 0) / total) * 100}%`;
-    byId("buffered").style.width = `${span ? ((span.end_s - span.start_s) / total) * 100 : 0}%`;
+    this.timeline.show(currentTime, this.player.buffered());
     const playing = !paused && !ended;
     setLabel(byId("play"), "aria-label", playing ? "replay.pause" : "replay.play");
     setLabel(byId("play"), "title", playing ? "replay.pause" : "replay.play");
     element("play-icon", SVGUseElement).setAttribute("href", iconHref(playing ? "pause" : "play"));
-    this.showGap(currentTime);
+    this.showLive(currentTime);
+    if (Date.now() - this.remembered > REMEMBER_INTERVAL_MS) this.remember();
   }
 
   /** @param {number} time */
-  showGap(time) {
-    const gap = this.gaps.find(
-      ({ start_s, end_s }) => end_s - start_s >= LISTED_GAP_S && time >= start_s - 0.2 && time < end_s + GAP_NOTE_S,
-    );
-    byId("gap-note").hidden = gap === undefined;
-    if (gap) byId("gap-note").textContent = gapText(gap);
+  showLive(time) {
+    const live = liveness(this.index, time);
+    byId("live").hidden = !this.wasLive;
+    byId("live").dataset.live = live ?? "ended";
+    byId("go-live").hidden = live !== "behind";
+    setText(byId("live-text"), `live.${live ?? "ended"}`);
+    if (this.index.state === "recording") this.wasLive = true;
   }
 
+  // ---- the position that this browser remembers --------------------------------------------
+
+  get memory() {
+    return `vivavoce.position.${this.interview}`;
+  }
+
+  remember() {
+    this.remembered = Date.now();
+    const time = this.video.currentTime;
+    if (this.video.readyState === 0) return;
+    try {
+      if (this.index.state !== "recording" && time > this.index.duration_s - NEAR_END_S) {
+        localStorage.removeItem(this.memory);
+      } else {
+        localStorage.setItem(this.memory, time.toFixed(2));
+      }
+    } catch {
+      // Storage is forbidden in this browser: the next replay begins at the start.
+    }
+  }
+
+  recall() {
+    try {
+      const time = Number(localStorage.getItem(this.memory));
+      return time < this.index.duration_s ? time : 0;
+    } catch {
+      return 0;
+    }
+  }
+
+  // ---- what is wrong -----------------------------------------------------------------------
+
   /**
-   * @param {"replay.failed" | "replay.empty" | "replay.unsupported"} key
-   * @param {unknown} [error]
+   * @param {unknown} error
+   * @returns {boolean} whether to try again
    */
-  fail(key, error) {
-    if (error) console.warn(error);
+  fail(error) {
+    console.warn(error);
+    const refusal = refusalOf(error instanceof ApiError ? error.id : "internal");
+    const passes = refusal === "unreachable" || refusal === "other";
+    this.note(passes ? "replay.failed" : `refused.${refusal}.text`);
+    return passes;
+  }
+
+  /** @param {import("./i18n.js").Key} key */
+  note(key) {
     setText(byId("replay-note-text"), key);
     byId("replay-note").hidden = false;
   }
+
+  /** @param {import("./i18n.js").Key} key what does not hold any more */
+  clear(key) {
+    if (byId("replay-note-text").dataset.i18n === key) byId("replay-note").hidden = true;
+  }
+}
+
+/** @param {Pictures} pictures */
+function largeOf(pictures) {
+  return pictures.large === "camera" || pictures.large === undefined ? "video" : pictures.large;
 }

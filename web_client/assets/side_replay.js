@@ -1,7 +1,7 @@
 // @ts-check
 /** What is replayed beside the recorded candidate, whose position and pace it follows. */
 
-import { Player } from "./player.js";
+import { makePlayer } from "./native_player.js";
 import { ofSide, spansOf } from "./replay.js";
 
 /** @typedef {import("./replay.js").ReplayIndex} ReplayIndex */
@@ -24,20 +24,25 @@ export class SideReplay {
    * @param {HTMLVideoElement} options.candidate
    * @param {ReplayIndex} options.index
    * @param {(part: SidePart, number: number, signal: AbortSignal) => Promise<ArrayBuffer>} options.load
+   * @param {string} options.address for a player of HLS
    * @param {(there: boolean) => void} options.onThere whether there is something at this position
    */
-  constructor({ side, video, candidate, index, load, onThere }) {
+  constructor({ side, video, candidate, index, load, address, onThere }) {
     this.side = side;
     this.video = video;
     this.candidate = candidate;
     this.onThere = onThere;
     this.opened = false;
     this.closing = new AbortController();
-    this.player = new Player({
+    this.player = makePlayer({
       video,
+      address,
       index: ofSide(index, side),
       load: (part, number, signal) => load(`${side}/${part}`, number, signal),
-      onError: (error) => console.warn(error),
+      onError: (error) => {
+        console.warn(error);
+        return true;
+      },
       follows: true,
     });
     this.spans = spansOf(this.player.index.fragments);

@@ -1,0 +1,337 @@
+"""The replay's page in a real browser, on recordings whose pictures say which ones they are."""
+
+import asyncio
+import shutil
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+from playwright.async_api import Browser, Page, async_playwright
+
+from server.core.frames import Codec, EncodedFrame
+from server.core.interviews import Role
+from tests.e2e.pages import PATIENCE_MS
+from tests.recorder.conftest import POLICY
+from tests.recorder.encoded import (
+    FPS,
+    NUMBER_BITS,
+    START_S,
+    camera,
+    in_order,
+    microphone,
+    numbered,
+    screen,
+)
+from tests.signaling.serving import Serving, open_serving
+from tests.signaling.test_replay import record, viewings
+
+#: A player, and how far behind the interview it may be.
+MOST_BEHIND_S = 10.0
+#: The number that the shown picture says.
+_NUMBER = f"""(() => {{
+  const video = document.getElementById("replay-video");
+  const canvas = new OffscreenCanvas(320, 180);
+  const context = canvas.getContext("2d");
+  context.drawImage(video, 0, 0, 320, 180);
+  let number = 0;
+  for (let bit = 0; bit < {NUMBER_BITS}; bit += 1) {{
+    const [level] = context.getImageData(bit * 20 + 10, 40, 1, 1).data;
+    number = number * 2 + (level > 128 ? 1 : 0);
+  }}
+  return number;
+}})()"""
+
+
+@pytest.fixture
+async def serving(tmp_path: Path) -> AsyncIterator[Serving]:
+    async with open_serving(tmp_path) as serving:
+        yield serving
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(
+            executable_path=shutil.which("chromium"),
+            args=["--headless=new", "--no-sandbox", "--autoplay-policy=no-user-gesture-required"],
+        )
+        yield browser
+        await browser.close()
+
+
+@pytest.fixture
+async def page(browser: Browser) -> Page:
+    page = await browser.new_page()
+    page.set_default_timeout(PATIENCE_MS)
+    return page
+
+
+def says_numbers(codec: Codec, seconds: float, start_s: float = START_S) -> list[EncodedFrame]:
+    pictures = camera(codec, seconds, start_s, width=320, height=180, keyframe_s=4.0, draw=numbered)
+    return in_order(pictures, microphone(seconds, start_s))
+
+
+async def open_replay(page: Page, serving: Serving, query: str = "") -> None:
+    token = serving.token(Role.RECRUITER)
+    await page.goto(f"{serving.server.base_url}/recordings{query}#{token}")
+
+
+async def shows(page: Page, number: int) -> None:
+    """Returns once the picture with this number is shown, and no seek is under way."""
+    await page.wait_for_function(
+        f"""(number) => {{
+          const {{ readyState, seeking }} = document.getElementById('replay-video');
+          return readyState > 1 && !seeking && {_NUMBER} === number;
+        }}""",
+        arg=number,
+    )
+
+
+async def seek(page: Page, time_s: float) -> None:
+    await page.evaluate(
+        """(time) => {
+          const bar = document.getElementById('seek');
+          bar.value = String(time);
+          bar.dispatchEvent(new Event('input'));
+        }""",
+        time_s,
+    )
+
+
+@pytest.mark.parametrize("codec", [Codec.H264, Codec.VP8, Codec.VP9])
+@pytest.mark.timeout(180)
+async def test_seeks_and_steps_are_exact_to_the_picture(
+    serving: Serving, page: Page, codec: Codec
+) -> None:
+    await record(serving, serving.one.interview_id, says_numbers(codec, 12))
+    await open_replay(page, serving)
+    await shows(page, 0)
+    for number in (100, 311, 7, 119, 120, 241):
+        await seek(page, round((number + 0.5) / FPS, 2))
+        await shows(page, number)
+    for key, numbers in ((".", (242, 243, 244)), (",", (243, 242, 241, 240, 239, 238))):
+        for number in numbers:
+            await page.keyboard.press(key)
+            await shows(page, number)
+    await page.locator("#frame").click()
+    await shows(page, 239)
+    await page.keyboard.press("Home")
+    await shows(page, 0)
+    await page.keyboard.press("l")
+    await shows(page, 300)
+    await page.keyboard.press("ArrowLeft")
+    await shows(page, 150)
+    await page.keyboard.press("End")
+    await shows(page, 359)
+    (first, *more) = await viewings(serving)
+    assert (first["way"], first["start_s"]) == ("replay", 0.0)
+    assert len(more) <= 3
+
+
+@pytest.mark.timeout(120)
+async def test_speed_sound_and_help_follow_their_keys_and_buttons(
+    serving: Serving, page: Page
+) -> None:
+    await record(serving, serving.one.interview_id, says_numbers(Codec.H264, 12))
+    await open_replay(page, serving)
+    await shows(page, 0)
+    video = "document.getElementById('replay-video')"
+    await page.locator("#speed").select_option("2")
+    assert await page.evaluate(f"{video}.playbackRate") == 2
+    await page.locator("#replay-title").click()
+    await page.keyboard.press("m")
+    assert await page.evaluate(f"{video}.muted")
+    assert await page.locator("#mute").get_attribute("aria-pressed") == "true"
+    await page.keyboard.press("ArrowDown")
+    assert await page.evaluate(f"[{video}.muted, {video}.volume]") == [False, 0.9]
+    await page.keyboard.press("?")
+    assert await page.locator("#keys-dialog dt").count() == 9
+    await page.keyboard.press("k")  # belongs to the dialog
+    assert await page.evaluate(f"{video}.paused")
+    await page.keyboard.press("Escape")
+    await page.keyboard.press("k")
+    await page.wait_for_function(f"() => {video}.ended", timeout=PATIENCE_MS)
+    ended_s = await page.evaluate(f"{video}.currentTime")
+    assert ended_s == pytest.approx(12, abs=0.1)
+
+
+@pytest.mark.timeout(120)
+async def test_a_replay_begins_at_the_moment_of_its_link_or_where_it_was_left(
+    serving: Serving, page: Page
+) -> None:
+    await record(serving, serving.one.interview_id, says_numbers(Codec.H264, 12))
+    await open_replay(page, serving, "?t=4.05")
+    await shows(page, 121)
+    await seek(page, 6.05)
+    await shows(page, 181)
+    await open_replay(page, serving)  # only the query changes: the same document otherwise
+    await page.reload()
+    await shows(page, 181)
+
+
+@pytest.mark.timeout(120)
+async def test_gaps_and_events_are_told_and_a_press_leads_there(
+    serving: Serving, page: Page
+) -> None:
+    frames = says_numbers(Codec.H264, 6) + says_numbers(Codec.H264, 6, START_S + 20)
+    await record(serving, serving.one.interview_id, frames)
+    await open_replay(page, serving)
+    gap = page.locator("#marks-list button")
+    await gap.wait_for()
+    assert "14.0 s" in (await gap.text_content() or "")
+    await gap.click()
+    await shows(page, 0)
+    at_s = await page.evaluate("document.getElementById('replay-video').currentTime")
+    assert at_s == pytest.approx(20, abs=0.1)
+    await page.locator("#gap-note").wait_for()
+    box = await page.locator("#seek").bounding_box()
+    assert box is not None
+    await page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    assert "14.0 s" in (await page.locator("#seek-tip").text_content() or "")
+
+
+# ---- while the interview runs -----------------------------------------------------------
+
+
+@asynccontextmanager
+async def running(
+    serving: Serving, frames: list[EncodedFrame], clock: Callable[[], float] = time.time
+) -> AsyncIterator[float]:
+    """Records ``frames`` as they would come, from now on; gives the time of the first."""
+    recording = serving.server.recorder.record(
+        serving.one.interview_id, "One", POLICY, lambda _: None
+    )
+    began_s = clock()
+
+    async def feed() -> None:
+        for frame in frames:
+            at_s = frame.capture_s - START_S + began_s
+            await asyncio.sleep(at_s - clock())
+            recording.on_frame(replace(frame, capture_s=at_s, arrived_s=at_s))
+
+    async with asyncio.TaskGroup() as tasks:
+        feeding = tasks.create_task(feed(), name="feed")
+        try:
+            yield began_s
+        finally:
+            feeding.cancel()
+    await recording.close()
+
+
+async def behind_s(page: Page, began_s: float) -> float:
+    """How long ago the shown picture was taken."""
+    return time.time() - began_s - int(await page.evaluate(_NUMBER)) / FPS
+
+
+@pytest.mark.parametrize("codec", [Codec.H264, Codec.VP8])
+@pytest.mark.timeout(180)
+async def test_a_running_interview_is_replayed_live_and_to_its_end(
+    serving: Serving, page: Page, codec: Codec
+) -> None:
+    frames = says_numbers(codec, 60)
+    await open_replay(page, serving)
+    await page.locator("#no-recordings").wait_for()
+    async with running(serving, frames) as began_s:
+        await page.locator('#live[data-live="live"]').wait_for()
+        await page.locator("#play").click()
+        await _plays(page)
+        await page.keyboard.press("k")  # what stays at its place falls behind
+        await page.keyboard.press("Home")
+        await page.wait_for_function(
+            "() => document.getElementById('live').dataset.live === 'behind'",
+            timeout=PATIENCE_MS,
+        )
+        await page.locator("#go-live").click()
+        await _plays(page)
+        lags = []
+        for _ in range(20):
+            await asyncio.sleep(0.5)
+            lags.append(await behind_s(page, began_s))
+        assert max(lags) < MOST_BEHIND_S, lags
+        assert max(lags) - min(lags) < 2, "it does not fall back"
+    ended_s = time.monotonic()
+    await page.locator('#live[data-live="ended"]').wait_for()
+    await page.wait_for_function("() => document.getElementById('replay-video').ended")
+    assert time.monotonic() - ended_s < MOST_BEHIND_S
+
+
+async def _plays(page: Page) -> None:
+    """Returns once some more pictures have been shown."""
+    await page.evaluate(
+        """new Promise((shown) => {
+          const video = document.getElementById('replay-video');
+          let left = 5;
+          const next = () => video.requestVideoFrameCallback(() => --left ? next() : shown());
+          next();
+        })"""
+    )
+
+
+@pytest.mark.timeout(120)
+async def test_what_another_track_changes_is_taken_up(serving: Serving, page: Page) -> None:
+    """Sound alone first, so that what was known of the recording does not hold any more."""
+    pictures = [each for each in says_numbers(Codec.H264, 40) if each.codec is Codec.H264]
+    frames = in_order(
+        microphone(40),
+        [
+            replace(each, capture_s=each.capture_s + 6, arrived_s=each.arrived_s + 6)
+            for each in pictures
+        ],
+    )
+    async with running(serving, frames):
+        await open_replay(page, serving)
+        await page.locator('#live[data-live="live"]').wait_for()
+        await page.locator("#play").click()
+        await _plays(page)
+        assert await page.evaluate("document.getElementById('replay-video').videoWidth") == 320
+
+
+# ---- what may go wrong ------------------------------------------------------------------
+
+
+@pytest.mark.timeout(120)
+async def test_a_network_that_goes_away_is_told_and_comes_back(
+    serving: Serving, page: Page
+) -> None:
+    await record(serving, serving.one.interview_id, says_numbers(Codec.H264, 60))
+    await open_replay(page, serving)
+    await shows(page, 0)
+    await page.context.set_offline(True)
+    await seek(page, 50.05)
+    await page.locator("#replay-note").wait_for()
+    await page.context.set_offline(False)
+    await shows(page, 1501)
+    await page.locator("#replay-note").wait_for(state="hidden")
+
+
+@pytest.mark.timeout(120)
+async def test_a_withdrawn_link_says_so(serving: Serving, page: Page) -> None:
+    await record(serving, serving.one.interview_id, says_numbers(Codec.H264, 60))
+    await open_replay(page, serving)
+    await shows(page, 0)
+    link = await serving.link(Role.RECRUITER)
+    one = f"/api/interviews/{serving.one.interview_id}/links/{link.id}"
+    assert (await serving.call("DELETE", one, serving.owner))[0] == 204
+    await seek(page, 50.05)
+    await page.locator('#replay-note-text[data-i18n="refused.revoked.text"]').wait_for()
+
+
+@pytest.mark.timeout(120)
+async def test_without_media_source_extensions_the_browser_plays_hls(
+    serving: Serving, page: Page
+) -> None:
+    frames = in_order(says_numbers(Codec.H264, 12), screen(Codec.H264, 4, START_S + 2))
+    await record(serving, serving.one.interview_id, frames)
+    await page.add_init_script("delete window.MediaSource; delete window.ManagedMediaSource;")
+    await open_replay(page, serving)
+    if not await page.evaluate(
+        "document.createElement('video').canPlayType('application/vnd.apple.mpegurl')"
+    ):
+        pytest.skip("this Chromium has no player of HLS")
+    await shows(page, 0)
+    await seek(page, 7.55)
+    await shows(page, 226)
+    assert {each["way"] for each in await viewings(serving)} == {"hls"}
