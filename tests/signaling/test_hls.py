@@ -145,14 +145,24 @@ async ({ address, rate, seeks }) => {
   player.on(Hls.Events.ERROR, (_, { fatal, details }) => errors.push({ fatal, details }));
   player.loadSource(address);
   player.attachMedia(video);
-  await new Promise((ok) => video.addEventListener("loadeddata", ok, { once: true }));
+  const within = (ms, promise) => Promise.race([
+    promise,
+    new Promise((_, fail) => setTimeout(() => fail(new Error(JSON.stringify(errors))), ms)),
+  ]);
+  await within(30000, new Promise((ok) => (video.onloadeddata = ok)));
+  const picture = () => within(4000, new Promise((ok) =>
+    video.requestVideoFrameCallback((_, metadata) => ok(metadata.mediaTime))));
   const shown = [];
   for (const time of seeks) {
-    video.currentTime = time;
-    const { mediaTime } = await new Promise((ok) =>
-      video.requestVideoFrameCallback((_, metadata) => ok(metadata)),
-    );
-    shown.push(mediaTime);
+    for (let tries = 0; ; tries += 1) {
+      video.currentTime = time + tries / 1000;  // a page that nobody sees may miss a picture
+      try {
+        shown.push(await picture());
+        break;
+      } catch (error) {
+        if (tries === 3) throw error;
+      }
+    }
   }
   video.currentTime = 0;
   video.playbackRate = rate;
