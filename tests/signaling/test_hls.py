@@ -212,14 +212,6 @@ async def test_hls_js_plays_to_the_end_and_seeks(
     assert result["duration"] == pytest.approx(10, abs=0.1)
 
 
-async def test_hls_js_jumps_over_a_gap_to_the_right_time(serving: Serving, page: Page) -> None:
-    await kept(serving, interview(seconds=3) + interview(seconds=3, start_s=START_S + 40))
-    result = await played(page, serving, 41.26)
-    assert result["shown"] == pytest.approx([41.25], abs=1 / 30)
-    assert result["ended"], result
-    assert result["duration"] == pytest.approx(43, abs=0.1)
-
-
 async def test_hls_js_goes_on_after_another_coding(serving: Serving, page: Page) -> None:
     await kept(serving, interview(Codec.H264, 4) + interview(Codec.VP9, 4, START_S + 4))
     result = await played(page, serving, 6.51, 1.51)
