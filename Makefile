@@ -5,14 +5,14 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: help packages install demo run test checks deps lint format types contracts spelling web pytest fuzz bench-peers bench-networks crashes lock clean
+.PHONY: help packages install demo run test checks deps lint format types contracts spelling web pytest fuzz bench-peers bench-networks crashes mutations lock clean
 
 PORT ?=
 ARGS ?=
 PYTHON := .venv/bin/python
 PIP := $(PYTHON) -m pip --quiet --disable-pip-version-check --no-input
 LOCKED := $(PIP) install --require-hashes --no-deps --no-build-isolation
-CODE := server loadtest tests
+CODE := server loadtest tests tools
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -73,6 +73,7 @@ format: .venv/.installed-dev
 
 types: .venv/.installed-dev
 	.venv/bin/mypy
+	.venv/bin/mypy tools/read_recording.py
 
 contracts: .venv/.installed-dev
 	.venv/bin/lint-imports
@@ -116,6 +117,10 @@ bench-networks: install
 # ARGS="--power-cut" (as root) also loses what was not synced.
 crashes: install
 	@$(PYTHON) -m loadtest.crashes $(ARGS)
+
+# Random harm to recordings: `vivavoce verify` and the independent reader must name each.
+mutations: .venv/.installed-dev
+	@$(PYTHON) -m tests.recorder.mutations $(ARGS)
 
 # New pins: edit requirements/*.in, `make lock`, commit both. No registry is named in the result.
 COMPILE := --quiet --strip-extras --allow-unsafe --generate-hashes --no-emit-index-url --no-emit-find-links

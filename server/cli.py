@@ -1,4 +1,4 @@
-"""The command `vivavoce`; `vivavoce --help` lists what it does."""
+"""The command `vivavoce`: the server, its interviews, and their recordings."""
 
 import argparse
 import asyncio

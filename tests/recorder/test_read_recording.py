@@ -1,0 +1,105 @@
+"""The independent reader says what the format's document says, and needs nothing of the server."""
+
+import ast
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from server.core.frames import Codec
+from tests.recorder import worked_example
+from tests.recorder.conftest import Desk
+from tests.recorder.encoded import START_S, interview
+from tests.recorder.mutations import READER, load_reader
+
+reader = load_reader()
+
+
+def run(*arguments: str | Path) -> tuple[int, str]:
+    """As a person runs it; isolated, so that nothing of this project can be imported."""
+    done = subprocess.run(
+        [sys.executable, "-I", str(READER), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd="/",
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def outcome(vector: dict[str, str]) -> str:
+    file = io.BytesIO(bytes.fromhex(vector["segment"]))
+    public_key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(vector["public_key"]))
+    try:
+        segment = reader.read_header(file)
+        for record in reader.read_records(file, segment, public_key):
+            reader.open_record(record, segment, bytes.fromhex(vector["recording_key"]))
+    except reader.Fault as fault:
+        return str(fault.kind)
+    return "success"
+
+
+@pytest.mark.parametrize(
+    "path", sorted(worked_example.VECTORS.glob("*.json")), ids=lambda path: path.stem
+)
+def test_a_vector_comes_to_what_it_expects(path: Path) -> None:
+    vector = json.loads(path.read_text())
+    assert outcome(vector) == vector["expect"]
+
+
+def test_it_imports_nothing_but_cryptography() -> None:
+    imported = set()
+    for node in ast.walk(ast.parse(READER.read_text())):
+        match node:
+            case ast.Import(names):
+                imported |= {each.name.partition(".")[0] for each in names}
+            case ast.ImportFrom(module):
+                imported.add(str(module).partition(".")[0])
+    assert imported - sys.stdlib_module_names == {"cryptography"}
+
+
+def test_it_verifies_and_decrypts(desk: Desk, tmp_path: Path) -> None:
+    desk.write(interview(Codec.H264, 12.0))
+    desk.write(interview(Codec.VP8, 3.0, START_S + 20))
+    public_key = desk.data_dir / "keys" / "signing.pub"
+    assert run(desk.path(), "--public-key", public_key) == (0, "Intact: 3 segments.\n")
+    manifest = desk.reader().manifest
+    key = desk.keys.recording_key("iv", bytes.fromhex(manifest.recording))
+    out = tmp_path / "out.mp4"
+    status, said = run(desk.path(), "--public-key", public_key, "--key", key.hex(), "-o", out)
+    assert (status, f"Written: {out}" in said) == (0, True)
+    data = out.read_bytes()
+    assert data[4:8] == b"ftyp"
+    assert (data.count(b"avc1"), data.count(b"vp08")) == (1, 1), "an init once"
+    samples = [sample.data for _, f in desk.reader().all_samples() for sample in f.video]
+    assert all(sample in data for sample in samples)
+    wrong = ("--key", bytes(32).hex(), "-o", tmp_path / "not.mp4")
+    assert run(desk.path(), "--public-key", public_key, *wrong)[0] == 1
+    assert not (tmp_path / "not.mp4").exists()
+
+
+def test_an_open_recording_is_read_as_far_as_it_goes(desk: Desk) -> None:
+    desk.write(interview(Codec.VP8, 12.0), finish=False)
+    last = max(desk.path().glob("*.seg"))
+    last.write_bytes(last.read_bytes()[:-7])
+    public_key = desk.data_dir / "keys" / "signing.pub"
+    assert run(desk.path(), "--public-key", public_key)[0] == 0
+
+
+def test_a_fault_is_named_with_its_file(desk: Desk) -> None:
+    desk.write(interview(Codec.VP8, 2.0))
+    path = desk.path() / "00000.seg"
+    path.write_bytes(path.read_bytes()[:-1])
+    status, said = run(desk.path(), "--public-key", desk.data_dir / "keys" / "signing.pub")
+    assert (status, said) == (1, "NOT INTACT: 00000.seg: truncated: a record is cut off\n")
+
+
+def test_wrong_use_is_told(desk: Desk, tmp_path: Path) -> None:
+    public_key = desk.data_dir / "keys" / "signing.pub"
+    assert run(tmp_path / "nothing", "--public-key", public_key)[0] == 2
+    assert run(tmp_path, "--public-key", tmp_path / "nothing")[0] == 2
+    assert run()[0] == 2

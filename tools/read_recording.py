@@ -1,0 +1,382 @@
+#!/usr/bin/env python3
+"""Verifies a Vivavoce recording, and decrypts it for whoever has its key.
+
+    python3 read_recording.py FOLDER --public-key signing.pub
+    python3 read_recording.py FOLDER --public-key signing.pub --key HEX -o recording.mp4
+
+Written after docs/recording-format.md alone, and independent of the server: it takes Python 3.11 or
+newer and the package `cryptography`. What it writes is the fMP4 as it was recorded.
+Exit status: 0 intact, 1 not (each fault is named), 2 wrong use. The server's log is not looked at:
+that a tail was cut off an open recording at a record's end is for `vivavoce verify` to see.
+"""
+
+import argparse
+import hashlib
+import json
+import re
+import struct
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+from cryptography.exceptions import InvalidSignature, InvalidTag
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+SEGMENT = struct.Struct(">8sHHI16s32s7sB32s32s")
+RECORD = struct.Struct(">IBBHIIQI32s")
+INIT, MEDIA, NOTE, END = 1, 2, 3, 4
+TAG, SIGNATURE, LARGEST = 16, 64, 67_108_864
+SEGMENT_NAME = re.compile(r"\d{5,}\.seg")
+MANIFEST_FIELDS = [
+    "format",
+    "version",
+    "recording",
+    "interview",
+    "title",
+    "revision",
+    "state",
+    "epoch_us",
+    "policies",
+    "segments",
+    "gaps",
+    "events",
+    "tree_size",
+    "root",
+    "peaks",
+]
+FIELDS = {
+    "policies": ["notice", "tracks", "analysis"],
+    "segments": [
+        "name",
+        "size",
+        "sha256",
+        "head",
+        "records",
+        "fragments",
+        "start_us",
+        "end_us",
+        "tracks",
+        "complete",
+    ],
+    "gaps": ["track", "start_us", "end_us", "cause", "lost"],
+    "events": ["event", "at_us"],
+}
+
+
+class Fault(Exception):
+    """What is wrong: `kind` is one of the format's words."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(f"{kind}: {message}")
+        self.kind = kind
+
+
+class Record(NamedTuple):
+    header: bytes
+    length: int
+    kind: int
+    counter: int
+    start_us: int
+    duration_us: int
+    previous: bytes
+    ciphertext: bytes
+    hash: bytes
+
+
+class Segment(NamedTuple):
+    number: int
+    recording: str
+    salt: bytes
+    nonce_prefix: bytes
+    policy: bytes
+    previous: bytes
+    hash: bytes
+
+
+# ---- segments ---------------------------------------------------------------------------
+
+
+def read_header(file: BinaryIO) -> Segment:
+    """Raises Fault."""
+    data = file.read(SEGMENT.size)
+    if len(data) < SEGMENT.size:
+        raise Fault("truncated", "the segment's header is cut off")
+    magic, version, reserved, index, recording, salt, prefix, reserved_2, policy, previous = (
+        SEGMENT.unpack(data)
+    )
+    if magic != b"VIVAVOCE":
+        raise Fault("tampered", "not a segment")
+    if version != 1:
+        raise Fault("unknown version", f"version {version}")
+    if reserved or reserved_2:
+        raise Fault("tampered", "reserved bytes are not zero")
+    digest = hashlib.sha256(data).digest()
+    return Segment(index, recording.hex(), salt, prefix, policy, previous, digest)
+
+
+def read_records(
+    file: BinaryIO, segment: Segment, public_key: Ed25519PublicKey
+) -> Iterator[Record]:
+    """Each checked: signature, counter, chain. Raises Fault at the first that is not whole."""
+    before, counter, ended = segment.hash, 0, False
+    while data := file.read(RECORD.size):
+        if len(data) < RECORD.size:
+            raise Fault("truncated", "a record's header is cut off")
+        length, kind, _, _, number, _, start_us, duration_us, previous = RECORD.unpack(data)
+        if not TAG <= length <= LARGEST or kind not in (INIT, MEDIA, NOTE, END):
+            raise Fault("tampered", "not a record")
+        ciphertext, signature = file.read(length), file.read(SIGNATURE)
+        if len(ciphertext) < length or len(signature) < SIGNATURE:
+            raise Fault("truncated", "a record is cut off")
+        digest = hashlib.sha256(data + ciphertext).digest()
+        try:
+            public_key.verify(signature, b"vivavoce/record/v1" + digest)
+        except InvalidSignature:
+            raise Fault("tampered", "a record's signature does not fit") from None
+        if ended or number != counter or previous != before:
+            raise Fault("reordered", "a record is not in its place")
+        yield Record(
+            data, length, kind, number, start_us, duration_us, previous, ciphertext, digest
+        )
+        before, counter, ended = digest, counter + 1, kind == END
+
+
+def open_record(record: Record, segment: Segment, recording_key: bytes) -> bytes:
+    """Its plaintext. Raises Fault where the key is not the recording's."""
+    info = b"vivavoce/segment/v1" + bytes.fromhex(segment.recording)
+    key = HKDF(SHA256(), 32, segment.salt, info + struct.pack(">I", segment.number))
+    nonce = segment.nonce_prefix + struct.pack(">IB", record.counter, record.kind == END)
+    try:
+        return AESGCM(key.derive(recording_key)).decrypt(nonce, record.ciphertext, record.header)
+    except InvalidTag:
+        raise Fault("wrong key", "a record does not open with this key") from None
+
+
+# ---- the tree (RFC 9162, 2.1) -----------------------------------------------------------
+
+
+def root_of(hashes: list[bytes]) -> bytes:
+    """Of the records with these hashes."""
+    if not hashes:
+        return hashlib.sha256().digest()
+    level = [hashlib.sha256(b"\0" + each).digest() for each in hashes]
+    while len(level) > 1:  # an odd one goes up as it is: the same tree as the recursive definition
+        pairs = zip(level[::2], level[1::2], strict=False)
+        joined = [hashlib.sha256(b"\1" + left + right).digest() for left, right in pairs]
+        level = joined + level[len(joined) * 2 :]
+    return level[0]
+
+
+# ---- the manifest -----------------------------------------------------------------------
+
+
+def compact(value: object) -> bytes:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def read_manifest(data: bytes, public_key: Ed25519PublicKey) -> dict[str, Any]:
+    """Raises Fault."""
+    try:
+        signed = json.loads(data)
+        manifest, signature = signed["manifest"], bytes.fromhex(signed["signature"])
+        version = manifest["version"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise Fault("tampered", "the manifest does not parse") from None
+    if version != 1:
+        raise Fault("unknown version", f"version {version}")
+    if not _has_form(manifest) or compact(signed) != data:
+        raise Fault("tampered", "the manifest is not canonical")
+    try:
+        public_key.verify(signature, b"vivavoce/manifest/v1" + compact(manifest))
+    except InvalidSignature:
+        raise Fault("tampered", "the manifest's signature does not fit") from None
+    return dict(manifest)
+
+
+def _has_form(manifest: object) -> bool:
+    if not isinstance(manifest, dict) or list(manifest) != MANIFEST_FIELDS:
+        return False
+    return all(
+        isinstance(entry, dict) and list(entry) == fields
+        for name, fields in FIELDS.items()
+        for entry in manifest[name]
+    )
+
+
+# ---- a recording ------------------------------------------------------------------------
+
+
+class Reader:
+    """`verify` first: it yields the faults; then `media` may be read."""
+
+    def __init__(self, folder: Path, public_key: Ed25519PublicKey) -> None:
+        self.folder, self.public_key = folder, public_key
+        self.names: list[str] = []  #: of the segments, in order
+        self._head = bytes(32)
+        self._hashes: list[bytes] = []
+        self._manifest: dict[str, Any] = {}
+
+    def verify(self) -> Iterator[tuple[str, Fault]]:
+        """Each fault with the file that it is in. Raises OSError."""
+        there = sorted(path.name for path in self.folder.iterdir())
+        try:
+            self._manifest = read_manifest(
+                (self.folder / "manifest.json").read_bytes(), self.public_key
+            )
+        except FileNotFoundError:
+            yield "manifest.json", Fault("missing", "there is no manifest")
+            return
+        except Fault as fault:
+            yield "manifest.json", fault
+            return
+        listed = self._manifest["segments"]
+        for entry in listed:
+            try:
+                self._check_listed(entry)
+            except Fault as fault:
+                yield entry["name"], fault
+            self._head = bytes.fromhex(entry["head"])
+        self.names = [entry["name"] for entry in listed]
+        if len(self._hashes) == sum(entry["records"] for entry in listed) and (
+            len(self._hashes) != self._manifest["tree_size"]
+            or root_of(self._hashes).hex() != self._manifest["root"]
+        ):
+            yield "manifest.json", Fault("tampered", "the tree of the records is another one")
+        newest = max(self.names, default="")
+        is_open = self._manifest["state"] == "recording"
+        begun = 0
+        for name in there:
+            if name in (*self.names, "manifest.json"):
+                continue
+            if not (is_open and SEGMENT_NAME.fullmatch(name) and name > newest):
+                yield name, Fault("unexpected", "the manifest does not list this file")
+                continue
+            begun += 1
+            if begun == 2:  # one is written before each segment begins
+                yield "manifest.json", Fault("rolled back", "it is older than the segments")
+            self.names.append(name)
+            try:
+                self._check_tail(name)
+            except Fault as fault:
+                if fault.kind != "truncated":
+                    yield name, fault
+
+    def media(self, recording_key: bytes) -> Iterator[bytes]:
+        """The fMP4: each init once, and all fragments. Raises Fault or OSError."""
+        told = b""
+        for name in self.names:
+            with (self.folder / name).open("rb") as file:
+                segment = read_header(file)
+                try:
+                    for record in read_records(file, segment, self.public_key):
+                        plaintext = open_record(record, segment, recording_key)
+                        if record.kind == MEDIA or (record.kind == INIT and plaintext != told):
+                            yield plaintext
+                        if record.kind == INIT:
+                            told = plaintext
+                except Fault as fault:
+                    if fault.kind != "truncated":
+                        raise
+
+    def _check_listed(self, entry: dict[str, Any]) -> None:
+        path = self.folder / entry["name"]
+        if not path.is_file():
+            raise Fault("missing", "the segment is gone")
+        hashes = []
+        with path.open("rb") as file:
+            digest, size = hashlib.file_digest(file, "sha256").hexdigest(), file.tell()
+            whole = digest == entry["sha256"]
+            file.seek(0)
+            try:
+                segment = self._header(file)
+                hashes = [each.hash for each in read_records(file, segment, self.public_key)]
+            except Fault as fault:
+                if fault.kind == "truncated" and size >= entry["size"]:
+                    raise Fault("tampered", str(fault)) from None
+                raise
+        if not whole:
+            if segment.previous != self._head:
+                raise Fault("reordered", "another segment of this recording lies in its place")
+            if size < entry["size"]:
+                raise Fault("truncated", f"{entry['size'] - size} bytes are cut off")
+            raise Fault("tampered", "the segment is not the one that was signed")
+        if segment.previous != self._head:
+            raise Fault("reordered", "the segment does not follow the one before it")
+        self._hashes += hashes
+
+    def _check_tail(self, name: str) -> None:
+        with (self.folder / name).open("rb") as file:
+            segment = self._header(file)
+            if segment.previous != self._head:
+                raise Fault("reordered", "the segment does not follow the last one")
+            for record in read_records(file, segment, self.public_key):
+                self._head = record.hash
+
+    def _header(self, file: BinaryIO) -> Segment:
+        segment = read_header(file)
+        if segment.recording != self._manifest["recording"]:
+            raise Fault("foreign", "the segment is of another recording")
+        policies = (
+            hashlib.sha256(b"vivavoce/policy/v1" + compact(each)).digest()
+            for each in self._manifest["policies"]
+        )
+        if segment.policy not in policies:
+            raise Fault("tampered", "made under a policy that nobody listed")
+        return segment
+
+
+# ---- the command ------------------------------------------------------------------------
+
+
+def main() -> int:
+    flags = _parser().parse_args()
+    try:
+        public_key = load_pem_public_key(flags.public_key.read_bytes())
+        if not isinstance(public_key, Ed25519PublicKey):
+            raise ValueError("not an Ed25519 key")
+        key = bytes.fromhex(flags.key) if flags.key else None
+        reader = Reader(flags.folder, public_key)
+        faults = list(reader.verify())
+    except (OSError, ValueError) as error:
+        print(f"read_recording: {error}", file=sys.stderr)
+        return 2
+    for name, fault in faults:
+        print(f"NOT INTACT: {name}: {fault}")
+    if faults:
+        return 1
+    print(f"Intact: {len(reader.names)} segments.")
+    if key is None:
+        return 0
+    try:
+        with flags.output.open("xb") as out:
+            for part in reader.media(key):
+                out.write(part)
+    except Fault as fault:
+        flags.output.unlink()
+        print(f"read_recording: {fault}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"read_recording: {error}", file=sys.stderr)
+        return 2
+    print(f"Written: {flags.output}")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", type=Path, metavar="FOLDER")
+    parser.add_argument("--public-key", type=Path, required=True, metavar="FILE")
+    parser.add_argument("--key", metavar="HEX", help="the recording key, to decrypt")
+    parser.add_argument("-o", "--output", type=Path, default=Path("recording.mp4"), metavar="FILE")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
