@@ -277,7 +277,10 @@ class Recorder:
             self._guarded(recording, self._work)
         for recording in tuple(self._jobs):
             self._guarded(recording, self._sync)
-        self._witness.tell([job.writer for job in self._jobs.values()], time.time())
+        try:
+            self._witness.tell([job.writer for job in self._jobs.values()], time.time())
+        except Exception:  # the thread's root: without their log recordings go on all the same
+            log.exception("the log of recordings failed")
         while self._leaving:
             self._leaving.pop().closed()
 

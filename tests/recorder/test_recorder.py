@@ -18,6 +18,7 @@ from server.recorder.manifest import State
 from server.recorder.recorder import Recorder, Recording, open_recorder
 from server.recorder.root_key import KeyProblem
 from server.recorder.verify import verify
+from server.recorder.witness import Witness
 from tests.recorder.conftest import POLICY
 from tests.recorder.encoded import START_S, camera, interview
 from tests.recorder.failing_disk import Disk
@@ -186,6 +187,17 @@ async def test_a_bug_in_one_recording_is_told_and_stops_no_other(tmp_path: Path)
     assert faults == ["recording failed: a bug"]
     report = await asyncio.to_thread(verify, _recording_path(tmp_path, "good"), recorder.public_key)
     assert report.intact
+
+
+async def test_a_bug_in_the_log_stops_no_recording(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with open_recorder(tmp_path) as recorder:
+        monkeypatch.setattr(Witness, "tell", lambda *_: 1 / 0)
+        await _record_a_second(recorder)
+        (summary,) = await asyncio.to_thread(recorder.list)
+    assert summary.state is State.FINISHED
+    assert "the log of recordings failed" in caplog.text
 
 
 async def test_a_folder_that_cant_be_made_is_told_once_and_when_it_can(tmp_path: Path) -> None:
