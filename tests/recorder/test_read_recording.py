@@ -98,6 +98,15 @@ def test_a_fault_is_named_with_its_file(desk: Desk) -> None:
     assert (status, said) == (1, "NOT INTACT: 00000.seg: truncated: a record is cut off\n")
 
 
+def test_a_signature_in_capitals_is_another_manifest(desk: Desk) -> None:
+    desk.write(interview(Codec.VP8, 2.0))
+    path = desk.path() / "manifest.json"
+    manifest, _, signature = path.read_text().rpartition('"signature":')
+    path.write_text(f'{manifest}"signature":{signature.upper()}')
+    status, said = run(desk.path(), "--public-key", desk.data_dir / "keys" / "signing.pub")
+    assert (status, "tampered: the manifest is not canonical" in said) == (1, True)
+
+
 def test_wrong_use_is_told(desk: Desk, tmp_path: Path) -> None:
     public_key = desk.data_dir / "keys" / "signing.pub"
     assert run(tmp_path / "nothing", "--public-key", public_key)[0] == 2
