@@ -9,10 +9,13 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from msgspec.structs import replace
 
 from server.core.frames import Codec
+from server.recorder.manifest import encode_manifest
+from server.recorder.verify import verify
 from tests.recorder import worked_example
-from tests.recorder.conftest import Desk
+from tests.recorder.conftest import POLICY, Desk
 from tests.recorder.encoded import START_S, interview
 from tests.recorder.mutations import READER, load_reader
 
@@ -105,6 +108,17 @@ def test_a_signature_in_capitals_is_another_manifest(desk: Desk) -> None:
     path.write_text(f'{manifest}"signature":{signature.upper()}')
     status, said = run(desk.path(), "--public-key", desk.data_dir / "keys" / "signing.pub")
     assert (status, "tampered: the manifest is not canonical" in said) == (1, True)
+
+
+def test_a_policy_that_nobody_listed_is_named(desk: Desk) -> None:
+    """By a manifest that the server itself has signed."""
+    desk.write(interview(Codec.VP8, 2.0))
+    policy = replace(POLICY, analysis=not POLICY.analysis)
+    manifest = replace(desk.reader().manifest, policies=(policy,))
+    (desk.path() / "manifest.json").write_bytes(encode_manifest(manifest, desk.keys.signer))
+    assert not verify(desk.path(), desk.keys.public_key).intact
+    status, said = run(desk.path(), "--public-key", desk.data_dir / "keys" / "signing.pub")
+    assert (status, "a policy that nobody listed" in said) == (1, True)
 
 
 def test_wrong_use_is_told(desk: Desk, tmp_path: Path) -> None:

@@ -224,7 +224,7 @@ def test_what_was_held_when_it_ended_is_a_gap(desk: Desk) -> None:
 
 @pytest.mark.parametrize("seconds", [0.1, 1.0, 3.0])
 def test_a_failing_sync_refuses_the_segment_and_goes_on_in_a_new_one(
-    desk: Desk, seconds: float
+    desk: Desk, tmp_path: Path, seconds: float
 ) -> None:
     disk = Disk()
     writer = desk.writer(folder_at=disk.folder)
@@ -238,6 +238,10 @@ def test_a_failing_sync_refuses_the_segment_and_goes_on_in_a_new_one(
     assert report.intact, report.faults
     assert report.duration_s == pytest.approx(4 + seconds, abs=0.001)
     assert _index(desk).gaps == ()
+    whole = Desk(tmp_path / "whole")
+    for start, length in ((0, 2.0), (2, seconds), (2 + seconds, 2.0)):
+        whole.write(interview(seconds=length, start_s=START_S + start))
+    assert _times(desk) == _times(whole), "what was written but not synced is there, too"
 
 
 def test_a_disk_that_was_never_writable_raises_nothing_into_the_media(desk: Desk) -> None:
