@@ -4,10 +4,27 @@ import asyncio
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 import uvloop
 from blockbuster import BlockBuster
+
+
+#: Browsers, servers and load generators here are processes of their own, in real time.
+_REAL_TIME = ("e2e/", "loadtest/", "media/test_server.py", "test_cli.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What runs in real time and fails is run once more, and told as "rerun".
+
+    A browser's own start, or a machine that stands still, must not refuse a change. What fails
+    twice fails.
+    """
+    here = Path(__file__).parent
+    for item in items:
+        if item.path.relative_to(here).as_posix().startswith(_REAL_TIME):
+            item.add_marker(pytest.mark.flaky(reruns=1))
 
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
