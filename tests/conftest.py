@@ -10,7 +10,6 @@ import pytest
 import uvloop
 from blockbuster import BlockBuster
 
-
 #: Browsers, servers and load generators here are processes of their own, in real time.
 _REAL_TIME = ("e2e/", "loadtest/", "media/test_server.py", "test_cli.py")
 
