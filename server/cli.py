@@ -209,7 +209,7 @@ async def _serve_until_stopped(config: Config, wait: _Wait) -> int:
     try:
         async with asyncio.timeout(None) as deadline:
             async with open_server(config) as server:
-                _leave_out_of_collections()
+                _spare_the_loop()
                 _say_started(server)
                 await wait(server, stop)
                 deadline.reschedule(loop.time() + STOP_TIMEOUT_S)
@@ -220,11 +220,15 @@ async def _serve_until_stopped(config: Config, wait: _Wait) -> int:
     return 0
 
 
-def _leave_out_of_collections() -> None:
-    """What is there now lives as long as the server: to look through it for garbage would stop
-    the event loop, hence every interview, for 40 ms now and then."""
+def _spare_the_loop() -> None:
+    """Of what would stop the event loop, hence every interview, now and then.
+
+    What is there now lives as long as the server: to look through it for garbage takes 40 ms. The
+    recorder's thread gives the interpreter back within a millisecond; by default it is five.
+    """
     gc.collect()
     gc.freeze()
+    sys.setswitchinterval(0.001)
 
 
 def _say_started(server: Server) -> None:
