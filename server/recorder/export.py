@@ -10,7 +10,6 @@ A clip that begins between keyframes is encoded: copied, it would hold what was 
 
 import io
 import os
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -26,6 +25,7 @@ from av.video.stream import VideoStream
 from server.core import vp9
 from server.core.frames import Codec, TrackName
 from server.recorder import mp4
+from server.recorder.files import scratch_beside
 from server.recorder.tracks import (
     TIMESCALE,
     Fragment,
@@ -52,6 +52,9 @@ class ExportError(Exception):
     """There is nothing to export, or it must not go there."""
 
 
+Seal = Callable[[Path, bool], None]
+
+
 class Source(Protocol):
     """What is exported: all of a recording (`RecordingReader`), or a `Clip` of it."""
 
@@ -66,26 +69,30 @@ class Source(Protocol):
 
 
 def export(
-    source: Source, out: Path, progress: Callable[[float], None], *, transcode: bool = False
+    source: Source,
+    out: Path,
+    progress: Callable[[float], None],
+    *,
+    transcode: bool = False,
+    seal: Seal = lambda whole, encoded: None,
 ) -> None:
     """Write the recording to ``out``, which appears when it is whole.
 
     ``progress`` is called with the share done, 0..1; with ``transcode`` all pictures become
-    H.264. ExportError if there is no media; OSError; SegmentError if the recording is damaged.
+    H.264. ``seal`` is called once with the whole file, before it gets its name, and whether
+    anything in it was encoded. ExportError if there is no media; OSError; SegmentError if the
+    recording is damaged.
     """
     if not len(source):
         raise ExportError("the recording has no media")
     if out.resolve().is_relative_to(source.path.parent.resolve()):
         raise ExportError("no media in the clear may lie among the recordings")
-    fd, name = tempfile.mkstemp(prefix=f".{out.name}.", suffix=".tmp", dir=out.parent)
-    os.close(fd)
-    try:
-        with av.open(name, "w", format="mp4", options={"movflags": "+faststart"}) as container:
-            _write(source, container, progress, transcode)
-        os.replace(name, out)
-    except BaseException:
-        os.unlink(name)
-        raise
+    with scratch_beside(out) as scratch:
+        options = {"movflags": "+faststart"}  # a player needs no more than what it has come to
+        with av.open(str(scratch), "w", format="mp4", options=options) as container:
+            encoded = _write(source, container, progress, transcode)
+        seal(scratch, encoded)
+        os.replace(scratch, out)
 
 
 def _write(
@@ -93,7 +100,8 @@ def _write(
     container: OutputContainer,
     progress: Callable[[float], None],
     transcode: bool,
-) -> None:
+) -> bool:
+    """Whether anything was encoded."""
     recorded = {name for tracks in source.recorded_tracks for name in tracks.names()}
     pictures: dict[TrackName, _Pictures] = {}
     _open_pictures(TrackName.CAMERA, pictures, container, source, transcode)
@@ -112,6 +120,7 @@ def _write(
         each.finish(to_ticks(TrackName.CAMERA, source.duration_us))
     if sound is not None:
         sound.finish(to_ticks(TrackName.MICROPHONE, source.duration_us))
+    return sound is not None or any(isinstance(each, _Encoded) for each in pictures.values())
 
 
 class _Pictures(Protocol):

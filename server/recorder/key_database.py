@@ -1,4 +1,4 @@
-"""The wrapped keys of all candidates and recordings: one SQLite file of its own.
+"""The wrapped keys of candidates, recordings and the claim signer: one SQLite file of its own.
 
 Apart from everything else, because erasing is done here: what is deleted must be gone from the
 file and from what SQLite leaves beside it, and backups of it must die within a day. Hence a
@@ -18,11 +18,13 @@ from server.recorder.files import overwrite, sync_directory, write_durably
 from server.recorder.root_key import KeyProblem, KeyUnavailable, Wrapped
 
 #: Written to `PRAGMA user_version`; a file of a newer program is refused, not guessed at.
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 #: How long one process waits for another's transaction; in it one may wrap by a key service.
 BUSY_TIMEOUT_S = 10.0
 
-_SCHEMA = """
+#: What each version adds to the one before.
+_SCHEMA = (
+    """
 CREATE TABLE candidate_keys (
     candidate TEXT PRIMARY KEY,
     interview TEXT NOT NULL UNIQUE,
@@ -38,9 +40,23 @@ CREATE TABLE recording_keys (
     wrapped BLOB NOT NULL,
     PRIMARY KEY (recording, candidate)
 ) STRICT;
-"""
+""",
+    """
+CREATE TABLE claim_signer (
+    only INTEGER PRIMARY KEY CHECK (only = 1),
+    chain TEXT NOT NULL,
+    root_key TEXT NOT NULL,
+    version TEXT NOT NULL,
+    wrapped BLOB NOT NULL
+) STRICT;
+""",
+)
 _CANDIDATE = (
     "SELECT candidate, interview, root_key, version, wrapped, destroyed_us FROM candidate_keys"
+)
+_WRAPPED = (
+    "SELECT root_key, version FROM candidate_keys WHERE wrapped IS NOT NULL "
+    "UNION ALL SELECT root_key, version FROM claim_signer"
 )
 
 
@@ -59,6 +75,15 @@ class CandidateKey:
         if self.wrapped is None:
             raise KeyProblem(f"the key of interview {self.interview} was destroyed")
         return self.wrapped
+
+
+@dataclass(frozen=True, slots=True)
+class SignerRow:
+    """What signs exports for C2PA: certificates in PEM, the signer's first, and its wrapped key."""
+
+    chain: str
+    root_key: str
+    wrapped: Wrapped
 
 
 class KeyDatabase:
@@ -82,7 +107,7 @@ class KeyDatabase:
                     "use the newer program that wrote it"
                 )
             if version < SCHEMA_VERSION:
-                for statement in _SCHEMA.split(";"):
+                for statement in "".join(_SCHEMA[version:]).split(";"):
                     db.execute(statement)
                 db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         if version < SCHEMA_VERSION:
@@ -110,13 +135,15 @@ class KeyDatabase:
             yield KeyWriter(db)
 
     def wrapped_by(self) -> dict[tuple[str, str], int]:
-        """How many candidates' keys each version of each root key wraps: (name, version)."""
-        query = (
-            "SELECT root_key, version, count(*) FROM candidate_keys "
-            "WHERE wrapped IS NOT NULL GROUP BY root_key, version"
-        )
+        """How many keys each version of each root key wraps: (name, version)."""
+        query = f"SELECT root_key, version, count(*) FROM ({_WRAPPED}) GROUP BY root_key, version"
         with self._connection() as db:
             return {(name, version): count for name, version, count in db.execute(query)}
+
+    def signer(self) -> SignerRow | None:
+        """What signs for C2PA; None until it is made."""
+        with self._connection() as db:
+            return _signer(db)
 
     def wrapped(self) -> list[CandidateKey]:
         """The candidates' keys that were not destroyed."""
@@ -238,8 +265,18 @@ class KeyWriter:
 
     def versions(self) -> set[str]:
         """Of root keys, that something is wrapped by."""
-        query = "SELECT DISTINCT version FROM candidate_keys WHERE wrapped IS NOT NULL"
+        query = f"SELECT DISTINCT version FROM ({_WRAPPED})"
         return {version for (version,) in self._db.execute(query)}
+
+    def signer(self) -> SignerRow | None:
+        return _signer(self._db)
+
+    def keep_signer(self, row: SignerRow) -> None:
+        """In place of the one that is there, if any."""
+        self._db.execute(
+            "INSERT OR REPLACE INTO claim_signer VALUES (1, ?, ?, ?, ?)",
+            (row.chain, row.root_key, row.wrapped.version, row.wrapped.data),
+        )
 
 
 @contextmanager
@@ -256,6 +293,11 @@ def _committed(db: sqlite3.Connection, kind: str) -> Iterator[None]:
 def _candidate(db: sqlite3.Connection, interview_id: str) -> CandidateKey | None:
     row = db.execute(f"{_CANDIDATE} WHERE interview = ?", (interview_id,)).fetchone()
     return None if row is None else _row(row)
+
+
+def _signer(db: sqlite3.Connection) -> SignerRow | None:
+    row = db.execute("SELECT chain, root_key, version, wrapped FROM claim_signer").fetchone()
+    return None if row is None else SignerRow(row[0], row[1], Wrapped(row[2], row[3]))
 
 
 def _row(row: tuple[str, str, str | None, str | None, bytes | None, int | None]) -> CandidateKey:

@@ -2,9 +2,10 @@
 another signs.
 
 Layout of ``data/keys``: ``keys.sqlite``, the wrapped keys; ``root.key``, the root key unless it
-lies elsewhere; ``signing.key`` (PKCS #8 PEM), all three mode 0600; ``signing.pub`` (PEM, for
-whoever verifies). They lie apart from the recordings: destroying a candidate's key erases what it
-opens and leaves its evidence checkable; another root key rewraps the keys and touches no media.
+lies elsewhere; ``signing.key`` (PKCS #8 PEM), all three mode 0600; for whoever verifies, in PEM,
+``signing.pub`` and, once something is signed for C2PA, ``c2pa-root.pem``. They lie apart from the
+recordings: destroying a candidate's key erases what it opens and leaves its evidence checkable;
+another root key rewraps the keys and touches no media.
 """
 
 import os
@@ -23,6 +24,8 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 
+from server.recorder import claim_signer
+from server.recorder.claim_signer import ClaimSigner
 from server.recorder.files import write_durably
 from server.recorder.key_database import CandidateKey, KeyDatabase, KeyWriter
 from server.recorder.root_key import (
@@ -38,6 +41,7 @@ from server.recorder.sealing import KEY_BYTES
 DATABASE = "keys.sqlite"
 ROOT_KEY = "root.key"
 SIGNING_KEY = "signing.key"
+C2PA_ROOT = "c2pa-root.pem"
 CANDIDATE_CONTEXT = "vivavoce/candidate-key/v1"
 RECORDING_CONTEXT = "vivavoce/recording-key/v1"
 #: What an interview's id may be, as it names files.
@@ -82,6 +86,12 @@ class KeyRing:
         if wrapped is None:
             raise KeyProblem(f"the key database has no key of the recording of {interview_id}")
         return open_key(by, wrapped, _recording_context(candidate, recording_id, interview_id))
+
+    def claim_signer(self, now: float) -> ClaimSigner:
+        """What signs for C2PA, made at first use; ``now`` is Unix time. KeyProblem; OSError."""
+        signer = claim_signer.open_own(self.database, self.root, now)
+        _publish(self.database.path.parent / C2PA_ROOT, signer.anchor)
+        return signer
 
     def check(self, interview_id: str) -> None:
         """KeyProblem if the key was destroyed, perhaps by another process. Asks no key service."""
@@ -153,7 +163,7 @@ def open_database(folder: Path) -> KeyDatabase:
 def rotate(
     folder: Path, root: RootKey, former: RootKey, progress: Callable[[int, int], None]
 ) -> int:
-    """Rewrap every candidate's key by the newest version of ``root``; returns how many.
+    """Rewrap every key that a root key wraps by ``root``'s newest version; returns how many.
 
     ``former`` is what wraps them now: the same one, whose version is new or will be (of a file,
     one is made here), or another. Media is not touched. Whatever stops it, the same call goes on;
@@ -169,12 +179,13 @@ def rotate(
         by = root if row.root_key == root.name else former
         key = _unwrap(by, row)
         database.rewrap(row, root.name, root.wrap(key, _candidate_context(row.candidate)))
+    count = len(stale) + claim_signer.rewrap(database, root, former)
     database.scrub()
     if isinstance(root, FileRootKey):
         with database.writing() as db:
             if db.versions() <= {version}:
                 root.retire()
-    return len(stale)
+    return count
 
 
 def open_signer(folder: Path, database: KeyDatabase) -> Ed25519PrivateKey:
@@ -196,7 +207,10 @@ def open_signer(folder: Path, database: KeyDatabase) -> Ed25519PrivateKey:
         raise KeyProblem(f"{path} is not a private key in PEM") from error
     if not isinstance(key, Ed25519PrivateKey):
         raise KeyProblem(f"{path} is not an Ed25519 key")
-    _publish(folder / "signing.pub", key)
+    _publish(
+        folder / "signing.pub",
+        key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo),
+    )
     return key
 
 
@@ -211,8 +225,7 @@ def load_public_key(path: Path) -> bytes:
     return key.public_bytes(Encoding.Raw, PublicFormat.Raw)
 
 
-def _publish(path: Path, key: Ed25519PrivateKey) -> None:
-    pem = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+def _publish(path: Path, pem: bytes) -> None:
     if not path.exists() or path.read_bytes() != pem:
         write_durably(path, pem)
         os.chmod(path, 0o644)
@@ -247,7 +260,7 @@ def _renew(root: FileRootKey, database: KeyDatabase) -> None:
     with database.writing():  # what another process is wrapping by the old one is written then
         if not root.path.exists() and root.name not in {name for name, _ in database.wrapped_by()}:
             root.make()
-        elif all(_is_by(row, root.name, root.version()) for row in database.wrapped()):
+        elif database.wrapped_by().keys() <= {(root.name, root.version())}:
             root.renew()
 
 
