@@ -3,13 +3,15 @@
 After Google congestion control (draft-ietf-rmcat-gcc-02): a delay that grows says that a queue
 builds up (5.3, 5.4), upon which the rate falls below what is delivered, else it grows (5.5);
 loss lowers it where delay tells nothing (6). The delay's gradient is the slope of a line through
-the last groups of packets, as browsers have it today, instead of the draft's Kalman filter.
+the last groups of packets, as browsers have it today, instead of the draft's Kalman filter; of
+that slope only as much counts as is certain, since on a path with jitter any few packets make one.
 """
 
 import enum
 import math
 from collections import deque
 from collections.abc import Sequence
+from statistics import median
 from typing import NamedTuple
 
 #: Enough for camera and screen: a network is innocent until its delay or loss tells otherwise.
@@ -22,9 +24,10 @@ GROUP_S = 0.005
 #: And what comes within this after the packet before, having been on its way for less time: a
 #: network or a machine that stood still lets go of all at once. For at most so long.
 BURST_S, MAX_BURST_S = 0.005, 0.1
-#: Groups that a line is drawn through, and how slowly their delay is followed.
-MIN_TREND_GROUPS, TREND_GROUPS = 8, 20
-SMOOTHING = 0.9
+#: Groups that a line is drawn through.
+MIN_TREND_GROUPS, TREND_GROUPS = 8, 30
+#: So many times its standard error a slope may be by chance: delays beside each other are alike.
+CERTAIN_ERRORS = 3.0
 #: Of the slope, in ms over as many groups as these: what the threshold is compared with.
 TREND_GAIN = 4.0
 MAX_GAIN_GROUPS = 60
@@ -52,6 +55,8 @@ LOSS_INTERVAL_S = 0.5
 MIN_LOSS_PACKETS = 10
 SOME_LOSS, MUCH_LOSS, MOST_LOSS = 0.05, 0.10, 0.30
 LOSS_SMOOTHING = 0.5
+#: So many times what one look differs from the next by may be chance: losses come in bursts.
+LOSS_CHANCE = 2.0
 #: The least loss of the last so many looks is the path's own, as radio has it: it stays however
 #: little is sent.
 OWN_LOSS_LOOKS = 10
@@ -86,7 +91,7 @@ class DelayTrend:
         self._sent_s, self._arrived_s = 0.0, -math.inf  # of its last packet
         self._group: tuple[float, float] | None = None  # the one before: sent, arrived
         self._begun_s = 0.0  # when the first one arrived
-        self._delay_ms = self._smoothed_ms = 0.0
+        self._delay_ms = 0.0
         self._points: deque[tuple[float, float]] = deque(maxlen=TREND_GROUPS)
         self._groups = 0
         self._trend = 0.0
@@ -121,8 +126,7 @@ class DelayTrend:
             return
         sent_s, arrived_s = self._sent_s - before[0], self._arrived_s - before[1]
         self._delay_ms += 1000 * (arrived_s - sent_s)
-        self._smoothed_ms += (1 - SMOOTHING) * (self._delay_ms - self._smoothed_ms)
-        self._points.append((1000 * (self._arrived_s - self._begun_s), self._smoothed_ms))
+        self._points.append((1000 * (self._arrived_s - self._begun_s), self._delay_ms))
         self._groups = min(self._groups + 1, MAX_GAIN_GROUPS)
 
     def look(self) -> Usage:
@@ -131,7 +135,7 @@ class DelayTrend:
         if len(self._points) < MIN_TREND_GROUPS or elapsed_s <= 0:
             return self.usage
         before, threshold = self._trend, self._threshold
-        trend = self._trend = self._groups * TREND_GAIN * _slope(self._points)
+        trend = self._trend = self._groups * TREND_GAIN * _certain_slope(self._points)
         if trend > threshold:
             if trend >= before:  # else it is getting better by itself
                 self.usage = Usage.OVER
@@ -145,15 +149,18 @@ class DelayTrend:
         return self.usage
 
 
-def _slope(points: Sequence[tuple[float, float]]) -> float:
-    """Of the line with the least squares through (ms, ms)."""
+def _certain_slope(points: Sequence[tuple[float, float]]) -> float:
+    """Of the line with the least squares through (ms, ms), towards zero by what may be chance."""
     count = len(points)
     mean_x = sum([x for x, _ in points]) / count
     mean_y = sum([y for _, y in points]) / count
     spread = sum([(x - mean_x) ** 2 for x, _ in points])
     if spread == 0:
         return 0.0
-    return sum([(x - mean_x) * (y - mean_y) for x, y in points]) / spread
+    slope = sum([(x - mean_x) * (y - mean_y) for x, y in points]) / spread
+    beside = sum([(y - mean_y) ** 2 for _, y in points]) - slope**2 * spread
+    error = math.sqrt(max(0.0, beside) / (count - 2) / spread)
+    return math.copysign(max(0.0, abs(slope) - CERTAIN_ERRORS * error), slope)
 
 
 class Loss:
@@ -161,13 +168,18 @@ class Loss:
 
     def __init__(self) -> None:
         self.excess = 0.0
-        self._smoothed = 0.0
+        self._fraction = self._smoothed = 0.0
         self._looks = deque([0.0] * OWN_LOSS_LOOKS, maxlen=OWN_LOSS_LOOKS)
+        self._steps = deque([0.0] * OWN_LOSS_LOOKS, maxlen=OWN_LOSS_LOOKS)  # from look to look
 
     def look(self, fraction: float) -> None:
         """`fraction`: of the packets of one interval."""
         self._smoothed += (1 - LOSS_SMOOTHING) * (fraction - self._smoothed)
-        self.excess = self._smoothed - min(MAX_OWN_LOSS, *self._looks)
+        self._steps.append(abs(fraction - self._fraction))
+        self._fraction = fraction
+        above = self._smoothed - min(MAX_OWN_LOSS, *self._looks)
+        # The median: one step up, which stays, is none.
+        self.excess = max(0.0, above - LOSS_CHANCE * median(self._steps))
         self._looks.append(self._smoothed)
 
 

@@ -4,7 +4,9 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
+from typing import Protocol
 
+from loadtest.network import Link
 from server.media.estimate import Arrival, Estimate
 
 STEP_S = 0.001
@@ -36,10 +38,32 @@ class Bottleneck:
 
 
 @dataclass
+class Rough:
+    """The load tester's network: its jitter, its bursts of losses."""
+
+    link: Link
+    delay_s: float = 0.03
+
+    def arrival(self, octets: int, now: float) -> float | None:
+        return self.link.arrival(octets, now)
+
+    def queue(self, now: float) -> float:
+        return 0.0
+
+
+class AnyLink(Protocol):
+    delay_s: float  #: of the way back
+
+    def arrival(self, octets: int, now: float) -> float | None: ...
+
+    def queue(self, now: float) -> float: ...
+
+
+@dataclass
 class Flow:
     """Pictures at 30 a second of the rate that the estimate allows, up to `most_bps`."""
 
-    link: Bottleneck
+    link: AnyLink
     most_bps: float = 4_000_000
     least_bps: float = 30_000
     begin_s: float = 0.0
@@ -90,7 +114,7 @@ class Flow:
         return sum(values) / len(values)
 
 
-def run(link: Bottleneck, flows: list[Flow], seconds: float) -> list[tuple[float, float]]:
+def run(link: AnyLink, flows: list[Flow], seconds: float) -> list[tuple[float, float]]:
     """Lets time pass; the queue by time."""
     queue = []
     for index in range(round(seconds / STEP_S)):

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from loadtest.network import Link, parse_network
 from server.media.estimate import (
     MAX_BPS,
     MIN_BPS,
@@ -17,7 +18,7 @@ from server.media.estimate import (
     Loss,
     Usage,
 )
-from tests.media.links import FEEDBACK_S, Bottleneck, Flow, run
+from tests.media.links import FEEDBACK_S, Bottleneck, Flow, Rough, run
 
 
 def queue_between(queue: list[tuple[float, float]], begin_s: float, end_s: float) -> list[float]:
@@ -97,6 +98,34 @@ def test_a_moment_of_delay_is_forgotten_as_soon_as_all_comes_through_again() -> 
     assert min(bps for _, bps in flow.estimates) < 1e6
     too_low_s = sum(bps < 0.95e6 for _, bps in flow.estimates) * FEEDBACK_S
     assert too_low_s < 3 * 2
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        "delay=30ms,jitter=30ms,reorder=2%",
+        "delay=60ms,jitter=50ms,loss=1%",
+        "delay=30ms,loss=20%",
+        "delay=30ms,loss=10%,burst=4",
+        "delay=30ms,loss=20%,burst=4",
+    ],
+)
+@pytest.mark.parametrize("seed", ["1", "2"])
+def test_jitter_and_losses_that_come_as_they_like_leave_all_that_is_sent(
+    network: str, seed: str
+) -> None:
+    link = Rough(Link(parse_network(network), seed))
+    flow = Flow(link, most_bps=1e6, least_bps=1e6)
+    run(link, [flow], 60)
+    too_low = sum(bps < 1e6 for _, bps in flow.estimates)
+    assert too_low <= 0.01 * len(flow.estimates)
+
+
+def test_a_limit_is_found_through_jitter() -> None:
+    link = Rough(Link(parse_network("delay=30ms,jitter=30ms,rate=1mbit/s,queue=300ms"), "1"))
+    flow = Flow(link)
+    run(link, [flow], 30)
+    assert 0.75e6 < flow.mean_bps(4, 30) < 1.02e6
 
 
 def test_a_limit_is_not_found_above_what_is_sent() -> None:
