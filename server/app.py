@@ -30,6 +30,7 @@ from server.recorder.tlog import LogProblem
 from server.signaling.access import Access
 from server.signaling.addresses import LOOPBACK, base_url, local_addresses, media_addresses
 from server.signaling.api import Api
+from server.signaling.exports import open_exports
 from server.signaling.first_byte import FirstByte
 from server.signaling.hls import Hls
 from server.signaling.hub import Hub, open_hub
@@ -87,7 +88,9 @@ async def open_server(config: Config) -> AsyncIterator[Server]:
         plant = Plant(media, recorder, analysis, db, media.clock, turn)
         hub = await stack.enter_async_context(open_hub(plant))
         metrics = await asyncio.to_thread(metrics_token, config.data_dir)
-        await stack.enter_async_context(_http(plant, hub, links, metrics, listeners, context))
+        await stack.enter_async_context(
+            _http(plant, hub, links, metrics, config.store, listeners, context)
+        )
         await stack.enter_async_context(_announced(config.data_dir, url))
         owner = await db.run(owner_link, time.time())
         certificate = tls_files[0] if tls_files else None
@@ -100,6 +103,7 @@ async def _http(
     hub: Hub,
     links: Links,
     metrics_token: str,
+    store: str,
     listeners: Sequence[socket.socket],
     context: ssl.SSLContext | None,
 ) -> AsyncIterator[None]:
@@ -107,11 +111,11 @@ async def _http(
     meter = LoadMeter(plant.admission, lag, plant.recorder, plant.clock)
     metrics = Metrics(hub, plant, lag, metrics_token)
     access = Access(links.key, plant.db, time.time)
-    async with open_replay(plant) as replay:
+    async with open_replay(plant) as replay, open_exports(plant, replay, store) as exports:
         api = Api(hub, plant.db, links)
         pages = await asyncio.to_thread(Pages)
         handlers = Handlers(
-            pages, api, replay, Hls(replay), Whip(hub), Sockets(hub, access), metrics
+            pages, api, replay, exports, Hls(replay), Whip(hub), Sockets(hub, access), metrics
         )
         app = await asyncio.to_thread(make_app, hub, access, handlers)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=HTTP_GRACE_S)

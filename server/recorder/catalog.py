@@ -114,14 +114,19 @@ def open_reader(
     data_dir: Path, interview_id: str, keys: KeyRing, store: Store | None = None
 ) -> RecordingReader:
     """KeyError if there is no such recording; KeyProblem; SegmentError; OSError."""
+    key = recording_key(data_dir, interview_id, keys)
+    stored = None if store is None else store.folder(interview_id)
+    path = recording_path(data_dir, interview_id)
+    return RecordingReader(path, key, keys.signer.public_key(), stored)
+
+
+def recording_key(data_dir: Path, interview_id: str, keys: KeyRing) -> bytes:
+    """Errors as `open_reader`."""
     path = recording_path(data_dir, interview_id)
     if not (path / MANIFEST_NAME).exists():
         raise KeyError(interview_id)
-    public_key = keys.signer.public_key()
-    manifest = read_manifest(path, public_key)
-    key = keys.recording_key(interview_id, bytes.fromhex(manifest.recording))
-    stored = None if store is None else store.folder(interview_id)
-    return RecordingReader(path, key, public_key, stored)
+    manifest = read_manifest(path, keys.signer.public_key())
+    return keys.recording_key(interview_id, bytes.fromhex(manifest.recording))
 
 
 def recording_files(data_dir: Path, interview_id: str, store: Store | None) -> Readable:

@@ -79,7 +79,19 @@ def describe(
     transcoded: bool,
 ) -> Derivation:
     """Of the file ``path``, made of ``span_us`` of the source. OSError."""
-    size, sha256 = _digest(path)
+    return of_digest(*_digest(path), source, span_us, made_us, transcoded=transcoded)
+
+
+def of_digest(
+    size: int,
+    sha256: str,
+    source: Origin,
+    span_us: tuple[int, int],
+    made_us: int,
+    *,
+    transcoded: bool,
+) -> Derivation:
+    """As `describe`, of a file of ``size`` bytes with this SHA-256."""
     return Derivation(
         "vivavoce-derivation",
         VERSION,
@@ -95,8 +107,13 @@ def describe(
 
 def sign(path: Path, derivation: Derivation, signer: Ed25519PrivateKey) -> None:
     """Write the statement beside the file ``path``. OSError."""
+    write_durably(statement_of(path), signed(derivation, signer))
+
+
+def signed(derivation: Derivation, signer: Ed25519PrivateKey) -> bytes:
+    """The statement, as it is to lie beside its file."""
     signature = signer.sign(DERIVATION_CONTEXT + msgspec.json.encode(derivation))
-    write_durably(statement_of(path), msgspec.json.encode(_Signed(derivation, signature.hex())))
+    return msgspec.json.encode(_Signed(derivation, signature.hex()))
 
 
 def check(path: Path, public_key: bytes) -> Derivation:

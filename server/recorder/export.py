@@ -90,18 +90,21 @@ def export(
     with scratch_beside(out) as scratch:
         options = {"movflags": "+faststart"}  # a player needs no more than what it has come to
         with av.open(str(scratch), "w", format="mp4", options=options) as container:
-            encoded = _write(source, container, progress, transcode)
+            encoded = write(source, container, progress, transcode)
         seal(scratch, encoded)
         os.replace(scratch, out)
 
 
-def _write(
+def write(
     source: Source,
     container: OutputContainer,
     progress: Callable[[float], None],
     transcode: bool,
 ) -> bool:
-    """Whether anything was encoded."""
+    """As `export`, into an MP4 that the caller has opened and closes.
+
+    Whether anything was encoded.
+    """
     recorded = {name for tracks in source.recorded_tracks for name in tracks.names()}
     pictures: dict[TrackName, _Pictures] = {}
     _open_pictures(TrackName.CAMERA, pictures, container, source, transcode)

@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from server.core.frames import EncodedFrame, Gap, GapCause, TrackName
+from server.recorder import derivation
 from server.recorder.catalog import (
     RecordingSummary,
     list_recordings,
@@ -22,8 +23,10 @@ from server.recorder.catalog import (
     open_for_writing,
     open_reader,
     recording_files,
+    recording_key,
     recording_path,
 )
+from server.recorder.derivation import Derivation
 from server.recorder.files import Folder, LocalFolder
 from server.recorder.keys import KeyRing, open_keys
 from server.recorder.manifest import MANIFEST_NAME, Manifest, Policy, to_unix_us
@@ -239,6 +242,14 @@ class Recorder:
     def reader(self, interview_id: str) -> RecordingReader:
         """A reader, also while the recording runs. KeyError if there is none. Reads the disk."""
         return open_reader(self.data_dir, interview_id, self._keys, self._store)
+
+    def key(self, interview_id: str) -> bytes:
+        """The recording's own, for a program that exports it. Errors as of `reader`."""
+        return recording_key(self.data_dir, interview_id, self._keys)
+
+    def statement(self, made: Derivation) -> bytes:
+        """Signed, of what an export was made of."""
+        return derivation.signed(made, self._keys.signer)
 
     def files(self, interview_id: str) -> Readable:
         """For :func:`server.recorder.verify.verify`. KeyError if there is none. Reads the disk."""

@@ -43,6 +43,7 @@ class ErrorId(enum.StrEnum):
     METHOD_NOT_ALLOWED = "method-not-allowed"
     TOO_LARGE = "too-large"
     TOO_MANY_REQUESTS = "too-many-requests"
+    TOO_MANY_EXPORTS = "too-many-exports"
     CONSENT_MISSING = "consent-missing"
     SERVER_BUSY = "server-busy"
     SERVER_RESTARTING = "server-restarting"

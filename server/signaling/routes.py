@@ -11,7 +11,7 @@ from server.core.interviews import Role
 from server.recorder.catalog import RecordingSummary
 from server.recorder.hls import MEDIA_TYPE, SEGMENT_TYPE
 from server.recorder.reader import ReplayIndex
-from server.signaling import api, hls, pages, replay, whip
+from server.signaling import api, exports, hls, pages, replay, whip
 from server.signaling.access import (
     ANY_ROLE,
     CANDIDATE,
@@ -57,6 +57,7 @@ class Handlers:
     pages: pages.Pages
     api: api.Api
     replay: replay.Replay
+    exports: exports.Exports
     hls: hls.Hls
     whip: whip.Whip
     sockets: Sockets
@@ -65,7 +66,14 @@ class Handlers:
 
 def table(to: Handlers) -> tuple[Route, ...]:
     """Every route but the static assets."""
-    return (*_public(to), *_sessions(to), *_api(to), *_recordings(to), *_hls(to))
+    return (
+        *_public(to),
+        *_sessions(to),
+        *_api(to),
+        *_recordings(to),
+        *_exports(to),
+        *_hls(to),
+    )
 
 
 def _public(to: Handlers) -> tuple[Route, ...]:
@@ -242,6 +250,45 @@ def _recordings(to: Handlers) -> tuple[Route, ...]:
             "Who read which seconds of the recording, and when",
             MANAGERS | CANDIDATE,
             gives=list[ViewingItem],
+        ),
+    )
+
+
+def _exports(to: Handlers) -> tuple[Route, ...]:
+    of_one = "/api/recordings/{interview}/exports"
+    file, items = "/exports/{ticket}", list[exports.ExportItem]
+    json = "application/json"
+    return (
+        Route(
+            "GET",
+            of_one,
+            to.exports.exports,
+            "The exports that were asked for with this link",
+            MANAGERS,
+            gives=items,
+        ),
+        Route(
+            "POST",
+            of_one,
+            to.exports.create,
+            "Make an MP4 in the background; it is logged as a view",
+            MANAGERS,
+            201,
+            takes=exports.NewExport,
+            gives=exports.ExportItem,
+        ),
+        Route(
+            "DELETE",
+            f"{of_one}/{{export}}",
+            to.exports.remove,
+            "Remove an export, or stop it",
+            MANAGERS,
+            204,
+        ),
+        # Downloads carry no header of ours: the address is the secret.
+        Route("GET", file, to.exports.file, "An export that is ready", gives=exports.FILE_TYPE),
+        Route(
+            "GET", f"{file}/statement", to.exports.statement, "What was signed of it", gives=json
         ),
     )
 

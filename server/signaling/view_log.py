@@ -102,6 +102,17 @@ class ViewLog:
             if not viewing.holds(read):  # nobody wrote it while this one waited
                 await self._write()
 
+    async def begin(self, read: Read) -> Viewing:
+        """A row of its own, however near others are, durable on return. StoreError."""
+        viewing = _begun(read, self._clock())
+        await self._db.run(Store.keep_viewings, [viewing])
+        return viewing
+
+    async def lengthen(self, viewing: Viewing) -> None:
+        """What `begin` gave is read until now. StoreError."""
+        grown = replace(viewing, last_s=max(viewing.last_s, self._clock()))
+        await self._db.run(Store.keep_viewings, [grown])
+
     def _grown(self, read: Read, now: float) -> _Open:
         found = next((each for each in self._open.values() if each.continues(read, now)), None)
         if found is None:

@@ -7,6 +7,7 @@ import pytest
 from server.core.interviews import Role
 from server.signaling import openapi, routes, tokens
 from server.signaling.api import Api
+from server.signaling.exports import Exports
 from server.signaling.hls import Hls
 from server.signaling.limits import PER_ADDRESS, PER_LINK
 from server.signaling.metrics import Metrics
@@ -50,6 +51,9 @@ ALLOWED: dict[tuple[str, str], set[Role]] = {
     ("GET", "/api/recordings/{interview}/interviewer/fragment/{seq}"): {R, OW},
     ("GET", "/api/recordings/{interview}/verify"): {R, OW},
     ("GET", "/api/recordings/{interview}/viewings"): {C, R, OW},
+    ("GET", "/api/recordings/{interview}/exports"): {R, OW},
+    ("POST", "/api/recordings/{interview}/exports"): {R, OW},
+    ("DELETE", "/api/recordings/{interview}/exports/{export}"): {R, OW},
     ("GET", "/hls/{token}/{interview}/{side}/index.m3u8"): {R, OW},
     ("GET", "/hls/{token}/{interview}/{side}/event.m3u8"): {R, OW},
     ("GET", "/hls/{token}/{interview}/{side}/vod.m3u8"): {R, OW},
@@ -57,6 +61,7 @@ ALLOWED: dict[tuple[str, str], set[Role]] = {
 }
 PUBLIC = {"/", "/join", "/interview", "/observe", "/recordings", "/viewings", "/ws"}
 PUBLIC |= {"/healthz", "/readyz", "/metrics", "/openapi.json"}
+PUBLIC |= {"/exports/{ticket}", "/exports/{ticket}/statement"}  # the address is the secret
 PUBLIC |= {"/whip", "/whip/{token}", "/whep", "/whep/{token}"}  # with nothing to get
 
 _NOT_CALLED: Any = None
@@ -64,6 +69,7 @@ HANDLERS = Handlers(
     Pages(),
     Api(_NOT_CALLED, _NOT_CALLED, _NOT_CALLED),
     Replay(_NOT_CALLED, _NOT_CALLED, _NOT_CALLED, _NOT_CALLED),
+    Exports(*(_NOT_CALLED,) * 6),
     Hls(_NOT_CALLED),
     Whip(_NOT_CALLED),
     Sockets(_NOT_CALLED, _NOT_CALLED),
@@ -86,6 +92,7 @@ async def call(serving: Serving, route: Route, token: str, interview: str) -> tu
         session="none",
         interview=interview,
         link="none",
+        export="none",
         number=0,
         seq=1,
         side="candidate",
@@ -163,7 +170,7 @@ async def test_spoilt_links_open_nothing(serving: Serving, route: Route) -> None
         assert (status, body["error"]["id"]) == (401, expected)
     if "{token}" not in route.path:
         path = openapi.plain_path(route.path).format(
-            interview="x", link="y", number=0, seq=1, session="z"
+            interview="x", link="y", export="e", number=0, seq=1, session="z"
         )
         status, body = await serving.call(route.method, path)
         assert (status, body["error"]["id"]) == (401, "token-missing")

@@ -1,0 +1,122 @@
+"""A process that writes one export for the server, and ends.
+
+Started as ``python -m server.recorder.export_worker FD``: FD is the file, the job comes by the
+standard input, what is to be told leaves by the standard output. It decodes what candidates sent,
+so it is made poor: lowest priority, bounded memory, no core dumps, and of keys only the
+recording's. When the server ends, nobody reads what it tells, and it ends, too.
+"""
+
+import errno
+import hashlib
+import os
+import resource
+import sys
+from pathlib import Path
+
+import av
+import av.logging
+import msgspec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from server.recorder.clip import Clip
+from server.recorder.export import ExportError, Source, write
+from server.recorder.export_job import Failed, Fault, Job, Said, Share, Written
+from server.recorder.reader import RecordingReader
+from server.recorder.sealed_file import CHUNK_BYTES, Cursor, SealedFile
+from server.recorder.sealing import SegmentError
+from server.recorder.stores import open_store
+
+#: What runs live goes first, always.
+NICENESS = 19
+#: Address space: the largest pictures in a decoder and an encoder need a tenth of it.
+MOST_MEMORY = 4 << 30
+#: What is free of a disk below this is left to recordings.
+FREE_BYTES = 1 << 30
+#: So much more is done before it is told.
+_STEP = 0.005
+
+
+def main() -> None:
+    os.nice(NICENESS)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
+    av.logging.set_level(None)  # candidates' bytes must not write to the server's log
+    job = msgspec.json.decode(sys.stdin.buffer.readline(), type=Job)
+    _say(run(job, int(sys.argv[1])))
+
+
+def run(job: Job, fd: int) -> Said:
+    """Write the export to ``fd``, sealed. Returns the last word."""
+    try:
+        return _written(job, fd)
+    except ExportError as error:
+        return Failed(Fault.EMPTY, str(error))
+    except SegmentError as error:
+        return Failed(Fault.DAMAGED, str(error))
+    except OSError as error:
+        fault = Fault.DISK_FULL if error.errno == errno.ENOSPC else Fault.UNREADABLE
+        return Failed(fault, error.strerror or type(error).__name__)
+
+
+def _written(job: Job, fd: int) -> Written:
+    file = SealedFile(fd, bytes.fromhex(job.file_key))
+    source = _source(job)
+    if not len(source):
+        raise ExportError("the recording has no media")
+    with av.open(
+        Cursor(file),
+        "w",
+        format="mp4",
+        options={"movflags": "+faststart"},
+        # To move the index to the front, what was written is read once more.
+        io_open=lambda *_: Cursor(file),
+    ) as container:
+        write(source, container, _Progress(fd), job.transcode)
+    file.flush()
+    return Written(file.size, _digest(file))
+
+
+def _source(job: Job) -> Source:
+    folder = Path(job.folder)
+    stored = open_store(job.store).folder(folder.name) if job.store else None
+    public_key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(job.public_key))
+    reader = RecordingReader(folder, bytes.fromhex(job.key), public_key, stored)
+    if job.start_us == 0 and job.end_us >= reader.duration_us:
+        return reader
+    try:
+        return Clip(reader, job.start_us, job.end_us)
+    except ValueError as error:
+        raise ExportError(str(error)) from error
+
+
+class _Progress:
+    """Tells how much is done, and stops where the disk is nearly full."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._told = 0.0
+
+    def __call__(self, done: float) -> None:
+        if done < self._told + _STEP:
+            return
+        disk = os.fstatvfs(self._fd)
+        if disk.f_bavail * disk.f_frsize < FREE_BYTES:
+            raise OSError(errno.ENOSPC, "what is left is for recordings")
+        self._told = done
+        _say(Share(done))
+
+
+def _digest(file: SealedFile) -> str:
+    digest = hashlib.sha256()
+    for place in range(0, file.size, CHUNK_BYTES):
+        digest.update(file.read_at(place, CHUNK_BYTES))
+    return digest.hexdigest()
+
+
+def _say(word: Said) -> None:
+    sys.stdout.buffer.write(msgspec.json.encode(word) + b"\n")
+    sys.stdout.buffer.flush()
+
+
+if __name__ == "__main__":
+    main()
