@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import av
 import pytest
 from msgspec.structs import replace
 from playwright.async_api import Browser, Page, async_playwright
@@ -148,7 +149,7 @@ async def test_speed_sound_and_help_follow_their_keys_and_buttons(
     await page.keyboard.press("ArrowDown")
     assert await page.evaluate(f"[{video}.muted, {video}.volume]") == [False, 0.9]
     await page.keyboard.press("?")
-    assert await page.locator("#keys-dialog dt").count() == 9
+    assert await page.locator("#keys-dialog dt").count() == 10
     await page.keyboard.press("k")  # belongs to the dialog
     assert await page.evaluate(f"{video}.paused")
     await page.keyboard.press("Escape")
@@ -191,6 +192,42 @@ async def test_gaps_and_events_are_told_and_a_press_leads_there(
     assert box is not None
     await page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     assert "14.0 s" in (await page.locator("#seek-tip").text_content() or "")
+
+
+# ---- as a file --------------------------------------------------------------------------
+
+
+@pytest.mark.timeout(180)
+async def test_a_part_marked_on_the_timeline_is_saved_though_the_page_was_closed_meanwhile(
+    serving: Serving, page: Page, tmp_path: Path
+) -> None:
+    await record(serving, serving.one.interview_id, says_numbers(Codec.H264, 12))
+    await open_replay(page, serving)
+    await shows(page, 0)
+    await seek(page, 4.05)
+    await page.keyboard.press("i")
+    await seek(page, 7.05)
+    await page.keyboard.press("o")
+    assert await page.locator("#clip-start").input_value() == "0:04.1"
+    await page.locator("#clip-start").fill("0:05")
+    await page.locator("#clip-end-here").focus()
+    clip = await page.evaluate("document.getElementById('clip-span').style.cssText")
+    assert clip.startswith("left: 41.6"), "5 s of 12 s"
+    await page.locator("#export-everywhere").check()
+    await page.locator("#export").click()
+    await page.locator("#exports li").wait_for()
+    await page.reload()
+    await page.locator('#exports li[data-state="ready"]').wait_for()
+    async with page.expect_download() as download:
+        await page.get_by_role("link", name="Save").click()
+    saved = tmp_path / (await download.value).suggested_filename
+    await (await download.value).save_as(saved)
+    assert saved.name == "One.mp4"
+    with av.open(str(saved)) as container:
+        assert container.duration == pytest.approx(2.05e6, abs=1e5)
+    await page.get_by_role("button", name="Remove").click()
+    await page.locator("#exports li").wait_for(state="detached")
+    assert {each["way"] for each in await viewings(serving)} == {"replay", "export"}
 
 
 # ---- while the interview runs -----------------------------------------------------------

@@ -20,6 +20,9 @@ test("what has the focus keeps the keys that it needs", () => {
   assert.equal(actOf(press(" "), inside("button")), null, "the space bar presses it");
   assert.equal(actOf(press(" "), null), "play");
   assert.equal(actOf(press("ArrowUp"), inside("#volume")), null);
+  assert.equal(actOf(press("ArrowUp"), inside("input[type=radio]")), null);
+  assert.equal(actOf(press(" "), inside("input[type=checkbox]")), null);
+  assert.equal(actOf(press("o"), inside("input[type=text]")), null, "it is being typed");
   assert.equal(actOf(press("m"), inside("select")), null);
   assert.equal(actOf(press("f"), inside("dialog")), null);
 });

@@ -14,6 +14,10 @@
  * @typedef {{intact: boolean, faults: Fault[], fragments?: number}} Verification
  * @typedef {{role: Role | null, link: string | null, way: "replay" | "hls" | "export", began_s: number,
  *   last_s: number, start_s: number, end_s: number}} Viewing
+ * @typedef {"empty" | "recording-damaged" | "recording-unreadable" | "disk-full" | "failed"} ExportFault
+ * @typedef {{id: string, state: "waiting" | "running" | "ready" | "failed", done: number, start_s: number,
+ *   end_s: number, transcode: boolean, asked_s: number, until_s: number | null, size: number | null,
+ *   fault: ExportFault | null, file: string | null, statement: string | null}} Export
  * @typedef {{interview_id: string, title: string, candidate_url: string, interviewer_url: string,
  *   observer_url: string, recruiter_url: string, expires_s: number}} Invitation
  */
@@ -136,6 +140,31 @@ export class Api {
    */
   viewings(interview) {
     return this.json("GET", `/api/recordings/${interview}/viewings`);
+  }
+
+  /**
+   * @param {string} interview
+   * @returns {Promise<Export[]>} of this link, in the order they were asked for
+   */
+  exports(interview) {
+    return this.json("GET", `/api/recordings/${interview}/exports`);
+  }
+
+  /**
+   * @param {string} interview
+   * @param {{start_s?: number, end_s?: number, transcode: boolean}} wanted
+   * @returns {Promise<Export>}
+   */
+  makeExport(interview, wanted) {
+    return this.json("POST", `/api/recordings/${interview}/exports`, wanted);
+  }
+
+  /**
+   * @param {string} interview
+   * @param {string} id
+   */
+  removeExport(interview, id) {
+    return this.request("DELETE", `/api/recordings/${interview}/exports/${id}`);
   }
 
   /**

@@ -49,3 +49,11 @@ export function dateTime(unixSeconds, locale) {
     timeStyle: "short",
   });
 }
+
+/**
+ * @param {number} unixSeconds
+ * @param {string} locale
+ */
+export function timeOfDay(unixSeconds, locale) {
+  return new Date(unixSeconds * 1000).toLocaleTimeString(locale, { timeStyle: "short" });
+}

@@ -85,6 +85,7 @@ async function showReplay(recording) {
   view = new ReplayView(api, recording.interview_id, index, {
     at: Number.isFinite(wanted) && wanted >= 0 ? wanted : null,
     onGrowth: () => void refreshShown().catch(console.warn),
+    onRead: () => void refreshViewings().catch(console.warn),
   });
   void refreshViewings().catch(console.warn);
 }

@@ -6,14 +6,14 @@ import { t } from "./i18n.js";
 
 /**
  * @typedef {"play" | "back" | "forward" | "far-back" | "far-forward" | "frame-back" | "frame" | "start" |
- *   "end" | "louder" | "quieter" | "mute" | "full-screen" | "help"} Act
+ *   "end" | "louder" | "quieter" | "mute" | "full-screen" | "clip-start" | "clip-end" | "help"} Act
  */
 
 /** @type {Record<string, Act>} by `KeyboardEvent.key` */
 const KEYS = {
   " ": "play", k: "play", ArrowLeft: "back", ArrowRight: "forward", j: "far-back", l: "far-forward",
   ",": "frame-back", ".": "frame", Home: "start", End: "end", ArrowUp: "louder", ArrowDown: "quieter",
-  m: "mute", f: "full-screen", "?": "help",
+  m: "mute", f: "full-screen", i: "clip-start", o: "clip-end", "?": "help",
 };
 /** @type {[string[], import("./i18n.js").Key][]} as the help tells of them */
 const HELP = [
@@ -22,6 +22,7 @@ const HELP = [
   [["J", "L"], "keys.far-jump"],
   [[",", "."], "keys.frame"],
   [["Home", "End"], "keys.ends"],
+  [["I", "O"], "keys.clip"],
   [["↑", "↓"], "keys.volume"],
   [["M"], "keys.mute"],
   [["F"], "keys.full-screen"],
@@ -35,9 +36,9 @@ const HELP = [
  * @returns {Act | null}
  */
 export function actOf(event, target) {
-  if (event.ctrlKey || event.metaKey || event.altKey || target?.closest("select, dialog")) return null;
-  const presses = event.key === " " && target?.closest("button, a");
-  const slides = event.key.startsWith("Arrow") && target?.closest("#volume");
+  if (event.ctrlKey || event.metaKey || event.altKey || target?.closest("select, dialog, input[type=text]")) return null;
+  const presses = event.key === " " && target?.closest("button, a, input[type=checkbox], input[type=radio]");
+  const slides = event.key.startsWith("Arrow") && target?.closest("#volume, input[type=radio]");
   if (presses || slides) return null;
   return KEYS[event.key.length === 1 ? event.key.toLowerCase() : event.key] ?? null;
 }

@@ -3,6 +3,7 @@
 
 import { ApiError } from "./api.js";
 import { byId, element, iconHref } from "./dom.js";
+import { ExportCard } from "./export_card.js";
 import { clock } from "./format.js";
 import { setLabel, setText } from "./i18n.js";
 import { makePlayer } from "./native_player.js";
@@ -34,8 +35,9 @@ export class ReplayView {
    * @param {object} options
    * @param {number | null} options.at where to begin; null: where this browser left it
    * @param {() => void} options.onGrowth a recording that is still being made has grown
+   * @param {() => void} options.onRead something is on the record anew
    */
-  constructor(api, interview, index, { at, onGrowth }) {
+  constructor(api, interview, index, { at, onGrowth, onRead }) {
     this.api = api;
     this.interview = interview;
     this.index = index;
@@ -57,6 +59,15 @@ export class ReplayView {
     this.player = this.makePlayer();
     this.sides = [this.side("screen"), this.side("interviewer")];
     this.showPictures();
+    this.exports = new ExportCard({
+      api,
+      interview,
+      duration: index.duration_s,
+      position: () => this.video.currentTime,
+      onClip: (clip) => this.timeline.showClip(clip),
+      onAsked: onRead,
+      signal,
+    });
     byId("verify-result").hidden = true;
     byId("replay-note").hidden = true;
     this.connect();
@@ -117,6 +128,7 @@ export class ReplayView {
     this.player.grow(index);
     for (const side of this.sides) side.grow(index);
     this.timeline.use(index);
+    this.exports.grow(index.duration_s);
     this.showPosition();
   }
 
@@ -170,6 +182,7 @@ export class ReplayView {
   /** Everything that is text, in the current language. */
   say() {
     this.timeline.say();
+    this.exports.say();
     this.showPosition();
   }
 
@@ -226,6 +239,8 @@ export class ReplayView {
       case "quieter": return this.sound.step(-1);
       case "mute": return this.sound.toggle();
       case "full-screen": return void this.toggleFullScreen();
+      case "clip-start": return this.exports.mark("start");
+      case "clip-end": return this.exports.mark("end");
       case "help": return showHelp();
     }
   }

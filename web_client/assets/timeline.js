@@ -101,6 +101,18 @@ export class Timeline {
     );
   }
 
+  /**
+   * The part that is to be saved.
+   * @param {import("./clip.js").Clip | null} clip null: all of it
+   */
+  showClip(clip) {
+    const span = byId("clip-span");
+    span.hidden = clip === null || this.index.duration_s === 0;
+    if (clip === null) return;
+    span.style.left = `${(clip.start / this.index.duration_s) * 100}%`;
+    span.style.width = `${((clip.end - clip.start) / this.index.duration_s) * 100}%`;
+  }
+
   /** @param {Mark} mark */
   item({ at, kind, text }) {
     const button = create("button", `mark-jump ${kind}`, create("span", "mark-time", clock(at)), create("span", "", text));
