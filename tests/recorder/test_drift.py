@@ -110,7 +110,7 @@ def _beeps_s(path: Path) -> list[float]:
     with av.open(str(path)) as container:
         frames = list(container.decode(audio=0))
     sound = np.abs(np.concatenate([frame.to_ndarray()[0] for frame in frames]))
-    first_s = float(frames[0].time)
+    first_s = frames[0].time or 0.0
     steps = sound[: len(sound) // 480 * 480].reshape(-1, 480).max(axis=1) > 0.1
     return [first_s + n * 0.01 for n in np.flatnonzero(steps[1:] & ~steps[:-1]) + 1]
 
