@@ -27,7 +27,6 @@ from server.core.frames import Codec, TrackName
 from server.recorder import mp4
 from server.recorder.files import scratch_beside
 from server.recorder.tracks import (
-    SURPLUS_TICKS,
     TIMESCALE,
     Fragment,
     Sample,
@@ -43,8 +42,8 @@ _AAC_FRAME = 1024  # samples of an AAC-LC frame
 _AAC_BIT_RATE = 128_000
 #: Constant rate factor of libx264: visually close to the source, which is itself lossy.
 _X264_OPTIONS = {"crf": "20", "preset": "veryfast"}
-#: Sound is recorded in whole steps, so that what is off by less than half of one is not.
-_SOUND_SLACK = SURPLUS_TICKS
+#: A jitter of the capture times below this is not silence to be filled.
+_SOUND_SLACK = _SOUND_RATE // 25  # 40 ms
 #: How far one voice may lie behind the others before it counts as silent.
 _VOICE_LATE = _SOUND_RATE
 

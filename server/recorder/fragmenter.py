@@ -29,9 +29,6 @@ KEYFRAME_CUT_US = 100_000
 MAX_SKEW_S = 10.0
 #: Least time from sample to sample: more than one tick of either track.
 MIN_STEP_US = 25
-#: Players go by how long sound lasts, not by its times: from packet to packet there are only whole
-#: steps, which silence can fill, so that what is heard stays as near to its time as this.
-SOUND_STEP_US = 10_000
 #: A picture that the next one follows later than this did not last until then.
 MAX_PICTURE_US = 1_000_000
 FIRST_PICTURE_US = 33_333
@@ -83,7 +80,6 @@ class Fragmenter:
         self._newest_us = 0
         self._end_us = 0  # of the pending fragment, at the latest
         self._last_us: dict[TrackName, int] = {}
-        self._sound_end_us: dict[TrackName, int] = {}
         self._pictures = {name: _Pictures(name) for name in _PICTURE_TRACKS}
         self._gaps: list[Gap] = []
 
@@ -93,7 +89,6 @@ class Fragmenter:
         pictures = self._pictures.get(frame.track)
         if pictures is None:
             duration_us = opus_duration(frame.payload) * 1000 // 48
-            time_us = self._place_sound(frame.track, time_us, duration_us)
             cuts = self._cut_before(time_us)
             sample = _Pending(time_us, duration_us, True, frame.payload)
             if not duration_us:
@@ -139,23 +134,6 @@ class Fragmenter:
         if after is not None:
             time_us = max(time_us, after + MIN_STEP_US)
         return max(time_us, self.epoch_us or 0)
-
-    def _place_sound(self, track: TrackName, time_us: int, duration_us: int) -> int:
-        """Where the packet before ended, or whole steps later; by its time within half a packet.
-
-        The sender's crystal is not ours: after a while there are too few packets, and a step is
-        left out, or too many. One too many begins just after the one before, in its place.
-        """
-        end_us = self._sound_end_us.get(track, time_us)
-        ahead_us = time_us - end_us
-        least_us = self._last_us.get(track, end_us - MIN_STEP_US) + MIN_STEP_US
-        if -ahead_us > max(SOUND_STEP_US, duration_us // 2):
-            return least_us
-        if ahead_us > SOUND_STEP_US:
-            end_us += round(ahead_us / SOUND_STEP_US) * SOUND_STEP_US
-        placed_us = max(end_us, least_us)
-        self._sound_end_us[track] = placed_us + duration_us
-        return placed_us
 
     def _append(self, track: TrackName, sample: _Pending) -> None:
         time_us, since_us = sample.time_us, self.pending_since_us

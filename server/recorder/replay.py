@@ -20,7 +20,7 @@ from server.recorder import mp4, webm
 from server.recorder.sealing import NO_FLAGS, Flags, RecordHeader
 from server.recorder.tracks import (
     OPUS_SILENCE,
-    SURPLUS_TICKS,
+    OPUS_SILENCE_TICKS,
     VISIT_STILL_US,
     Fragment,
     Sample,
@@ -32,8 +32,8 @@ from server.recorder.tracks import (
 
 #: The longest pause of both tracks that is filled.
 MAX_FILL_US = 10_000_000
-#: Silence is laid in packets of so many ticks, as many of the longest as there is room for.
-_SILENCE_TICKS = max(OPUS_SILENCE)
+#: Sound is missing once two packets' time has none; less is jitter.
+_HOLE_TICKS = 2 * OPUS_SILENCE_TICKS
 _MAX_DURATION_TICKS = 0x7FFF_FFFF
 
 
@@ -206,53 +206,18 @@ def _speaks(tracks: Tracks) -> bool:
 
 
 def _fill_sound(source: Recorded, index: int, audio: tuple[Sample, ...]) -> tuple[Sample, ...]:
-    """Without holes and without what is too much: players count what they hear (see `Fragmenter`),
-    and would be seconds late after hours in which a few packets had failed to come.
-    """
-    position = _sound_begins(source, index, audio)
+    header = source.header(index)
+    position = to_ticks(TrackName.MICROPHONE, header.start_us)
+    if index:
+        before = source.samples(index - 1).audio
+        position = max(position, _sound_end(before[-1]) if before else 0)
     filled: list[Sample] = []
     for sample in audio:
-        if position - sample.time > SURPLUS_TICKS:
-            continue
         filled += _silence(position, sample.time)
         position = _sound_end(sample)
-        filled.append(sample._replace(duration=position - sample.time))
-    filled += _silence(position, _silent_until(source, index, position))
+        filled.append(sample._replace(duration=max(1, position - sample.time)))
+    filled += _silence(position, to_ticks(TrackName.MICROPHONE, _filled_until(source, index)))
     return tuple(filled)
-
-
-def _sound_begins(source: Recorded, index: int, audio: tuple[Sample, ...]) -> int:
-    """Where the sound of the fragment before has ended, or the silence that it was filled with."""
-    start, end = _start(source, index), _end_of_sound_before(source, index)
-    if index and audio and end - SURPLUS_TICKS <= audio[0].time < start + _SILENCE_TICKS:
-        return audio[0].time
-    return end + _silent_packets(start - end) * _SILENCE_TICKS
-
-
-def _silent_until(source: Recorded, index: int, position: int) -> int:
-    """Into the next fragment, unless that is far off, by less than a packet: there it goes on."""
-    end = to_ticks(TrackName.MICROPHONE, _filled_until(source, index))
-    if index + 1 < len(source) and _start(source, index + 1) == end:
-        following = source.samples(index + 1).audio
-        if following and following[0].time < end + _SILENCE_TICKS:
-            return following[0].time
-    return position + _silent_packets(end - position) * _SILENCE_TICKS
-
-
-def _start(source: Recorded, index: int) -> int:
-    return to_ticks(TrackName.MICROPHONE, source.header(index).start_us)
-
-
-def _end_of_sound_before(source: Recorded, index: int) -> int:
-    for earlier in range(index - 1, -1, -1):
-        if source.header(earlier).flags & Flags.AUDIO:
-            return _sound_end(source.samples(earlier).audio[-1])
-    return _start(source, 0)
-
-
-def _silent_packets(ticks: int) -> int:
-    """Those that begin within so many ticks."""
-    return max(0, -(-ticks // _SILENCE_TICKS))
 
 
 def _sound_end(sample: Sample) -> int:
@@ -260,12 +225,10 @@ def _sound_end(sample: Sample) -> int:
 
 
 def _silence(start: int, end: int) -> list[Sample]:
-    laid: list[Sample] = []
-    for ticks, packet in OPUS_SILENCE.items():
-        while end - start >= ticks:
-            laid.append(Sample(start, ticks, True, packet))
-            start += ticks
-    return laid
+    if end - start < _HOLE_TICKS:
+        return []
+    times = range(start, end - OPUS_SILENCE_TICKS + 1, OPUS_SILENCE_TICKS)
+    return [Sample(time, OPUS_SILENCE_TICKS, True, OPUS_SILENCE) for time in times]
 
 
 def _filled_until(source: Recorded, index: int) -> int:

@@ -14,10 +14,9 @@ VISITING = (TrackName.SCREEN, *OF_INTERVIEWER)
 VISIT_STILL_US = 10_000_000
 #: Opus is announced as stereo whatever it carries (RFC 7587 7).
 OPUS_CHANNELS = 2
-#: Opus packets of silence by their ticks: CELT, fullband, stereo, one frame (RFC 6716 3.1).
-OPUS_SILENCE = {960: b"\xfc\xff\xfe", 480: b"\xf4\xff\xfe"}
-#: Sound that begins so much earlier than the packet before it ends is one too many: not played.
-SURPLUS_TICKS = 240
+#: An Opus packet of 20 ms of silence: CELT, fullband, stereo, one frame (RFC 6716 3.1).
+OPUS_SILENCE = b"\xfc\xff\xfe"
+OPUS_SILENCE_TICKS = 960
 
 
 @dataclass(frozen=True, slots=True)
