@@ -11,7 +11,7 @@ import uvloop
 from blockbuster import BlockBuster
 
 #: Browsers, servers and load generators here are processes of their own, in real time.
-_REAL_TIME = ("e2e/", "loadtest/", "media/test_server.py", "test_cli.py")
+_REAL_TIME = ("e2e/", "loadtest/", "media/test_server.py", "commands/test_serve.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from server.cli import STOP_TIMEOUT_S
+from server.commands.serve import STOP_TIMEOUT_S
 from server.config import DEFAULT_DRAIN_TIMEOUT_S, add_server_flags, load
 from tests.project import ROOT, make_targets
 

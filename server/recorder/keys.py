@@ -41,6 +41,7 @@ from server.recorder.sealing import KEY_BYTES
 DATABASE = "keys.sqlite"
 ROOT_KEY = "root.key"
 SIGNING_KEY = "signing.key"
+SIGNING_PUB = "signing.pub"
 C2PA_ROOT = "c2pa-root.pem"
 CANDIDATE_CONTEXT = "vivavoce/candidate-key/v1"
 RECORDING_CONTEXT = "vivavoce/recording-key/v1"
@@ -208,7 +209,7 @@ def open_signer(folder: Path, database: KeyDatabase) -> Ed25519PrivateKey:
     if not isinstance(key, Ed25519PrivateKey):
         raise KeyProblem(f"{path} is not an Ed25519 key")
     _publish(
-        folder / "signing.pub",
+        folder / SIGNING_PUB,
         key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo),
     )
     return key

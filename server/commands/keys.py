@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
+from server.commands.terminal import EXIT_FAULT
 from server.config import ConfigError, add_data_dir_flag, add_root_key_flag, root_key, root_key_name
 from server.config import existing_data_dir as data_dir_of
 from server.recorder.catalog import lock_recordings
@@ -18,11 +19,10 @@ from server.recorder.root_key import KeyProblem
 from server.recorder.root_keys import open_root_key
 from server.recorder.sealing import SegmentError
 
-EXIT_FAULT = 1
-
 
 def add_to(parser: argparse.ArgumentParser) -> None:
-    """The flags of `vivavoce keys`, as :func:`run` reads them."""
+    """The flags of `vivavoce keys`, as `_run` reads them."""
+    parser.set_defaults(run=_run)
     commands = parser.add_subparsers(required=True, metavar="ACTION")
 
     def action(
@@ -46,7 +46,7 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     saved.add_argument("file", type=Path, metavar="FILE")
 
 
-def run(flags: argparse.Namespace) -> int:
+def _run(flags: argparse.Namespace) -> int:
     """The exit status. Raises ConfigError."""
     folder = data_dir_of(flags, os.environ)
     try:

@@ -1,0 +1,1 @@
+"""The commands of `vivavoce`, a file each: their flags, and what they do and print."""

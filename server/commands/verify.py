@@ -1,0 +1,136 @@
+"""The command `vivavoce verify`."""
+
+import argparse
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from server.commands.data import open_store_of
+from server.commands.terminal import EXIT_FAULT
+from server.config import ConfigError, add_data_dir_flag, add_store_flag, data_dir
+from server.recorder import derivation
+from server.recorder.catalog import FOLDER
+from server.recorder.keys import SIGNING_PUB, load_public_key
+from server.recorder.manifest import MANIFEST_NAME
+from server.recorder.root_key import KeyProblem
+from server.recorder.sealing import SegmentError
+from server.recorder.stores import Readable, StoredFolder, split_s3
+from server.recorder.tiles import CHECKPOINT
+from server.recorder.tlog import FOLDER as LOG_FOLDER
+from server.recorder.verify import LOG_FILE, Fault, lost_recordings, verify
+
+
+def add_to(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "path",
+        metavar="PATH",
+        help="a recording's folder, also s3://BUCKET/PREFIX/ID, the folder of all, or a file",
+    )
+    parser.add_argument(
+        "--log", type=Path, metavar="DIR", help="(the log of the recording's data directory)"
+    )
+    parser.add_argument(
+        "--public-key", type=Path, metavar="FILE", help="(keys/signing.pub of its data directory)"
+    )
+    add_store_flag(parser)
+    add_data_dir_flag(parser)
+    parser.set_defaults(run=_verify)
+
+
+def _verify(flags: argparse.Namespace) -> int:
+    path = Path(flags.path).resolve()
+    home = path.parent if _holds_recordings(path) else path.parent.parent
+    key_file = flags.public_key or _public_key_of(home, data_dir(flags, os.environ))
+    log = flags.log or (home / LOG_FOLDER if (home / LOG_FOLDER / CHECKPOINT).is_file() else None)
+    try:
+        faults = _check(flags, path, load_public_key(key_file), log)
+    except (OSError, KeyProblem) as error:
+        raise ConfigError(f"{flags.path} or the key {key_file} can't be read: {error}.") from error
+    for fault in faults:
+        print(f"NOT INTACT: {fault}")
+    if faults:
+        return EXIT_FAULT
+    print(f"Signed with the key of {key_file}.")
+    return 0
+
+
+def _check(
+    flags: argparse.Namespace, path: Path, public_key: bytes, log: Path | None
+) -> Sequence[object]:
+    """The faults; what is intact is described. Raises ConfigError where there is nothing."""
+    if _holds_recordings(path):
+        return _verify_all(flags, path, public_key, log)
+    if path.is_dir() or flags.path.startswith("s3://"):
+        return _verify_recording(_recording_at(flags, path), public_key, log)
+    if path.exists():
+        return _verify_export(path, public_key)
+    gone = [fault for fault in _lost(path.parent, public_key, log) if fault.file == path.name]
+    if not gone:
+        raise ConfigError(f"There is no {path}.")
+    return gone
+
+
+def _holds_recordings(path: Path) -> bool:
+    return (path.is_dir() and path.name == FOLDER) or any(path.glob(f"*/{MANIFEST_NAME}"))
+
+
+def _recording_at(flags: argparse.Namespace, path: Path) -> Readable:
+    """The folder to verify: in a bucket, here, or with a store partly in both."""
+    if flags.path.startswith("s3://"):
+        from server.recorder.s3 import open_s3_folder
+
+        return open_s3_folder(*split_s3(flags.path))
+    store = open_store_of(flags)
+    return path if store is None else StoredFolder(path, store.folder(path.name))
+
+
+def _verify_recording(path: Readable, public_key: bytes, log: Path | None) -> Sequence[object]:
+    report = verify(path, public_key, log)
+    if report.intact:
+        print(f"Intact: {report.fragments} fragments, {report.duration_s:.1f} s, {report.state}.")
+        if log is None:
+            print("No log is beside it: that a tail was cut off an open one could not be seen.")
+        else:
+            print(f"The log in {log} knows it so.")
+    return report.faults
+
+
+def _verify_all(
+    flags: argparse.Namespace, path: Path, public_key: bytes, log: Path | None
+) -> Sequence[object]:
+    folders = sorted(each for each in path.iterdir() if each.is_dir())
+    faults: list[object] = []
+    for each in folders:
+        report = verify(_recording_at(flags, each), public_key, log)
+        faults += [f"{each.name}/{fault}" for fault in report.faults]
+    faults += _lost(path, public_key, log)
+    if not faults:
+        print(f"Intact: {len(folders)} recordings.")
+    return faults
+
+
+def _lost(recordings: Path, public_key: bytes, log: Path | None) -> list[Fault]:
+    try:
+        return lost_recordings(recordings, public_key, log) if log is not None else []
+    except SegmentError as error:
+        return [Fault(error.kind, LOG_FILE, error.message)]
+
+
+def _verify_export(path: Path, public_key: bytes) -> Sequence[object]:
+    """As `_verify_recording`. Raises ConfigError if nothing was signed."""
+    if not derivation.statement_of(path).exists():
+        raise ConfigError(f"{path.name} has no {derivation.statement_of(path).name} beside it.")
+    try:
+        made = derivation.check(path, public_key)
+    except SegmentError as error:
+        return (f"{path.name}: {error}",)
+    start_s, end_s = made.start_us / 1e6, made.end_us / 1e6
+    print(f"Intact: made of recording {made.source.interview}, {start_s:.1f} to {end_s:.1f} s.")
+    print(f"That was at revision {made.source.revision}, its manifest {made.source.manifest}.")
+    return ()
+
+
+def _public_key_of(home: Path, data_dir: Path) -> Path:
+    """The key of the data directory in which the recording lies; a copy's is in ours."""
+    beside = home / "keys" / SIGNING_PUB
+    return beside if beside.is_file() else data_dir / "keys" / SIGNING_PUB
