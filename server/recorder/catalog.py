@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from server.core.frames import TrackName
+from server.recorder.claim_signer import ClaimSigner
 from server.recorder.files import sync_directory
 from server.recorder.keys import INTERVIEW_ID, KeyRing
 from server.recorder.manifest import MANIFEST_NAME, Manifest, Policy, State, decode_manifest
@@ -111,13 +112,17 @@ def open_for_writing(
 
 
 def open_reader(
-    data_dir: Path, interview_id: str, keys: KeyRing, store: Store | None = None
+    data_dir: Path,
+    interview_id: str,
+    keys: KeyRing,
+    store: Store | None = None,
+    signer: ClaimSigner | None = None,
 ) -> RecordingReader:
     """KeyError if there is no such recording; KeyProblem; SegmentError; OSError."""
     key = recording_key(data_dir, interview_id, keys)
     stored = None if store is None else store.folder(interview_id)
     path = recording_path(data_dir, interview_id)
-    return RecordingReader(path, key, keys.signer.public_key(), stored)
+    return RecordingReader(path, key, keys.signer.public_key(), stored, signer)
 
 
 def recording_key(data_dir: Path, interview_id: str, keys: KeyRing) -> bytes:

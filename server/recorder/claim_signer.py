@@ -51,7 +51,15 @@ class ClaimSigner:
     @property
     def certificates(self) -> bytes:
         """What goes into a signature, in PEM: all but a root, which its reader has or has not."""
-        return b"".join(_pem(each) for each in self.chain if each.subject != each.issuer)
+        return b"".join(map(_pem, self._sent()))
+
+    @property
+    def der(self) -> list[bytes]:
+        """The same, each in DER."""
+        return [each.public_bytes(Encoding.DER) for each in self._sent()]
+
+    def _sent(self) -> list[x509.Certificate]:
+        return [each for each in self.chain if each.subject != each.issuer]
 
     @property
     def anchor(self) -> bytes:

@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 import msgspec
 
 from server import __version__
+from server.recorder.c2pa_manifest import CAPTURED, UUID
 from server.recorder.claim_signer import ClaimSigner
 from server.recorder.derivation import Origin
 from server.recorder.files import scratch_beside
@@ -24,9 +25,6 @@ from server.recorder.sealing import FaultKind, SegmentError
 MP4 = "video/mp4"
 #: Of our own assertion: C2PA 2.4 6.2.1 wants a domain name's form.
 LABEL = "org.vivavoce.recording"
-_CAPTURED = "http://cv.iptc.org/newscodes/digitalsourcetype/digitalCapture"
-#: C2PA 2.4 A.5.1: the extended type of the box in which an MP4 has its credentials.
-_UUID = bytes.fromhex("d8fec3d61b0e483c92975828877ec481")
 _OFFLINE = {"remote_manifest_fetch": False, "ocsp_fetch": False}
 _UNTRUSTED = "signingCredential.untrusted"
 _MISSING = (
@@ -99,7 +97,7 @@ def _sign(
 
 
 def _definition(source: Source, *, encoded: bool, whole: bool) -> dict[str, Any]:
-    created = {"action": "c2pa.created", "digitalSourceType": _CAPTURED}
+    created = {"action": "c2pa.created", "digitalSourceType": CAPTURED}
     actions: list[dict[str, str]] = [created]
     if not whole:
         actions.append({"action": "c2pa.trimmed"})
@@ -117,7 +115,7 @@ def _definition(source: Source, *, encoded: bool, whole: bool) -> dict[str, Any]
 def present_in(path: Path) -> bool:
     """Whether the file ``path`` has credentials, intact or not. OSError."""
     with path.open("rb") as file:
-        return any(kind == _UUID for kind in _top_level_types(file))
+        return any(kind == UUID for kind in _top_level_types(file))
 
 
 def _top_level_types(file: BinaryIO) -> Sequence[bytes]:

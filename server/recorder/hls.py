@@ -8,9 +8,11 @@ segments marked EXT-X-GAP.
 
 import datetime
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, pairwise
+from typing import NamedTuple
 from zlib import crc32
 
 from server.recorder import replay
@@ -35,6 +37,8 @@ _ROUNDING_US = 450_000
 _VERSION = 8
 _INIT_NAME = re.compile(r"init-(\d{1,9})-[0-9a-f]{8}\.mp4", re.ASCII)
 _SEGMENT_NAME = re.compile(r"(\d{1,9})-(\d{1,9})\.m4s", re.ASCII)
+#: What an EVENT names is not what a VOD names: each counts its segments (`live_credentials`).
+EVENT_PREFIX = "live-"
 #: More fragments than a segment of any playlist here has.
 MAX_FRAGMENTS = 100
 
@@ -92,10 +96,18 @@ class Segment:
         return f"{self.first}-{self.last}.m4s"
 
 
+class Numbered(NamedTuple):
+    """A segment's place among those of its init, from 1 on."""
+
+    init: int
+    number: int
+    duration_us: int
+
+
 def parse_name(name: str) -> int | tuple[int, int]:
     """Of what a playlist names: an init's number, or a segment's first and last fragment.
 
-    ValueError for any other name.
+    Without the prefix of an EVENT. ValueError for any other name.
     """
     if found := _INIT_NAME.fullmatch(name):
         return int(found[1])
@@ -143,6 +155,8 @@ class MediaPlaylist:
         self._end_us = 0
         self._init: int | None = None
         self._dated = False
+        self._counts: Counter[int] = Counter()  # by init
+        self._numbers: dict[tuple[int, int], Numbered] = {}
 
     def text(self, side: Rows) -> str:
         """As of now; ``side`` has all rows of the time before, too. NotForHls."""
@@ -157,11 +171,16 @@ class MediaPlaylist:
             "" if side.running else "#EXT-X-ENDLIST",
         )
 
+    def numbered(self, first: int, last: int) -> "Numbered | None":
+        """The segment of these fragments, of what the text has told of so far."""
+        return self._numbers.get((first, last))
+
     def _told(self, side: Rows, each: Segment) -> Iterator[str]:
+        prefix = EVENT_PREFIX if self._event else ""
         if each.init != self._init:
             if self._init is not None:
                 yield "#EXT-X-DISCONTINUITY"  # 4.4.4.3: another coding
-            yield f'#EXT-X-MAP:URI="{init_name(side.inits, each.init)}"'
+            yield f'#EXT-X-MAP:URI="{prefix}{init_name(side.inits, each.init)}"'
             self._init, self._dated = each.init, False
         if not self._dated:
             yield f"#EXT-X-PROGRAM-DATE-TIME:{_date(side.epoch_us + each.start_us)}"
@@ -169,7 +188,11 @@ class MediaPlaylist:
             yield "#EXT-X-GAP"
         self._dated = not each.is_gap  # after a gap the date is said anew
         yield f"#EXTINF:{(each.end_us - each.start_us) / 1e6:.6f},"
-        yield "gap.m4s" if each.is_gap else each.name
+        if not each.is_gap:
+            self._counts[each.init] += 1
+            numbered = Numbered(each.init, self._counts[each.init], each.end_us - each.start_us)
+            self._numbers[each.first, each.last] = numbered
+        yield "gap.m4s" if each.is_gap else f"{prefix}{each.name}"
 
 
 def media_playlist(side: Rows, *, event: bool) -> str:

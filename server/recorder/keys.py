@@ -62,6 +62,7 @@ class KeyRing:
         self.root = root
         self.signer = signer
         self._opened: dict[str, tuple[Wrapped, bytes]] = {}  # by candidate
+        self._claim_signer: ClaimSigner | None = None
 
     @property
     def public_key(self) -> bytes:
@@ -90,9 +91,10 @@ class KeyRing:
 
     def claim_signer(self, now: float) -> ClaimSigner:
         """What signs for C2PA, made at first use; ``now`` is Unix time. KeyProblem; OSError."""
-        signer = claim_signer.open_own(self.database, self.root, now)
-        _publish(self.database.path.parent / C2PA_ROOT, signer.anchor)
-        return signer
+        if self._claim_signer is None:
+            self._claim_signer = claim_signer.open_own(self.database, self.root, now)
+            _publish(self.database.path.parent / C2PA_ROOT, self._claim_signer.anchor)
+        return self._claim_signer
 
     def check(self, interview_id: str) -> None:
         """KeyProblem if the key was destroyed, perhaps by another process. Asks no key service."""

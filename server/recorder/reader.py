@@ -17,6 +17,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from server.core.frames import GapCause, TrackName
 from server.recorder import hls, mp4, replay
+from server.recorder.claim_signer import ClaimSigner
+from server.recorder.live_credentials import SignedStream
 from server.recorder.manifest import MANIFEST_NAME, Manifest, State, decode_manifest
 from server.recorder.sealing import (
     SEGMENT_HEADER_BYTES,
@@ -145,8 +147,11 @@ class RecordingReader:
         key: bytes,
         public_key: Ed25519PublicKey,
         stored: Readable | None = None,
+        signer: ClaimSigner | None = None,
     ) -> None:
+        """``signer``: who signs streams of HTTP Live Streaming."""
         self.path = path
+        self._signer = signer
         self._files: Readable = path if stored is None else StoredFolder(path, stored)
         self._key = key
         self._public_key = public_key
@@ -161,6 +166,7 @@ class RecordingReader:
         self._planned: tuple[Tracks, ...] | None = None
         self._revision = ""
         self._rows: dict[Side, _Rows] = {}
+        self._signed_inits: dict[str, bytes] = {}  # asked for by ranges, it must stay the same
         self.manifest = self._refresh()
 
     def describe(self, after: int = 0) -> ReplayIndex:
@@ -223,18 +229,14 @@ class RecordingReader:
         """What playlists of HTTP Live Streaming are made of, as of now."""
         with self._lock:
             self.manifest = self._refresh()
-            inits = {
-                Side.CANDIDATE: self._plan.inits,
-                Side.SCREEN: self._plan.screens,
-                Side.INTERVIEWER: self._interviewer.plan.inits,
-            }
             known = self._rows.setdefault(side, _Rows())
             new = (self._row(side, index) for index in range(known.looked_at, len(self)))
             known.rows += filter(None, new)
             known.looked_at = len(self)
             running = self.manifest.state is State.RECORDING
             epoch_us = self.manifest.epoch_us or 0
-            return hls.Rows(inits[side], known.rows, epoch_us, running, side is not Side.CANDIDATE)
+            inits = self._inits(side)
+            return hls.Rows(inits, known.rows, epoch_us, running, side is not Side.CANDIDATE)
 
     def media_playlist(self, side: Side, *, event: bool) -> str:
         """Of HTTP Live Streaming, as of now. NotForHls."""
@@ -242,6 +244,62 @@ class RecordingReader:
             rows = self.hls_rows(side)
             made = self._rows[side].playlists.setdefault(event, hls.MediaPlaylist(event=event))
             return made.text(rows)
+
+    def hls_init(self, side: Side, number: int, *, event: bool) -> bytes:
+        """An init segment for that playlist, signed if anybody signs. IndexError if there is none.
+
+        What is signed says so by C2PA 2.4 19.4 (`live_credentials`).
+        """
+        with self._lock:
+            init = self._init_segment(self._inits(side), number)
+            stream = self._stream(side, number, event)
+            if stream is None:
+                return init
+            if stream.name not in self._signed_inits:
+                self._signed_inits[stream.name] = stream.init(init)
+            return self._signed_inits[stream.name]
+
+    def hls_segment(self, side: Side, first: int, last: int, *, event: bool) -> bytes:
+        """Those fragments, signed likewise. IndexError if the playlist has no such segment."""
+        with self._lock:
+            numbered = self._numbered(side, first, last, event)
+            if numbered is None:
+                self.media_playlist(side, event=event)  # it may have been another reader's
+                numbered = self._numbered(side, first, last, event)
+            if numbered is None:
+                raise IndexError(first)
+            stream = self._stream(side, numbered.init, event)
+        body = b"".join(self._fragments_of(side, first, last))
+        return body if stream is None else stream.segment(body, *numbered[1:])
+
+    def _fragments_of(self, side: Side, first: int, last: int) -> Iterator[bytes]:
+        read = {
+            Side.CANDIDATE: self.fragment,
+            Side.SCREEN: self.screen_fragment,
+            Side.INTERVIEWER: self.interviewer_fragment,
+        }[side]
+        return (read(seq) for seq in range(first, last + 1) if self.has(side, seq))
+
+    def _numbered(self, side: Side, first: int, last: int, event: bool) -> hls.Numbered | None:
+        known = self._rows.get(side)
+        if known is None or event not in known.playlists:
+            return None
+        return known.playlists[event].numbered(first, last)
+
+    def _inits(self, side: Side) -> tuple[Tracks, ...]:
+        return {
+            Side.CANDIDATE: self._plan.inits,
+            Side.SCREEN: self._plan.screens,
+            Side.INTERVIEWER: self._interviewer.plan.inits,
+        }[side]
+
+    def _stream(self, side: Side, number: int, event: bool) -> SignedStream | None:
+        if self._signer is None:
+            return None
+        prefix = hls.EVENT_PREFIX if event else ""
+        name = f"{side}/{prefix}{hls.init_name(self._inits(side), number)}"
+        epoch_s = (self.manifest.epoch_us or 0) / 1e6
+        return SignedStream(self._key, self.manifest.recording, name, epoch_s, self._signer)
 
     def _row(self, side: Side, index: int) -> hls.Row | None:
         header, tracks = self.header(index), self.tracks(index)
@@ -363,6 +421,7 @@ class RecordingReader:
         self._interviewer = replay.OfInterviewer(self, recorded)
         self._revision = secrets.token_hex(8)
         self._rows.clear()
+        self._signed_inits.clear()
 
     def _has_shrunk(self, sizes: dict[str, int | None]) -> bool:
         """Whether a failed write was cut back since: then what is known no longer holds."""

@@ -241,7 +241,8 @@ class Recorder:
 
     def reader(self, interview_id: str) -> RecordingReader:
         """A reader, also while the recording runs. KeyError if there is none. Reads the disk."""
-        return open_reader(self.data_dir, interview_id, self._keys, self._store)
+        signer = self._keys.claim_signer(time.time())
+        return open_reader(self.data_dir, interview_id, self._keys, self._store, signer)
 
     def key(self, interview_id: str) -> bytes:
         """The recording's own, for a program that exports it. Errors as of `reader`."""

@@ -20,16 +20,6 @@ from server.signaling.view_log import Read
 
 #: The paths' last part but one.
 SIDES = "|".join(Side)
-_INIT = {
-    Side.CANDIDATE: RecordingReader.init,
-    Side.SCREEN: RecordingReader.screen_init,
-    Side.INTERVIEWER: RecordingReader.interviewer_init,
-}
-_FRAGMENT = {
-    Side.CANDIDATE: RecordingReader.fragment,
-    Side.SCREEN: RecordingReader.screen_fragment,
-    Side.INTERVIEWER: RecordingReader.interviewer_fragment,
-}
 
 
 class Hls:
@@ -49,30 +39,34 @@ class Hls:
 
     async def part(self, request: web.Request, grant: Grant) -> web.Response:
         """What a playlist names: an init, or fragments in a row."""
+        name = request.match_info["name"]
         try:
-            part = hls.parse_name(request.match_info["name"])
+            part = hls.parse_name(name.removeprefix(hls.EVENT_PREFIX))
         except ValueError as error:
             raise Refusal(ErrorId.NOT_FOUND, "There is no such part.") from error
+        event = name.startswith(hls.EVENT_PREFIX)
         if isinstance(part, int):
-            return await self._init(request, part)
-        return await self._segment(request, grant, *part)
+            return await self._init(request, part, event)
+        return await self._segment(request, grant, *part, event)
 
-    async def _init(self, request: web.Request, number: int) -> web.Response:
+    async def _init(self, request: web.Request, number: int, event: bool) -> web.Response:
         interview_id, side = _named(request)
         reader = await self._replay.reader(interview_id)
-        return _ranged(request, await self._replay.read(interview_id, _INIT[side], reader, number))
+        read = RecordingReader.hls_init
+        body = await self._replay.read(interview_id, read, reader, side, number, event=event)
+        return _ranged(request, body)
 
     async def _segment(
-        self, request: web.Request, grant: Grant, first: int, last: int
+        self, request: web.Request, grant: Grant, first: int, last: int, event: bool
     ) -> web.Response:
         interview_id, side = _named(request)
         reader = await self._replay.reader(interview_id)
-        body = await self._replay.read(interview_id, _joined, reader, side, first, last)
+        read = RecordingReader.hls_segment
+        body = await self._replay.read(interview_id, read, reader, side, first, last, event=event)
         start_s = reader.header(first - 1).start_us / 1e6
         end_s = reader.header(last - 1).end_us / 1e6
-        read = Read(interview_id, grant.link_id, Way.HLS, start_s, end_s)
-        await self._replay.views.note(read)  # first on the record, then on the way
-        return _ranged(request, body)
+        await self._replay.views.note(Read(interview_id, grant.link_id, Way.HLS, start_s, end_s))
+        return _ranged(request, body)  # first on the record, then on the way
 
     async def _playlist(
         self, request: web.Request, made: Callable[[RecordingReader, Side], str]
@@ -108,17 +102,6 @@ def _event(reader: RecordingReader, side: Side) -> str:
 
 def _vod(reader: RecordingReader, side: Side) -> str:
     return reader.media_playlist(side, event=False)
-
-
-def _joined(reader: RecordingReader, side: Side, first: int, last: int) -> bytes:
-    """What the side has of these fragments. IndexError if that is nothing."""
-    read, parts = _FRAGMENT[side], []
-    for seq in range(first, last + 1):
-        if reader.has(side, seq):
-            parts.append(read(reader, seq))
-    if not parts:
-        raise IndexError(first)
-    return b"".join(parts)
 
 
 def _ranged(request: web.Request, body: bytes) -> web.Response:

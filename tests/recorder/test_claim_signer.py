@@ -82,7 +82,7 @@ def test_a_certificate_of_another_key_is_not_believed(keys: KeyRing, tmp_path: P
     with keys.database.writing() as db:
         db.keep_signer(SignerRow(own_row(others).chain, row.root_key, row.wrapped))
     with pytest.raises(KeyProblem, match="was changed"):
-        keys.claim_signer(NOW)
+        open_keys(tmp_path / "keys").claim_signer(NOW)
 
 
 def test_rotation_rewraps_it_and_forgets_the_former_root_key(keys: KeyRing, tmp_path: Path) -> None:

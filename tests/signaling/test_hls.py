@@ -82,6 +82,35 @@ async def test_a_screen_and_an_interviewer_play_by_themselves(serving: Serving) 
     assert len(times(spoken, "audio")) >= 100
 
 
+async def test_every_segment_carries_its_proof(serving: Serving) -> None:
+    """`tests/recorder/test_live_credentials.py` checks them; here, that a server gives them."""
+    await kept(serving, interview(seconds=2))
+    url = address(serving).replace("index.m3u8", "")
+    for playlist in ("vod.m3u8", "event.m3u8"):
+        async with serving.http.get(url + playlist) as answer:
+            lines = (await answer.text()).splitlines()
+        init = next(line.split('"')[1] for line in lines if line.startswith("#EXT-X-MAP"))
+        async with serving.http.get(url + init) as answer:
+            assert b"c2pa.session-keys" in await answer.read()
+        for name in (line for line in lines if line.endswith(".m4s")):
+            async with serving.http.get(url + name) as answer:
+                assert b"urn:c2pa:verifiable-segment-info\0fseg\0" in await answer.read()
+
+
+async def test_an_init_asked_for_by_ranges_is_one(serving: Serving) -> None:
+    """Signing it anew would give other bytes each time."""
+    await kept(serving, interview(seconds=1))
+    url = address(serving).replace("index.m3u8", "")
+    async with serving.http.get(url + "vod.m3u8") as answer:
+        init = (await answer.text()).split('MAP:URI="')[1].split('"')[0]
+    parts = []
+    for asked in ("bytes=0-999", "bytes=1000-"):
+        async with serving.http.get(url + init, headers={"Range": asked}) as answer:
+            parts.append(await answer.read())
+    async with serving.http.get(url + init) as answer:
+        assert await answer.read() == b"".join(parts)
+
+
 async def test_parts_are_given_by_ranges(serving: Serving) -> None:
     await kept(serving, interview(seconds=2))
     url = address(serving).replace("index.m3u8", "1-2.m4s")

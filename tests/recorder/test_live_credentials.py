@@ -1,0 +1,338 @@
+"""Streams whose segments prove themselves (C2PA 2.4 19.4), checked by what does not write them."""
+
+import hashlib
+import io
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import c2pa
+import encypher_c2pa
+import pytest
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import Encoding
+from hypothesis import given
+from hypothesis import strategies as st
+
+from server.core.frames import Codec
+from server.recorder import c2pa_manifest, live_credentials
+from server.recorder.c2pa_manifest import Cbor, Tagged, cbor
+from server.recorder.catalog import open_reader
+from server.recorder.claim_signer import ClaimSigner
+from server.recorder.live_credentials import SignedStream
+from server.recorder.reader import RecordingReader, Side
+from tests.recorder.conftest import Desk, feed
+from tests.recorder.encoded import START_S, interview
+
+NOW_S = 1_760_000_000.0
+
+
+@pytest.fixture
+def signer(desk: Desk) -> ClaimSigner:
+    return desk.keys.claim_signer(NOW_S)
+
+
+def reader_of(desk: Desk, signer: ClaimSigner) -> RecordingReader:
+    return open_reader(desk.data_dir, "iv", desk.keys, None, signer)
+
+
+def streamed(reader: RecordingReader, *, event: bool = False) -> tuple[bytes, list[bytes]]:
+    """The init and every segment that the candidate's playlist names."""
+    inits, segments = [], []
+    for line in reader.media_playlist(Side.CANDIDATE, event=event).splitlines():
+        if line.startswith("#EXT-X-MAP"):
+            number = int(line.split("init-")[1].split("-")[0])
+            inits.append(reader.hls_init(Side.CANDIDATE, number, event=event))
+        elif line.endswith(".m4s"):
+            first, last = line.removeprefix("live-").removesuffix(".m4s").split("-")
+            segment = reader.hls_segment(Side.CANDIDATE, int(first), int(last), event=event)
+            segments.append(segment)
+    (init,) = inits
+    return init, segments
+
+
+# ---- a verifier of our own, from the specification's text alone ---------------------------
+
+
+def decode(data: bytes) -> Any:
+    value, rest = _decode(data)
+    assert rest == b""
+    return value
+
+
+def _decode(data: bytes) -> tuple[Any, bytes]:
+    kind, low, rest = data[0] >> 5, data[0] & 31, data[1:]
+    size = {24: 1, 25: 2, 26: 4, 27: 8}.get(low, 0)
+    argument = int.from_bytes(rest[:size]) if size else low
+    rest = rest[size:]
+    match kind:
+        case 0:
+            return argument, rest
+        case 1:
+            return -1 - argument, rest
+        case 2:
+            return rest[:argument], rest[argument:]
+        case 3:
+            return rest[:argument].decode(), rest[argument:]
+        case 4:
+            return _items(rest, argument)
+        case 5:
+            flat, rest = _items(rest, 2 * argument)
+            return dict(zip(flat[::2], flat[1::2], strict=True)), rest
+        case 6:
+            inner, rest = _decode(rest)
+            return (argument, inner), rest
+    return None, rest
+
+
+def _items(data: bytes, count: int) -> tuple[list[Any], bytes]:
+    found = []
+    for _ in range(count):
+        value, data = _decode(data)
+        found.append(value)
+    return found, data
+
+
+def boxes(data: bytes) -> Iterator[tuple[int, bytes, bytes]]:
+    """Offset, kind and whole box."""
+    offset = 0
+    while offset < len(data):
+        size, kind = struct.unpack_from(">I4s", data, offset)
+        yield offset, kind, data[offset : offset + size]
+        offset += size
+
+
+def assertion(init: bytes, label: str) -> Any:
+    """By JUMBF's nesting: a described box's label, then its content."""
+    marked = label.encode() + b"\0"
+    at = init.index(marked, init.index(b"c2pa.assertions\0")) + len(marked)
+    size, kind = struct.unpack_from(">I4s", init, at)
+    assert kind == b"cbor"
+    return decode(init[at + 8 : at + size])
+
+
+def check_segment(init: bytes, segment: bytes, leaf: bytes) -> int:
+    """The segment's number, if it is proved. AssertionError, InvalidSignature."""
+    (key,) = assertion(init, "c2pa.session-keys")["keys"]
+    public = Ed25519PublicKey.from_public_bytes(key["key"][-2])
+    tag, (protected, _, payload, signature) = key["signerBinding"]
+    assert (tag, payload, decode(protected)) == (18, None, {1: -8})
+    _verify(public, signature, protected, cbor(leaf))
+
+    ((_, _, message),) = [each for each in boxes(segment) if each[1] == b"emsg"]
+    scheme, value, _ = message[12:].split(b"\0", 2)
+    assert (scheme, value) == (b"urn:c2pa:verifiable-segment-info", b"fseg")
+    tag, (protected, unprotected, payload, signature) = decode(
+        message[12 + len(scheme) + len(value) + 2 + 16 :]
+    )
+    assert (tag, decode(protected), unprotected[4]) == (18, {1: -8}, key["key"][2])
+    _verify(public, signature, protected, payload)
+
+    info = decode(payload)
+    assert info["manifestId"].encode() + b"\0" in init
+    assert info["bmffHash"]["exclusions"][0] == {
+        "xpath": "/emsg",
+        "data": [{"offset": 12, "value": scheme}],
+    }
+    hashed = [
+        struct.pack(">Q", offset) + box for offset, kind, box in boxes(segment) if kind != b"emsg"
+    ]
+    assert info["bmffHash"]["hash"] == hashlib.sha256(b"".join(hashed)).digest()
+    number = info["sequenceNumber"]
+    assert isinstance(number, int)
+    assert number >= key["minSequenceNumber"]
+    return number
+
+
+def _verify(public: Ed25519PublicKey, signature: bytes, protected: bytes, payload: bytes) -> None:
+    public.verify(signature, cbor(["Signature1", protected, b"", payload]))
+
+
+# ---- the tests ----------------------------------------------------------------------------
+
+
+def by_the_consortium(init: bytes, signer: ClaimSigner) -> tuple[str, list[Any]]:
+    settings = {"verify": {"verify_trust": True}, "trust": {"user_anchors": signer.anchor.decode()}}
+    context = c2pa.Context.from_dict(settings)
+    with c2pa.Reader("video/mp4", io.BytesIO(init), context=context) as reader:
+        found = reader.get_validation_results()["activeManifest"]["failure"]
+        return str(reader.get_validation_state()), found
+
+
+def by_another(init: bytes, segments: list[bytes], signer: ClaimSigner) -> Mapping[str, Any]:
+    return encypher_c2pa.verify_stream(
+        init,
+        segments,
+        "video/mp4",
+        trust_pem=signer.anchor.decode(),
+        no_default_trust=True,
+        online=False,
+        telemetry=False,
+    )
+
+
+@pytest.mark.parametrize("codec", [Codec.H264, Codec.VP9, Codec.AV1])
+@pytest.mark.parametrize("event", [True, False])
+def test_every_segment_is_proved(
+    desk: Desk, signer: ClaimSigner, codec: Codec, event: bool
+) -> None:
+    desk.write(interview(codec, 9))
+    init, segments = streamed(reader_of(desk, signer), event=event)
+    assert by_the_consortium(init, signer) == ("Trusted", [])
+    leaf = signer.chain[0].public_bytes(Encoding.DER)
+    numbers = [check_segment(init, segment, leaf) for segment in segments]
+    assert numbers == list(range(1, len(segments) + 1))
+    assert len(segments) > 1
+
+
+@pytest.fixture
+def as_encypher_reads_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It wants another value of the message, and the certificate repeated in the binding."""
+    monkeypatch.setattr(live_credentials, "VALUE", b"c2pa")
+
+    def binding(stream: SignedStream) -> Cbor:
+        protected, leaf = cbor({1: -8}), stream._signer.der[0]
+        signature = stream._key.sign(c2pa_manifest.to_be_signed(protected, leaf))
+        return Tagged(18, [protected, {}, leaf, signature])
+
+    monkeypatch.setattr(SignedStream, "_signer_binding", binding)
+
+
+@pytest.mark.usefixtures("as_encypher_reads_it")
+@pytest.mark.parametrize("codec", [Codec.H264, Codec.VP9, Codec.AV1])
+def test_another_verifier_of_streams_finds_what_was_changed(
+    desk: Desk, signer: ClaimSigner, codec: Codec
+) -> None:
+    desk.write(interview(codec, 9))
+    init, segments = streamed(reader_of(desk, signer), event=True)
+    report = by_another(init, segments, signer)
+    assert (report["integrity"], report["stream"]["validation_results"]["failure"]) == ("valid", [])
+    assert report["stream"]["trust"]["status"] == "valid_for_supplied_material"
+    flipped = bytearray(segments[1])
+    flipped[-1] ^= 1
+    for harmed in (
+        [segments[0], bytes(flipped), *segments[2:]],
+        [segments[1], segments[0], *segments[2:]],
+        [segments[0], *segments[2:]],
+        [segments[0], segments[0]],
+    ):
+        report = by_another(init, harmed, signer)
+        codes = {each["code"] for each in report["stream"]["validation_results"]["failure"]}
+        assert (report["integrity"], codes) == ("invalid", {"livevideo.segment.invalid"})
+
+
+def test_that_verifier_reads_the_specification_otherwise(desk: Desk, signer: ClaimSigner) -> None:
+    """Once this fails, it reads it as we do: what `as_encypher_reads_it` changes can go."""
+    desk.write(interview(seconds=3))
+    report = by_another(*streamed(reader_of(desk, signer)), signer)
+    codes = {each["code"] for each in report["stream"]["validation_results"]["failure"]}
+    assert codes == {"livevideo.sessionkey.invalid", "livevideo.segment.invalid"}
+
+
+def test_a_flipped_bit_anywhere_is_noticed(desk: Desk, signer: ClaimSigner) -> None:
+    desk.write(interview(seconds=1))
+    init, (segment, *_) = streamed(reader_of(desk, signer))
+    leaf = signer.chain[0].public_bytes(Encoding.DER)
+    signed_part = segment.index(b"\xd2\x84")  # COSE_Sign1's tag and array
+    for at in (*range(signed_part, signed_part + 300, 7), *range(400, len(segment), 997)):
+        harmed = bytearray(segment)
+        harmed[at] ^= 1
+        with pytest.raises((AssertionError, InvalidSignature, ValueError, KeyError, IndexError)):
+            check_segment(init, bytes(harmed), leaf)
+
+
+def test_the_same_stream_is_the_same_after_a_restart(desk: Desk, signer: ClaimSigner) -> None:
+    desk.write(interview(seconds=3))
+    first_init, first = streamed(reader_of(desk, signer))
+    leaf = signer.chain[0].public_bytes(Encoding.DER)
+    again_init, again = streamed(reader_of(desk, signer))
+    assert again == first
+    assert [check_segment(first_init, each, leaf) for each in again] == [1, 2, 3]
+    assert assertion(first_init, "c2pa.session-keys") == assertion(again_init, "c2pa.session-keys")
+
+
+def test_an_event_and_what_is_left_of_it_are_two_streams(desk: Desk, signer: ClaimSigner) -> None:
+    desk.write(interview(seconds=9))
+    reader = reader_of(desk, signer)
+    (live, _), (kept, segments) = streamed(reader, event=True), streamed(reader)
+    leaf = signer.chain[0].public_bytes(Encoding.DER)
+    with pytest.raises(AssertionError):  # by another key
+        check_segment(live, segments[0], leaf)
+    assert check_segment(kept, segments[0], leaf) == 1
+
+
+def test_segments_are_counted_on_while_the_recording_runs(desk: Desk, signer: ClaimSigner) -> None:
+    writer = desk.writer()
+    feed(writer, interview(seconds=4))
+    reader = reader_of(desk, signer)
+    init, before = streamed(reader, event=True)
+    feed(writer, interview(seconds=4, start_s=START_S + 4))
+    _, after = streamed(reader, event=True)
+    assert after[: len(before)] == before
+    leaf = signer.chain[0].public_bytes(Encoding.DER)
+    assert [check_segment(init, each, leaf) for each in after] == [*range(1, len(after) + 1)]
+    assert len(after) > len(before) > 0
+    writer.finish()
+
+
+def test_what_no_playlist_names_is_not_signed(desk: Desk, signer: ClaimSigner) -> None:
+    """Else anybody who may watch could have a false order signed."""
+    desk.write(interview(seconds=9))
+    reader = reader_of(desk, signer)
+    streamed(reader)
+    for first, last in ((1, 1), (2, 3), (1, 9)):
+        with pytest.raises(IndexError):
+            reader.hls_segment(Side.CANDIDATE, first, last, event=False)
+
+
+def test_a_recording_older_than_the_certificate_has_a_key_that_is_not(
+    desk: Desk, signer: ClaimSigner
+) -> None:
+    stream = SignedStream(bytes(32), "00", "candidate/x", 0.0, signer)
+    desk.write(interview(seconds=1))
+    init = stream.init(desk.reader().init(0))
+    (key,) = assertion(init, "c2pa.session-keys")["keys"]
+    tag, made = key["createdAt"]
+    assert tag == 0
+    assert made == f"{signer.chain[0].not_valid_before_utc:%Y-%m-%dT%H:%M:%SZ}"
+    assert by_the_consortium(init, signer) == ("Trusted", [])
+
+
+def test_a_whole_chain_goes_into_the_signature_but_its_root(
+    desk: Desk, signer: ClaimSigner
+) -> None:
+    """As bought certificates have it: the signer's, an intermediate's, a root's."""
+    intermediate = x509.load_pem_x509_certificate(signer.anchor)
+    longer = replace(signer, chain=(*signer.chain[:1], signer.chain[0], intermediate))
+    assert len(longer.der) == 2
+    desk.write(interview(seconds=1))
+    init = SignedStream(bytes(32), "00", "x", NOW_S, longer).init(desk.reader().init(0))
+    assert init.count(longer.der[0]) == 2
+
+
+_CBOR: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.integers(-(2**64), 2**64 - 1) | st.binary(max_size=300) | st.text(max_size=300),
+    lambda inner: st.lists(inner, max_size=30) | st.dictionaries(st.text(), inner, max_size=30),
+    max_leaves=20,
+)
+
+
+@given(_CBOR)
+def test_cbor_says_what_it_is_given(value: Any) -> None:
+    assert decode(cbor(value)) == value
+
+
+def test_cbor_is_as_the_rfc_has_it() -> None:
+    """RFC 8949 Appendix A."""
+    for value, expected in (
+        (23, "17"), (24, "1818"), (1000, "1903e8"), (1_000_000, "1a000f4240"), (-100, "3863"),
+        (-1000, "3903e7"), (b"\1\2\3\4", "4401020304"), ("IETF", "6449455446"), ("ü", "62c3bc"),
+        ([1, [2, 3]], "8201820203"), ({"a": 1, "b": [2]}, "a26161016162 8102".replace(" ", "")),
+        (Tagged(0, "x"), "c06178"), (None, "f6"),
+    ):  # fmt: skip
+        assert cbor(value).hex() == expected  # type: ignore[arg-type]
+    with pytest.raises(OverflowError):
+        cbor(2**64)
