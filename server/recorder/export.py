@@ -1,8 +1,9 @@
-"""Exports a recording to one MP4 that plays everywhere: H.264 pictures and AAC sound.
+"""Exports a recording to one MP4: AAC sound, and H.264 pictures, which play everywhere.
 
 Runs in a program of its own, never in the media process: it decodes. H.264, VP9 and AV1 of one
-coding are copied; VP8, spatial layers of VP9, and what changes in the middle, is decoded and
-encoded by libx264 at the size of the largest picture. Opus becomes AAC. Gaps keep their length:
+coding are copied unless H.264 is asked for: then, as VP8, spatial layers of VP9, and what changes
+in the middle, all is decoded and encoded by libx264 at the size of the largest picture, in the
+main profile and without long steps between pictures. Opus becomes AAC. Gaps keep their length:
 the last picture stays, and silence fills. All voices are mixed into one track, so that every
 player plays them; a shared screen and the interviewer's picture are further video streams.
 A clip that begins between keyframes is encoded: copied, it would hold what was before it.
@@ -40,8 +41,11 @@ _VIDEO_TIME_BASE = Fraction(1, TIMESCALE[TrackName.CAMERA])
 _SOUND_RATE = TIMESCALE[TrackName.MICROPHONE]
 _AAC_FRAME = 1024  # samples of an AAC-LC frame
 _AAC_BIT_RATE = 128_000
-#: Constant rate factor of libx264: visually close to the source, which is itself lossy.
-_X264_OPTIONS = {"crf": "20", "preset": "veryfast"}
+#: Constant rate factor of libx264: visually close to the source, which is itself lossy. Every
+#: decoder in hardware has the main profile.
+_X264_OPTIONS = {"crf": "20", "preset": "veryfast", "profile": "main"}
+#: Some players take a longer step between pictures for the end.
+_LONGEST_STEP = TIMESCALE[TrackName.CAMERA]
 #: A jitter of the capture times below this is not silence to be filled.
 _SOUND_SLACK = _SOUND_RATE // 25  # 40 ms
 #: How far one voice may lie behind the others before it counts as silent.
@@ -222,10 +226,12 @@ class _Encoded:
                 self._encode(0)  # what was shown when the clip begins
             frame = self._decode(sample)
             if frame is not None:
+                self._stay(sample.time)
                 self._held = self._fit(frame)
                 self._encode(sample.time)
 
     def finish(self, end: int) -> None:
+        self._stay(end)
         # The last picture once more, so that the track lasts as long as the recording.
         self._encode(end - TIMESCALE[TrackName.CAMERA] // 30)
         self._container.mux(self._stream.encode(None))
@@ -249,6 +255,11 @@ class _Encoded:
             return fitted
         return _on_black(fitted, self._width, self._height)
 
+    def _stay(self, until: int) -> None:
+        """What is held, again and again, so that no step to ``until`` is too long."""
+        while 0 <= self._last < until - _LONGEST_STEP:
+            self._encode(self._last + _LONGEST_STEP)
+
     def _encode(self, time: int) -> None:
         if self._held is None or time <= self._last:
             return
@@ -270,6 +281,8 @@ def _decoder_of(video: VideoConfig) -> av.VideoCodecContext:
     decoder = av.CodecContext.create(_DECODERS[video.codec], "r")
     assert isinstance(decoder, av.VideoCodecContext)
     decoder.thread_type = "SLICE"  # frame threads would hold pictures back
+    if video.codec is Codec.AV1:
+        decoder.thread_count = 1  # dav1d knows no others
     if video.codec is Codec.H264:
         decoder.extradata = video.configuration
     return decoder

@@ -1,6 +1,9 @@
 """One MP4 for everyone: every picture, all sound, in step, gaps at their length."""
 
+import json
+import subprocess
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -117,6 +120,35 @@ def test_spatial_layers_become_one_picture_each(desk: Desk, tmp_path: Path) -> N
     pictures = _pictures(out)
     assert {picture.shape for _, picture in pictures} == {(240, 320)}
     assert len(pictures) == pytest.approx(FPS, abs=2)
+
+
+@pytest.mark.parametrize("codec", VIDEO_CODECS)
+def test_what_is_transcoded_plays_everywhere(desk: Desk, codec: Codec, tmp_path: Path) -> None:
+    """By FFmpeg's own tool: nothing in it that a player in hardware, or an old one, lacks."""
+    out = tmp_path / "out.mp4"
+    desk.write(interview(codec, 2) + interview(codec, 2, START_S + 7))
+    export(desk.reader(), out, lambda share: None, transcode=True)
+    found = _probed(out)
+    video, sound = found["streams"]
+    assert (video["codec_name"], video["codec_tag_string"], video["profile"]) == (
+        "h264", "avc1", "Main"
+    )  # fmt: skip
+    assert (video["pix_fmt"], video["level"] <= 40) == ("yuv420p", True)
+    assert (sound["codec_name"], sound["profile"], sound["sample_rate"]) == ("aac", "LC", "48000")
+    times = sorted(float(p["pts_time"]) for p in found["packets"] if p["codec_type"] == "video")
+    steps = np.diff(times)
+    assert times[0] == 0
+    assert steps.max() <= 1.001, "the picture is repeated in the gap"
+    at_a_stretch = np.concatenate([steps[:58], steps[-58:]])
+    assert np.abs(at_a_stretch - 1 / FPS).max() < 0.001
+    data = out.read_bytes()
+    assert data.index(b"moov") < data.index(b"mdat"), "it plays before all of it is there"
+
+
+def _probed(path: Path) -> dict[str, Any]:
+    command = ("ffprobe", "-v", "error", "-of", "json", "-show_streams", "-show_packets", str(path))
+    found: dict[str, Any] = json.loads(subprocess.check_output(command, timeout=60))
+    return found
 
 
 def test_sound_alone_and_pictures_alone_are_exported(desk: Desk, tmp_path: Path) -> None:
