@@ -21,6 +21,7 @@ from server.config import Config, ConfigError
 from server.live_analysis.pool import Analysis, open_analysis
 from server.media.server import MediaServer, open_media
 from server.media.sockets import accept, bind
+from server.recorder.claim_signer import load as load_claim_signer
 from server.recorder.files import sync_directory
 from server.recorder.recorder import Recorder, open_recorder
 from server.recorder.root_key import KeyProblem
@@ -294,8 +295,14 @@ async def _recorder(config: Config) -> AsyncIterator[Recorder]:
                 if config.store
                 else None
             )
+            files = config.c2pa_files
+            signer = (
+                await asyncio.to_thread(load_claim_signer, files.certificate, files.key)
+                if files
+                else None
+            )
             recorder = await stack.enter_async_context(
-                open_recorder(config.data_dir, root_key, store=store)
+                open_recorder(config.data_dir, root_key, store=store, signer=signer)
             )
         except KeyProblem as error:
             raise ConfigError(f"The recordings' keys can't be used: {error}.") from error

@@ -24,7 +24,7 @@ class ConfigError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class TlsFiles:
+class CertificateFiles:
     """A certificate chain and its private key, both PEM."""
 
     certificate: Path
@@ -48,7 +48,7 @@ class Config:
     udp_port: int | None = None
     advertise: tuple[Endpoint, ...] = ()
     tls: bool = False
-    tls_files: TlsFiles | None = None
+    tls_files: CertificateFiles | None = None
     workers: int = 1
     #: How long running interviews may go on after SIGTERM.
     drain_timeout_s: float = DEFAULT_DRAIN_TIMEOUT_S
@@ -58,6 +58,8 @@ class Config:
     root_key: str = DEFAULT_ROOT_KEY
     #: Where closed files of recordings go, as `server.recorder.stores` takes it; empty: nowhere.
     store: str = ""
+    #: Who signs for C2PA, if not a certificate of the data directory's own.
+    c2pa_files: CertificateFiles | None = None
     #: What browsers may relay through (RFC 7065), and the secret shared with those servers.
     turn_urls: tuple[str, ...] = ()
     turn_secret: str = field(default="", repr=False)
@@ -87,11 +89,24 @@ def add_store_flag(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_c2pa_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--c2pa-cert",
+        metavar="FILE",
+        help="PEM certificate chain that signs for C2PA (VIVAVOCE_C2PA_CERT, one of the data "
+        "directory's own, whose root `vivavoce keys c2pa-root` prints)",
+    )
+    parser.add_argument(
+        "--c2pa-key", metavar="FILE", help="its PEM private key (VIVAVOCE_C2PA_KEY)"
+    )
+
+
 def add_server_flags(parser: argparse.ArgumentParser) -> None:
     """The flags of `serve` and `demo`, as `load` reads them."""
     add_data_dir_flag(parser)
     add_root_key_flag(parser)
     add_store_flag(parser)
+    add_c2pa_flags(parser)
     parser.add_argument("--host", help="address to listen on (127.0.0.1; with --tls all of them)")
     parser.add_argument("--port", type=int, help=f"VIVAVOCE_PORT, {DEFAULT_PORT}")
     parser.add_argument(
@@ -136,7 +151,7 @@ def add_server_flags(parser: argparse.ArgumentParser) -> None:
 
 def load(flags: argparse.Namespace, env: Mapping[str, str]) -> Config:
     """The settings of a server. Raises ConfigError."""
-    tls_files = _tls_files(flags.tls_cert, flags.tls_key)
+    tls_files = _certificate_files(flags.tls_cert, flags.tls_key, "--tls-cert and --tls-key")
     tls = flags.tls or tls_files is not None
     port = flags.port if flags.port is not None else _env_port(env)
     turn_urls = tuple(_turn_url(url) for url in flags.turn_url)
@@ -155,6 +170,7 @@ def load(flags: argparse.Namespace, env: Mapping[str, str]) -> Config:
         video_codecs=_video_codecs(flags.video_codecs or env.get("VIVAVOCE_VIDEO_CODECS")),
         root_key=root_key(flags, env),
         store=store(flags, env),
+        c2pa_files=c2pa_files(flags, env),
         turn_urls=turn_urls,
         turn_secret=_turn_secret(env, turn_urls),
     )
@@ -258,15 +274,25 @@ def _video_codecs(text: str | None) -> tuple[Codec, ...]:
     return tuple(known[name] for name in names)
 
 
-def _tls_files(certificate: str | None, key: str | None) -> TlsFiles | None:
-    if certificate is None and key is None:
+def c2pa_files(flags: argparse.Namespace, env: Mapping[str, str]) -> CertificateFiles | None:
+    """Who signs for C2PA; None: a certificate of the data directory's own. Raises ConfigError."""
+    certificate = flags.c2pa_cert or env.get("VIVAVOCE_C2PA_CERT")
+    key = flags.c2pa_key or env.get("VIVAVOCE_C2PA_KEY")
+    names = "--c2pa-cert (VIVAVOCE_C2PA_CERT) and --c2pa-key (VIVAVOCE_C2PA_KEY)"
+    return _certificate_files(certificate, key, names)
+
+
+def _certificate_files(
+    certificate: str | None, key: str | None, names: str
+) -> CertificateFiles | None:
+    if not certificate and not key:
         return None
-    if certificate is None or key is None:
-        raise ConfigError("--tls-cert and --tls-key belong together: give both.")
+    if not certificate or not key:
+        raise ConfigError(f"{names} belong together: give both.")
     for path in (certificate, key):
         if not Path(path).is_file():
             raise ConfigError(f"There is no file {path}.")
-    return TlsFiles(Path(certificate), Path(key))
+    return CertificateFiles(Path(certificate), Path(key))
 
 
 def _env_port(env: Mapping[str, str]) -> int:

@@ -26,7 +26,7 @@ from server.app import (
     open_server,
     prepare_data_dir,
 )
-from server.config import Config, ConfigError, TlsFiles
+from server.config import CertificateFiles, Config, ConfigError
 from server.core.interviews import InterviewState, Role
 from server.media.framing import frame
 from server.recorder.keys import open_keys
@@ -270,9 +270,9 @@ async def test_another_root_key_says_which_wraps_the_keys(
 
 
 async def test_a_certificate_that_is_none_is_named(tmp_path: Path) -> None:
-    def write() -> TlsFiles:
+    def write() -> CertificateFiles:
         (tmp_path / "c.pem").write_text("nonsense")
-        return TlsFiles(tmp_path / "c.pem", tmp_path / "c.pem")
+        return CertificateFiles(tmp_path / "c.pem", tmp_path / "c.pem")
 
     files = await asyncio.to_thread(write)
     message = await refusal(Config(tmp_path, port=0, workers=0, tls=True, tls_files=files))

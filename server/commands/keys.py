@@ -1,4 +1,4 @@
-"""The command `vivavoce keys`: status, rotate, destroy, backup."""
+"""The command `vivavoce keys`: status, rotate, destroy, c2pa-root, backup."""
 
 import argparse
 import os
@@ -13,7 +13,7 @@ from server.config import ConfigError, add_data_dir_flag, add_root_key_flag, roo
 from server.config import existing_data_dir as data_dir_of
 from server.recorder.catalog import lock_recordings
 from server.recorder.erasure import ErasureRefused, erase
-from server.recorder.keys import open_database, rotate
+from server.recorder.keys import open_database, open_keys, rotate
 from server.recorder.manifest import to_unix_us
 from server.recorder.root_key import KeyProblem
 from server.recorder.root_keys import open_root_key
@@ -42,6 +42,14 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     destroyed = action("destroy", _destroy, "Erase a recording for good by destroying its key.")
     destroyed.add_argument("interview_id", metavar="INTERVIEW_ID")
     destroyed.add_argument("--yes", action="store_true", help="do not ask")
+    add_root_key_flag(
+        action(
+            "c2pa-root",
+            _c2pa_root,
+            "Print the root certificate of what signs for C2PA here: whoever trusts it can tell "
+            "this server's exports from others'.",
+        )
+    )
     saved = action("backup", _back_up, "Copy the key database; the copy must not live a day.")
     saved.add_argument("file", type=Path, metavar="FILE")
 
@@ -109,6 +117,12 @@ def _destroy(flags: argparse.Namespace, folder: Path) -> int:
     print("Destroyed." if first else "It was destroyed before.")
     print("`vivavoce verify` still checks the files. Backups of the key database hold the key,")
     print("wrapped: let none live longer than a day, or rotate the root key.")
+    return 0
+
+
+def _c2pa_root(flags: argparse.Namespace, folder: Path) -> int:
+    root = open_root_key(root_key(flags, os.environ), folder / "keys", os.environ)
+    print(open_keys(folder / "keys", root).claim_signer(time.time()).anchor.decode(), end="")
     return 0
 
 

@@ -117,6 +117,16 @@ def load(certificates: Path, key: Path) -> ClaimSigner:
     return _claim_signer(chain, private)
 
 
+def load_roots(path: Path) -> bytes:
+    """Certificates in PEM that vouch for signers. KeyProblem if they are none; OSError."""
+    pem = path.read_bytes()
+    try:
+        x509.load_pem_x509_certificates(pem)
+    except ValueError as error:
+        raise KeyProblem(f"{path} holds no certificates in PEM") from error
+    return pem
+
+
 def _claim_signer(chain: tuple[x509.Certificate, ...], key: PrivateKey) -> ClaimSigner:
     match key:
         case Ed25519PrivateKey():

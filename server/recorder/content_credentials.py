@@ -61,6 +61,11 @@ def source_of(origin: Origin, tree_size: int, root: str, span_us: tuple[int, int
     return Source(origin.recording, origin.revision, origin.manifest, tree_size, root, *span_us)
 
 
+def prepare() -> None:
+    """CredentialsUnavailable where the library is missing: better before a long work than after."""
+    _library()
+
+
 def sign(path: Path, source: Source, signer: ClaimSigner, *, encoded: bool, whole: bool) -> None:
     """Write credentials into the MP4 ``path``, which is replaced once they are in it.
 
@@ -146,10 +151,9 @@ def check(path: Path, roots: bytes) -> Checked:
     SegmentError unless they do; CredentialsUnavailable; OSError.
     """
     library = _library()
-    settings = {
-        "verify": {**_OFFLINE, "verify_trust": True},
-        "trust": {"user_anchors": roots.decode()},
-    }
+    settings: dict[str, Any] = {"verify": {**_OFFLINE, "verify_trust": True}}
+    if roots:
+        settings["trust"] = {"user_anchors": roots.decode()}
     with path.open("rb") as file:
         try:
             context = library.Context.from_dict(settings)

@@ -26,6 +26,7 @@ from server.recorder.catalog import (
     recording_key,
     recording_path,
 )
+from server.recorder.claim_signer import ClaimSigner
 from server.recorder.derivation import Derivation
 from server.recorder.files import Folder, LocalFolder
 from server.recorder.keys import KeyRing, open_keys
@@ -179,9 +180,11 @@ class Recorder:
         witness: Witness,
         folder_at: Callable[[Path], Folder] = LocalFolder,
         store: Store | None = None,
+        signer: ClaimSigner | None = None,
     ) -> None:
         self.data_dir = data_dir
         self._keys = keys
+        self._signer = signer
         self._witness = witness
         self._folder_at = folder_at
         self._active: list[Recording] = []
@@ -241,7 +244,7 @@ class Recorder:
 
     def reader(self, interview_id: str) -> RecordingReader:
         """A reader, also while the recording runs. KeyError if there is none. Reads the disk."""
-        signer = self._keys.claim_signer(time.time())
+        signer = self._signer or self._keys.claim_signer(time.time())
         return open_reader(self.data_dir, interview_id, self._keys, self._store, signer)
 
     def key(self, interview_id: str) -> bytes:
@@ -410,9 +413,11 @@ async def open_recorder(
     root_key: RootKey | None = None,
     folder_at: Callable[[Path], Folder] = LocalFolder,
     store: Store | None = None,
+    signer: ClaimSigner | None = None,
 ) -> AsyncIterator[Recorder]:
     """The recorder of ``data_dir``: repairs what a crash left, then starts the writer thread.
 
+    ``signer`` signs for C2PA, if not a certificate of the data directory's own.
     KeyProblem where the keys don't fit; LogProblem where the log is not what was published;
     OSError; RuntimeError while another process records there.
     """
@@ -420,7 +425,7 @@ async def open_recorder(
     with await asyncio.to_thread(lock_recordings, data_dir):
         await asyncio.to_thread(keys.database.scrub)
         witness = await asyncio.to_thread(_repair, data_dir, keys)
-        recorder = Recorder(data_dir, keys, witness, folder_at, store)
+        recorder = Recorder(data_dir, keys, witness, folder_at, store, signer)
         recorder.start()
         try:
             yield recorder

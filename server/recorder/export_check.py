@@ -1,0 +1,73 @@
+"""Checks an exported file by all that says what it was made of: a statement beside it, signed by
+the server's key, and Content Credentials in it, signed by its certificate (C2PA)."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from server.recorder import content_credentials, derivation
+from server.recorder.content_credentials import Checked
+from server.recorder.derivation import Derivation
+from server.recorder.sealing import SegmentError
+
+
+@dataclass(frozen=True, slots=True)
+class ExportReport:
+    """``statement`` and ``credentials`` are None where there are none, or they are at fault."""
+
+    statement: Derivation | None
+    credentials: Checked | None
+    faults: tuple[str, ...]
+
+
+def check_export(path: Path, public_key: bytes, roots: bytes) -> ExportReport:
+    """``roots``: certificates in PEM that may vouch for credentials.
+
+    FileNotFoundError if nothing says what ``path`` was made of; OSError; CredentialsUnavailable.
+    """
+    has_statement = derivation.statement_of(path).exists()
+    has_credentials = content_credentials.present_in(path)
+    if not has_statement and not has_credentials:
+        raise FileNotFoundError(
+            f"{path.name} has no {derivation.statement_of(path).name} beside it, "
+            "and no Content Credentials in it"
+        )
+    faults: list[str] = []
+    statement = credentials = None
+    try:
+        if has_statement:
+            statement = derivation.check(path, public_key)
+    except SegmentError as error:
+        faults.append(str(error))
+    try:
+        if has_credentials:
+            credentials = content_credentials.check(path, roots)
+    except SegmentError as error:
+        faults.append(str(error))
+    faults += _disagreements(statement, credentials)
+    return ExportReport(statement, credentials, tuple(faults))
+
+
+def _disagreements(statement: Derivation | None, credentials: Checked | None) -> list[str]:
+    if credentials is None:
+        return []
+    found = []
+    if not credentials.trusted:
+        found.append(f"no trusted root vouches for its signer, {credentials.signer!r}")
+    source = credentials.source
+    if source is None:
+        found.append("its Content Credentials say nothing of a recording")
+    elif statement is not None and _of(statement) != (
+        source.recording,
+        source.revision,
+        source.manifest,
+        source.start_us,
+        source.end_us,
+    ):
+        found.append("its Content Credentials and its statement tell of different sources")
+    return found
+
+
+def _of(statement: Derivation) -> tuple[str, int, str, int, int]:
+    source = statement.source
+    span_us = statement.start_us, statement.end_us
+    return source.recording, source.revision, source.manifest, *span_us
