@@ -8,18 +8,25 @@ import pytest
 
 from tests.e2e.chromium import ChromiumLauncher
 from tests.e2e.connections import keep_connections
-from tests.e2e.pages import finished, join, leave, on_the_disk, picture_moves, recorded
+from tests.e2e.pages import (
+    finished,
+    join,
+    leave,
+    more_on_the_disk,
+    on_the_disk,
+    picture_moves,
+    recorded,
+)
 from tests.e2e.server_process import ServerProcess, running_server
-from tests.e2e.wifi import SERVER_ADDRESS, Wifi, may_make_networks, wifi
+from tests.e2e.wifi import Wifi, may_make_networks, wifi
 
 pytestmark = [
     pytest.mark.skipif(not may_make_networks(), reason="needs the right to make network devices"),
     pytest.mark.timeout(240),
 ]
-FLAGS = ("--workers", "0", "--host", "0.0.0.0", "--advertise", SERVER_ADDRESS)
 GAP_ERROR_S = 0.5
-#: Where a network comes back, whatever had waited may have to be given up first.
-BACK_S = 20.0
+#: More than what was on its way to the disk when the network went: it came after that.
+AFTERWARDS_S = 3.0
 #: Of a new address browsers tell nobody, and need 6 s to find out. The page notices in a second
 #: that nothing comes, and doubts its socket for another.
 MOVED_S = 6.0
@@ -35,7 +42,8 @@ async def test_the_page_comes_back_by_itself(
     chromium: ChromiumLauncher, tmp_path: Path, away_s: float | None, cause: str | None
 ) -> None:
     with wifi(tmp_path) as network:
-        async with running_server(tmp_path, *FLAGS) as server:
+        flags = ("--workers", "0", "--host", "0.0.0.0", "--advertise", network.server_address)
+        async with running_server(tmp_path, *flags) as server:
             await _interview(server, chromium, network, away_s, cause)
 
 
@@ -47,9 +55,10 @@ async def _interview(
     cause: str | None,
 ) -> None:
     invited = await server.invite("Backend engineer")
-    url = invited["candidate_url"].replace("127.0.0.1", SERVER_ADDRESS)
+    url = invited["candidate_url"].replace("127.0.0.1", network.server_address)
     # A camera is for secure contexts only, of which this address is none.
-    secure = f"--unsafely-treat-insecure-origin-as-secure=http://{SERVER_ADDRESS}:{server.port}"
+    origin = f"http://{network.server_address}:{server.port}"
+    secure = f"--unsafely-treat-insecure-origin-as-secure={origin}"
     browser = await chromium.launch(secure, program=network.launcher)
     candidate, observer = await browser.new_page(), await (await chromium.launch()).new_page()
     await keep_connections(candidate)
@@ -66,12 +75,12 @@ async def _interview(
     else:
         network.move()
     possible_s = time.time()
+    await more_on_the_disk(server, invited, AFTERWARDS_S)
     await picture_moves(observer)
     await recorded(candidate)
-    assert time.time() - possible_s < (BACK_S if away_s is not None else MOVED_S)
     # The same connection found another path.
     assert await candidate.evaluate("window.connections.length") == 1
-    await asyncio.sleep(2)  # so that the end of the gap is in the recording
+    await more_on_the_disk(server, invited, 2.0)  # the end of the gap, and what is told of it
     await leave(candidate)
 
     index = await finished(server, invited)
@@ -81,9 +90,19 @@ async def _interview(
     back = ["disconnected", "joined"] if cause == "disconnected" else []
     assert events == ["joined", *back, "left"]
     # Of the sound, much is repaired; a busy machine may lose packets besides.
-    gaps = [g for g in index["gaps"] if (g["track"], g["cause"]) == ("camera", cause)]
-    start_s = index["started_s"] + min(gap["start_s"] for gap in gaps)
-    end_s = index["started_s"] + max(gap["end_s"] for gap in gaps)
-    assert abs(start_s - began_s) < GAP_ERROR_S, gaps
-    if away_s is not None:  # else a browser takes its time to notice
-        assert abs(end_s - possible_s) < GAP_ERROR_S, gaps
+    started_s = index["started_s"]
+    missing_s = [
+        (started_s + gap["start_s"], started_s + gap["end_s"])
+        for gap in index["gaps"]
+        if (gap["track"], gap["cause"]) == ("camera", cause)
+    ]
+    away = [
+        (start_s, end_s)
+        for start_s, end_s in missing_s
+        if end_s > began_s - GAP_ERROR_S and start_s < possible_s + GAP_ERROR_S
+    ]
+    start_s, end_s = min(away)[0], max(away)[1]
+    assert abs(start_s - began_s) < GAP_ERROR_S, index["gaps"]
+    # A browser whose address is another one takes its time to notice.
+    longest_s = GAP_ERROR_S if away_s is not None else MOVED_S
+    assert -GAP_ERROR_S < end_s - possible_s < longest_s, index["gaps"]
