@@ -37,8 +37,11 @@ def devices(tmp_path_factory: pytest.TempPathFactory) -> FakeDevices:
 
 @pytest.fixture
 async def server(tmp_path: Path) -> AsyncIterator[ServerProcess]:
-    """A ready server; at the end it must stop cleanly on SIGTERM (unless the test ended it)."""
-    async with running_server(tmp_path) as running:
+    """A ready server; at the end it must stop cleanly on SIGTERM (unless the test ended it).
+
+    It measures nobody: a test of indicators starts one that does.
+    """
+    async with running_server(tmp_path, "--workers", "0") as running:
         yield running
 
 

@@ -1,8 +1,8 @@
 """`vivavoce serve` as its users run it: a process of its own, on real ports, with a data folder."""
 
 import asyncio
-import json
 import os
+import re
 import signal
 import socket
 import sys
@@ -19,6 +19,8 @@ START_TIMEOUT_S = 30
 #: A stop seals and signs every open recording.
 STOP_TIMEOUT_S = 20
 POLL_S = 0.05
+#: In what `vivavoce serve` prints.
+_OWNER = re.compile(r"Owner .*#(\S+)\n")
 _VIVAVOCE = str(Path(sys.executable).with_name("vivavoce"))
 
 
@@ -123,11 +125,29 @@ class ServerProcess:
         return output.decode()
 
     async def invite(self, title: str) -> dict[str, Any]:
-        """A new interview with its links, as `vivavoce invite --json` prints them."""
-        invited: dict[str, Any] = json.loads(
-            await self.command("invite", "--title", title, "--json")
-        )
-        return invited
+        """A new interview with its links, as its owner gets them on the home page.
+
+        They are those that `vivavoce invite --json` prints, without a process that starts for it.
+        """
+        headers = {"Authorization": f"Bearer {await self._owner_token()}"}
+        url = f"{self.base_url}/api/interviews"
+        async with (
+            ClientSession(headers=headers, raise_for_status=True) as http,
+            http.post(url, json={"title": title}) as answer,
+        ):
+            invited: dict[str, Any] = await answer.json()
+            return invited
+
+    def recording(self, invited: dict[str, Any]) -> Path:
+        """The folder of the interview's recording."""
+        return self.data_dir / "recordings" / str(invited["interview_id"])
+
+    async def _owner_token(self) -> str:
+        """As the server says it, a moment after it is ready."""
+        async with asyncio.timeout(START_TIMEOUT_S):
+            while (said := _OWNER.search(self.log.read_text())) is None:  # noqa: ASYNC110
+                await asyncio.sleep(POLL_S)
+        return said[1]
 
     def _running(self) -> Process:
         if self._process is None:

@@ -1,7 +1,6 @@
 """What lies on disk: nothing in the clear, nothing that can be altered unnoticed."""
 
 import asyncio
-import json
 import random
 import shutil
 from collections.abc import Callable
@@ -12,7 +11,7 @@ import pytest
 from server.recorder.keys import load_public_key
 from server.recorder.verify import verify
 from tests.e2e.chromium import ChromiumLauncher
-from tests.e2e.pages import join, leave
+from tests.e2e.pages import finished, join, leave
 from tests.e2e.server_process import ServerError, ServerProcess
 
 #: Box types, codec names and start codes that media in the clear cannot do without.
@@ -41,10 +40,10 @@ async def test_no_media_in_the_clear_and_every_change_is_named(
     await candidate.wait_for_timeout(14_000)  # longer than a segment
     _nothing_in_the_clear(server.data_dir)
     await leave(candidate)
+    await finished(server, invited)
     _nothing_in_the_clear(server.data_dir)
 
-    recordings = json.loads(await server.command("recordings", "--json"))
-    recording = Path(recordings[0]["path"])
+    recording = server.recording(invited)
     await server.command("verify", str(recording))
     sizes = _sizes(recording)
     segments = [name for name, size in sizes.items() if size > 4096]

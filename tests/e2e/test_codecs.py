@@ -1,16 +1,15 @@
 """Each video codec from a real browser's encoder to its replay and export."""
 
-import json
 import time
 from pathlib import Path
 from typing import Any
 
 import av
 import pytest
-from aiohttp import ClientSession
 
 from tests.e2e.chromium import ChromiumLauncher
 from tests.e2e.pages import (
+    finished,
     frames_replayed,
     indicator_stream,
     join,
@@ -45,7 +44,7 @@ async def test_codec_is_observed_measured_recorded_replayed_and_exported(
         await _face_is_found(server, invited["observer_url"])
         await picture_moves(observer)
         await leave(candidate)
-        index = await _replay_index(server, invited)
+        index = await finished(server, invited)
         # A browser on a busy machine may change the picture's size: another init of the same codec.
         assert {
             init["mime"].split('"')[1].split(",")[0][: len(mime)] for init in index["inits"]
@@ -56,7 +55,8 @@ async def test_codec_is_observed_measured_recorded_replayed_and_exported(
         assert await frames_replayed(page) > 10
         # What changes its size is encoded anew.
         kept = exported if len(index["inits"]) == 1 else "h264"
-        await _verifies_and_exports(server, invited["interview_id"], tmp_path / "out.mp4", kept)
+        shown = await _verifies_and_exports(server, invited, tmp_path / "out.mp4", kept)
+        assert shown > 5 * index["duration_s"], "every picture that came decodes"
 
 
 async def _face_is_found(server: ServerProcess, observer_url: str) -> None:
@@ -72,25 +72,13 @@ async def _face_is_found(server: ServerProcess, observer_url: str) -> None:
     assert sum(present) / len(present) > 0.8
 
 
-async def _replay_index(server: ServerProcess, invited: dict[str, Any]) -> dict[str, Any]:
-    token = invited["recruiter_url"].partition("#")[2]
-    url = f"{server.base_url}/api/recordings/{invited['interview_id']}"
-    headers = {"Authorization": f"Bearer {token}"}
-    async with ClientSession() as http, http.get(url, headers=headers) as response:
-        index: dict[str, Any] = await response.json()
-        return index
-
-
 async def _verifies_and_exports(
-    server: ServerProcess, interview_id: str, out: Path, exported: str
-) -> None:
-    recordings = json.loads(await server.command("recordings", "--json"))
-    (recording,) = [each for each in recordings if each["interview_id"] == interview_id]
-    assert recording["state"] == "finished"
-    await server.command("verify", recording["path"])
-    await server.command("export", interview_id, "-o", str(out))
+    server: ServerProcess, invited: dict[str, Any], out: Path, exported: str
+) -> int:
+    """How many pictures the exported file holds."""
+    await server.command("verify", str(server.recording(invited)))
+    await server.command("export", invited["interview_id"], "-o", str(out))
     with av.open(str(out)) as container:
         (pictures,) = container.streams.video
         assert pictures.codec_context.codec.canonical_name == exported
-        shown = sum(1 for _ in container.decode(pictures))
-    assert shown > 5 * recording["duration_s"], "every picture that came decodes"
+        return sum(1 for _ in container.decode(pictures))

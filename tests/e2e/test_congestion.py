@@ -36,7 +36,7 @@ async def test_a_candidate_fits_a_narrow_uplink_without_queue_or_loss(
 ) -> None:
     narrow = Impairments(delay_s=0.03, rate_bps=500_000)
     async with uplink(narrow) as line:
-        flags = ("--advertise", f"127.0.0.1:{line.port}")
+        flags = ("--workers", "0", "--advertise", f"127.0.0.1:{line.port}")
         async with running_server(tmp_path, *flags) as server:
             await line.connect(server.port)
             invited = await server.invite("Backend engineer")

@@ -108,8 +108,7 @@ async def test_after_the_deadline_or_a_kill_the_page_comes_back_into_the_same_re
         missing = [gap for gap in index["gaps"] if gap["cause"] != "packets-lost"]
         assert [gap["cause"] for gap in missing] == ["server-restart"] * 2, index["gaps"]
         assert {gap["track"] for gap in missing} == {"camera", "microphone"}
-        recording = f"{server.data_dir}/recordings/{invited['interview_id']}"
-        await server.command("verify", recording)
+        await server.command("verify", str(server.recording(invited)))
 
 
 @pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])

@@ -49,7 +49,16 @@ async def server(tmp_path: Path) -> AsyncIterator[ServerProcess]:
     others = [address for address in local_addresses() if "." in address]
     if not others:
         pytest.skip("this machine has no network but loopback")
-    flags = ("--host", "0.0.0.0", "--advertise", others[0], "--video-codecs", "vp9,vp8")
+    flags = (
+        "--host",
+        "0.0.0.0",
+        "--advertise",
+        others[0],
+        "--video-codecs",
+        "vp9,vp8",
+        "--workers",
+        "0",
+    )
     async with running_server(tmp_path, *flags) as running:
         yield running
 

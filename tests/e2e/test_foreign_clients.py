@@ -56,7 +56,7 @@ async def _recorded(server: ServerProcess, invited: dict[str, Any]) -> None:
     assert {gap["cause"] for gap in index["gaps"]} <= {"disconnected"}
     assert set(index["tracks"]) == {"camera", "microphone"}
     assert index["duration_s"] > PUBLISHED_S / 2
-    await server.command("verify", str(server.data_dir / "recordings" / invited["interview_id"]))
+    await server.command("verify", str(server.recording(invited)))
 
 
 @asynccontextmanager

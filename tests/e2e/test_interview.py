@@ -11,6 +11,7 @@ import pytest
 
 from tests.e2e.chromium import ChromiumLauncher
 from tests.e2e.pages import (
+    finished,
     frames_replayed,
     indicator_stream,
     join,
@@ -19,13 +20,18 @@ from tests.e2e.pages import (
     picture_moves,
     replay,
 )
-from tests.e2e.server_process import ServerProcess
+from tests.e2e.server_process import ServerProcess, running_server
 
 WATCHED_S = 9.0
 
 
 @pytest.mark.timeout(240)
-async def test_an_interview_from_link_to_replay(
+async def test_an_interview_from_link_to_replay(chromium: ChromiumLauncher, tmp_path: Path) -> None:
+    async with running_server(tmp_path) as server:
+        await _from_link_to_replay(server, chromium, tmp_path)
+
+
+async def _from_link_to_replay(
     server: ServerProcess, chromium: ChromiumLauncher, tmp_path: Path
 ) -> None:
     invited = await server.invite("Backend engineer")
@@ -43,6 +49,7 @@ async def test_an_interview_from_link_to_replay(
     await picture_moves(observer)
     await leave(candidate)
     lasted_s = time.monotonic() - joined_s
+    await finished(server, invited)
 
     await _replays_in_the_page(chromium, invited["recruiter_url"])
     await _exports(server, invited["interview_id"], tmp_path / "out.mp4", lasted_s)

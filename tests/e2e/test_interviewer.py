@@ -1,6 +1,5 @@
 """An interviewer, a candidate and an observer in real browsers, told apart by colour and pitch."""
 
-import json
 import wave
 from collections.abc import Mapping
 from fractions import Fraction
@@ -174,7 +173,7 @@ async def test_candidate_and_interviewer_see_and_hear_each_other_and_all_is_reco
     assert list(events) == ["joined", "interviewer-joined", "interviewer-left", "left"]
     assert index["gaps"] == []
     await _replays(chromium, invited["recruiter_url"], events["interviewer-joined"])
-    await _exports(server, invited["interview_id"], tmp_path / "out.mp4")
+    await _exports(server, invited, tmp_path / "out.mp4")
 
 
 async def _replays(chromium: ChromiumLauncher, recruiter_url: str, came_s: float) -> None:
@@ -202,10 +201,9 @@ async def _replays(chromium: ChromiumLauncher, recruiter_url: str, came_s: float
     await page.locator("#replay-picture-interviewer").wait_for(state="hidden")
 
 
-async def _exports(server: ServerProcess, interview_id: str, out: Path) -> None:
-    await server.command("export", interview_id, "-o", str(out))
-    (recording,) = json.loads(await server.command("recordings", "--json"))
-    await server.command("verify", recording["path"])
+async def _exports(server: ServerProcess, invited: dict[str, Any], out: Path) -> None:
+    await server.command("export", invited["interview_id"], "-o", str(out))
+    await server.command("verify", str(server.recording(invited)))
     with av.open(str(out)) as container:
         assert [stream.type for stream in container.streams] == ["video", "audio", "video"]
         for stream, colour in zip(container.streams.video, (RED, BLUE), strict=True):

@@ -1,13 +1,12 @@
 """Networks that let no UDP through, and IPv6: a real browser joins and is recorded all the same."""
 
-import json
 from pathlib import Path
 
 import pytest
 from playwright.async_api import Page
 
 from tests.e2e.chromium import ChromiumLauncher
-from tests.e2e.pages import join, leave, loudest, picture_moves
+from tests.e2e.pages import finished, join, leave, loudest, picture_moves
 from tests.e2e.server_process import ServerProcess, running_server
 
 #: As behind a firewall: the browser never learns of a UDP address. And it remembers its
@@ -46,9 +45,8 @@ async def _interview(
     taken = (await _path(candidate), await _path(observer))
     await leave(candidate)
 
-    (recording,) = json.loads(await server.command("recordings", "--json"))
-    assert recording["duration_s"] > 3
-    await server.command("verify", recording["path"])
+    assert (await finished(server, invited))["duration_s"] > 3
+    await server.command("verify", str(server.recording(invited)))
     return taken
 
 
@@ -69,7 +67,7 @@ async def test_an_interview_without_udp_takes_the_port_of_the_pages_and_with_it_
 
 @pytest.mark.timeout(180)
 async def test_an_interview_by_ipv6(chromium: ChromiumLauncher, tmp_path: Path) -> None:
-    flags = ("--host", "::", "--advertise", "::1")
+    flags = ("--workers", "0", "--host", "::", "--advertise", "::1")
     async with running_server(tmp_path, *flags) as server:
         paths = await _interview(server, chromium, without="tcp")
     assert paths == (["udp", "::1"], ["udp", "::1"])

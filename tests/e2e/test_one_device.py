@@ -1,13 +1,12 @@
 """Candidates who have only a microphone, or only a camera."""
 
-import json
 from pathlib import Path
 
 import av
 import pytest
 
 from tests.e2e.chromium import ChromiumLauncher
-from tests.e2e.pages import join, leave, loudest, picture_moves
+from tests.e2e.pages import finished, join, leave, loudest, picture_moves
 from tests.e2e.server_process import ServerProcess
 
 #: A browser that finds no device of a kind says so as soon as one is asked for.
@@ -43,11 +42,11 @@ async def test_one_device_is_enough_to_be_met_and_recorded(
         )
         assert await loudest(observer, seconds=4) > 0.01
     await leave(candidate)
+    await finished(server, invited)
 
     out = tmp_path / "out.mp4"
     await server.command("export", invited["interview_id"], "-o", str(out))
-    (recording,) = json.loads(await server.command("recordings", "--json"))
-    await server.command("verify", recording["path"])
+    await server.command("verify", str(server.recording(invited)))
     with av.open(str(out)) as container:
         assert [stream.type for stream in container.streams] == [
             {"microphone": "audio", "camera": "video"}[recorded]

@@ -22,7 +22,8 @@ async def test_relayed_interview_survives_the_end_of_the_relay(
     async with running_coturn(tmp_path, SECRET) as coturn:
         url = f"turn:127.0.0.1:{coturn.port}?transport=udp"
         settings = {"VIVAVOCE_TURN_SECRET": SECRET}
-        async with running_server(tmp_path, "--turn-url", url, settings=settings) as server:
+        flags = ("--workers", "0", "--turn-url", url)
+        async with running_server(tmp_path, *flags, settings=settings) as server:
             invited = await server.invite("Backend engineer")
             candidate = await (await chromium.launch()).new_page()
             await keep_connections(candidate, policy="relay")
@@ -70,4 +71,4 @@ async def _recorded_as_one(server: ServerProcess, invited: dict[str, Any]) -> No
         # A browser that finds another way loses packets at both of its ends.
         around = outage["start_s"] - 2, outage["end_s"] + 5
         assert all(around[0] <= each["start_s"] <= around[1] for each in gaps)
-    await server.command("verify", str(server.data_dir / "recordings" / invited["interview_id"]))
+    await server.command("verify", str(server.recording(invited)))

@@ -1,7 +1,7 @@
 """A shared screen in real browsers: seen large beside the camera, recorded, replayed, exported."""
 
-import json
 from pathlib import Path
+from typing import Any
 
 import av
 import pytest
@@ -59,7 +59,7 @@ async def test_a_screen_is_shared_and_no_longer_shared_in_mid_interview(
     assert events == ["joined", *["screen-shown", "screen-hidden"] * 2, "left"]
     assert index["gaps"] == []
     await _replays(chromium, invited["recruiter_url"], index["events"][1]["at_s"])
-    await _exports(server, invited["interview_id"], tmp_path / "out.mp4")
+    await _exports(server, invited, tmp_path / "out.mp4")
 
 
 @pytest.mark.timeout(180)
@@ -103,10 +103,9 @@ async def _replays(chromium: ChromiumLauncher, recruiter_url: str, shown_s: floa
     await page.locator("#replay-screen").wait_for(state="hidden")
 
 
-async def _exports(server: ServerProcess, interview_id: str, out: Path) -> None:
-    await server.command("export", interview_id, "-o", str(out))
-    recordings = json.loads(await server.command("recordings", "--json"))
-    await server.command("verify", recordings[0]["path"])
+async def _exports(server: ServerProcess, invited: dict[str, Any], out: Path) -> None:
+    await server.command("export", invited["interview_id"], "-o", str(out))
+    await server.command("verify", str(server.recording(invited)))
     with av.open(str(out)) as container:
         assert [stream.type for stream in container.streams] == ["video", "audio", "video"]
         assert sum(1 for _ in container.decode(container.streams.video[1])) > 10

@@ -1,5 +1,6 @@
 """`vivavoce serve` as a process: it says when it is ready, stops cleanly, and survives a kill."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,10 @@ from tests.e2e.server_process import ServerError, ServerProcess, running_server
 
 
 async def test_a_server_is_ready_takes_commands_and_stops_cleanly(server: ServerProcess) -> None:
-    invited = await server.invite("Backend engineer")
+    printed = await server.command("invite", "--title", "Backend engineer", "--json")
+    invited = json.loads(printed)
     assert invited["candidate_url"].startswith(f"{server.base_url}/join#v1.")
+    assert invited.keys() == (await server.invite("As on the home page")).keys()
     async with ClientSession() as http, http.get(f"{server.base_url}/healthz") as response:
         assert response.status == 200
     await server.stop()

@@ -107,7 +107,7 @@ async def test_clients_by_others_publish_restart_and_view(
     assert index["gaps"] == []
     assert set(index["tracks"]) == {"camera", "microphone"}
     assert index["duration_s"] > 1
-    await server.command("verify", str(server.data_dir / "recordings" / invited["interview_id"]))
+    await server.command("verify", str(server.recording(invited)))
 
 
 async def test_a_client_that_gathers_before_it_offers_publishes_and_leaves(

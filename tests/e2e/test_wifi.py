@@ -101,7 +101,7 @@ async def _interview(
         for start_s, end_s in missing_s
         if end_s > began_s - GAP_ERROR_S and start_s < possible_s + GAP_ERROR_S
     ]
-    start_s, end_s = min(away)[0], max(away)[1]
+    start_s, end_s = min(away)[0], max(end_s for _, end_s in away)
     assert abs(start_s - began_s) < GAP_ERROR_S, index["gaps"]
     # A browser whose address is another one takes its time to notice.
     longest_s = GAP_ERROR_S if away_s is not None else MOVED_S
