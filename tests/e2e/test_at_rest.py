@@ -10,8 +10,9 @@ import pytest
 
 from server.recorder.keys import load_public_key
 from server.recorder.verify import verify
+from server.recorder.writer import SEGMENT_US
 from tests.e2e.chromium import ChromiumLauncher
-from tests.e2e.pages import finished, join, leave
+from tests.e2e.pages import finished, join, leave, on_the_disk
 from tests.e2e.server_process import ServerError, ServerProcess
 
 #: Box types, codec names and start codes that media in the clear cannot do without.
@@ -37,7 +38,7 @@ async def test_no_media_in_the_clear_and_every_change_is_named(
     invited = await server.invite("Somebody's name")
     candidate = await (await chromium.launch()).new_page()
     await join(candidate, invited["candidate_url"])
-    await candidate.wait_for_timeout(14_000)  # longer than a segment
+    await on_the_disk(server, invited, duration_s=SEGMENT_US / 1e6 + 2)
     _nothing_in_the_clear(server.data_dir)
     await leave(candidate)
     await finished(server, invited)

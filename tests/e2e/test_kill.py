@@ -12,7 +12,7 @@ import pytest
 from aiohttp import ClientSession
 
 from tests.e2e.chromium import ChromiumLauncher
-from tests.e2e.pages import join, leave, recorded
+from tests.e2e.pages import finished, join, leave, more_on_the_disk, recorded
 from tests.e2e.server_process import ServerProcess
 
 KILLS = 5
@@ -35,12 +35,12 @@ async def test_five_kills_lose_at_most_a_second_each(
         await server.kill()
         killed_s.append(time.time())
         await server.start()
-        recording = await _recording(server, invited["interview_id"])
-        await server.command("verify", recording["path"])
+        await server.command("verify", str(server.recording(invited)))
         # The page comes back by itself, into the same recording.
         await recorded(candidate)
-    await asyncio.sleep(2)
+    await more_on_the_disk(server, invited, 1.0)
     await leave(candidate)
+    await finished(server, invited)
     recording = await _recording(server, invited["interview_id"])
     assert recording["state"] == "finished"
     await server.command("verify", recording["path"])

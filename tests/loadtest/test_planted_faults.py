@@ -24,6 +24,16 @@ from tests.loadtest.mini_server import OWNER_TOKEN, MiniServer
 
 #: What a busy machine and the generator's own grid may add to a time, in ms.
 ERROR_MS = 35
+#: A machine that stood still meanwhile was measured itself: so often at most.
+MEASURED_ANEW = 3
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_made_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To the server, a line with such faults is slow: it would leave pictures out by itself."""
+    monkeypatch.setattr(egress, "PACED_BELOW", 0.0)
+    monkeypatch.setattr(allotment, "MAX_DEBT_S", math.inf)
+    monkeypatch.setattr(DownTrack, "allow", lambda *_: None)  # fewer pictures a second
 
 
 @functools.cache
@@ -32,12 +42,22 @@ def clip(codec: VideoCodec) -> PacketisedClip:
 
 
 async def measured(
-    mini: MiniServer, fault: Fault | None, duration_s: float, codec: VideoCodec = "vp8"
+    mini: MiniServer,
+    plant: Callable[[], Fault] | None,
+    duration_s: float,
+    codec: VideoCodec = "vp8",
 ) -> Report:
-    mini.observers_network = BadNetwork(fault) if fault is not None else None
+    """Of a run in which generator, network and server, which are one process, never stood still.
+
+    `plant` begins a fault anew, and forgets what it did in the run before.
+    """
     plan = Plan(mini.url, (clip(codec),), 1, duration_s, Path("/nonexistent"), OWNER_TOKEN)
-    report = await run(plan, asyncio.Event())
-    assert (report.joined, report.errors) == (1, [])
+    for _ in range(MEASURED_ANEW):
+        mini.observers_network = BadNetwork(plant()) if plant is not None else None
+        report = await run(plan, asyncio.Event())
+        assert (report.joined, report.errors) == (1, [])
+        if (report.generator_lateness_ms.max or 0.0) < ERROR_MS:
+            break
     return report
 
 
@@ -71,7 +91,11 @@ async def test_every_hundredth_frame_that_is_dropped_is_reported_lost(
             return True
         return False
 
-    report = await measured(mini, on_frames(every_hundredth, None), 6, codec)
+    def plant() -> Fault:
+        dropped.clear()
+        return on_frames(every_hundredth, None)
+
+    report = await measured(mini, plant, 6, codec)
     assert len(dropped) == 2
     assert report.frames_lost == 2
     assert report.frames_received == report.frames_sent - 2
@@ -82,7 +106,7 @@ async def test_every_hundredth_frame_that_is_dropped_is_reported_lost(
 
 
 async def test_a_delay_of_120_ms_is_reported_as_such(mini: MiniServer) -> None:
-    report = await measured(mini, lambda data: 0.120, 3)
+    report = await measured(mini, lambda: lambda data: 0.120, 3)
     latency = report.forward_latency_ms
     assert latency.p50 is not None
     assert 119 <= latency.p50 <= 120 + ERROR_MS
@@ -100,8 +124,12 @@ async def test_two_swapped_frames_are_reported_once_for_each_pair(mini: MiniServ
             return True
         return False
 
-    # Later than the frame that follows it and sooner than the one after that.
-    report = await measured(mini, on_frames(every_thirtieth, 1.5 / FPS), 4)
+    def plant() -> Fault:
+        late.clear()
+        # Later than the frame that follows it and sooner than the one after that.
+        return on_frames(every_thirtieth, 1.5 / FPS)
+
+    report = await measured(mini, plant, 4)
     assert len(late) >= 3
     assert report.frames_out_of_order == pytest.approx(len(late), abs=1)
     assert report.frames_lost == 0
@@ -128,13 +156,7 @@ async def test_a_shift_of_the_sound_by_80_ms_is_reported_as_such(
     assert report.av_offset_ms.p95 == pytest.approx(80, abs=ERROR_MS)
 
 
-async def test_a_stall_of_one_second_is_one_freeze_of_that_length(
-    mini: MiniServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # The server is not to make anything of it: to it, such a line has become slow.
-    monkeypatch.setattr(egress, "PACED_BELOW", 0.0)
-    monkeypatch.setattr(allotment, "MAX_DEBT_S", math.inf)
-    monkeypatch.setattr(DownTrack, "allow", lambda *_: None)  # fewer pictures a second
+async def test_a_stall_of_one_second_is_one_freeze_of_that_length(mini: MiniServer) -> None:
     began: list[float] = []
 
     def stall(data: bytes) -> float:
@@ -145,7 +167,11 @@ async def test_a_stall_of_one_second_is_one_freeze_of_that_length(
         at_s = now - began[0] if began else 0.0
         return 2 - at_s if 1 <= at_s < 2 else 0
 
-    report = await measured(mini, stall, 4)
+    def plant() -> Fault:
+        began.clear()
+        return stall
+
+    report = await measured(mini, plant, 4)
     assert report.freezes == 1
     assert report.freeze_ms.max is not None
     assert 1000 - 1000 / FPS <= report.freeze_ms.max <= 1000 + 1000 / FPS + ERROR_MS
