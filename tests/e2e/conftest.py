@@ -17,11 +17,17 @@ from tests.e2e.chromium import ChromiumLauncher, FakeDevices, chromium_launcher
 from tests.e2e.media_files import write_camera, write_microphone
 from tests.e2e.server_process import ServerProcess, running_server
 
+#: Fixtures that start one, or make files for it.
+_BROWSERS = {"chromium", "browser", "devices"}
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Where tests run in several processes, those with browsers run in one, one by one."""
+    here = Path(__file__).parent
     for item in items:
-        if item.path.is_relative_to(Path(__file__).parent):
+        if not isinstance(item, pytest.Function) or not item.path.is_relative_to(here):
+            continue
+        if _BROWSERS.intersection(item.fixturenames):
             item.add_marker(pytest.mark.xdist_group("browsers"))
 
 

@@ -15,6 +15,8 @@ from tests.e2e.server_process import POLL_S, ServerProcess
 
 #: Chromium starts, decodes and encodes on a machine that others load.
 PATIENCE_MS = 30_000
+#: Of a sample, whose full scale is 1: louder than silence.
+HEARD = 0.01
 
 
 async def join(page: Page, candidate_url: str) -> None:
@@ -128,29 +130,27 @@ async def frames_replayed(page: Page) -> int:
     return int(await page.evaluate(f"{quality}.totalVideoFrames"))
 
 
-async def loudest(page: Page, seconds: float) -> float:
-    """The greatest sample heard from the page's video within that time, 0..1."""
-    return float(
+async def sounds(page: Page) -> None:
+    """Returns once something is heard from the page's video. Raises TimeoutError."""
+    await page.wait_for_function(
+        "() => document.getElementById('video').srcObject !== null", timeout=PATIENCE_MS
+    )
+    async with asyncio.timeout(PATIENCE_MS / 1000):
         await page.evaluate(
-            """async (seconds) => {
+            """async (level) => {
               const stream = document.getElementById('video').srcObject;
               const context = new AudioContext();
               const analyser = context.createAnalyser();
               context.createMediaStreamSource(stream).connect(analyser);
               const samples = new Float32Array(analyser.fftSize);
-              let loudest = 0;
-              const end = performance.now() + 1000 * seconds;
-              while (performance.now() < end) {
+              do {
                 await new Promise((resolve) => setTimeout(resolve, 50));
                 analyser.getFloatTimeDomainData(samples);
-                for (const sample of samples) loudest = Math.max(loudest, Math.abs(sample));
-              }
+              } while (!samples.some((sample) => Math.abs(sample) > level));
               await context.close();
-              return loudest;
             }""",
-            seconds,
+            HEARD,
         )
-    )
 
 
 @asynccontextmanager

@@ -13,7 +13,10 @@ from tests.e2e.firefox import PROGRAM, FirefoxPage, firefox
 from tests.e2e.pages import PATIENCE_MS, finished, join, leave, picture_moves
 from tests.e2e.server_process import ServerProcess, running_server
 
-pytestmark = pytest.mark.skipif(PROGRAM is None, reason="no Firefox is installed")
+pytestmark = [
+    pytest.mark.skipif(PROGRAM is None, reason="no Firefox is installed"),
+    pytest.mark.xdist_group("browsers"),
+]
 _TEN_PICTURES = """new Promise((shown) => {
   const video = document.getElementById('video');
   let left = 10;

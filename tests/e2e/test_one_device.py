@@ -6,7 +6,7 @@ import av
 import pytest
 
 from tests.e2e.chromium import ChromiumLauncher
-from tests.e2e.pages import finished, join, leave, loudest, picture_moves
+from tests.e2e.pages import finished, join, leave, on_the_disk, picture_moves, sounds
 from tests.e2e.server_process import ServerProcess
 
 #: A browser that finds no device of a kind says so as soon as one is asked for.
@@ -37,10 +37,8 @@ async def test_one_device_is_enough_to_be_met_and_recorded(
     if recorded == "camera":
         await picture_moves(observer)
     else:
-        await observer.wait_for_function(
-            "() => document.getElementById('video').srcObject !== null"
-        )
-        assert await loudest(observer, seconds=4) > 0.01
+        await sounds(observer)
+    await on_the_disk(server, invited, duration_s=3)
     await leave(candidate)
     await finished(server, invited)
 

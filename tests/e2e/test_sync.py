@@ -20,18 +20,25 @@ RECORDED_S = 9.0
 MAX_OFFSET_S = 0.040
 
 
+@pytest.fixture(scope="module")
+def flashes_and_beeps(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("sync")
+    _write_flashes(folder / "flash.mp4")
+    _write_beeps(folder / "beep.wav")
+    return folder / "flash.mp4", folder / "beep.wav"
+
+
 @pytest.mark.parametrize("codec", ["h264", "vp8", "vp9", "av1"])
 @pytest.mark.timeout(120)
 async def test_flash_and_beep_stay_together(
-    server: ServerProcess, tmp_path: Path, codec: str
+    server: ServerProcess, flashes_and_beeps: tuple[Path, Path], tmp_path: Path, codec: str
 ) -> None:
-    await asyncio.to_thread(_write_flashes, tmp_path / "flash.mp4")
-    await asyncio.to_thread(_write_beeps, tmp_path / "beep.wav")
+    flash, beep = map(str, flashes_and_beeps)
     invited = await server.invite("Sync")
     candidate = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "loadtest.candidate", "--whip-url", invited["whip_url"]),
         *("--codec", codec, "--cache", str(tmp_path / "cache")),
-        *("--video", str(tmp_path / "flash.mp4"), "--audio", str(tmp_path / "beep.wav")),
+        *("--video", flash, "--audio", beep),
         stdout=asyncio.subprocess.PIPE,
     )
     assert candidate.stdout is not None
