@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from server import __version__
-from server.commands import export, keys, links, log, recordings, serve, verify
+from server.commands import export, inspect, keys, links, log, recordings, serve, verify
 from server.commands.terminal import EXIT_FAULT, EXIT_USAGE
 from server.config import ConfigError
 
@@ -16,6 +16,12 @@ _COMMANDS: tuple[tuple[str, Callable[[argparse.ArgumentParser], None], str], ...
     ("invite", links.add_invite, "Make an interview and its links."),
     ("revoke", links.add_revoke, "Withdraw a link; what is open with it is closed."),
     ("recordings", recordings.add_recordings, "List the recordings."),
+    (
+        "inspect",
+        inspect.add_to,
+        "Show what a recording consists of: tracks, segments, gaps, what proves it. "
+        "Exit status 1: something of it is gone, or not as it was written.",
+    ),
     ("viewings", recordings.add_viewings, "List who read which seconds of a recording."),
     (
         "verify",

@@ -8,7 +8,9 @@ import msgspec
 from server.app import open_database
 from server.commands.data import open_keys_of
 from server.commands.terminal import add_json_flag, date, print_json
+from server.commands.text import length, size, table, terminal_columns
 from server.config import add_data_dir_flag, add_root_key_flag, existing_data_dir
+from server.core.frames import TrackName
 from server.recorder.catalog import list_recordings, recording_path
 from server.signaling.view_log import item_of
 
@@ -32,9 +34,13 @@ class RecordingLine(msgspec.Struct, frozen=True):
 
     interview_id: str
     path: str
+    title: str  #: empty where its key was destroyed or can't be used
     started_s: float | None  #: Unix time of the first sample
     duration_s: float
+    tracks: tuple[TrackName, ...]
+    bytes: int
     state: str
+    gaps: int
 
 
 def _recordings(flags: argparse.Namespace) -> int:
@@ -43,20 +49,39 @@ def _recordings(flags: argparse.Namespace) -> int:
         RecordingLine(
             each.interview_id,
             str(recording_path(folder, each.interview_id)),
+            each.title,
             each.started_s,
             each.duration_s,
+            each.tracks,
+            each.bytes,
             each.state,
+            each.gaps,
         )
         for each in list_recordings(folder, open_keys_of(folder, flags))
     ]
     if flags.json:
         print_json(lines)
-        return 0
-    for line in lines:
-        print(f"{line.interview_id}  {line.duration_s:9.1f} s  {line.state:11}  {line.path}")
-    if not lines:
+    elif lines:
+        print("\n".join(table(_HEADER, [_row(each) for each in lines], terminal_columns())))
+    else:
         print("There are no recordings yet.")
     return 0
+
+
+_HEADER = ("Title", "Interview", "Began", "Length", "State", "Gaps", "Size", "Tracks")
+
+
+def _row(line: RecordingLine) -> tuple[str, ...]:
+    return (
+        line.title or "(sealed)",
+        line.interview_id,
+        "" if line.started_s is None else date(line.started_s),
+        length(line.duration_s),
+        line.state,
+        str(line.gaps) if line.gaps else "none",
+        size(line.bytes),
+        ", ".join(line.tracks),
+    )
 
 
 def _viewings(flags: argparse.Namespace) -> int:

@@ -38,7 +38,7 @@ from server.recorder.stores import Readable, Store, StoredFolder
 FOLDER = "recordings"
 TITLE_INFO = b"vivavoce/title/v1"
 _LOCK_NAME = ".lock"
-_TRACK_OF = {
+TRACK_OF = {
     Flags.VIDEO: TrackName.CAMERA,
     Flags.AUDIO: TrackName.MICROPHONE,
     Flags.SCREEN: TrackName.SCREEN,
@@ -173,7 +173,7 @@ def _summarise(path: Path, manifest: Manifest, title: str, running: bool) -> Rec
     end_us = max((segment.end_us for segment in manifest.segments), default=0)
     for header in _open_headers(path, manifest):
         end_us = max(end_us, header.end_us)
-        tracks.update(track for flag, track in _TRACK_OF.items() if flag & header.flags)
+        tracks.update(track for flag, track in TRACK_OF.items() if flag & header.flags)
     return RecordingSummary(
         manifest.interview,
         title,

@@ -21,11 +21,40 @@ def test_recordings_are_listed_for_programs_and_for_people(
     assert line == {
         "interview_id": "interview-1",
         "path": str(path),
+        "title": "A title",
         "started_s": 1_760_000_000.0,
         "duration_s": pytest.approx(2.0, abs=0.1),
+        "tracks": ["camera", "microphone"],
+        "bytes": sum(file.stat().st_size for file in path.iterdir()),
         "state": "finished",
+        "gaps": 0,
     }
-    assert "interview-1" in run(capsys, "recordings")[1]
+
+
+def test_a_person_sees_a_table_or_where_it_is_too_wide_a_block_for_each(
+    data: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record(data, "interview-1")
+    monkeypatch.setenv("COLUMNS", "160")
+    header, row = run(capsys, "recordings")[1].splitlines()
+    assert header.split() == [
+        "Title",
+        "Interview",
+        "Began",
+        "Length",
+        "State",
+        "Gaps",
+        "Size",
+        "Tracks",
+    ]
+    assert row.startswith("A title  interview-1  2025-10-0")
+    assert re.search(r"  0:00:02  finished  none  [\d.]+ kB  camera, microphone$", row)
+    assert row.index("0:00:02") == header.index("Length")
+    monkeypatch.setenv("COLUMNS", "40")
+    head, *lines = run(capsys, "recordings")[1].splitlines()
+    assert head == "A title"
+    assert "  Tracks: camera, microphone" in lines
+    assert max(map(len, lines)) <= 40
 
 
 def test_viewings_tells_of_each_export(
