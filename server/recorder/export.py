@@ -46,8 +46,6 @@ _AAC_BIT_RATE = 128_000
 _X264_OPTIONS = {"crf": "20", "preset": "veryfast", "profile": "main"}
 #: Some players take a longer step between pictures for the end.
 _LONGEST_STEP = TIMESCALE[TrackName.CAMERA]
-#: A jitter of the capture times below this is not silence to be filled.
-_SOUND_SLACK = _SOUND_RATE // 25  # 40 ms
 #: How far one voice may lie behind the others before it counts as silent.
 _VOICE_LATE = _SOUND_RATE
 
@@ -383,15 +381,11 @@ class _Voice:
             if sample.time - self._heard > _SOUND_RATE:
                 self._decoder = _sound_decoder()  # a new sender: its first packet is the first
             self._heard = sample.time + opus_duration(sample.data)
-            if sample.time - self.end > _SOUND_SLACK:
-                self.reach(sample.time)
-            decoded = self._decode(sample)
-            # Capture times that run slower than the samples: drop what is too much; and of what
-            # a clip's decoder needs before it, all.
+            self.reach(sample.time)
+            # Where its clock has run ahead, that much is dropped; and of what a clip's decoder
+            # needs before it, all.
             surplus = self.end - sample.time
-            if surplus > _SOUND_SLACK or sample.time < 0:
-                decoded = decoded[:, min(surplus, decoded.shape[1]) :]
-            self._give(decoded)
+            self._give(self._decode(sample)[:, surplus:])
 
     def reach(self, time: int) -> None:
         """Silence until `time`, if nothing else came."""

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from server.core import av1, h264, vp8, vp9
 from server.core.frames import Codec, EncodedFrame, Gap, GapCause, TrackName
 from server.recorder.tracks import (
+    SOUND_STEP_TICKS,
     Fragment,
     Sample,
     VideoConfig,
@@ -29,6 +30,10 @@ KEYFRAME_CUT_US = 100_000
 MAX_SKEW_S = 10.0
 #: Least time from sample to sample: more than one tick of either track.
 MIN_STEP_US = 25
+SOUND_STEP_US = SOUND_STEP_TICKS * 1000 // 48
+#: Sound follows what was before it without a hole, as it is heard, until it would lie so far
+#: from when it was captured: a sound card's clock runs apart from the clock of the reports.
+MAX_SOUND_SKEW_US = 10_000
 #: A picture that the next one follows later than this did not last until then.
 MAX_PICTURE_US = 1_000_000
 FIRST_PICTURE_US = 33_333
@@ -60,7 +65,7 @@ class Cut:
 
 class _Pending(NamedTuple):  # made for each frame: a frozen dataclass costs three times as much
     time_us: int  # Unix
-    duration_us: int  # 0: until the next
+    duration_us: int  # of sound; 0 of a picture, which lasts until the next
     keyframe: bool
     data: bytes
 
@@ -80,6 +85,7 @@ class Fragmenter:
         self._newest_us = 0
         self._end_us = 0  # of the pending fragment, at the latest
         self._last_us: dict[TrackName, int] = {}
+        self._sound_ends_us: dict[TrackName, int] = {}
         self._pictures = {name: _Pictures(name) for name in _PICTURE_TRACKS}
         self._gaps: list[Gap] = []
 
@@ -89,10 +95,11 @@ class Fragmenter:
         pictures = self._pictures.get(frame.track)
         if pictures is None:
             duration_us = opus_duration(frame.payload) * 1000 // 48
+            if not duration_us:
+                return []  # RFC 7587 4: an empty packet carries nothing
+            time_us = self._in_line(frame.track, time_us)
             cuts = self._cut_before(time_us)
             sample = _Pending(time_us, duration_us, True, frame.payload)
-            if not duration_us:
-                return cuts  # RFC 7587 4: an empty packet carries nothing
         else:
             try:
                 config, data, keyframe = pictures.read(frame)
@@ -135,9 +142,20 @@ class Fragmenter:
             time_us = max(time_us, after + MIN_STEP_US)
         return max(time_us, self.epoch_us or 0)
 
+    def _in_line(self, track: TrackName, time_us: int) -> int:
+        """Where sound captured at that time is laid: after what was before it, or steps off."""
+        ends_us = self._sound_ends_us.get(track, time_us)
+        skew_us = time_us - ends_us
+        if abs(skew_us) < MAX_SOUND_SKEW_US:
+            return ends_us
+        steps = round(skew_us / SOUND_STEP_US)
+        return max(ends_us + steps * SOUND_STEP_US, self._last_us[track] + SOUND_STEP_US)
+
     def _append(self, track: TrackName, sample: _Pending) -> None:
         time_us, since_us = sample.time_us, self.pending_since_us
         self._last_us[track] = time_us
+        if sample.duration_us:
+            self._sound_ends_us[track] = time_us + sample.duration_us
         self._newest_us = max(self._newest_us, time_us)
         if since_us is None:
             self._end_us = time_us - time_us % FRAGMENT_US + FRAGMENT_US
@@ -174,19 +192,29 @@ class Fragmenter:
         """`next_us`: when the picture after this fragment is due, where that is known."""
         if self.epoch_us is None:
             self.epoch_us = self.pending_since_us
-        samples = {name: tuple(self._samples(name, next_us.get(name))) for name in TrackName}
+        samples = {
+            name: tuple(
+                self._sounds(name) if name.is_sound else self._shown(name, next_us.get(name))
+            )
+            for name in TrackName
+        }
         fragment = Fragment(*samples.values())
         self._pending = {name: [] for name in TrackName}
         self.pending_since_us, self._newest_us = None, 0
         camera, screen, interviewer = (self._pictures[name].config for name in _PICTURE_TRACKS)
         return [Cut(fragment, camera, screen, interviewer, early)]
 
-    def _samples(self, track: TrackName, next_us: int | None) -> Iterator[Sample]:
+    def _sounds(self, track: TrackName) -> Iterator[Sample]:
+        for one in self._pending[track]:
+            steps = (one.time_us - (self.epoch_us or 0)) // SOUND_STEP_US
+            start, duration = to_ticks(track, steps * SOUND_STEP_US), one.duration_us
+            yield Sample(start, to_ticks(track, duration), one.keyframe, one.data)
+
+    def _shown(self, track: TrackName, next_us: int | None) -> Iterator[Sample]:
         pending, epoch_us = self._pending[track], self.epoch_us or 0
         for index, one in enumerate(pending):
             following = pending[index + 1].time_us if index + 1 < len(pending) else next_us
-            length_us = one.duration_us or self._pictures[track].duration_us(one, following)
-            end_us = one.time_us + length_us
+            end_us = one.time_us + self._pictures[track].duration_us(one, following)
             start = to_ticks(track, one.time_us - epoch_us)
             duration = max(1, to_ticks(track, end_us - epoch_us) - start)
             yield Sample(start, duration, one.keyframe, one.data)

@@ -10,6 +10,7 @@ for a third: picture and sound, filled like the candidate's.
 The export and the recording itself stay as they were captured.
 """
 
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import reduce
 from operator import or_
@@ -19,8 +20,8 @@ from server.core.frames import Codec, TrackName
 from server.recorder import mp4, webm
 from server.recorder.sealing import NO_FLAGS, Flags, RecordHeader
 from server.recorder.tracks import (
-    OPUS_SILENCE,
-    OPUS_SILENCE_TICKS,
+    OPUS_SILENCES,
+    SOUND_STEP_TICKS,
     VISIT_STILL_US,
     Fragment,
     Sample,
@@ -32,8 +33,6 @@ from server.recorder.tracks import (
 
 #: The longest pause of both tracks that is filled.
 MAX_FILL_US = 10_000_000
-#: Sound is missing once two packets' time has none; less is jitter.
-_HOLE_TICKS = 2 * OPUS_SILENCE_TICKS
 _MAX_DURATION_TICKS = 0x7FFF_FFFF
 
 
@@ -206,29 +205,40 @@ def _speaks(tracks: Tracks) -> bool:
 
 
 def _fill_sound(source: Recorded, index: int, audio: tuple[Sample, ...]) -> tuple[Sample, ...]:
-    header = source.header(index)
-    position = to_ticks(TrackName.MICROPHONE, header.start_us)
+    """With neither hole nor overlap: browsers play sound packet after packet, whatever the time
+    of each says, and pictures by how much sound they have played."""
+    position = _sound_place(source.header(index).start_us)
     if index:
         before = source.samples(index - 1).audio
         position = max(position, _sound_end(before[-1]) if before else 0)
     filled: list[Sample] = []
     for sample in audio:
-        filled += _silence(position, sample.time)
-        position = _sound_end(sample)
-        filled.append(sample._replace(duration=max(1, position - sample.time)))
-    filled += _silence(position, to_ticks(TrackName.MICROPHONE, _filled_until(source, index)))
+        end = _sound_end(sample)
+        if sample.time < position:  # its clock has run ahead by so much
+            filled += _silence(position, end)
+        else:
+            filled += _silence(position, sample.time)
+            filled.append(sample._replace(duration=end - sample.time))
+        position = max(position, end)
+    filled += _silence(position, _sound_place(_filled_until(source, index)))
     return tuple(filled)
+
+
+def _sound_place(time_us: int) -> int:
+    """Where sound of that time can lie."""
+    ticks = to_ticks(TrackName.MICROPHONE, time_us)
+    return ticks - ticks % SOUND_STEP_TICKS
 
 
 def _sound_end(sample: Sample) -> int:
     return sample.time + opus_duration(sample.data)
 
 
-def _silence(start: int, end: int) -> list[Sample]:
-    if end - start < _HOLE_TICKS:
-        return []
-    times = range(start, end - OPUS_SILENCE_TICKS + 1, OPUS_SILENCE_TICKS)
-    return [Sample(time, OPUS_SILENCE_TICKS, True, OPUS_SILENCE) for time in times]
+def _silence(start: int, end: int) -> Iterator[Sample]:
+    for ticks, packet in OPUS_SILENCES.items():
+        while end - start >= ticks:
+            yield Sample(start, ticks, True, packet)
+            start += ticks
 
 
 def _filled_until(source: Recorded, index: int) -> int:

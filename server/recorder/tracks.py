@@ -14,9 +14,17 @@ VISITING = (TrackName.SCREEN, *OF_INTERVIEWER)
 VISIT_STILL_US = 10_000_000
 #: Opus is announced as stereo whatever it carries (RFC 7587 7).
 OPUS_CHANNELS = 2
-#: An Opus packet of 20 ms of silence: CELT, fullband, stereo, one frame (RFC 6716 3.1).
-OPUS_SILENCE = b"\xfc\xff\xfe"
-OPUS_SILENCE_TICKS = 960
+#: Opus packets of silence, the longest first, by the ticks that they last: CELT, fullband, stereo,
+#: one frame (RFC 6716 3.1).
+OPUS_SILENCES = {
+    960: b"\xfc\xff\xfe",
+    480: b"\xf4\xff\xfe",
+    240: b"\xec\xff\xfe",
+    120: b"\xe4\xff\xfe",
+}
+#: Sound lies on multiples of this since the recording began, so that silence fills a hole of it
+#: to the last sample: what the shortest Opus packet lasts.
+SOUND_STEP_TICKS = 120
 
 
 @dataclass(frozen=True, slots=True)

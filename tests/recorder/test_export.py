@@ -81,6 +81,24 @@ def test_pictures_and_sound_stay_within_40_ms_across_a_gap(
     assert sound[round(3.2 * 48_000) : round(7.9 * 48_000)].max() < 0.01, "silence in the gap"
 
 
+@pytest.mark.parametrize("skew", [0.99, 1.01])
+def test_sound_of_another_clock_is_exported_in_step(
+    desk: Desk, skew: float, tmp_path: Path
+) -> None:
+    """As much as a card that is 100 ppm off gathers in half an hour."""
+    out = tmp_path / "out.mp4"
+    sound = [
+        replace(frame, capture_s=START_S + index / 50 * skew)
+        for index, frame in enumerate(microphone(19))
+    ]
+    _export(desk, in_order(camera(seconds=19 * skew), sound), out)
+    heard = np.abs(_sound(out))
+    for second in range(1, 19):
+        window = heard[round((second * skew - 0.2) * 48_000) :]
+        beep_s = second * skew - 0.2 + int(np.argmax(window > 0.1)) / 48_000
+        assert abs(beep_s - second * skew) < 0.02
+
+
 @pytest.mark.parametrize("codec", [Codec.H264, Codec.VP9, Codec.AV1])
 def test_what_plays_in_mp4_is_copied_bit_by_bit(desk: Desk, codec: Codec, tmp_path: Path) -> None:
     out = tmp_path / "out.mp4"

@@ -10,8 +10,8 @@ from msgspec.structs import replace
 
 from server.core import h264, vp9
 from server.core.frames import Codec, EncodedFrame, GapCause, TrackName
-from server.recorder.fragmenter import FRAGMENT_US, Cut, Fragmenter
-from server.recorder.tracks import OPUS_SILENCE, to_us
+from server.recorder.fragmenter import FRAGMENT_US, SOUND_STEP_US, Cut, Fragmenter
+from server.recorder.tracks import OPUS_SILENCES, to_us
 from tests.recorder.encoded import FPS, START_S, VIDEO_CODECS, camera, interview, microphone
 
 
@@ -163,6 +163,20 @@ def test_times_that_repeat_or_go_back_still_grow() -> None:
     assert times == sorted(set(times))
 
 
+@pytest.mark.parametrize("skew", [0.99, 1.01])
+def test_sound_of_another_clock_is_contiguous_until_it_would_be_ten_ms_off(skew: float) -> None:
+    frames = [
+        replace(frame, capture_s=START_S + index / 50 * skew)
+        for index, frame in enumerate(microphone(4))
+    ]
+    times = _times_s(_cuts(frames), TrackName.MICROPHONE)
+    captured = [frame.capture_s - START_S for frame in frames]
+    assert times == pytest.approx(captured, abs=0.010)
+    steps = [round(after - before, 6) for before, after in pairwise(times)]
+    assert steps.count(0.02) == len(steps) - 3, "three corrections in 40 ms"
+    assert all(round(time * 1e6) % SOUND_STEP_US == 0 for time in times)
+
+
 def test_a_capture_time_far_from_its_arrival_is_not_believed() -> None:
     frames = microphone(0.5)
     frames[5] = replace(frames[5], capture_s=START_S + 1e6)
@@ -200,7 +214,7 @@ _frames = st.builds(
     EncodedFrame,
     track=st.just(TrackName.MICROPHONE),
     codec=st.just(Codec.OPUS),
-    payload=st.binary(max_size=8) | st.just(OPUS_SILENCE),
+    payload=st.binary(max_size=8) | st.sampled_from([*OPUS_SILENCES.values()]),
     capture_s=st.floats(0, 100),
     keyframe=st.just(True),
     arrived_s=st.floats(0, 100),

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from server.core.frames import OF_INTERVIEWER, Codec, EncodedFrame, TrackName
 from server.recorder import mp4
 from server.recorder.replay import mime
-from server.recorder.tracks import Fragment, Tracks, VideoConfig
+from server.recorder.tracks import Fragment, Tracks, VideoConfig, opus_duration
 from tests.recorder.conftest import Desk
 from tests.recorder.encoded import (
     START_S,
@@ -127,6 +127,24 @@ def test_a_short_gap_of_both_is_filled_and_a_long_one_left_to_jump_over(desk: De
 def test_the_silence_of_discontinuous_transmission_is_filled(desk: Desk) -> None:
     sparse = [frame for index, frame in enumerate(microphone(4)) if index % 20 == 0]
     assert _holes_s(_played(desk, sparse + camera(Codec.H264, 4))) == []
+
+
+@pytest.mark.parametrize("skew", [0.98, 1.02])
+def test_sound_of_another_clock_is_packet_after_packet(desk: Desk, skew: float) -> None:
+    sound = [
+        replace(frame, capture_s=START_S + index / 50 * skew, payload=b"\xfc%d" % index)
+        for index, frame in enumerate(microphone(8))
+    ]
+    silent = [*sound[:100], *sound[150:]]
+    sounds = [each for f in _played(desk, silent + camera(Codec.H264, 8)) for each in f.audio]
+    assert sounds[0].time == 0
+    assert all(one.time + one.duration == other.time for one, other in pairwise(sounds))
+    assert all(each.duration == opus_duration(each.data) for each in sounds)
+    heard = {each.data: each.time / 48_000 for each in sounds}
+    kept = [each for each in silent if each.payload in heard]
+    assert len(kept) > 0.95 * len(silent)
+    at_s = [heard[each.payload] for each in kept]
+    assert at_s == pytest.approx([each.capture_s - START_S for each in kept], abs=0.0126)
 
 
 @pytest.mark.parametrize("codec", [Codec.H264, Codec.VP9, Codec.AV1])

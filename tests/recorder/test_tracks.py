@@ -1,13 +1,14 @@
 """What tracks hold: durations that an Opus packet tells of itself, and times."""
 
+import av
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from server.core.frames import TrackName
 from server.recorder.tracks import (
-    OPUS_SILENCE,
-    OPUS_SILENCE_TICKS,
+    OPUS_SILENCES,
+    SOUND_STEP_TICKS,
     opus_duration,
     to_ticks,
     to_us,
@@ -17,7 +18,16 @@ from tests.recorder.encoded import opus
 
 def test_an_encoders_packets_last_20_ms() -> None:
     assert {opus_duration(packet) for packet in opus(1.0)} == {960}
-    assert opus_duration(OPUS_SILENCE) == OPUS_SILENCE_TICKS
+
+
+def test_silence_of_any_step_is_heard_as_such() -> None:
+    decoder = av.CodecContext.create("libopus", "r")
+    assert isinstance(decoder, av.AudioCodecContext)
+    for ticks, packet in OPUS_SILENCES.items():
+        (heard,) = decoder.decode(av.Packet(packet))
+        assert opus_duration(packet) == heard.samples == ticks
+        assert not heard.to_ndarray().any()
+    assert min(OPUS_SILENCES) == SOUND_STEP_TICKS
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,198 @@
+"""Two hours by a sound card that is not in step: sound and picture stay together all the way.
+
+From RTP packets and sender reports through up tracks, clocks and the writer to what a player does
+with a replay, in virtual time. Each sample carries its number, hence when it was truly captured.
+"""
+
+import random
+import struct
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+import pytest
+
+from server.core import h264
+from server.core.frames import Codec, EncodedFrame, TrackName
+from server.core.rtcp import SenderReport, ntp_from_unix
+from server.core.rtp import unpack_header
+from server.media.clock import PeerClock
+from server.media.up_track import UpTrack, assemble
+from server.recorder import mp4
+from server.recorder.reader import RecordingReader
+from server.recorder.tracks import Fragment, Sample, opus_duration
+from server.recorder.writer import RecordingWriter
+from tests.media.streams import rtp
+from tests.recorder.conftest import Desk
+from tests.recorder.encoded import START_S, video
+
+HOURS_S = 7200
+#: What people notice between lips and voice.
+TOGETHER_S = 0.040
+SOUND_S, PICTURE_S = 0.06, 0.25  # few and long, so that two hours take seconds
+SETTLED_S = 15.0
+_SILK_60_MS = bytes([3 << 3])
+_PARAMETER_SETS = [
+    nal
+    for nal in h264.nal_units(video(Codec.H264, 0.1)[0][0])
+    if h264.nal_type(nal) in (h264.NAL_TYPE_SPS, h264.NAL_TYPE_PPS)
+]
+
+
+@dataclass
+class Candidate:
+    """Its clocks: of sound, `ppm` fast; the wall's, which is set at `set_s` to an hour before.
+
+    At `stalls_s` the sound card loses half a second, which its clock does not count.
+    """
+
+    ppm: float
+    set_s: float = HOURS_S * 0.7
+    stalls_s: float = HOURS_S * 0.4
+
+    def captured_s(self, number: int) -> float:
+        """When sound of that number truly was, since the start."""
+        at_s = number * SOUND_S / (1 + self.ppm / 1e6)
+        return at_s if at_s < self.stalls_s else at_s + 0.5
+
+    def sound_timestamp(self, at_s: float) -> int:
+        counted_s = at_s if at_s < self.stalls_s + 0.5 else at_s - 0.5
+        return 2**32 - 1000 + round(counted_s * 48_000 * (1 + self.ppm / 1e6))
+
+    def ntp(self, at_s: float) -> int:
+        return ntp_from_unix(START_S + at_s + 7 - (3600 if at_s > self.set_s else 0))
+
+
+class Interview:
+    """Both up tracks of a candidate, whose frames go where the recorder's do."""
+
+    def __init__(self, on_frame: Callable[[EncodedFrame], None]) -> None:
+        peer, self._delay = PeerClock(), random.Random(3)
+        self._tracks = {
+            name: UpTrack(
+                name, codec, 96, 1, peer, on_frame, lambda gap: None, lambda: None, [], repair=False
+            )
+            for name, codec in (
+                (TrackName.CAMERA, Codec.H264),
+                (TrackName.MICROPHONE, Codec.OPUS),
+            )
+        }
+        self._seqnos = dict.fromkeys(self._tracks, 0)
+
+    def send(
+        self, track: TrackName, at_s: float, timestamp: int, payload: bytes, *, marker: bool = True
+    ) -> None:
+        seqno = self._seqnos[track]
+        self._seqnos[track] = seqno + 1
+        data = rtp(seqno, timestamp, payload, marker=marker)
+        _, second, seqno16, timestamp32, _ = unpack_header(data)
+        up = self._tracks[track]
+        up.receive(second, seqno16, timestamp32, data, self._arrives_s(at_s))
+        assemble(up.fresh)
+
+    def report(self, track: TrackName, at_s: float, ntp: int, timestamp: int) -> None:
+        report = SenderReport(1, ntp, timestamp & 0xFFFF_FFFF, 0, 0, ())
+        self._tracks[track].sender_report_received(report, self._arrives_s(at_s))
+
+    def _arrives_s(self, at_s: float) -> float:
+        return START_S + at_s + 0.03 + self._delay.random() * 0.02
+
+
+def hold(candidate: Candidate, writer: RecordingWriter, seconds: float) -> None:
+    """Hold the interview, of which everything is written."""
+    interview = Interview(writer.write)
+    sound = picture = second = 0
+    while picture * PICTURE_S < seconds:
+        sound_s, picture_s = candidate.captured_s(sound), picture * PICTURE_S
+        if second < min(sound_s, picture_s):
+            _report(candidate, interview, second)
+            if second % 10 == 0:
+                writer.sync()
+            second += 1
+        elif sound_s < picture_s:
+            payload = _SILK_60_MS + struct.pack(">I", sound)
+            timestamp = candidate.sound_timestamp(sound_s)
+            interview.send(TrackName.MICROPHONE, sound_s + SOUND_S, timestamp, payload)
+            sound += 1
+        else:
+            _send_picture(interview, picture)
+            picture += 1
+    writer.finish()
+
+
+def _report(candidate: Candidate, interview: Interview, second: int) -> None:
+    ntp = candidate.ntp(second)
+    interview.report(TrackName.CAMERA, second, ntp, second * 90_000)
+    if second % 5 == 0:
+        timestamp = candidate.sound_timestamp(second)
+        interview.report(TrackName.MICROPHONE, second, ntp, timestamp)
+
+
+def _send_picture(interview: Interview, number: int) -> None:
+    at_s, keyframe = number * PICTURE_S, number % 16 == 0
+    for nal in _PARAMETER_SETS if keyframe else []:
+        interview.send(TrackName.CAMERA, at_s, round(at_s * 90_000), nal, marker=False)
+    nal = (b"\x65" if keyframe else b"\x41") + struct.pack(">I", number)
+    interview.send(TrackName.CAMERA, at_s, round(at_s * 90_000), nal)
+
+
+def _number(sample: Sample) -> int:
+    return int(struct.unpack(">I", sample.data[-4:])[0])
+
+
+def _late_s(
+    candidate: Candidate, fragments: list[Fragment], heard: Callable[[Sample], float]
+) -> Iterator[tuple[float, TrackName, float]]:
+    """Of each sample: when it truly was, and how much later it is seen or heard."""
+    for fragment in fragments:
+        for sample in fragment.video:
+            true_s = _number(sample) * PICTURE_S
+            yield true_s, TrackName.CAMERA, sample.time / 90_000 - true_s
+        for sample in fragment.audio:
+            at_s = heard(sample)
+            if sample.data[:1] == _SILK_60_MS:
+                true_s = candidate.captured_s(_number(sample))
+                yield true_s, TrackName.MICROPHONE, at_s - true_s
+
+
+def _apart_s(candidate: Candidate, late_s: Iterator[tuple[float, TrackName, float]]) -> float:
+    """The worst between any sound and any picture, once the clocks have settled."""
+    late: dict[TrackName, list[float]] = {TrackName.CAMERA: [], TrackName.MICROPHONE: []}
+    for true_s, track, late_by_s in late_s:
+        if min(true_s, abs(true_s - candidate.stalls_s)) > SETTLED_S:
+            late[track].append(late_by_s)
+    assert min(map(len, late.values())) > 1000
+    sounds, pictures = late[TrackName.MICROPHONE], late[TrackName.CAMERA]
+    return max(max(sounds) - min(pictures), max(pictures) - min(sounds))
+
+
+class _Ear:
+    """A browser's: it plays sound packet after packet, whatever the time of each says."""
+
+    def __init__(self) -> None:
+        self._ends: int | None = None
+
+    def __call__(self, sample: Sample) -> float:
+        at = sample.time if self._ends is None else self._ends
+        self._ends = at + opus_duration(sample.data)
+        return at / 48_000
+
+
+def _replayed(reader: RecordingReader) -> list[Fragment]:
+    return [mp4.parse_media(reader.fragment(seq + 1)) for seq in range(len(reader))]
+
+
+@pytest.mark.parametrize("ppm", [-300, 300])
+def test_two_hours_stay_together_in_the_recording_and_in_its_replay(desk: Desk, ppm: int) -> None:
+    candidate = Candidate(ppm)
+    hold(candidate, desk.writer(), HOURS_S)
+    reader = desk.reader()
+    recorded = [fragment for _, fragment in reader.all_samples()]
+    as_written = _late_s(candidate, recorded, lambda sample: sample.time / 48_000)
+    assert _apart_s(candidate, as_written) < TOGETHER_S
+    replayed = _replayed(reader)
+    assert _apart_s(candidate, _late_s(candidate, replayed, _Ear())) < TOGETHER_S
+    sounds = [sample for fragment in replayed for sample in fragment.audio]
+    assert all(one.time + one.duration == other.time for one, other in pairwise(sounds))
+    numbered = [sample for fragment in recorded for sample in fragment.audio]
+    assert [_number(each) for each in numbered] == list(range(len(numbered))), "nothing is lost"
