@@ -78,6 +78,8 @@ class GapCause(enum.StrEnum):
     PACKETS_LOST = "packets-lost"
     #: The browser sent a smaller picture instead, which could be shown only from its keyframe on.
     LAYER_STOPPED = "layer-stopped"
+    #: Its sender sent nothing of it while the others went on: a camera that is off.
+    PAUSED = "paused"
     QUEUE_FULL = "queue-full"
     DISCONNECTED = "disconnected"
     SERVER_RESTART = "server-restart"

@@ -6,19 +6,17 @@ never raise OSError: after a failed write the segment is refused (cut back to wh
 memory does not hold becomes a gap. Once everything is durable again, ``on_mended`` is told.
 """
 
-import hashlib
 import secrets
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from server.core.frames import EncodedFrame, Gap, GapCause, TrackName
-from server.core.interviews import SERVER_STOPPED
 from server.recorder import mp4
-from server.recorder.files import Folder, SegmentFile
+from server.recorder.files import Folder
 from server.recorder.fragmenter import Cut, Fragmenter
 from server.recorder.manifest import (
     MANIFEST_NAME,
@@ -27,7 +25,6 @@ from server.recorder.manifest import (
     GapEntry,
     Manifest,
     Notes,
-    SegmentEntry,
     State,
     encode_manifest,
     gap_entry,
@@ -36,18 +33,22 @@ from server.recorder.manifest import (
     with_gap,
 )
 from server.recorder.merkle import Tree
-from server.recorder.sealing import NO_FLAGS, Flags, Kind, Sealer, SegmentHeader
+from server.recorder.open_segment import OpenSegment
+from server.recorder.pauses import Pauses
+from server.recorder.sealing import Kind, Sealer, SegmentHeader
 from server.recorder.segments import segment_name
-from server.recorder.tracks import VISIT_STILL_US, VISITING, Fragment, Tracks, to_us
+from server.recorder.tracks import Fragment, Tracks
 
 #: A segment ends at the first keyframe after this, or with sound alone;
 SEGMENT_US = 10_000_000
-#: and here at the latest: a camera may send no keyframe for many minutes.
-MAX_SEGMENT_US = 30_000_000
+#: and so much later at the latest: a camera may send no keyframe for many minutes.
+LATE_KEYFRAME_US = 20_000_000
+#: So many last that long, later ones longer in proportion to how many there are, up to a minute:
+#: with each the manifest is written anew, and lists them all.
+SHORT_SEGMENTS = 30
+LONGEST_SEGMENT_US = 60_000_000
 #: Of media that wait in memory for a disk that refuses them: two minutes of 1 Mbit/s.
 HELD_BYTES = 16 << 20
-#: A pause of all tracks that is longer is a gap; Opus' DTX sends a packet every 0.4 s.
-PAUSE_US = 1_000_000
 
 
 @dataclass(slots=True)
@@ -60,55 +61,6 @@ class Metrics:
     write_failures: int = 0
     frames_dropped: int = 0  #: the queue was full
     write_lag_s: float = 0.0  #: from a frame's arrival to its being durable, the worst of late
-
-
-@dataclass(slots=True)
-class _Segment:
-    """The segment being written. ``durable`` is its entry as of the last sync.
-
-    ``tree`` is that of the recording to its last record, ``durable_tree`` as of the last sync.
-    """
-
-    name: str
-    file: SegmentFile
-    sealer: Sealer
-    tracks: Tracks
-    start_us: int
-    end_us: int
-    durable_tree: Tree
-    tree: Tree
-    size: int = 0
-    records: int = 0
-    fragments: int = 0
-    digest: "hashlib._Hash" = field(default_factory=hashlib.sha256)
-    durable: SegmentEntry | None = None
-    dirty: bool = False
-
-    def append(self, data: bytes) -> None:
-        self.file.write(data)
-        self.digest.update(data)
-        self.size += len(data)
-        self.dirty = True
-
-    def append_record(self, record: bytes) -> None:
-        """One that the sealer has just made."""
-        self.append(record)
-        self.records += 1
-        self.tree = self.tree.with_leaf(self.sealer.head)
-
-    def entry(self, *, complete: bool) -> SegmentEntry:
-        return SegmentEntry(
-            self.name,
-            self.size,
-            self.digest.copy().hexdigest(),
-            self.sealer.head.hex(),
-            self.records,
-            self.fragments,
-            self.start_us,
-            self.end_us,
-            self.tracks.names(),
-            complete,
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +103,7 @@ class RecordingWriter:
         self._on_fault = on_fault
         self._on_mended = on_mended
         self._fragmenter = Fragmenter(manifest.epoch_us)
-        self._segment: _Segment | None = None
+        self._segment: OpenSegment | None = None
         self._written: list[Cut] = []  # into the segment since its last sync
         self._held: deque[Cut] = deque()  # not in the segment (yet), in order
         self._notes = Notes()
@@ -163,11 +115,7 @@ class RecordingWriter:
         self._init, self._init_tracks = _last_init(manifest), Tracks(None, False)
         self._index = _next_index(manifest)
         self._seq = sum(segment.fragments for segment in manifest.segments)
-        self._end_us = _end_us(manifest)
-        self._visits_end_us = _visits_end_us(manifest)
-        restarted = manifest.state is State.INTERRUPTED or _server_stopped(manifest)
-        self._pause_cause = GapCause.SERVER_RESTART if restarted else GapCause.DISCONNECTED
-        self._pause_us = 0 if manifest.segments else PAUSE_US
+        self._pauses = Pauses(manifest)
         self.manifest = msgspec.structs.replace(manifest, state=State.RECORDING)
 
     @property
@@ -220,6 +168,8 @@ class RecordingWriter:
     def finish(self) -> None:
         """Write and close everything; the manifest then says so. Nothing may follow."""
         self._write_cuts(self._fragmenter.finish())
+        for gap in self._pauses.at_end(self.manifest):
+            self._note(gap)
         self._close_segment()
         if self._held:  # the disk has refused: once more
             self._write_held()
@@ -261,72 +211,42 @@ class RecordingWriter:
             cut.interviewer,
             self._known.interviewer_audio or bool(fragment.interviewer_audio),
         )
-        self._declare_pause(fragment)
-        for name, samples in fragment.by_track():
-            if name in VISITING and samples:
-                self._visits_end_us[name] = to_us(name, samples[-1].time + samples[-1].duration)
+        for gap in self._pauses.before(fragment, self.manifest):
+            self._note(gap)
+        self._pauses.recorded(fragment)
         if self._segment is not None and self._must_change(self._segment, cut):
             self._end_segment(self._segment)
         segment = self._segment or self._open_segment(fragment)
         self._write_notes(segment)
-        start_us, end_us = fragment.start_us, fragment.end_us
-        segment.append_record(
-            segment.sealer.seal(
-                Kind.MEDIA,
-                mp4.media_segment(self._seq + 1, fragment),
-                start_us,
-                end_us - start_us,
-                flags=_flags(cut),
-                init=self._init,
-                seq=self._seq + 1,
-            )
-        )
+        segment.append_cut(cut, self._seq + 1, self._init)
         self._seq += 1
-        segment.fragments += 1
-        segment.end_us = max(segment.end_us, end_us)
-        self._end_us = max(self._end_us, end_us)
         self._metrics.fragments_written += 1
 
-    def _must_change(self, segment: _Segment, cut: Cut) -> bool:
+    def _must_change(self, segment: OpenSegment, cut: Cut) -> bool:
         known, announced = self._known.videos(), segment.tracks.videos()
         for name, samples in cut.fragment.by_track():
             unknown = name not in segment.tracks.names()
             if samples and (unknown or known.get(name) != announced.get(name)):
                 return True
-        length_us = cut.fragment.start_us - segment.start_us
+        over_us = cut.fragment.start_us - segment.start_us - self._segment_us()
         at_keyframe = cut.keyframe or not cut.fragment.video
-        return length_us >= MAX_SEGMENT_US or (length_us >= SEGMENT_US and at_keyframe)
+        return over_us >= LATE_KEYFRAME_US or (over_us >= 0 and at_keyframe)
 
-    def _tracks_at(self, time_us: int) -> tuple[TrackName, ...]:
-        """The tracks that something is missing of where nothing is: of those that are there."""
-        ended = {name for name in VISITING if name not in self._visits_end_us}
-        for name, until_us in self._visits_end_us.items():
-            if time_us - until_us > VISIT_STILL_US:
-                ended.add(name)
-        return tuple(name for name in TrackName if name not in ended)
-
-    def _declare_pause(self, fragment: Fragment) -> None:
-        """A hole in the timeline that nobody declared becomes a gap of every track that goes on."""
-        pause_us = fragment.start_us - self._end_us
-        if self._seq and pause_us > self._pause_us:
-            epoch_us = self.manifest.epoch_us or 0
-            start_us, end_us = epoch_us + self._end_us, epoch_us + fragment.start_us
-            for track in self._tracks_at(self._end_us):
-                gap = GapEntry(track, start_us, end_us, self._pause_cause, 0)
-                if not any(_covers(known, gap) for known in self.manifest.gaps):
-                    self._note(gap)
-        self._pause_cause, self._pause_us = GapCause.DISCONNECTED, PAUSE_US
+    def _segment_us(self) -> int:
+        """How long a segment is to be now."""
+        count = max(SHORT_SEGMENTS, len(self.manifest.segments))
+        return min(SEGMENT_US * count // SHORT_SEGMENTS, LONGEST_SEGMENT_US)
 
     # ---- segments -----------------------------------------------------------------------
 
-    def _open_segment(self, fragment: Fragment) -> _Segment:
+    def _open_segment(self, fragment: Fragment) -> OpenSegment:
         """Create the next segment file with its header and init. OSError if it can't."""
         if self._manifest_due:
             self._save_manifest()  # media without the manifest's epoch would have no place
         entries = self.manifest.segments
         index, self._index = self._index, self._index + 1
         previous = bytes.fromhex(entries[-1].head) if entries else NO_SEGMENT
-        there, known = self._tracks_at(fragment.start_us), self._known
+        there, known = self._pauses.tracks_at(fragment.start_us), self._known
         tracks = Tracks(
             known.video,
             known.audio,
@@ -348,7 +268,7 @@ class RecordingWriter:
         file = self._folder.create(name)
         sealer = Sealer(self._key, self._signer, header)
         tree = self.manifest.tree
-        segment = _Segment(name, file, sealer, tracks, start_us, start_us, tree, tree)
+        segment = OpenSegment(name, file, sealer, tracks, start_us, start_us, tree, tree)
         self._segment = segment
         segment.append(header.encode())
         init = mp4.init_segment(tracks)
@@ -362,28 +282,24 @@ class RecordingWriter:
             except OSError as error:
                 self._refuse(error)
 
-    def _end_segment(self, segment: _Segment) -> None:
+    def _end_segment(self, segment: OpenSegment) -> None:
         """Close it in order. OSError if that is not durable."""
         self._write_notes(segment)
-        segment.append_record(segment.sealer.seal(Kind.END, b"", segment.end_us))
+        segment.append_end()
         self._sync_segment(segment, complete=True)
         self._leave_segment(segment)
 
-    def _sync_segment(self, segment: _Segment, *, complete: bool) -> None:
+    def _sync_segment(self, segment: OpenSegment, *, complete: bool) -> None:
         segment.file.sync()
         self._metrics.fsyncs += 1
-        self._metrics.bytes_written += segment.size - (
-            segment.durable.size if segment.durable else 0
-        )
-        segment.durable = segment.entry(complete=complete)
-        segment.durable_tree = segment.tree
-        segment.dirty = False
+        self._metrics.bytes_written += segment.size - segment.durable_bytes
+        segment.synced(complete=complete)
         self._written.clear()
         if self._failing and not self._manifest_due:
             self._failing = False
             self._on_mended()
 
-    def _leave_segment(self, segment: _Segment) -> None:
+    def _leave_segment(self, segment: OpenSegment) -> None:
         segment.file.close()
         self._segment = None
         if segment.durable is not None:
@@ -398,7 +314,7 @@ class RecordingWriter:
             durable = segment.durable
             self._seq -= segment.fragments - (durable.fragments if durable else 0)
             if self._written:
-                self._end_us = durable.end_us if durable else segment.start_us
+                self._pauses.back_to(durable.end_us if durable else segment.start_us)
             self._held.extendleft(reversed(self._written))
             self._written.clear()
             self._cut_back(segment)
@@ -414,10 +330,10 @@ class RecordingWriter:
         """Of what is held."""
         lost = self._held.popleft()
         self._declare_failed(lost.fragment.start_us, lost.fragment.end_us)
-        self._end_us = max(self._end_us, lost.fragment.end_us)
+        self._pauses.recorded(lost.fragment)
         return lost
 
-    def _cut_back(self, segment: _Segment) -> None:
+    def _cut_back(self, segment: OpenSegment) -> None:
         try:
             if segment.durable is None:
                 self._folder.remove(segment.name)
@@ -429,7 +345,7 @@ class RecordingWriter:
 
     def _declare_failed(self, start_us: int, end_us: int) -> None:
         epoch_us = self.manifest.epoch_us or 0
-        for track in self._tracks_at(start_us):
+        for track in self._pauses.tracks_at(start_us):
             gap = GapEntry(track, epoch_us + start_us, epoch_us + end_us, GapCause.WRITE_FAILED, 0)
             self._note(gap)
 
@@ -449,10 +365,9 @@ class RecordingWriter:
         if self._segment is None:
             self._manifest_due = True
 
-    def _write_notes(self, segment: _Segment) -> None:
+    def _write_notes(self, segment: OpenSegment) -> None:
         if self._notes != Notes():
-            plaintext = msgspec.json.encode(self._notes)
-            segment.append_record(segment.sealer.seal(Kind.NOTE, plaintext, segment.end_us))
+            segment.append_notes(self._notes)
             self._notes = Notes()
 
     def _write_manifest(self) -> None:
@@ -475,40 +390,12 @@ class RecordingWriter:
             self._notes = Notes()
 
 
-def _flags(cut: Cut) -> Flags:
-    flags = Flags.KEYFRAME if cut.keyframe else NO_FLAGS
-    flags |= Flags.VIDEO if cut.fragment.video else NO_FLAGS
-    flags |= Flags.AUDIO if cut.fragment.audio else NO_FLAGS
-    flags |= Flags.SCREEN if cut.fragment.screen else NO_FLAGS
-    flags |= Flags.SCREEN_KEYFRAME if cut.screen_keyframe else NO_FLAGS
-    flags |= Flags.INTERVIEWER_VIDEO if cut.fragment.interviewer_video else NO_FLAGS
-    flags |= Flags.INTERVIEWER_AUDIO if cut.fragment.interviewer_audio else NO_FLAGS
-    return flags | (Flags.INTERVIEWER_KEYFRAME if cut.interviewer_keyframe else NO_FLAGS)
-
-
 def _size(cut: Cut) -> int:
     return sum(len(sample.data) for _, samples in cut.fragment.by_track() for sample in samples)
 
 
-def _covers(known: GapEntry, gap: GapEntry) -> bool:
-    """Whether ``known`` already tells of at least half of ``gap``."""
-    overlap = min(known.end_us, gap.end_us) - max(known.start_us, gap.start_us)
-    return known.track is gap.track and 2 * overlap >= gap.end_us - gap.start_us
-
-
 def _end_us(manifest: Manifest) -> int:
     return max((segment.end_us for segment in manifest.segments), default=0)
-
-
-def _server_stopped(manifest: Manifest) -> bool:
-    """Whether it was closed in order because the server stopped."""
-    return bool(manifest.events) and manifest.events[-1].event == SERVER_STOPPED
-
-
-def _visits_end_us(manifest: Manifest) -> dict[TrackName, int]:
-    """Where the visiting tracks of the last segment end, as far as the manifest tells."""
-    last = manifest.segments[-1] if manifest.segments else None
-    return {name: last.end_us for name in last.tracks if name in VISITING} if last else {}
 
 
 def _next_index(manifest: Manifest) -> int:

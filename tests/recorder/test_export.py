@@ -25,6 +25,7 @@ from tests.recorder.encoded import (
     microphone,
     screen,
 )
+from tests.recorder.onsets import beep_after, flashes, pictures, sound_of
 
 
 def _export(desk: Desk, frames: list[EncodedFrame], out: Path) -> list[float]:
@@ -32,22 +33,6 @@ def _export(desk: Desk, frames: list[EncodedFrame], out: Path) -> list[float]:
     shares: list[float] = []
     export(desk.reader(), out, shares.append)
     return shares
-
-
-def _pictures(path: Path) -> list[tuple[float, np.ndarray]]:
-    with av.open(str(path)) as container:
-        return [
-            (float(frame.time or 0), frame.to_ndarray(format="gray"))
-            for frame in container.decode(video=0)
-        ]
-
-
-def _sound(path: Path) -> np.ndarray:
-    """Mono at 48 kHz, from time 0 of the file."""
-    with av.open(str(path)) as container:
-        frames = list(container.decode(audio=0))
-    lead = np.zeros(max(0, round(float(frames[0].time or 0) * 48_000)), np.float32)
-    return np.concatenate([lead, *(frame.to_ndarray()[0] for frame in frames)])
 
 
 def _durations(path: Path) -> dict[str, float]:
@@ -68,16 +53,9 @@ def test_pictures_and_sound_stay_within_40_ms_across_a_gap(
     _export(desk, interview(codec, 3) + interview(codec, 3, START_S + 8), out)
     lengths = _durations(out)
     assert list(lengths.values()) == pytest.approx([11.0, 11.0], abs=0.05)
-    bright = [(at_s, picture[:50, :70].mean() > 240) for at_s, picture in _pictures(out)]
-    flashes = [
-        at_s for (at_s, lit), (_, before) in zip(bright[1:], bright, strict=False) if lit > before
-    ]
-    sound = np.abs(_sound(out))
-    for at_s in flashes:
-        window = sound[round((at_s - 0.2) * 48_000) :]
-        beep_s = at_s - 0.2 + int(np.argmax(window > 0.1)) / 48_000
-        assert abs(beep_s - at_s) < 0.01
-    assert [round(at_s) for at_s in flashes] == [1, 2, 8, 9, 10]
+    sound, seen = sound_of(out), flashes(out)
+    assert [beep_after(sound, at_s) for at_s in seen] == pytest.approx(seen, abs=0.01)
+    assert [round(at_s) for at_s in seen] == [1, 2, 8, 9, 10]
     assert sound[round(3.2 * 48_000) : round(7.9 * 48_000)].max() < 0.01, "silence in the gap"
 
 
@@ -92,11 +70,9 @@ def test_sound_of_another_clock_is_exported_in_step(
         for index, frame in enumerate(microphone(19))
     ]
     _export(desk, in_order(camera(seconds=19 * skew), sound), out)
-    heard = np.abs(_sound(out))
-    for second in range(1, 19):
-        window = heard[round((second * skew - 0.2) * 48_000) :]
-        beep_s = second * skew - 0.2 + int(np.argmax(window > 0.1)) / 48_000
-        assert abs(beep_s - second * skew) < 0.02
+    beeps = [second * skew for second in range(1, 19)]
+    heard = sound_of(out)
+    assert [beep_after(heard, at_s) for at_s in beeps] == pytest.approx(beeps, abs=0.02)
 
 
 @pytest.mark.parametrize("codec", [Codec.H264, Codec.VP9, Codec.AV1])
@@ -114,9 +90,9 @@ def test_a_rotated_phone_is_fitted_into_one_size(desk: Desk, codec: Codec, tmp_p
     upright = camera(codec, 1, START_S + 1, width=120, height=160)
     out = tmp_path / "out.mp4"
     _export(desk, camera(codec, 1) + upright, out)
-    pictures = _pictures(out)
-    assert {picture.shape for _, picture in pictures} == {(160, 160)}
-    before, after = pictures[15][1], pictures[45][1]
+    shown = pictures(out)
+    assert {picture.shape for _, picture in shown} == {(160, 160)}
+    before, after = shown[15][1], shown[45][1]
     assert before[:15].mean() < 25, "black above the wide picture"
     assert after[:, :15].mean() < 25, "black beside the tall one"
     assert after[:, 40:120].mean() > 60
@@ -135,9 +111,9 @@ def test_spatial_layers_become_one_picture_each(desk: Desk, tmp_path: Path) -> N
     out = tmp_path / "out.mp4"
     _export(desk, frames, out)
     assert list(_durations(out)) == ["h264"]
-    pictures = _pictures(out)
-    assert {picture.shape for _, picture in pictures} == {(240, 320)}
-    assert len(pictures) == pytest.approx(FPS, abs=2)
+    shown = pictures(out)
+    assert {picture.shape for _, picture in shown} == {(240, 320)}
+    assert len(shown) == pytest.approx(FPS, abs=2)
 
 
 @pytest.mark.parametrize("codec", VIDEO_CODECS)
@@ -242,7 +218,7 @@ def test_the_interviewers_picture_is_a_further_stream_and_their_voice_in_the_one
         assert (camera_stream.width, other.width) == (160, 120)
         times = [float(frame.time or 0) for frame in container.decode(other)]
     assert times[0] == pytest.approx(2.5, abs=0.01)
-    sound = np.abs(_sound(out))
+    sound = np.abs(sound_of(out))
     loud = [sound[round(at_s * 48_000) :][:2400].max() > 0.1 for at_s in np.arange(0, 5, 0.5)]
     assert loud == [True, False, True, False, True, True, True, True, True, False]
 
@@ -256,7 +232,7 @@ def test_two_who_speak_at_once_are_both_heard_and_an_absence_stays_in_step(
     late = [replace(f, capture_s=f.capture_s + 60, arrived_s=f.arrived_s + 60) for f in voice]
     desk.write(in_order(microphone(2), voice, late), "both")
     export(desk.reader("both"), both, lambda share: None)
-    one, two = np.abs(_sound(alone)), np.abs(_sound(both))
+    one, two = np.abs(sound_of(alone)), np.abs(sound_of(both))
     assert two[:4000].max() == pytest.approx(2 * one[:4000].max(), rel=0.2)
     assert two[48_000 * 3 : 48_000 * 59].max() < 0.01
     assert two[48_000 * 60 : 48_000 * 60 + 4800].max() > 0.1

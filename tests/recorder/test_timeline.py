@@ -9,22 +9,25 @@ import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
 from server.core import h264
-from server.core.frames import Codec, EncodedFrame, TrackName
+from server.core.frames import Codec, EncodedFrame, GapCause, TrackName
 from server.core.rtcp import SenderReport, ntp_from_unix
 from server.core.rtp import unpack_header
 from server.media.clock import PeerClock
 from server.media.up_track import UpTrack, assemble
 from server.recorder import mp4
+from server.recorder.export import export
 from server.recorder.reader import RecordingReader
 from server.recorder.tracks import Fragment, Sample, opus_duration
 from server.recorder.writer import RecordingWriter
 from tests.media.streams import rtp
 from tests.recorder.conftest import Desk
-from tests.recorder.encoded import START_S, video
+from tests.recorder.encoded import START_S, camera, in_order, interview, microphone, video
+from tests.recorder.onsets import beep_after, flashes, sound_of
 
 HOURS_S = 7200
 #: What people notice between lips and voice.
@@ -196,3 +199,46 @@ def test_two_hours_stay_together_in_the_recording_and_in_its_replay(desk: Desk, 
     assert all(one.time + one.duration == other.time for one, other in pairwise(sounds))
     numbered = [sample for fragment in recorded for sample in fragment.audio]
     assert [_number(each) for each in numbered] == list(range(len(numbered))), "nothing is lost"
+
+
+def _eventful() -> list[EncodedFrame]:
+    """An upright phone turned over, another codec, a camera that is off, sparse sound, a pause of
+    all; the camera flashes and the microphone beeps at each whole second."""
+    voice = microphone(33)
+    sparse = [each for index, each in enumerate(voice) if index < 1250 or index % 20 == 0]
+    return in_order(
+        sparse[:1250] + [each for each in sparse[1250:] if each.capture_s < START_S + 28],
+        voice[1400:1550],
+        camera(Codec.H264, 3, width=120, height=160),
+        camera(Codec.H264, 3, START_S + 3),
+        camera(Codec.VP9, 3, START_S + 6),
+        camera(Codec.VP9, 9, START_S + 22),
+        interview(Codec.H264, 3, START_S + 36),
+    )
+
+
+def test_whatever_happens_in_an_interview_is_played_in_step_and_told(
+    desk: Desk, tmp_path: Path
+) -> None:
+    desk.write(_eventful())
+    reader = desk.reader()
+    index = reader.describe()
+    told = [(gap.track, gap.cause, round(gap.start_s), round(gap.end_s)) for gap in index.gaps]
+    both = TrackName.CAMERA, TrackName.MICROPHONE
+    assert told == [
+        (TrackName.CAMERA, GapCause.PAUSED, 9, 22),
+        *((each, GapCause.DISCONNECTED, 31, 36) for each in both),
+    ]
+    assert [(init.width, init.height) for init in index.inits] == [
+        *((120, 160), (160, 120), (160, 120))
+    ]
+    for track in both:
+        samples = [each for f in _replayed(reader) for each in dict(f.by_track())[track]]
+        ends = [each.time + each.duration for each in samples[:-1]]
+        assert ends == pytest.approx([each.time for each in samples[1:]], abs=1)
+    out = tmp_path / "out.mp4"
+    export(reader, out, lambda share: None)
+    sound, seen = sound_of(out), flashes(out)
+    assert [round(at_s) for at_s in seen] == [1, 2, 3, 4, 5, 6, 7, 8, *range(22, 31), 36, 37, 38]
+    heard = [at_s for at_s in seen if not 25 <= round(at_s) < 28]
+    assert [beep_after(sound, at_s) for at_s in heard] == pytest.approx(heard, abs=TOGETHER_S / 2)

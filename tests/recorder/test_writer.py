@@ -7,7 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from server.core.frames import OF_CANDIDATE, OF_INTERVIEWER, Codec, Gap, GapCause, TrackName
+from server.core.frames import (
+    OF_CANDIDATE,
+    OF_INTERVIEWER,
+    Codec,
+    EncodedFrame,
+    Gap,
+    GapCause,
+    TrackName,
+)
 from server.core.interviews import SERVER_STOPPED
 from server.recorder import writer as writer_module
 from server.recorder.manifest import State
@@ -419,3 +427,19 @@ def test_an_interviewer_who_is_alone_for_a_while_is_recorded_and_the_candidate_m
     index = desk.reader().describe()
     assert sum(each.duration_s for each in index.fragments) == pytest.approx(6, abs=0.2)
     assert {each.interviewer for each in index.fragments} == {0}
+
+
+def test_segments_of_a_long_recording_grow_so_that_the_manifest_does_not(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer_module, "SHORT_SEGMENTS", 2)
+    sound = [
+        EncodedFrame(TrackName.MICROPHONE, Codec.OPUS, b"\xff\x06", at_s, True, at_s)  # 120 ms
+        for at_s in (START_S + 0.12 * index for index in range(5000))
+    ]
+    desk.write(sound)
+    segments = desk.reader().manifest.segments
+    lengths_s = [round((each.end_us - each.start_us) / 1e6) for each in segments]
+    grown_s = [10, 10, 10, *range(15, 60, 5), *[60] * 4]
+    assert lengths_s[:-1] == pytest.approx(grown_s[: len(lengths_s) - 1], abs=1)
+    assert len(lengths_s) == 17

@@ -608,6 +608,7 @@ export const STRINGS = {
   "event.server-stopped": ["Server stopped", "服务器停止"],
   "cause.packets-lost": ["packets lost on the way", "传输丢包"],
   "cause.layer-stopped": ["the browser went on with a smaller picture", "浏览器改发较小的画面"],
+  "cause.paused": ["the sender sent nothing", "发送方没有发送"],
   "cause.queue-full": ["server overloaded", "服务器过载"],
   "cause.disconnected": ["connection lost", "连接断开"],
   "cause.server-restart": ["server restarted", "服务器重启"],

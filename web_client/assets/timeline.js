@@ -18,7 +18,7 @@ const NEAR = 0.006;
 const EVENTS = /** @type {const} */ ([
   "joined", "disconnected", "screen-shown", "screen-hidden", "interviewer-joined", "interviewer-left", "left", "revoked", "gone", "server-stopped",
 ]);
-const CAUSES = /** @type {const} */ (["packets-lost", "layer-stopped", "queue-full", "disconnected", "server-restart", "write-failed"]);
+const CAUSES = /** @type {const} */ (["packets-lost", "layer-stopped", "paused", "queue-full", "disconnected", "server-restart", "write-failed"]);
 
 /** @param {string} name */
 function eventText(name) {
