@@ -15,6 +15,8 @@ _TIMESTAMP_SCALE = 1_000_000
 _UNKNOWN_SIZE = b"\x01" + b"\xff" * 7
 #: A block's time is a signed 16-bit offset from its cluster's (RFC 9559 10.2).
 _MAX_OFFSET_MS = 32_767
+#: The tracks of a fragment are cut at the same place, each behind a sample of its own.
+_OVERLAP_MS = 60
 _SEEK_PRE_ROLL_NS = 80_000_000  # RFC 9559 5.1.4.1.25 recommends this for Opus
 
 
@@ -47,7 +49,12 @@ def init_segment(tracks: Tracks) -> bytes:
 
 
 def media_segment(fragment: Fragment) -> bytes:
-    """The fragment's samples in order of time, in as many Clusters as their span needs."""
+    """The fragment's samples in order of time, in as many Clusters as their span needs.
+
+    Both tracks end together where they nearly do: Firefox begins anew, and drops pictures until
+    a keyframe, where a Cluster begins before the end of a block of the former.
+    """
+    end_ms = _common_end_ms(fragment)
     blocks = sorted(
         (
             (sample.time * 1000 // TIMESCALE[name], TRACK_ID[name], name, sample)
@@ -64,16 +71,33 @@ def media_segment(fragment: Fragment) -> bytes:
         if not body:
             base_ms = time_ms
             body = _uint(0xE7, base_ms)  # Timestamp
-        body += _block(name, sample, time_ms - base_ms)
+        body += _block(name, sample, time_ms - base_ms, end_ms - base_ms)
     return clusters + _element(0x1F43B675, body)
 
 
-def _block(name: TrackName, sample: Sample, offset_ms: int) -> bytes:
+def _common_end_ms(fragment: Fragment) -> int:
+    return min(
+        samples[-1].time * 1000 // TIMESCALE[name] + _duration_ms(name, samples[-1])
+        for name, samples in fragment.by_track()
+        if samples
+    )
+
+
+def _duration_ms(name: TrackName, sample: Sample) -> int:
+    return max(1, sample.duration * 1000 // TIMESCALE[name])
+
+
+def _block(name: TrackName, sample: Sample, offset_ms: int, end_ms: int) -> bytes:
+    """``end_ms``: where both tracks end, on the same clock."""
     head = bytes([0x80 | TRACK_ID[name]]) + struct.pack(">h", offset_ms)
-    if name is TrackName.MICROPHONE:
+    duration_ms = _duration_ms(name, sample)
+    shortened = offset_ms < end_ms < offset_ms + duration_ms <= end_ms + _OVERLAP_MS
+    if name is TrackName.MICROPHONE and not shortened:
         return _element(0xA3, head + b"\x80" + sample.data)  # SimpleBlock
-    # A picture's duration is only told by a BlockGroup; ReferenceBlock marks an interframe.
-    duration = _uint(0x9B, max(1, sample.duration * 1000 // TIMESCALE[name]))
+    if shortened:
+        duration_ms = end_ms - offset_ms
+    # A duration is only told by a BlockGroup; ReferenceBlock marks an interframe.
+    duration = _uint(0x9B, duration_ms)
     reference = b"" if sample.keyframe else _element(0xFB, b"\xff")
     return _element(0xA0, _element(0xA1, head + b"\0" + sample.data) + duration + reference)
 

@@ -3,8 +3,10 @@
 import asyncio
 import itertools
 import json
+import os
 import re
 import shutil
+import signal
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -102,7 +104,9 @@ async def firefox(profile: Path) -> AsyncIterator[FirefoxPage]:
         stdin=DEVNULL,
         stdout=DEVNULL,
         stderr=PIPE,
+        start_new_session=True,
     )
+    assert process.stderr is not None
     try:
         url = await _listens(process)
         async with ClientSession() as http, http.ws_connect(f"{url}/session") as socket:
@@ -110,7 +114,8 @@ async def firefox(profile: Path) -> AsyncIterator[FirefoxPage]:
             await page.open()
             yield page
     finally:
-        process.kill()
+        os.killpg(process.pid, signal.SIGKILL)
+        await process.stderr.read()  # all its processes have ended
         await process.wait()
 
 

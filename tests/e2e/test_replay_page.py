@@ -32,7 +32,7 @@ from tests.signaling.test_replay import record, viewings
 #: A player, and how far behind the interview it may be.
 MOST_BEHIND_S = 10.0
 #: The number that the shown picture says.
-_NUMBER = f"""(() => {{
+NUMBER_SHOWN = f"""(() => {{
   const video = document.getElementById("replay-video");
   const canvas = new OffscreenCanvas(320, 180);
   const context = canvas.getContext("2d");
@@ -85,7 +85,7 @@ async def shows(page: Page, number: int) -> None:
     await page.wait_for_function(
         f"""(number) => {{
           const {{ readyState, seeking }} = document.getElementById('replay-video');
-          return readyState > 1 && !seeking && {_NUMBER} === number;
+          return readyState > 1 && !seeking && {NUMBER_SHOWN} === number;
         }}""",
         arg=number,
     )
@@ -260,7 +260,7 @@ async def running(
 
 async def behind_s(page: Page, began_s: float) -> float:
     """How long ago the shown picture was taken."""
-    return time.time() - began_s - int(await page.evaluate(_NUMBER)) / FPS
+    return time.time() - began_s - int(await page.evaluate(NUMBER_SHOWN)) / FPS
 
 
 @pytest.mark.parametrize("codec", [Codec.H264, Codec.VP8])

@@ -4,13 +4,14 @@ import io
 
 import av
 import pytest
+from msgspec.structs import replace
 
 from server.core import vp8
 from server.core.frames import Codec
 from server.recorder import webm
 from server.recorder.fragmenter import Fragmenter
 from server.recorder.tracks import Fragment, Sample, Tracks, VideoConfig
-from tests.recorder.encoded import interview
+from tests.recorder.encoded import camera, in_order, interview, microphone
 
 
 def test_pyav_reads_every_sample_at_its_time_and_decodes_it() -> None:
@@ -32,6 +33,23 @@ def test_pyav_reads_every_sample_at_its_time_and_decodes_it() -> None:
     assert keyframes == 2
     with av.open(io.BytesIO(data), "r") as container:
         assert len(list(container.decode(video=0))) == 60
+
+
+def test_no_block_lasts_into_the_next_fragment_which_firefox_takes_for_another_stream() -> None:
+    late = [replace(each, capture_s=each.capture_s + 0.007) for each in microphone(3)]
+    for sound in (microphone(3), late):
+        fragmenter = Fragmenter(None)
+        frames = in_order(camera(Codec.VP8, 3), sound)
+        cuts = [cut for frame in frames for cut in fragmenter.add(frame)]
+        init = webm.init_segment(Tracks(cuts[0].video, True))
+        ends: list[int] = []
+        for cut in cuts:
+            data = init + webm.media_segment(cut.fragment)
+            with av.open(io.BytesIO(data), "r") as container:
+                packets = [each for each in container.demux() if each.pts is not None]
+            assert not ends or min(each.pts or 0 for each in packets) >= max(ends)
+            ends = [(each.pts or 0) + (each.duration or 0) for each in packets]
+        assert len(cuts) > 2
 
 
 def test_a_fragment_longer_than_a_clusters_reach_gets_more_clusters() -> None:
