@@ -13,7 +13,8 @@ from server.core import rtcp
 from server.core.frames import CLOCK_RATE, Codec
 from server.core.rtp import HEADER_LENGTH, payload_start
 from server.media.assembler import Packet
-from server.media.thinner import ALL_LAYERS, Shift, Thinner, shift_between
+from server.media.copies import Copies
+from server.media.thinner import ALL_LAYERS, Shift, Thinner, place_of, shift_between
 from server.media.up_track import PacketSink, UpTrack
 
 #: A keyframe is asked for when an observer comes, and may be here before their connection is:
@@ -23,8 +24,10 @@ CATCH_UP_S = 0.5
 MAX_STEP_S = 0.2
 #: Retransmissions per second and observer: a bad link needs dozens, an attack gets no more.
 MAX_RESENT_PER_S = 500
-#: Of one NACK, where there is room: more are not lost by chance, and would be a burst.
+#: Of one NACK, where there is room: more are not lost by chance.
 MAX_SENT_TWICE = 16
+#: Packets that may come between two looks at what is to be doubled: several keyframes.
+MAX_LOOKED_AT = 256
 #: Until it is measured.
 DEFAULT_ROUND_TRIP_S = 0.05
 #: A browser asks again after its round trip, which may be a little less than ours.
@@ -101,6 +104,9 @@ class DownTrack:
         self._last_sent_s = 0.0
         self._resent_s: dict[int, float] = {}  # when each of this second's repairs was sent
         self._resent = 0
+        self._copies = Copies()
+        self._doubled: int | None = None  # up to this temporal layer
+        self._looked_at = 0  # up to this number, as sent, for what is to be doubled
         self.packets = 0
         self.octets = 0
 
@@ -231,6 +237,8 @@ class DownTrack:
         out, out_timestamp = seqno + self._seqno_offset, timestamp + self._timestamp_offset
         if out > self._last_seqno:
             self._last_seqno, self._last_timestamp, self._last_sent_s = out, out_timestamp, now
+        else:
+            self._is_late(out, now)
         first = data[0]
         payload = data[HEADER_LENGTH if first == _VERSION else payload_start(data) :]
         self.packets += 1
@@ -265,7 +273,7 @@ class DownTrack:
         """Answers a NACK from the up track's ring; what is on its way is not sent again.
 
         For a while after a switch, what was lost of the layer before is in that one's.
-        `twice`: where repairs have a stream of their own, which may get lost as what they repair.
+        `twice`: and once more with the copies, as repairs get lost as well.
         """
         up, repairs = self._up, self.repairs
         if up is None or self._waiting:
@@ -273,19 +281,60 @@ class DownTrack:
         if repairs is not None and self._payload_type not in repairs.payload_types:
             return
         may_again_s = now - RETRY_ROUND_TRIPS * (round_trip_s or DEFAULT_ROUND_TRIP_S)
-        answered: list[tuple[int, Packet]] = []
+        answered: list[int] = []
         for seqno16 in seqnos:
             # The nearest sequence number to the last one sent that ends in these 16 bits.
-            behind = (self._last_seqno - seqno16) & 0xFFFF
-            kept = self._kept(self._last_seqno - behind)
-            if kept is not None and self._resent_s.get(seqno16, 0.0) <= may_again_s:
-                self._resent_s[seqno16] = now
-                answered.append((seqno16, kept))
-        if twice and repairs is not None and len(answered) <= MAX_SENT_TWICE:
-            answered *= 2
-        for seqno16, kept in answered[: MAX_RESENT_PER_S - self._resent]:
-            self._resent += 1
-            self._send_again(seqno16, kept, now)
+            out = self._last_seqno - ((self._last_seqno - seqno16) & 0xFFFF)
+            if self._resent_s.get(seqno16, 0.0) <= may_again_s and self._send_again(out, now):
+                answered.append(out)
+        if twice and len(answered) <= MAX_SENT_TWICE:
+            self._add_copies(answered, now)
+
+    # ---- what is sent twice
+
+    def double(self, temporal_id: int | None) -> None:
+        """Pictures up to that temporal layer are sent twice: `send_copies` has to be called."""
+        if self._doubled is None:
+            self._looked_at = self._last_seqno
+        self._doubled = temporal_id
+
+    def send_copies(self, now: float) -> bool:
+        """Those that are due; whether more may be soon: then call it again within 10 ms."""
+        if self._up is None or self._waiting:
+            self._copies.clear()
+            return False
+        if self._doubled is not None:
+            self._look_at_new(self._up, self._doubled, now)
+        for out in self._copies.due(now):
+            self._send_again(out, now)
+        return self._doubled is not None or bool(self._copies)
+
+    def _look_at_new(self, up: UpTrack, through: int, now: float) -> None:
+        last = self._last_seqno
+        begin = max(self._looked_at, last - MAX_LOOKED_AT) + 1
+        self._looked_at = last
+        temporal_id = 0  # of the packet before, where one does not tell
+        for out in range(begin, last + 1):
+            kept = self._kept(out)
+            if kept is None:
+                continue
+            place = place_of(up, kept[3])
+            if place is not None:
+                temporal_id = place.temporal_id
+            if temporal_id <= through:
+                self._add_copies([out], now)
+
+    def _is_late(self, out: int, now: float) -> None:
+        """The packet was repaired, or overtaken: it has just been sent, for all that was asked."""
+        self._resent_s[out & 0xFFFF] = now
+        if self._doubled is not None:
+            self._add_copies([out], now)
+
+    def _add_copies(self, outs: Sequence[int], now: float) -> None:
+        # What is sent again in the track itself is the same packet, of which one is enough.
+        if self.repairs is not None and self._payload_type in self.repairs.payload_types:
+            for out in outs:
+                self._copies.add(out, now)
 
     def _kept(self, out: int) -> Packet | None:
         """What was sent by that number, at the time that it was sent with, if it is still there."""
@@ -297,7 +346,14 @@ class DownTrack:
         kept = packet(seqno) if seqno >= first_seqno else None
         return (kept[0], kept[1] + offset, *kept[2:]) if kept is not None else None
 
-    def _send_again(self, seqno16: int, kept: Packet, now: float) -> None:
+    def _send_again(self, out: int, now: float) -> bool:
+        """Whether it is still there, and not too much has been sent again this second."""
+        kept = self._kept(out)
+        if kept is None or self._resent == MAX_RESENT_PER_S:
+            return False
+        self._resent += 1
+        seqno16 = out & 0xFFFF
+        self._resent_s[seqno16] = now
         _, timestamp, marker, data = kept
         ssrc, payload_type, repairs = self.ssrc, self._payload_type, self.repairs
         payload = data[payload_start(data) :]
@@ -316,6 +372,7 @@ class DownTrack:
             payload,
             now,
         )
+        return True
 
     def pad(self, octets: int, now: float) -> None:
         """Sends at least so many octets that mean nothing, in the stream of repairs, if any."""

@@ -172,6 +172,11 @@ class Loss:
         self._looks = deque([0.0] * OWN_LOSS_LOOKS, maxlen=OWN_LOSS_LOOKS)
         self._steps = deque([0.0] * OWN_LOSS_LOOKS, maxlen=OWN_LOSS_LOOKS)  # from look to look
 
+    @property
+    def mean(self) -> float:
+        """Of the last looks."""
+        return sum(self._looks) / len(self._looks)
+
     def look(self, fraction: float) -> None:
         """`fraction`: of the packets of one interval."""
         self._smoothed += (1 - LOSS_SMOOTHING) * (fraction - self._smoothed)
@@ -200,6 +205,16 @@ class Estimate:
         self._increased_s = self._decreased_s = now
         self._lost = self._told = 0
         self._look_s = now
+
+    @property
+    def queued_s(self) -> float:
+        """When a queue was seen to build up, last."""
+        return self._decreased_s
+
+    @property
+    def lost(self) -> float:
+        """The share of packets of late."""
+        return self._loss.mean
 
     @property
     def losing(self) -> bool:

@@ -11,6 +11,7 @@ from server.core.frames import OF_INTERVIEWER, TrackName
 from server.core.rtp import pack_header
 from server.core.twcc import TransportFeedback
 from server.media.allotment import Allotment, Change, Meter, ProbePlan
+from server.media.copies import Doubling
 from server.media.down_track import DownTrack, RepairStream
 from server.media.dtls import Certificate
 from server.media.egress import Egress
@@ -76,6 +77,7 @@ class Observer(Peer):
         self._meters = {name: Meter() for name in self.downs}
         self._allotments = {name: Allotment() for name in PICTURES if name in self.downs}
         self._probes = ProbePlan()
+        self._doubling = Doubling()
         self._allotted_s = clock()
         for name in self.downs:
             source.expect_down(name)
@@ -129,8 +131,10 @@ class Observer(Peer):
             match item:
                 case rtcp.Nack() if item.media_ssrc in self._by_ssrc:
                     down = self._by_ssrc[item.media_ssrc]
-                    ample = self.egress is not None and not self.egress.is_pacing
-                    down.resend(item.seqnos, now, self._round_trip_s, twice=ample)
+                    room = self.egress is not None and self.egress.has_room
+                    down.resend(item.seqnos, now, self._round_trip_s, twice=room)
+                    if room:
+                        self._hurry()
                 case TransportFeedback() if self.egress is not None:
                     self.egress.feedback_received(item, now, self._round_trip_s)
                     if now - self._allotted_s >= ALLOT_INTERVAL_S:
@@ -181,6 +185,11 @@ class Observer(Peer):
             log.info("peer %s %s a picture at %.0f kbit/s", self.id, verb, estimated_bps / 1000)
             self._on_held_back(not held_back)
         self._seek(egress, wanted_bps, now)
+        doubled = self._doubling.look(wanted_bps, egress.estimate, now)
+        for name in self._allotments:
+            self.downs[name].double(doubled)
+        if doubled is not None:
+            self._hurry()
 
     def _seek(self, egress: Egress, wanted_bps: float, now: float) -> None:
         """Whether there is room for more than the estimate says, while more is wanted."""
@@ -226,11 +235,14 @@ class Observer(Peer):
         told, self._told = self._told, []
         for data in told:
             super()._rtcp_received(data)
+        copying = False
+        for down in self.downs.values():
+            copying |= down.send_copies(now)
         egress = self.egress
         if egress is None:
-            return False
+            return copying
         egress.pad(lambda octets: self._pad(octets, now), now)
-        return egress.is_probing
+        return copying or egress.is_probing
 
     def _pad(self, octets: int, now: float) -> None:
         for name in self._allotments:

@@ -137,7 +137,7 @@ class Thinner:
     def _decide(self, data: bytes, *, late: bool) -> bool:
         if self._through < self._most and self._up.assembler.starts_keyframe(data):
             self._through = self._most
-        found = self._descriptor(data)
+        found = place_of(self._up, data)
         if found is None:
             return True
         if found.switch and self._through < self._most:
@@ -158,17 +158,6 @@ class Thinner:
             self._picture_ids = Unwrapper(bits)
         return self._picture_ids.unwrap(picture_id)
 
-    def _descriptor(self, data: bytes) -> descriptor.Descriptor | None:
-        if self._up.dependencies is not None:
-            temporal_id = self._up.temporal_id(self._up.dependencies, data)
-            if temporal_id is not None:
-                return descriptor.Descriptor(temporal_id, switch=not temporal_id)
-        try:
-            start, end = payload_span(data)
-        except ValueError:
-            return None
-        return self._read(data[start:end]) if start < end else None
-
     def _renumbered(self, data: bytes) -> bytes:
         try:
             start, end = payload_span(data)
@@ -185,6 +174,19 @@ class Thinner:
             tl0 += self._shift.tl0
         payload = descriptor.write(data[start:end], found, picture_id, tl0)
         return data[:start] + payload + data[end:]
+
+
+def place_of(up: UpTrack, data: bytes) -> descriptor.Descriptor | None:
+    """Where the picture of a packet stands among others, as far as the packet tells."""
+    if up.dependencies is not None:
+        temporal_id = up.temporal_id(up.dependencies, data)
+        if temporal_id is not None:
+            return descriptor.Descriptor(temporal_id, switch=not temporal_id)
+    try:
+        start, end = payload_span(data)
+    except ValueError:
+        return None
+    return descriptor.READERS[up.codec](data[start:end]) if start < end else None
 
 
 def shift_between(codec: Codec, before: bytes, after: bytes) -> Shift:

@@ -8,6 +8,7 @@ from server.core import rtcp
 from server.core.frames import CLOCK_RATE, VIDEO_CODECS, Codec, TrackName
 from server.core.rtp import HEADER_LENGTH, pack_header, unpack_header
 from server.media.clock import PeerClock
+from server.media.copies import APART_S
 from server.media.down_track import (
     CATCH_UP_S,
     FORMER_S,
@@ -350,18 +351,26 @@ def test_nack_is_answered_in_the_stream_of_repairs_where_there_is_one() -> None:
     assert report.packets == len(first_sent), "repairs are of another stream"
 
 
-def test_where_there_is_room_repairs_are_sent_twice_one_after_the_others() -> None:
+def again(observer: Observer) -> list[int]:
+    """Which packets have been sent again in the stream of repairs."""
+    repairs = [data for data in observer.sent if unpack_header(data)[4] == 0xFEED]
+    observer.sent.clear()
+    return [int.from_bytes(data[HEADER_LENGTH:][:2], "big") for data in repairs]
+
+
+def test_where_there_is_room_repairs_are_sent_once_more_a_little_later() -> None:
     observer = Observer(repairs=RepairStream(0xFEED, {120: 121}))
     receive(publish(observer), stream(pictures(Codec.VP8)))
     asked = [observer.headers[index][0] for index in (3, 4)]
-    observer.sent.clear()
     observer.down.resend(asked, LATER, None, twice=True)
-    again = [int.from_bytes(data[HEADER_LENGTH:][:2], "big") for data in observer.sent]
-    assert again == [*asked, *asked]
-    assert [seqno for seqno, _ in observer.headers] == [0, 1, 2, 3], "packets of their own"
-    observer.sent.clear()
-    observer.down.resend(asked, LATER + 0.001, None, twice=True)
-    assert observer.sent == [], "what is on its way"
+    assert again(observer) == asked
+    assert observer.down.send_copies(LATER + APART_S / 2), "there is more to come"
+    assert again(observer) == []
+    assert not observer.down.send_copies(LATER + APART_S)
+    assert [seqno for seqno, _ in observer.headers] == [2, 3], "packets of their own"
+    assert again(observer) == asked
+    observer.down.resend(asked, LATER + APART_S + 0.001, None, twice=True)
+    assert again(observer) == [], "what is on its way"
 
 
 def test_many_repairs_and_those_in_the_track_itself_are_sent_once() -> None:
@@ -372,7 +381,71 @@ def test_many_repairs_and_those_in_the_track_itself_are_sent_once() -> None:
         asked = asked if observer is apart else asked[:1]
         observer.sent.clear()
         observer.down.resend(asked, LATER, None, twice=True)
+        observer.down.send_copies(LATER + APART_S)
         assert len(observer.sent) == len(asked)
+
+
+def layered(count: int) -> list[bytes]:
+    """VP8 of two temporal layers by turns, two packets a picture."""
+    payloads = [
+        bytes([first, 0xE0, 0x80 | index >> 8, index & 0xFF, index, (index % 2) << 6 | 0x20])
+        + (b"\0\0\0\x9d\x01\x2a" if index == 0 else b"\x01\0\0\0\0\0")
+        for index in range(count)
+        for first in (0x90, 0x80)
+    ]
+    return [
+        rtp(place, TICKS * (place // 2), payload, marker=bool(place % 2))
+        for place, payload in enumerate(payloads)
+    ]
+
+
+@pytest.mark.parametrize(("through", "expected"), [(0, [4, 5, 8, 9]), (7, list(range(2, 10)))])
+def test_pictures_are_doubled_up_to_a_temporal_layer_from_when_it_is_said(
+    through: int, expected: list[int]
+) -> None:
+    observer = Observer(repairs=RepairStream(0xFEED, {120: 121}))
+    up, sent = publish(observer), layered(5)
+    receive(up, sent[:2])
+    first = observer.headers[0][0]
+    observer.down.double(through)
+    receive(up, sent[2:])
+    observer.down.send_copies(NOW)
+    assert again(observer) == []
+    assert observer.down.send_copies(NOW + APART_S)
+    assert [seqno - first for seqno in again(observer)] == expected
+    observer.down.double(None)
+    receive(up, [rtp(10, TICKS * 5, sent[0][HEADER_LENGTH:])], NOW + 1)
+    assert not observer.down.send_copies(NOW + 2)
+    assert again(observer) == []
+
+
+def test_what_the_candidate_had_to_send_again_is_doubled_and_not_repaired_at_once() -> None:
+    observer = Observer(repairs=RepairStream(0xFEED, {120: 121}))
+    up, sent = publish(observer), layered(5)
+    observer.down.double(0)
+    receive(up, sent[:3] + sent[4:])
+    late = observer.headers[0][0] + 3
+    observer.down.send_copies(NOW)
+    observer.down.send_copies(NOW + APART_S)
+    observer.sent.clear()
+    receive(up, [sent[3]], LATER)
+    observer.down.resend([late], LATER + 0.01, None)
+    assert again(observer) == [], "it has just been sent"
+    observer.down.send_copies(LATER + APART_S)
+    assert again(observer) == [late], "though it is of the upper layer"
+
+
+def test_what_is_held_back_or_has_no_stream_of_repairs_is_not_doubled() -> None:
+    held_back = Observer(repairs=RepairStream(0xFEED, {120: 121}))
+    elsewhere = Observer(repairs=RepairStream(0xFEED, {98: 121}))
+    for observer in (held_back, elsewhere):
+        up = publish(observer)
+        observer.down.double(0)
+        receive(up, layered(5))
+        observer.down.send_copies(NOW)
+        held_back.down.hold_back()
+        observer.down.send_copies(NOW + APART_S)
+        assert again(observer) == []
 
 
 def test_format_without_repairs_of_its_own_is_repaired_in_the_track() -> None:

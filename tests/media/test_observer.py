@@ -1,7 +1,7 @@
 """An observer behind a line that is too slow for pictures, and then is not: all but the socket."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 
 import pytest
@@ -46,11 +46,13 @@ class SlowLine:
     server: Machine = IDLE
     browser: Machine = IDLE
     rate_bps: float = 300e3
+    loss: float = 0.0
     free_s: float = 0.0
     told_of: int = 0
     pictures: int = 0
     sounds: int = 0
     seqno: int = 0
+    random: Random = field(default_factory=lambda: Random(1))
 
     def tenth(self) -> tuple[int, int]:
         """100 ms of media, with feedback; packets of pictures and of sound that were sent on."""
@@ -73,7 +75,9 @@ class SlowLine:
         return kinds.count(120), kinds.count(109)
 
     def _arrival(self, octets: int) -> int | None:
-        """In ticks; None: the queue is full."""
+        """In ticks; None: it is lost, or the queue is full."""
+        if self.random.random() < self.loss:
+            return None
         now = self.candidate.room.now
         free_s = max(self.free_s, now) + 8 * octets / self.rate_bps
         if free_s - now > 0.3:
@@ -156,3 +160,22 @@ async def test_observer_that_leaves_while_its_picture_is_held_back_says_so() -> 
     ):
         SlowLine(candidate, watcher).until(told, True)
     assert told == [True, False]
+
+
+async def test_pictures_come_twice_on_a_line_that_loses_and_has_room_for_them() -> None:
+    room, told = Room(), list[bool]()
+    lossy = Browser(room, Observer, COUNTED, told.append)
+    async with joined(publisher(room)) as candidate, joined(lossy) as watcher:
+        line = SlowLine(candidate, watcher, rate_bps=FAST_BPS, loss=0.1)
+        for _ in range(100):
+            line.tenth()
+        begun = len(watcher.rtp)
+        for _ in range(10):
+            line.tenth()
+        kinds = [data[1] & 0x7F for data in watcher.rtp[begun:]]
+        assert kinds.count(121) == pytest.approx(kinds.count(120), abs=5)
+        line.loss = 0.0
+        for _ in range(100):
+            line.tenth()
+        assert all(data[1] & 0x7F != 121 for data in watcher.rtp[-20:])
+    assert told == []

@@ -15,6 +15,7 @@ from server.core import red, rtcp
 from server.core.frames import Codec, EncodedFrame, Gap, TrackName
 from server.core.rtp import extension, is_rtcp, payload_span, unpack_header
 from server.core.twcc import TransportFeedback
+from server.media.copies import APART_S
 from server.media.dtls import INBOX, MAX_DATAGRAM, Certificate, DtlsRole, DtlsSession, SrtpError
 from server.media.formats import RtpFormat
 from server.media.ice import Address, Credentials
@@ -597,6 +598,7 @@ async def test_all_packets_to_a_browser_that_counts_them_are_counted_as_one_stre
             unpack_header(watcher.rtp[-2])[2],
         )
         watcher.send_rtcp(rtcp.nack(7, microphone_ssrc, [seqno]))  # no stream for its repairs
+        watcher.tick(APART_S)
     counts = [int.from_bytes(extension(data, 3) or b"", "big") for data in watcher.rtp]
     assert counts == list(range(len(sent) + 2))
     spans = [slice(*payload_span(data)) for data in watcher.rtp]
