@@ -144,6 +144,13 @@ class Egress:
         self._waiting.append(packet)
         self._waiting_octets += octets
 
+    def drop(self, ssrc: int) -> None:
+        """What waits of this stream is not worth sending any more."""
+        waiting = self._waiting
+        self._waiting = deque(each for each in waiting if each[4] != ssrc)
+        self._waiting_octets = sum(len(each[5]) + OVERHEAD_OCTETS for each in self._waiting)
+        self.packets_dropped += len(waiting) - len(self._waiting)
+
     def drain(self, now: float) -> None:
         """Sends what may leave by now of what waits."""
         waiting, pacing = self._waiting, self._pacing

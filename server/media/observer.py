@@ -15,7 +15,6 @@ from server.media.copies import Doubling
 from server.media.down_track import DownTrack, RepairStream
 from server.media.dtls import Certificate
 from server.media.egress import Egress
-from server.media.estimate import Estimate
 from server.media.formats import RtpFormat, payload_types
 from server.media.offer import MediaSection
 from server.media.peer import CONSENT_TIMEOUT_S, Peer, PeerState
@@ -179,7 +178,7 @@ class Observer(Peer):
         )
         estimated_bps = egress.estimate.bitrate_bps
         held_back = self._is_held_back
-        self._share(egress.estimate, estimated_bps > AMPLE * wanted_bps, elapsed_s, now)
+        self._share(egress, estimated_bps > AMPLE * wanted_bps, elapsed_s, now)
         if self._is_held_back is not held_back:
             verb = "regains" if held_back else "loses"
             log.info("peer %s %s a picture at %.0f kbit/s", self.id, verb, estimated_bps / 1000)
@@ -204,7 +203,7 @@ class Observer(Peer):
             egress.probe(probed_bps, now)
             self._hurry()
 
-    def _share(self, estimate: Estimate, ample: bool, elapsed_s: float, now: float) -> None:
+    def _share(self, egress: Egress, ample: bool, elapsed_s: float, now: float) -> None:
         """Sound always; of the pictures, the screen first, what there is room for.
 
         Where it is `ample` nothing needs to be chosen.
@@ -212,6 +211,7 @@ class Observer(Peer):
         sound_bps = sum(
             each.bitrate_bps for name, each in self._meters.items() if name not in self._allotments
         )
+        estimate = egress.estimate
         left_bps = max(0.0, estimate.bitrate_bps - sound_bps)
         for name, allotment in self._allotments.items():
             down, offered_bps = self.downs[name], self._meters[name].bitrate_bps
@@ -220,6 +220,7 @@ class Observer(Peer):
             match allotment.look(needed_bps, left_bps, elapsed_s, now, losing=losing):
                 case Change.HOLD_BACK:
                     down.hold_back()
+                    egress.drop(down.ssrc)
                 case Change.SHOW:
                     down.show()
             if allotment.shown:

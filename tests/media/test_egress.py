@@ -175,6 +175,24 @@ def test_queue_is_bounded_by_how_long_it_would_take() -> None:
     assert egress.packets_dropped == 500 - len(sender.sent) - len(egress._waiting) > 0
 
 
+def test_what_waits_of_a_stream_can_be_dropped() -> None:
+    other = 10
+    sender, now = slowed()
+    for index in range(40):
+        ssrc = other if index % 4 == 3 else VIDEO
+        sender.egress.send(0x80, 96, index, 7, ssrc, bytes(1000), now)
+    waiting = [packet[4] for packet in sender.egress._waiting]
+    sender.egress.drop(VIDEO)
+    assert sender.egress.packets_dropped == waiting.count(VIDEO) > 10
+    sender.sent.clear()
+    for _ in range(100):
+        now += 0.02
+        sender.egress.drain(now)
+    sent = [unpack_header(data)[4] for data in sender.sent]
+    assert sent == [other] * waiting.count(other)
+    assert sender.egress._waiting_octets == 0
+
+
 # ---- probes ------------------------------------------------------------------------------
 
 

@@ -118,6 +118,15 @@ export class Watcher {
   }
 
   /**
+   * The candidate, who may be away for a while: then nothing comes, and nothing is wrong.
+   * @param {import("./protocol.js").InterviewState} state
+   */
+  follow(state) {
+    if (state === "ended") this.stop();
+    else this.want(state === "live");
+  }
+
+  /**
    * Whether there is somebody to watch right now; the connection stays for whoever comes next.
    * @param {boolean} wanted
    */

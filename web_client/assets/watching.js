@@ -130,9 +130,7 @@ export class Watching {
   /** @param {InterviewState} next */
   enter(next) {
     this.state = next;
-    if (next === "live") this.watcher.want(true);
-    if (next === "waiting") this.watcher.want(false);
-    if (next === "ended") this.watcher.stop();
+    this.watcher.follow(next);
     if (next !== "live") this.faceFrame.clear();
     if (next === "ended") {
       this.endedAfterS = this.startedS === null ? 0 : this.signaling.serverNowS() - this.startedS;
