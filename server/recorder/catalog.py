@@ -6,7 +6,7 @@ Everything here reads the disk: call it in a thread, or in a program of its own.
 import fcntl
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
@@ -116,7 +116,7 @@ def open_reader(
     interview_id: str,
     keys: KeyRing,
     store: Store | None = None,
-    signer: ClaimSigner | None = None,
+    signer: Callable[[], ClaimSigner] | None = None,
 ) -> RecordingReader:
     """KeyError if there is no such recording; KeyProblem; SegmentError; OSError."""
     key = recording_key(data_dir, interview_id, keys)

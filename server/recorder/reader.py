@@ -9,7 +9,7 @@ import os
 import secrets
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -147,9 +147,9 @@ class RecordingReader:
         key: bytes,
         public_key: Ed25519PublicKey,
         stored: Readable | None = None,
-        signer: ClaimSigner | None = None,
+        signer: Callable[[], ClaimSigner] | None = None,
     ) -> None:
-        """``signer``: who signs streams of HTTP Live Streaming."""
+        """``signer`` tells who signs streams of HTTP Live Streaming, or raises KeyProblem."""
         self.path = path
         self._signer = signer
         self._files: Readable = path if stored is None else StoredFolder(path, stored)
@@ -299,7 +299,7 @@ class RecordingReader:
         prefix = hls.EVENT_PREFIX if event else ""
         name = f"{side}/{prefix}{hls.init_name(self._inits(side), number)}"
         epoch_s = (self.manifest.epoch_us or 0) / 1e6
-        return SignedStream(self._key, self.manifest.recording, name, epoch_s, self._signer)
+        return SignedStream(self._key, self.manifest.recording, name, epoch_s, self._signer())
 
     def _row(self, side: Side, index: int) -> hls.Row | None:
         header, tracks = self.header(index), self.tracks(index)

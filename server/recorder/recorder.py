@@ -244,8 +244,10 @@ class Recorder:
 
     def reader(self, interview_id: str) -> RecordingReader:
         """A reader, also while the recording runs. KeyError if there is none. Reads the disk."""
-        signer = self._signer or self._keys.claim_signer(time.time())
-        return open_reader(self.data_dir, interview_id, self._keys, self._store, signer)
+        return open_reader(self.data_dir, interview_id, self._keys, self._store, self._claim_signer)
+
+    def _claim_signer(self) -> ClaimSigner:
+        return self._signer or self._keys.claim_signer(time.time())
 
     def key(self, interview_id: str) -> bytes:
         """The recording's own, for a program that exports it. Errors as of `reader`."""

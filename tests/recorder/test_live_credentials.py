@@ -36,7 +36,7 @@ def signer(desk: Desk) -> ClaimSigner:
 
 
 def reader_of(desk: Desk, signer: ClaimSigner) -> RecordingReader:
-    return open_reader(desk.data_dir, "iv", desk.keys, None, signer)
+    return open_reader(desk.data_dir, "iv", desk.keys, None, lambda: signer)
 
 
 def streamed(reader: RecordingReader, *, event: bool = False) -> tuple[bytes, list[bytes]]:
