@@ -89,12 +89,12 @@ def add_store_flag(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_c2pa_flags(parser: argparse.ArgumentParser) -> None:
+def add_c2pa_flags(parser: argparse.ArgumentParser, more: str = "") -> None:
     parser.add_argument(
         "--c2pa-cert",
         metavar="FILE",
         help="PEM certificate chain that signs for C2PA (VIVAVOCE_C2PA_CERT, one of the data "
-        "directory's own, whose root `vivavoce keys c2pa-root` prints)",
+        f"directory's own, whose root `vivavoce keys c2pa-root` prints){more}",
     )
     parser.add_argument(
         "--c2pa-key", metavar="FILE", help="its PEM private key (VIVAVOCE_C2PA_KEY)"

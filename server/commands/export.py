@@ -1,26 +1,34 @@
-"""The command `vivavoce export`."""
+"""The command `vivavoce export`: a recording, or a part of it, as one MP4 file."""
 
 import argparse
 import os
 import re
+import signal
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from server.app import open_database
 from server.commands.data import open_keys_of, open_store_of
-from server.commands.terminal import EXIT_FAULT, show_progress
+from server.commands.terminal import EXIT_CANCELLED, EXIT_FAULT, Progress
 from server.config import (
     ConfigError,
+    add_c2pa_flags,
     add_data_dir_flag,
     add_root_key_flag,
     add_store_flag,
+    c2pa_files,
     existing_data_dir,
 )
 from server.core.interviews import Way
-from server.recorder import derivation
+from server.recorder import claim_signer, content_credentials, derivation
 from server.recorder.catalog import open_reader
+from server.recorder.claim_signer import ClaimSigner
 from server.recorder.clip import Clip
+from server.recorder.content_credentials import CredentialsUnavailable
+from server.recorder.keys import KeyRing
 from server.recorder.manifest import to_unix_us
 from server.recorder.reader import RecordingReader
 from server.recorder.root_key import KeyProblem
@@ -31,15 +39,50 @@ from server.store import Viewing, new_id
 def add_to(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("interview_id", metavar="INTERVIEW_ID")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
+    parser.add_argument("--overwrite", action="store_true", help="replace FILE if it exists")
     parser.add_argument(
         "--from", type=_moment, default=0.0, dest="start_s", metavar="T", help="[[h:]mm:]ss[.fff]"
     )
     parser.add_argument("--to", type=_moment, dest="end_s", metavar="T", help="(the end)")
-    parser.add_argument("--transcode", action="store_true", help="make all pictures H.264")
+    parser.add_argument(
+        "--transcode",
+        action="store_true",
+        help="make all pictures H.264, which play everywhere (as they were recorded where browsers "
+        "play that)",
+    )
+    parser.add_argument(
+        "--c2pa",
+        action="store_true",
+        help="sign Content Credentials into FILE, which C2PA's readers show: that it is a capture, "
+        "what was done to it, and of which recording it is",
+    )
+    add_c2pa_flags(parser, "; implies --c2pa")
     add_root_key_flag(parser)
     add_store_flag(parser)
     add_data_dir_flag(parser)
-    parser.set_defaults(run=_export)
+    parser.epilog = "Exit status 0: written, 1: not, 2: it was asked for wrongly, 130: cancelled."
+    parser.set_defaults(run=_run)
+
+
+def _run(flags: argparse.Namespace) -> int:
+    if flags.output.exists() and not flags.overwrite:
+        raise ConfigError(f"{flags.output} exists: --overwrite replaces it.")
+    try:
+        with _sigterm_as_sigint():
+            return _export(flags)
+    except KeyboardInterrupt:
+        print("\nvivavoce: cancelled: nothing was written.", file=sys.stderr)
+        return EXIT_CANCELLED
+
+
+@contextmanager
+def _sigterm_as_sigint() -> Iterator[None]:
+    """So that it, too, leaves nothing half behind."""
+    former = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, former)
 
 
 def _export(flags: argparse.Namespace) -> int:
@@ -55,19 +98,16 @@ def _export(flags: argparse.Namespace) -> int:
     except (SegmentError, KeyProblem, OSError) as error:
         return _not_exported(error)
     source, span_us = _part(reader, flags.start_s, flags.end_s)
+    seal = _Seal(flags, reader, span_us, keys, _claim_signer(flags, keys))
     _note_export(folder, flags.interview_id, span_us)
+    progress = Progress(sys.stderr)
     try:
-        export(source, flags.output, show_progress, transcode=flags.transcode)
-        made = derivation.describe(
-            flags.output,
-            derivation.origin(reader.manifest),
-            span_us,
-            to_unix_us(time.time()),
-            transcoded=flags.transcode,
-        )
-        derivation.sign(flags.output, made, keys.signer)
-    except (SegmentError, ExportError, OSError) as error:
+        export(source, flags.output, progress, transcode=flags.transcode, seal=seal)
+    except (SegmentError, ExportError, CredentialsUnavailable, OSError) as error:
         return _not_exported(error)
+    finally:
+        if not flags.output.exists():
+            derivation.statement_of(flags.output).unlink(missing_ok=True)
     print(f"Written: {flags.output}")
     print(f"Signed:  {derivation.statement_of(flags.output)} (vivavoce verify {flags.output})")
     return 0
@@ -76,6 +116,52 @@ def _export(flags: argparse.Namespace) -> int:
 def _not_exported(error: Exception) -> int:
     print(f"vivavoce: not exported: {error}", file=sys.stderr)
     return EXIT_FAULT
+
+
+def _claim_signer(flags: argparse.Namespace, keys: KeyRing) -> ClaimSigner | None:
+    """Who signs Content Credentials, if anybody shall. Raises ConfigError, before any work."""
+    if not flags.c2pa and not flags.c2pa_cert:
+        return None
+    files = c2pa_files(flags, os.environ)
+    try:
+        content_credentials.prepare()
+        if files is not None:
+            return claim_signer.load(files.certificate, files.key)
+        return keys.claim_signer(time.time())
+    except (KeyProblem, CredentialsUnavailable, OSError) as error:
+        raise ConfigError(f"Content Credentials can't be signed: {error}.") from error
+
+
+class _Seal:
+    """Signs a whole export, before it gets its name."""
+
+    def __init__(
+        self,
+        flags: argparse.Namespace,
+        reader: RecordingReader,
+        span_us: tuple[int, int],
+        keys: KeyRing,
+        signer: ClaimSigner | None,
+    ) -> None:
+        self._output: Path = flags.output
+        self._transcoded: bool = flags.transcode
+        self._manifest = reader.manifest
+        self._span_us = span_us
+        self._whole = span_us == (0, reader.duration_us)
+        self._keys = keys
+        self._signer = signer
+
+    def __call__(self, path: Path, encoded: bool) -> None:
+        origin = derivation.origin(self._manifest)
+        if self._signer is not None:
+            tree = self._manifest.tree_size, self._manifest.root
+            source = content_credentials.source_of(origin, *tree, self._span_us)
+            content_credentials.sign(path, source, self._signer, encoded=encoded, whole=self._whole)
+        made_us = to_unix_us(time.time())
+        made = derivation.describe(
+            path, origin, self._span_us, made_us, transcoded=self._transcoded
+        )
+        derivation.sign(self._output, made, self._keys.signer)
 
 
 def _part(

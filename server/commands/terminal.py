@@ -1,24 +1,51 @@
 """What commands say, and to whom: a person, a program, a script."""
 
 import argparse
-import sys
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TextIO
 
 import msgspec
 
 #: Exit statuses: something is wrong with what was looked at; it could not be looked at.
 EXIT_FAULT = 1
 EXIT_USAGE = 2
+#: As shells tell that a program was interrupted: 128 and SIGINT's number.
+EXIT_CANCELLED = 130
+#: Progress is told no more often, and the time left no sooner.
+_STEP_S = 0.2
+_ESTIMATE_AFTER_S = 2.0
 
 
 def add_json_flag(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="for programs")
 
 
-def show_progress(done: float) -> None:
-    if sys.stderr.isatty():
-        print(f"\r{done:4.0%}", end="" if done < 1 else "\n", file=sys.stderr, flush=True)
+class Progress:
+    """Percent and time left, in one line of a terminal; elsewhere nothing."""
+
+    def __init__(self, out: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
+        self._out = out
+        self._clock = clock
+        self._began_s = self._told_s = clock()
+
+    def __call__(self, done: float) -> None:
+        """``done``: the share, 0..1."""
+        now = self._clock()
+        if not self._out.isatty() or (done < 1 and now - self._told_s < _STEP_S):
+            return
+        self._told_s = now
+        # ECMA-48 8.3.41: the rest of the former line goes.
+        text, end = _done(done, now - self._began_s), "\n" if done >= 1 else ""
+        print(f"\r\x1b[K{text}", end=end, file=self._out, flush=True)
+
+
+def _done(share: float, took_s: float) -> str:
+    percent = f"{int(share * 100):3} %"
+    if share >= 1 or share == 0 or took_s < _ESTIMATE_AFTER_S:
+        return percent
+    minutes, seconds = divmod(round(took_s * (1 - share) / share), 60)
+    return f"{percent}, {f'{minutes} min ' if minutes else ''}{seconds} s left"
 
 
 def date(at_s: float) -> str:

@@ -10,7 +10,11 @@ from server.commands.terminal import EXIT_FAULT
 from server.config import ConfigError, add_data_dir_flag, add_store_flag, data_dir
 from server.recorder import derivation
 from server.recorder.catalog import FOLDER
-from server.recorder.keys import SIGNING_PUB, load_public_key
+from server.recorder.claim_signer import load_roots
+from server.recorder.content_credentials import CredentialsUnavailable, Source
+from server.recorder.derivation import Derivation, Origin
+from server.recorder.export_check import NothingSigned, check_export
+from server.recorder.keys import C2PA_ROOT, SIGNING_PUB, load_public_key
 from server.recorder.manifest import MANIFEST_NAME
 from server.recorder.root_key import KeyProblem
 from server.recorder.sealing import SegmentError
@@ -30,6 +34,13 @@ def add_to(parser: argparse.ArgumentParser) -> None:
         "--log", type=Path, metavar="DIR", help="(the log of the recording's data directory)"
     )
     parser.add_argument(
+        "--c2pa-root",
+        type=Path,
+        metavar="FILE",
+        help="certificates that vouch for an export's Content Credentials "
+        "(keys/c2pa-root.pem of the data directory)",
+    )
+    parser.add_argument(
         "--public-key", type=Path, metavar="FILE", help="(keys/signing.pub of its data directory)"
     )
     add_store_flag(parser)
@@ -43,15 +54,21 @@ def _verify(flags: argparse.Namespace) -> int:
     key_file = flags.public_key or _public_key_of(home, data_dir(flags, os.environ))
     log = flags.log or (home / LOG_FOLDER if (home / LOG_FOLDER / CHECKPOINT).is_file() else None)
     try:
+        if path.is_file() and not derivation.statement_of(path).exists():
+            return _told(_verify_export(flags, path, b""))
         faults = _check(flags, path, load_public_key(key_file), log)
-    except (OSError, KeyProblem) as error:
+    except (CredentialsUnavailable, OSError, KeyProblem) as error:
         raise ConfigError(f"{flags.path} or the key {key_file} can't be read: {error}.") from error
+    if not faults:
+        print(f"Signed with the key of {key_file}.")
+    return _told(faults)
+
+
+def _told(faults: Sequence[object]) -> int:
+    """The exit status."""
     for fault in faults:
         print(f"NOT INTACT: {fault}")
-    if faults:
-        return EXIT_FAULT
-    print(f"Signed with the key of {key_file}.")
-    return 0
+    return EXIT_FAULT if faults else 0
 
 
 def _check(
@@ -63,7 +80,7 @@ def _check(
     if path.is_dir() or flags.path.startswith("s3://"):
         return _verify_recording(_recording_at(flags, path), public_key, log)
     if path.exists():
-        return _verify_export(path, public_key)
+        return _verify_export(flags, path, public_key)
     gone = [fault for fault in _lost(path.parent, public_key, log) if fault.file == path.name]
     if not gone:
         raise ConfigError(f"There is no {path}.")
@@ -116,18 +133,37 @@ def _lost(recordings: Path, public_key: bytes, log: Path | None) -> list[Fault]:
         return [Fault(error.kind, LOG_FILE, error.message)]
 
 
-def _verify_export(path: Path, public_key: bytes) -> Sequence[object]:
+def _verify_export(flags: argparse.Namespace, path: Path, public_key: bytes) -> Sequence[object]:
     """As `_verify_recording`. Raises ConfigError if nothing was signed."""
-    if not derivation.statement_of(path).exists():
-        raise ConfigError(f"{path.name} has no {derivation.statement_of(path).name} beside it.")
     try:
-        made = derivation.check(path, public_key)
-    except SegmentError as error:
-        return (f"{path.name}: {error}",)
-    start_s, end_s = made.start_us / 1e6, made.end_us / 1e6
-    print(f"Intact: made of recording {made.source.interview}, {start_s:.1f} to {end_s:.1f} s.")
-    print(f"That was at revision {made.source.revision}, its manifest {made.source.manifest}.")
+        report = check_export(path, public_key, _c2pa_roots(flags))
+    except NothingSigned as error:
+        raise ConfigError(f"{error}.") from error
+    if report.faults:
+        return [f"{path.name}: {fault}" for fault in report.faults]
+    if report.statement is not None:
+        source = report.statement.source
+        _describe(f"recording {source.interview}", report.statement, source)
+    if report.credentials is not None and report.credentials.source is not None:
+        if report.statement is None:
+            made = report.credentials.source
+            _describe(f"the recording with the id {made.recording}", made, made)
+        print(f"Its Content Credentials (C2PA) say so; signed by {report.credentials.signer}.")
     return ()
+
+
+def _describe(recording: str, part: Derivation | Source, at: Origin | Source) -> None:
+    start_s, end_s = part.start_us / 1e6, part.end_us / 1e6
+    print(f"Intact: made of {recording}, {start_s:.1f} to {end_s:.1f} s.")
+    print(f"That was at revision {at.revision}, its manifest {at.manifest}.")
+
+
+def _c2pa_roots(flags: argparse.Namespace) -> bytes:
+    """Empty where there are none. KeyProblem; OSError."""
+    own = data_dir(flags, os.environ) / "keys" / C2PA_ROOT
+    if flags.c2pa_root is None and not own.is_file():
+        return b""
+    return load_roots(flags.c2pa_root or own)
 
 
 def _public_key_of(home: Path, data_dir: Path) -> Path:

@@ -8,8 +8,9 @@ Network is never used: neither for certificates' revocation nor for credentials 
 
 import os
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -26,6 +27,8 @@ MP4 = "video/mp4"
 #: Of our own assertion: C2PA 2.4 6.2.1 wants a domain name's form.
 LABEL = "org.vivavoce.recording"
 _OFFLINE = {"remote_manifest_fetch": False, "ocsp_fetch": False}
+#: Of a longer file, what is signed goes through a temporary file.
+_IN_MEMORY_MB = 32
 _UNTRUSTED = "signingCredential.untrusted"
 _MISSING = (
     "Content Credentials need the package c2pa-python, which can't be loaded ({error}): "
@@ -75,10 +78,24 @@ def sign(path: Path, source: Source, signer: ClaimSigner, *, encoded: bool, whol
     library = _library()
     with scratch_beside(path) as scratch:
         # In a thread, as no signal's exception may pass through the library's callbacks.
-        with ThreadPoolExecutor(1, "c2pa") as thread:
+        with _temporary_files_in(path.parent), ThreadPoolExecutor(1, "c2pa") as thread:
             definition = _definition(source, encoded=encoded, whole=whole)
             thread.submit(_sign, library, path, scratch, definition, signer).result()
         os.replace(scratch, path)
+
+
+@contextmanager
+def _temporary_files_in(folder: Path) -> Iterator[None]:
+    """The library's, too: no media in the clear lies where the operator did not want it."""
+    former = os.environ.get("TMPDIR")
+    os.environ["TMPDIR"] = str(folder.resolve())
+    try:
+        yield
+    finally:
+        if former is None:
+            del os.environ["TMPDIR"]
+        else:
+            os.environ["TMPDIR"] = former
 
 
 def _sign(
@@ -90,7 +107,12 @@ def _sign(
             library.C2paSigningAlg[signer.algorithm.upper()],
             signer.certificates.decode(),
         )
-        context = library.Context.from_dict({"verify": {**_OFFLINE, "verify_trust": False}})
+        context = library.Context.from_dict(
+            {
+                "verify": {**_OFFLINE, "verify_trust": False},
+                "core": {"backing_store_memory_threshold_in_mb": _IN_MEMORY_MB},
+            }
+        )
         with (
             library.Builder.from_json(definition, context) as builder,
             path.open("rb") as file,

@@ -10,6 +10,10 @@ from server.recorder.derivation import Derivation
 from server.recorder.sealing import SegmentError
 
 
+class NothingSigned(Exception):
+    """Nothing says what the file was made of."""
+
+
 @dataclass(frozen=True, slots=True)
 class ExportReport:
     """``statement`` and ``credentials`` are None where there are none, or they are at fault."""
@@ -22,12 +26,12 @@ class ExportReport:
 def check_export(path: Path, public_key: bytes, roots: bytes) -> ExportReport:
     """``roots``: certificates in PEM that may vouch for credentials.
 
-    FileNotFoundError if nothing says what ``path`` was made of; OSError; CredentialsUnavailable.
+    NothingSigned; OSError; CredentialsUnavailable.
     """
     has_statement = derivation.statement_of(path).exists()
     has_credentials = content_credentials.present_in(path)
     if not has_statement and not has_credentials:
-        raise FileNotFoundError(
+        raise NothingSigned(
             f"{path.name} has no {derivation.statement_of(path).name} beside it, "
             "and no Content Credentials in it"
         )

@@ -1,10 +1,16 @@
 """`vivavoce export`, as a person types it."""
 
+import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 
+from server.commands.terminal import Progress
+from server.recorder import content_credentials
 from tests.commands.conftest import record, run
+from tests.recorder.test_claim_signer import bring
 
 
 def test_export_writes_one_file_that_plays(
@@ -52,3 +58,127 @@ def test_export_of_what_is_not_there_is_refused(
     for interview in ("nothing", "../keys"):
         status, _, err = run(capsys, "export", interview, "-o", str(tmp_path / "out.mp4"))
         assert (status, "no recording" in err) == (2, True)
+
+
+def test_what_is_there_is_replaced_only_when_asked(
+    data: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    record(data, "interview-1")
+    out = tmp_path / "out.mp4"
+    out.write_text("somebody's")
+    status, _, err = run(capsys, "export", "interview-1", "-o", str(out))
+    assert (status, "--overwrite replaces it" in err) == (2, True)
+    assert out.read_text() == "somebody's"
+    assert run(capsys, "export", "interview-1", "-o", str(out), "--overwrite")[0] == 0
+    assert out.read_bytes()[4:8] == b"ftyp"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("there", [True, False])
+def test_cancelled_it_leaves_what_was_there(
+    data: Path,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    number: signal.Signals,
+    there: bool,
+) -> None:
+    record(data, "interview-1")
+    out = tmp_path / "target" / "out.mp4"
+    out.parent.mkdir()
+    if there:
+        out.write_text("somebody's")
+
+    def interrupted(progress: object, done: float) -> None:
+        signal.raise_signal(number)
+
+    monkeypatch.setattr(Progress, "__call__", interrupted)
+    former = signal.getsignal(signal.SIGTERM)
+    status, said, err = run(capsys, "export", "interview-1", "-o", str(out), "--overwrite")
+    assert (status, said, "cancelled: nothing was written" in err) == (130, "", True)
+    assert [each.name for each in out.parent.iterdir()] == (["out.mp4"] if there else [])
+    assert signal.getsignal(signal.SIGTERM) is former
+
+
+def test_cancelled_while_it_is_signed_it_leaves_nothing(
+    data: Path,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    record(data, "interview-1")
+    out = tmp_path / "target" / "out.mp4"
+    out.parent.mkdir()
+    sign = content_credentials._sign
+
+    def interrupted(*args: Any) -> None:
+        signal.raise_signal(signal.SIGINT)
+        sign(*args)
+
+    monkeypatch.setattr(content_credentials, "_sign", interrupted)
+    assert run(capsys, "export", "interview-1", "--c2pa", "-o", str(out))[0] == 130
+    assert list(out.parent.iterdir()) == []
+
+
+def test_content_credentials_are_signed_and_checked(
+    data: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    record(data, "interview-1")
+    out = tmp_path / "out.mp4"
+    times = ("--from", "0.5", "--to", "1.5")
+    assert run(capsys, "export", "interview-1", "--c2pa", "-o", str(out), *times)[0] == 0
+    status, said, _ = run(capsys, "verify", str(out))
+    assert (status, "(C2PA) say so; signed by Vivavoce" in said) == (0, True)
+    out.with_name("out.mp4.vivavoce.json").unlink()
+    status, said, _ = run(capsys, "verify", str(out))
+    assert (status, "0.5 to 1.5 s" in said) == (0, True)
+    content = bytearray(out.read_bytes())
+    content[-1] ^= 1
+    out.write_bytes(content)
+    status, said, _ = run(capsys, "verify", str(out))
+    assert (status, "NOT INTACT: out.mp4: tampered" in said) == (1, True)
+
+
+def test_whoever_has_the_root_checks_a_file_alone(
+    data: Path,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    record(data, "interview-1")
+    out, root = tmp_path / "elsewhere" / "out.mp4", tmp_path / "elsewhere" / "root.pem"
+    out.parent.mkdir()
+    assert run(capsys, "export", "interview-1", "--c2pa", "-o", str(out))[0] == 0
+    out.with_name("out.mp4.vivavoce.json").unlink()
+    root.write_text(run(capsys, "keys", "c2pa-root")[1])
+    monkeypatch.setenv("VIVAVOCE_DATA_DIR", str(tmp_path / "none"))
+    status, said, _ = run(capsys, "verify", str(out))
+    assert (status, "no trusted root vouches for its signer, 'Vivavoce'" in said) == (1, True)
+    assert run(capsys, "verify", str(out), "--c2pa-root", str(root))[0] == 0
+    status, _, err = run(capsys, "verify", str(out), "--c2pa-root", str(out))
+    assert (status, "no certificates in PEM" in err) == (2, True)
+
+
+def test_a_certificate_of_ones_own_signs(
+    data: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    record(data, "interview-1")
+    out, root = tmp_path / "out.mp4", tmp_path / "root.pem"
+    root.write_bytes(bring(tmp_path, ec.derive_private_key(7, ec.SECP384R1()))[1])
+    own = ("--c2pa-cert", str(tmp_path / "chain.pem"), "--c2pa-key", str(tmp_path / "key.pem"))
+    assert run(capsys, "export", "interview-1", "-o", str(out), *own)[0] == 0
+    assert run(capsys, "verify", str(out))[0] == 1, "the server's own root has not signed it"
+    assert run(capsys, "verify", str(out), "--c2pa-root", str(root))[0] == 0
+
+
+def test_a_certificate_that_can_not_sign_is_said_before_anything_is_done(
+    data: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    record(data, "interview-1")
+    bring(tmp_path, ec.derive_private_key(7, ec.SECP384R1()))
+    (tmp_path / "key.pem").write_text("no key")
+    out = tmp_path / "out.mp4"
+    own = ("--c2pa-cert", str(tmp_path / "chain.pem"), "--c2pa-key", str(tmp_path / "key.pem"))
+    status, _, err = run(capsys, "export", "interview-1", "-o", str(out), *own)
+    assert (status, "Content Credentials can't be signed: " in err) == (2, True)
+    assert run(capsys, "viewings", "interview-1")[1] == "Nobody has read this recording.\n"

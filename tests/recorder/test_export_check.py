@@ -11,7 +11,7 @@ from server.recorder import content_credentials, derivation
 from server.recorder.content_credentials import Source, source_of
 from server.recorder.derivation import statement_of
 from server.recorder.export import export
-from server.recorder.export_check import check_export
+from server.recorder.export_check import NothingSigned, check_export
 from server.recorder.manifest import Manifest
 from tests.recorder.conftest import Desk
 from tests.recorder.encoded import interview
@@ -69,7 +69,7 @@ def test_both_say_what_it_was_made_of(exported: Exported) -> None:
 
 
 def test_either_is_enough_and_one_is_needed(exported: Exported) -> None:
-    with pytest.raises(FileNotFoundError, match="no Content Credentials in it"):
+    with pytest.raises(NothingSigned, match="no Content Credentials in it"):
         exported.faults()
     exported.state()
     assert exported.faults() == ()
