@@ -27,7 +27,7 @@ from server.recorder import claim_signer, content_credentials, derivation
 from server.recorder.catalog import open_reader
 from server.recorder.claim_signer import ClaimSigner
 from server.recorder.clip import Clip
-from server.recorder.content_credentials import CredentialsUnavailable
+from server.recorder.content_credentials import CredentialsUnavailable, Done
 from server.recorder.keys import KeyRing
 from server.recorder.manifest import to_unix_us
 from server.recorder.reader import RecordingReader
@@ -148,6 +148,7 @@ class _Seal:
         self._manifest = reader.manifest
         self._span_us = span_us
         self._whole = span_us == (0, reader.duration_us)
+        self._screen = any(tracks.screen for tracks in reader.recorded_tracks)
         self._keys = keys
         self._signer = signer
 
@@ -156,7 +157,8 @@ class _Seal:
         if self._signer is not None:
             tree = self._manifest.tree_size, self._manifest.root
             source = content_credentials.source_of(origin, *tree, self._span_us)
-            content_credentials.sign(path, source, self._signer, encoded=encoded, whole=self._whole)
+            done = Done(encoded, self._whole, self._screen)
+            content_credentials.sign(path, source, done, self._signer)
         made_us = to_unix_us(time.time())
         made = derivation.describe(
             path, origin, self._span_us, made_us, transcoded=self._transcoded

@@ -5,6 +5,7 @@ A manifest store is nested boxes (JUMBF, ISO/IEC 19566-5) around CBOR (RFC 8949)
 own library (`content_credentials`): it does much more, and is too much for the serving process.
 """
 
+import enum
 import hashlib
 import struct
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,15 @@ from server.recorder.claim_signer import ClaimSigner
 
 #: C2PA 2.4 A.5.1: the extended type of the box in which an MP4 has its manifest store.
 UUID = bytes.fromhex("d8fec3d61b0e483c92975828877ec481")
-CAPTURED = "http://cv.iptc.org/newscodes/digitalsourcetype/digitalCapture"
+
+
+class SourceType(enum.StrEnum):
+    """What media is at its beginning, in IPTC's words."""
+
+    CAPTURE = "http://cv.iptc.org/newscodes/digitalsourcetype/digitalCapture"
+    SCREEN = "http://cv.iptc.org/newscodes/digitalsourcetype/screenCapture"
+    COMPOSITE = "http://cv.iptc.org/newscodes/digitalsourcetype/composite"  #: of both
+
 
 # ---- CBOR ---------------------------------------------------------------------------------
 

@@ -11,13 +11,14 @@ import struct
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import msgspec
 
 from server import __version__
-from server.recorder.c2pa_manifest import CAPTURED, UUID
+from server.recorder.c2pa_manifest import UUID, SourceType
 from server.recorder.claim_signer import ClaimSigner
 from server.recorder.derivation import Origin
 from server.recorder.files import scratch_beside
@@ -69,17 +70,25 @@ def prepare() -> None:
     _library()
 
 
-def sign(path: Path, source: Source, signer: ClaimSigner, *, encoded: bool, whole: bool) -> None:
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What was done to make the file of the recording."""
+
+    encoded: bool  #: pictures or sound were encoded anew
+    whole: bool  #: it is all of the recording
+    screen: bool  #: a shared screen may be in it
+
+
+def sign(path: Path, source: Source, done: Done, signer: ClaimSigner) -> None:
     """Write credentials into the MP4 ``path``, which is replaced once they are in it.
 
-    ``encoded``: pictures or sound were encoded anew; ``whole``: it is all of the recording.
     CredentialsUnavailable; OSError.
     """
     library = _library()
     with scratch_beside(path) as scratch:
         # In a thread, as no signal's exception may pass through the library's callbacks.
         with _temporary_files_in(path.parent), ThreadPoolExecutor(1, "c2pa") as thread:
-            definition = _definition(source, encoded=encoded, whole=whole)
+            definition = _definition(source, done)
             thread.submit(_sign, library, path, scratch, definition, signer).result()
         os.replace(scratch, path)
 
@@ -123,12 +132,12 @@ def _sign(
         raise CredentialsUnavailable(f"C2PA refuses to sign: {error}") from error
 
 
-def _definition(source: Source, *, encoded: bool, whole: bool) -> dict[str, Any]:
-    created = {"action": "c2pa.created", "digitalSourceType": CAPTURED}
-    actions: list[dict[str, str]] = [created]
-    if not whole:
+def _definition(source: Source, done: Done) -> dict[str, Any]:
+    kind = SourceType.COMPOSITE if done.screen else SourceType.CAPTURE
+    actions = [{"action": "c2pa.created", "digitalSourceType": str(kind)}]
+    if not done.whole:
         actions.append({"action": "c2pa.trimmed"})
-    actions.append({"action": "c2pa.transcoded" if encoded else "c2pa.repackaged"})
+    actions.append({"action": "c2pa.transcoded" if done.encoded else "c2pa.repackaged"})
     return {
         "claim_generator_info": [{"name": "Vivavoce", "version": __version__}],
         "format": MP4,

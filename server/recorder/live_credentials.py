@@ -20,11 +20,11 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from server.recorder.c2pa_manifest import (
     ALG,
     ALGORITHMS,
-    CAPTURED,
     COSE_SIGN1_TAG,
     DATE_TAG,
     KID,
     Cbor,
+    SourceType,
     Tagged,
     bmff_hash,
     cbor,
@@ -51,7 +51,13 @@ class SignedStream:
     """One side of a recording in one coding; segments are numbered from 1. Thread-safe."""
 
     def __init__(
-        self, key: bytes, recording: str, name: str, made_s: float, signer: ClaimSigner
+        self,
+        key: bytes,
+        recording: str,
+        name: str,
+        made_s: float,
+        signer: ClaimSigner,
+        source_type: SourceType = SourceType.CAPTURE,
     ) -> None:
         """``key``: the recording's; ``name`` tells its streams apart; ``made_s``: Unix time."""
         derived = HKDF(SHA256(), 48, None, INFO + f":{recording}:{name}".encode()).derive(key)
@@ -62,6 +68,7 @@ class SignedStream:
         self.name = name
         self._stream: Cbor = {"recording": recording, "stream": name}
         self._signer = signer
+        self._source_type = source_type
         certificate = signer.chain[0]
         made = datetime.datetime.fromtimestamp(int(made_s), datetime.UTC)
         # Of what was recorded before there was a certificate the key cannot be older than that.
@@ -71,7 +78,8 @@ class SignedStream:
     def init(self, segment: bytes) -> bytes:
         """The init ``segment`` with the manifest in it."""
         ftyp, *rest = _boxes(segment)
-        actions: Cbor = {"actions": [{"action": "c2pa.created", "digitalSourceType": CAPTURED}]}
+        created: Cbor = {"action": "c2pa.created", "digitalSourceType": self._source_type}
+        actions: Cbor = {"actions": [created]}
         assertions: dict[str, Cbor] = {
             "c2pa.actions.v2": actions,
             "c2pa.session-keys": {"keys": [self._session_key()]},

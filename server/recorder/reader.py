@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from server.core.frames import GapCause, TrackName
 from server.recorder import hls, mp4, replay
+from server.recorder.c2pa_manifest import SourceType
 from server.recorder.claim_signer import ClaimSigner
 from server.recorder.live_credentials import SignedStream
 from server.recorder.manifest import MANIFEST_NAME, Manifest, State, decode_manifest
@@ -299,7 +300,9 @@ class RecordingReader:
         prefix = hls.EVENT_PREFIX if event else ""
         name = f"{side}/{prefix}{hls.init_name(self._inits(side), number)}"
         epoch_s = (self.manifest.epoch_us or 0) / 1e6
-        return SignedStream(self._key, self.manifest.recording, name, epoch_s, self._signer())
+        kind = SourceType.SCREEN if side is Side.SCREEN else SourceType.CAPTURE
+        recording = self.manifest.recording
+        return SignedStream(self._key, recording, name, epoch_s, self._signer(), kind)
 
     def _row(self, side: Side, index: int) -> hls.Row | None:
         header, tracks = self.header(index), self.tracks(index)

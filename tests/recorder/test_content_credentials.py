@@ -3,6 +3,7 @@
 import importlib
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from server.core.frames import Codec
 from server.recorder.content_credentials import (
     Checked,
     CredentialsUnavailable,
+    Done,
     check,
     present_in,
     sign,
@@ -29,6 +31,7 @@ from tests.recorder.encoded import interview
 from tests.recorder.test_claim_signer import PRIVATE_KEYS, bring
 
 NOW_S = 1_760_000_000.0
+ALL = Done(encoded=True, whole=True, screen=False)
 
 
 class Signed:
@@ -46,7 +49,7 @@ class Signed:
 
     def _seal(self, whole: Path, encoded: bool) -> None:
         self.clear = whole.read_bytes()
-        sign(whole, self.source, self.signer, encoded=encoded, whole=True)
+        sign(whole, self.source, Done(encoded, whole=True, screen=False), self.signer)
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +120,7 @@ def test_we_read_of_what_it_was_made(signed: Signed) -> None:
 def test_it_says_what_was_done_and_names_nobody(signed: Signed, tmp_path: Path) -> None:
     path = tmp_path / "clip.mp4"
     path.write_bytes(signed.clear)
-    sign(path, signed.source, signed.signer, encoded=False, whole=False)
+    sign(path, signed.source, Done(encoded=False, whole=False, screen=False), signed.signer)
     with path.open("rb") as file, c2pa.Reader("video/mp4", file) as reader:
         manifest = reader.get_active_manifest()
     actions = manifest["assertions"][0]["data"]["actions"]
@@ -134,6 +137,17 @@ def test_it_says_what_was_done_and_names_nobody(signed: Signed, tmp_path: Path) 
     assert labels == ["c2pa.actions.v2", "org.vivavoce.recording", "c2pa.hash.bmff.v3"]
 
 
+def test_a_screen_is_no_capture_of_the_world(signed: Signed, tmp_path: Path) -> None:
+    path = tmp_path / "out.mp4"
+    path.write_bytes(signed.clear)
+    sign(path, signed.source, replace(ALL, screen=True), signed.signer)
+    with path.open("rb") as file, c2pa.Reader("video/mp4", file) as reader:
+        created = reader.get_active_manifest()["assertions"][0]["data"]["actions"][0]
+    assert created["digitalSourceType"].endswith("/composite")
+    assert by_the_consortium(path, signed.signer.anchor) == ("Trusted", set())
+    assert by_another(path, signed.signer.anchor)["integrity"] == "valid"
+
+
 def test_it_still_plays(signed: Signed) -> None:
     """The media is the same; only what points into it has moved."""
     after = signed.path.read_bytes()
@@ -147,7 +161,7 @@ def test_ones_own_certificate_of_each_kind_signs(
     signer, root = bring(tmp_path, PRIVATE_KEYS[algorithm])
     path = tmp_path / "out.mp4"
     path.write_bytes(signed.clear)
-    sign(path, signed.source, signer, encoded=True, whole=True)
+    sign(path, signed.source, ALL, signer)
     assert by_the_consortium(path, root) == ("Trusted", set())
     assert by_another(path, root)["trust"]["status"] == "valid_for_supplied_material"
 
@@ -159,7 +173,7 @@ def test_a_certificate_that_is_not_for_this_leaves_the_file_alone(
     path = tmp_path / "out.mp4"
     path.write_bytes(signed.clear)
     with pytest.raises(CredentialsUnavailable, match="not valid at"):
-        sign(path, signed.source, expired, encoded=True, whole=True)
+        sign(path, signed.source, ALL, expired)
     assert path.read_bytes() == signed.clear
     assert sorted(each.name for each in tmp_path.iterdir()) == ["chain.pem", "key.pem", "out.mp4"]
 

@@ -25,7 +25,7 @@ from server.recorder.claim_signer import ClaimSigner
 from server.recorder.live_credentials import SignedStream
 from server.recorder.reader import RecordingReader, Side
 from tests.recorder.conftest import Desk, feed
-from tests.recorder.encoded import START_S, interview
+from tests.recorder.encoded import START_S, in_order, interview, interviewer, screen
 
 NOW_S = 1_760_000_000.0
 
@@ -39,16 +39,18 @@ def reader_of(desk: Desk, signer: ClaimSigner) -> RecordingReader:
     return open_reader(desk.data_dir, "iv", desk.keys, None, lambda: signer)
 
 
-def streamed(reader: RecordingReader, *, event: bool = False) -> tuple[bytes, list[bytes]]:
-    """The init and every segment that the candidate's playlist names."""
+def streamed(
+    reader: RecordingReader, side: Side = Side.CANDIDATE, *, event: bool = False
+) -> tuple[bytes, list[bytes]]:
+    """The init and every segment that the side's playlist names."""
     inits, segments = [], []
-    for line in reader.media_playlist(Side.CANDIDATE, event=event).splitlines():
+    for line in reader.media_playlist(side, event=event).splitlines():
         if line.startswith("#EXT-X-MAP"):
             number = int(line.split("init-")[1].split("-")[0])
-            inits.append(reader.hls_init(Side.CANDIDATE, number, event=event))
-        elif line.endswith(".m4s"):
+            inits.append(reader.hls_init(side, number, event=event))
+        elif line.endswith(".m4s") and line != "gap.m4s":
             first, last = line.removeprefix("live-").removesuffix(".m4s").split("-")
-            segment = reader.hls_segment(Side.CANDIDATE, int(first), int(last), event=event)
+            segment = reader.hls_segment(side, int(first), int(last), event=event)
             segments.append(segment)
     (init,) = inits
     return init, segments
@@ -286,6 +288,31 @@ def test_what_no_playlist_names_is_not_signed(desk: Desk, signer: ClaimSigner) -
     for first, last in ((1, 1), (2, 3), (1, 9)):
         with pytest.raises(IndexError):
             reader.hls_segment(Side.CANDIDATE, first, last, event=False)
+
+
+def test_every_side_is_a_stream_and_a_screen_says_that_it_is_one(
+    desk: Desk, signer: ClaimSigner
+) -> None:
+    desk.write(
+        in_order(
+            interview(seconds=4),
+            screen(Codec.H264, 2, START_S + 1),
+            interviewer(Codec.H264, 2, START_S + 1),
+        )
+    )
+    reader = reader_of(desk, signer)
+    leaf = signer.chain[0].public_bytes(Encoding.DER)
+    for side, kind in (
+        (Side.CANDIDATE, "digitalCapture"),
+        (Side.SCREEN, "screenCapture"),
+        (Side.INTERVIEWER, "digitalCapture"),
+    ):
+        init, segments = streamed(reader, side)
+        (created,) = assertion(init, "c2pa.actions.v2")["actions"]
+        assert created["digitalSourceType"].rsplit("/")[-1] == kind
+        assert by_the_consortium(init, signer) == ("Trusted", [])
+        numbers = [check_segment(init, each, leaf) for each in segments]
+        assert numbers == list(range(1, len(segments) + 1))
 
 
 def test_a_recording_older_than_the_certificate_has_a_key_that_is_not(
