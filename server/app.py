@@ -21,7 +21,8 @@ from server.config import Config, ConfigError
 from server.live_analysis.pool import Analysis, open_analysis
 from server.media.server import MediaServer, open_media
 from server.media.sockets import accept, bind
-from server.recorder.claim_signer import load as load_claim_signer
+from server.recorder import claim_signer
+from server.recorder.claim_signer import ClaimSigner
 from server.recorder.files import sync_directory
 from server.recorder.recorder import Recorder, open_recorder
 from server.recorder.root_key import KeyProblem
@@ -295,12 +296,7 @@ async def _recorder(config: Config) -> AsyncIterator[Recorder]:
                 if config.store
                 else None
             )
-            files = config.c2pa_files
-            signer = (
-                await asyncio.to_thread(load_claim_signer, files.certificate, files.key)
-                if files
-                else None
-            )
+            signer = await asyncio.to_thread(_claim_signer, config)
             recorder = await stack.enter_async_context(
                 open_recorder(config.data_dir, root_key, store=store, signer=signer)
             )
@@ -313,6 +309,16 @@ async def _recorder(config: Config) -> AsyncIterator[Recorder]:
                 f"Another server is using {config.data_dir}: stop it, or use another --data-dir."
             ) from error
         yield recorder
+
+
+def _claim_signer(config: Config) -> ClaimSigner | None:
+    """None: one of the data directory's own."""
+    if config.c2pa_files is None:
+        return None
+    try:
+        return claim_signer.load(config.c2pa_files.certificate, config.c2pa_files.key)
+    except (KeyProblem, OSError) as error:
+        raise ConfigError(f"This certificate can't sign for C2PA: {error}.") from error
 
 
 @asynccontextmanager

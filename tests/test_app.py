@@ -279,6 +279,17 @@ async def test_a_certificate_that_is_none_is_named(tmp_path: Path) -> None:
     assert "no usable pair" in message
 
 
+async def test_a_certificate_that_cannot_sign_for_c2pa_is_named(tmp_path: Path) -> None:
+    def write() -> CertificateFiles:
+        (tmp_path / "c.pem").write_text("nonsense")
+        return CertificateFiles(tmp_path / "c.pem", tmp_path / "c.pem")
+
+    files = await asyncio.to_thread(write)
+    message = await refusal(Config(tmp_path, port=0, workers=0, c2pa_files=files))
+    assert "can't sign for C2PA: " in message
+    assert "c.pem holds no certificates in PEM" in message
+
+
 def test_a_data_directory_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "data").touch()
     with pytest.raises(ConfigError, match="--data-dir"):

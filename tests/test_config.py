@@ -3,7 +3,15 @@ from pathlib import Path
 
 import pytest
 
-from server.config import Config, ConfigError, Endpoint, add_server_flags, default_url, load
+from server.config import (
+    CertificateFiles,
+    Config,
+    ConfigError,
+    Endpoint,
+    add_server_flags,
+    default_url,
+    load,
+)
 from server.core.frames import VIDEO_CODECS, Codec
 
 
@@ -17,6 +25,18 @@ def refusal(*flags: str, **env: str) -> str:
     with pytest.raises(ConfigError) as caught:
         config(*flags, **env)
     return str(caught.value)
+
+
+def test_a_certificate_for_c2pa_comes_by_flags_or_the_environment(tmp_path: Path) -> None:
+    assert config().c2pa_files is None
+    cert, key = tmp_path / "chain.pem", tmp_path / "key.pem"
+    cert.touch()
+    assert "belong together" in refusal("--c2pa-cert", str(cert))
+    assert "no file" in refusal("--c2pa-cert", str(cert), "--c2pa-key", str(key))
+    key.touch()
+    by_flags = config("--c2pa-cert", str(cert), "--c2pa-key", str(key)).c2pa_files
+    by_environment = config(VIVAVOCE_C2PA_CERT=str(cert), VIVAVOCE_C2PA_KEY=str(key)).c2pa_files
+    assert by_flags == by_environment == CertificateFiles(cert, key)
 
 
 def test_defaults_serve_this_machine_only() -> None:
