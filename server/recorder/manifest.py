@@ -174,17 +174,25 @@ def gap_entry(gap: Gap) -> GapEntry:
 
 
 def with_gap(gaps: tuple[GapEntry, ...], new: GapEntry) -> tuple[GapEntry, ...]:
-    """Add ``new``; where the track's last gap for that cause goes on in it, lengthen that one."""
-    for index in range(len(gaps) - 1, max(-1, len(gaps) - 1 - len(TrackName)), -1):
-        known = gaps[index]
-        if known.track is not new.track or known.cause is not new.cause:
-            continue
-        if known.start_us <= new.start_us and new.end_us <= known.end_us:
+    """Add ``new``: as one with what is known lately of the same track and cause where they meet.
+
+    A pause of all tracks may be declared before one of them tells how far its own gap goes.
+    """
+    first = max(0, len(gaps) - len(TrackName))
+    apart: list[GapEntry] = []
+    for known in reversed(gaps[first:]):
+        if known.track is not new.track or known.cause is not new.cause or not _meet(known, new):
+            apart.append(known)
+        elif known.start_us <= new.start_us and new.end_us <= known.end_us:
             return gaps
-        if known.start_us <= new.start_us <= known.end_us:
-            longer = msgspec.structs.replace(known, end_us=new.end_us, lost=known.lost + new.lost)
-            return (*gaps[:index], longer, *gaps[index + 1 :])
-    return (*gaps, new)
+        else:
+            start_us, end_us = min(known.start_us, new.start_us), max(known.end_us, new.end_us)
+            new = GapEntry(new.track, start_us, end_us, new.cause, known.lost + new.lost)
+    return (*gaps[:first], *reversed(apart), new)
+
+
+def _meet(one: GapEntry, other: GapEntry) -> bool:
+    return one.start_us <= other.end_us and other.start_us <= one.end_us
 
 
 def to_unix_us(seconds: float) -> int:

@@ -102,11 +102,20 @@ def test_any_json_is_refused(content: object) -> None:
 
 def test_a_gap_that_goes_on_becomes_longer() -> None:
     gaps = with_gap(with_gap((_gap(0, 10),), _gap(0, 10, 1, TrackName.MICROPHONE)), _gap(10, 20))
-    assert gaps == (_gap(0, 20, 2), _gap(0, 10, 1, TrackName.MICROPHONE))
+    assert gaps == (_gap(0, 10, 1, TrackName.MICROPHONE), _gap(0, 20, 2))
 
 
 def test_a_gap_that_is_known_is_not_told_twice() -> None:
     assert with_gap((_gap(0, 10),), _gap(2, 5)) == (_gap(0, 10),)
+
+
+def test_gaps_within_a_wider_one_are_told_with_it() -> None:
+    """The pause of all tracks, whose end only sound knows, and then the pictures' own gap."""
+    sound = _gap(20, 60, 5, TrackName.MICROPHONE)
+    assert with_gap((_gap(22, 60, 0), sound, _gap(70, 75, 2)), _gap(18, 90, 9)) == (
+        sound,
+        _gap(18, 90, 11),
+    )
 
 
 def test_a_gap_elsewhere_stands_alone() -> None:
