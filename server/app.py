@@ -1,12 +1,10 @@
 """The composition root: opens every part in order, and closes them in the opposite one."""
 
 import asyncio
-import contextlib
 import datetime
 import errno
 import json
 import os
-import secrets
 import socket
 import ssl
 import time
@@ -18,12 +16,19 @@ from pathlib import Path
 from aiohttp import web
 
 from server.config import Config, ConfigError
+from server.data_dir import (
+    DATABASE,
+    SERVER_FILE,
+    announcement,
+    links_key,
+    metrics_token,
+    prepare_data_dir,
+)
 from server.live_analysis.pool import Analysis, open_analysis
 from server.media.server import MediaServer, open_media
 from server.media.sockets import accept, bind
 from server.recorder import claim_signer
 from server.recorder.claim_signer import ClaimSigner
-from server.recorder.files import sync_directory
 from server.recorder.recorder import Recorder, open_recorder
 from server.recorder.root_key import KeyProblem
 from server.recorder.root_keys import open_root_key
@@ -45,15 +50,10 @@ from server.signaling.replay import open_replay
 from server.signaling.routes import Handlers, make_app
 from server.signaling.socket import Sockets
 from server.signaling.tls import own_certificate, server_context
-from server.signaling.tokens import KEY_BYTES
 from server.signaling.turn import Turn
 from server.signaling.whip import Whip
-from server.store import AsyncStore, Store, StoreError, open_store
+from server.store import AsyncStore, StoreError, open_store
 
-DATABASE = "vivavoce.sqlite"
-SERVER_FILE = "server.json"
-LINKS_KEY = Path("keys") / "links.key"
-METRICS_TOKEN = Path("keys") / "metrics.token"
 #: Requests that are being answered when the server stops may finish in this time.
 HTTP_GRACE_S = 2.0
 
@@ -164,76 +164,6 @@ async def _connect(
 # ---- the parts, with errors that say what to do ----------------------------------------
 
 
-def prepare_data_dir(path: Path) -> None:
-    """Make the data directory if there is none. Raises ConfigError unless it can be written."""
-    try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        (path / "keys").mkdir(mode=0o700, exist_ok=True)
-        probe = path / f".probe-{os.getpid()}"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise ConfigError(
-            f"The data directory {path} can't be written ({error.strerror}): "
-            "give another one with --data-dir, or change its owner."
-        ) from error
-
-
-def links_key(data_dir: Path) -> bytes:
-    """The key of all links, made at first use. Raises ConfigError."""
-    path = data_dir / LINKS_KEY
-    key = _kept(path, secrets.token_bytes(KEY_BYTES))
-    if len(key) != KEY_BYTES:
-        raise ConfigError(f"{path} is damaged: restore it, or remove it and invite again.")
-    return key
-
-
-def metrics_token(data_dir: Path) -> str:
-    """What whoever reads `/metrics` has to show, made at first use. Raises ConfigError."""
-    path = data_dir / METRICS_TOKEN
-    token = _kept(path, secrets.token_urlsafe(KEY_BYTES).encode()).decode(errors="replace").strip()
-    if len(token) < KEY_BYTES:
-        raise ConfigError(f"{path} is damaged: restore it, or remove it for another one.")
-    return token
-
-
-def _kept(path: Path, fresh: bytes) -> bytes:
-    """What the file holds: `fresh` if there was none."""
-    if not path.exists():
-        part = path.with_name(f"{path.stem}.{secrets.token_hex(8)}.part")
-        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(fresh)
-            file.flush()
-            os.fsync(file.fileno())
-        with contextlib.suppress(FileExistsError):  # another process was faster: use its own
-            os.link(part, path)
-        part.unlink()
-        sync_directory(path.parent)  # links that were given away survive a power cut
-    return path.read_bytes()
-
-
-def open_database(data_dir: Path) -> Store:
-    """For one thread; raises ConfigError."""
-    try:
-        return Store(data_dir / DATABASE)
-    except StoreError as error:
-        raise ConfigError(str(error)) from error
-
-
-def announced_url(data_dir: Path) -> str | None:
-    """Where the server that runs on this data directory is; None if none has said so."""
-    url = _announcement(data_dir).get("url")
-    return None if url is None else str(url)
-
-
-def _announcement(data_dir: Path) -> dict[str, object]:
-    try:
-        said = json.loads((data_dir / SERVER_FILE).read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return said if isinstance(said, dict) else {}
-
-
 @asynccontextmanager
 async def _announced(data_dir: Path, url: str) -> AsyncIterator[None]:
     path = data_dir / SERVER_FILE
@@ -245,7 +175,7 @@ async def _announced(data_dir: Path, url: str) -> AsyncIterator[None]:
         yield
     finally:
         # Not another server's, which was started on this directory when this one hung.
-        if (await asyncio.to_thread(_announcement, data_dir)).get("pid") == os.getpid():
+        if (await asyncio.to_thread(announcement, data_dir)).get("pid") == os.getpid():
             await asyncio.to_thread(path.unlink, missing_ok=True)
 
 

@@ -2,47 +2,49 @@
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from importlib import import_module
 
 from server import __version__
-from server.commands import export, inspect, keys, links, log, recordings, serve, verify
 from server.commands.terminal import EXIT_FAULT, EXIT_USAGE
 from server.config import ConfigError
 
-#: Each with what adds its flags and sets `run`, which takes them and returns the exit status.
-_COMMANDS: tuple[tuple[str, Callable[[argparse.ArgumentParser], None], str], ...] = (
-    ("serve", serve.add_serve, "Start the server."),
-    ("demo", serve.add_demo, "Start it with one simulated candidate."),
-    ("invite", links.add_invite, "Make an interview and its links."),
-    ("revoke", links.add_revoke, "Withdraw a link; what is open with it is closed."),
-    ("recordings", recordings.add_recordings, "List the recordings."),
+#: Each with what adds its flags and sets `run`, which takes them and returns the exit status. Only
+#: the one that was asked for is loaded: the server takes a second.
+_COMMANDS = (
+    ("serve", "serve.add_serve", "Start the server."),
+    ("demo", "serve.add_demo", "Start it with one simulated candidate."),
+    ("invite", "links.add_invite", "Make an interview and its links."),
+    ("revoke", "links.add_revoke", "Withdraw a link; what is open with it is closed."),
+    ("recordings", "recordings.add_recordings", "List the recordings."),
     (
         "inspect",
-        inspect.add_to,
+        "inspect.add_to",
         "Show what a recording consists of: tracks, segments, gaps, what proves it. "
         "Exit status 1: something of it is gone, or not as it was written.",
     ),
-    ("viewings", recordings.add_viewings, "List who read which seconds of a recording."),
+    ("viewings", "recordings.add_viewings", "List who read which seconds of a recording."),
     (
         "verify",
-        verify.add_to,
+        "verify.add_to",
         "Check a recording, all of them, or an export. "
         "Exit status 0: intact, 1: not, 2: it could not be checked.",
     ),
     (
         "log",
-        log.add_to,
+        "log.add_to",
         "Check the log of recordings, and print its checkpoint: whoever keeps that can tell later "
         "that nothing was taken back. Exit status as of verify.",
     ),
-    ("export", export.add_to, "Write a recording as one MP4 file."),
-    ("keys", keys.add_to, "Look after the recordings' keys."),
+    ("export", "export.add_to", "Write a recording as one MP4 file."),
+    ("keys", "keys.add_to", "Look after the recordings' keys."),
 )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the result is the process's exit status."""
-    flags = _parser().parse_args(argv)
+    arguments = sys.argv[1:] if argv is None else argv
+    flags = _parser(arguments).parse_args(arguments)
     try:
         status: int = flags.run(flags)
         return status
@@ -53,12 +55,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_FAULT
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="vivavoce", description=__doc__)
     parser.add_argument("--version", action="version", version=f"vivavoce {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for name, add_to, help in _COMMANDS:
-        add_to(commands.add_parser(name, help=help, description=help))
+    for name, adds_flags, help in _COMMANDS:
+        command = commands.add_parser(name, help=help, description=help)
+        if name in arguments:
+            module, _, function = adds_flags.partition(".")
+            getattr(import_module(f"server.commands.{module}"), function)(command)
     return parser
 
 

@@ -3,7 +3,6 @@
 import asyncio
 import socket
 import ssl
-import stat
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,18 +15,10 @@ from aiohttp import ClientSession
 from aiortc import RTCPeerConnection, RTCSessionDescription
 from aiortc.mediastreams import AudioStreamTrack
 
-from server.app import (
-    LINKS_KEY,
-    METRICS_TOKEN,
-    SERVER_FILE,
-    announced_url,
-    links_key,
-    metrics_token,
-    open_server,
-    prepare_data_dir,
-)
+from server.app import open_server
 from server.config import CertificateFiles, Config, ConfigError
 from server.core.interviews import InterviewState, Role
+from server.data_dir import SERVER_FILE, announced_url, metrics_token
 from server.media.framing import frame
 from server.recorder.keys import open_keys
 from server.signaling import hub as hub_module
@@ -173,12 +164,6 @@ async def test_another_servers_announcement_stays_when_this_one_ends(tmp_path: P
     assert (tmp_path / "data" / SERVER_FILE).read_text() == said
 
 
-def test_a_damaged_announcement_is_no_address(tmp_path: Path) -> None:
-    for text in ("", "{", "[]", "{}", "null", '{"url": null}'):
-        (tmp_path / SERVER_FILE).write_text(text)
-        assert announced_url(tmp_path) is None
-
-
 async def test_the_owners_link_outlives_a_restart(tmp_path: Path) -> None:
     async with open_serving(tmp_path) as serving:
         owner = serving.owner
@@ -288,41 +273,3 @@ async def test_a_certificate_that_cannot_sign_for_c2pa_is_named(tmp_path: Path) 
     message = await refusal(Config(tmp_path, port=0, workers=0, c2pa_files=files))
     assert "can't sign for C2PA: " in message
     assert "c.pem holds no certificates in PEM" in message
-
-
-def test_a_data_directory_that_is_a_file_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "data").touch()
-    with pytest.raises(ConfigError, match="--data-dir"):
-        prepare_data_dir(tmp_path / "data")
-
-
-def test_the_links_key_is_made_once_and_for_nobody_else(tmp_path: Path) -> None:
-    prepare_data_dir(tmp_path)
-    key = links_key(tmp_path)
-    assert links_key(tmp_path) == key
-    assert len(key) == 32
-    assert stat.S_IMODE((tmp_path / LINKS_KEY).stat().st_mode) == 0o600
-    assert [path.name for path in (tmp_path / "keys").iterdir()] == ["links.key"]
-
-
-def test_the_token_of_the_metrics_is_made_once_and_for_nobody_else(tmp_path: Path) -> None:
-    prepare_data_dir(tmp_path)
-    token = metrics_token(tmp_path)
-    assert metrics_token(tmp_path) == token
-    assert len(token) == 43
-    assert stat.S_IMODE((tmp_path / METRICS_TOKEN).stat().st_mode) == 0o600
-
-
-def test_a_damaged_links_key_is_refused(tmp_path: Path) -> None:
-    prepare_data_dir(tmp_path)
-    (tmp_path / LINKS_KEY).write_bytes(b"short")
-    with pytest.raises(ConfigError, match="damaged"):
-        links_key(tmp_path)
-
-
-@pytest.mark.parametrize("damaged", [b"", b" \n", b"\xff" * 20])
-def test_a_damaged_token_of_the_metrics_is_refused(tmp_path: Path, damaged: bytes) -> None:
-    prepare_data_dir(tmp_path)
-    (tmp_path / METRICS_TOKEN).write_bytes(damaged)
-    with pytest.raises(ConfigError, match="damaged"):
-        metrics_token(tmp_path)

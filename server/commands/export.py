@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from server.app import open_database
 from server.commands.data import open_keys_of, open_store_of
 from server.commands.terminal import EXIT_CANCELLED, EXIT_FAULT, Progress
 from server.config import (
@@ -23,6 +22,7 @@ from server.config import (
     existing_data_dir,
 )
 from server.core.interviews import Way
+from server.data_dir import open_database
 from server.recorder import claim_signer, content_credentials, derivation
 from server.recorder.catalog import open_reader
 from server.recorder.claim_signer import ClaimSigner

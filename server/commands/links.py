@@ -4,7 +4,6 @@ import argparse
 import os
 import time
 
-from server.app import announced_url, links_key, open_database, prepare_data_dir
 from server.commands.terminal import add_json_flag, date, print_json
 from server.config import (
     ConfigError,
@@ -13,6 +12,7 @@ from server.config import (
     default_url,
     existing_data_dir,
 )
+from server.data_dir import announced_url, links_key, open_database, prepare_data_dir
 from server.signaling.invitations import Links, invite, link_id_of
 from server.signaling.limits import MAX_TITLE_CHARS
 from server.signaling.tokens import TokenError

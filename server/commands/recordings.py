@@ -5,12 +5,12 @@ import os
 
 import msgspec
 
-from server.app import open_database
 from server.commands.data import open_keys_of
 from server.commands.terminal import add_json_flag, date, print_json
 from server.commands.text import length, size, table, terminal_columns
 from server.config import add_data_dir_flag, add_root_key_flag, existing_data_dir
 from server.core.frames import TrackName
+from server.data_dir import open_database
 from server.recorder.catalog import list_recordings, recording_path
 from server.signaling.view_log import item_of
 

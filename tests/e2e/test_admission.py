@@ -8,7 +8,7 @@ import pytest
 from aiohttp import ClientSession
 from playwright.async_api import Page
 
-from server.app import metrics_token
+from server.data_dir import metrics_token
 from tests.e2e import room_for_one
 from tests.e2e.chromium import ChromiumLauncher
 from tests.e2e.pages import PATIENCE_MS, begin, finished, join, leave, picture_moves, recorded

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from loadtest.power_cut import Disk, DiskError, open_disk
-from server.app import links_key, prepare_data_dir
+from server.data_dir import links_key, prepare_data_dir
 from server.recorder.files import LocalFolder
 
 

@@ -11,9 +11,10 @@ from unittest import mock
 
 from aiohttp import ClientSession, ClientWebSocketResponse
 
-from server.app import Server, metrics_token, open_server
+from server.app import Server, open_server
 from server.config import Config
 from server.core.interviews import Role
+from server.data_dir import metrics_token
 from server.signaling import admission
 from server.signaling.invitations import Invitation, invite
 from server.signaling.protocol import PROTOCOL_VERSION
