@@ -41,8 +41,8 @@ _SEND = """async ([encodings, codec]) => {
   const [track] = canvas.captureStream(20).getVideoTracks();
   const transceiver = pc.addTransceiver(track, {direction: 'sendonly', sendEncodings: encodings});
   const codecs = RTCRtpSender.getCapabilities('video').codecs;
-  const mime = `video/${codec}`;
-  transceiver.setCodecPreferences(codecs.filter((each) => each.mimeType === mime));
+  const mimes = [`video/${codec}`, 'video/rtx'];
+  transceiver.setCodecPreferences(codecs.filter((each) => mimes.includes(each.mimeType)));
   const sound = new AudioContext().createMediaStreamDestination().stream.getAudioTracks()[0];
   pc.addTransceiver(sound, {direction: 'sendonly'});
   await pc.setLocalDescription();
