@@ -27,7 +27,7 @@ _COMMANDS = (
     (
         "verify",
         "verify.add_to",
-        "Check a recording, all of them, or an export. "
+        "Check a recording, all of them, an export, or a receipt. "
         "Exit status 0: intact, 1: not, 2: it could not be checked.",
     ),
     (

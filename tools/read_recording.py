@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""Verifies a Vivavoce recording, and decrypts it for whoever has its key.
+"""Verifies a Vivavoce recording or its receipt, and decrypts the recording for whoever has its key.
 
     python3 read_recording.py FOLDER --public-key signing.pub
+    python3 read_recording.py RECEIPT.json --public-key signing.pub
     python3 read_recording.py FOLDER --public-key signing.pub --key HEX -o recording.mp4
 
 Written after docs/recording-format.md alone, and independent of the server: it takes Python 3.11 or
@@ -11,6 +12,7 @@ that a tail was cut off an open recording at a record's end is for `vivavoce ver
 """
 
 import argparse
+import base64
 import hashlib
 import json
 import re
@@ -66,6 +68,24 @@ FIELDS = {
     "gaps": ["track", "start_us", "end_us", "cause", "lost"],
     "events": ["event", "at_us"],
 }
+
+
+RECEIPT_FIELDS = [
+    "format",
+    "version",
+    "key",
+    "started_us",
+    "ended_us",
+    "tracks",
+    "policies",
+    "entry",
+    "proof",
+]
+PROOF = re.compile(
+    r"c2sp\.org/tlog-proof@v1\nindex (0|[1-9]\d{0,18})\n((?:[\w+/]{43}=\n)*)\n"
+    r"((\S+)\n(\d{1,19})\n([\w+/]{43}=)\n)\n— (\S+) (\S+)\n",
+    re.ASCII,
+)
 
 
 class Fault(Exception):
@@ -209,6 +229,67 @@ def _has_form(manifest: object) -> bool:
     )
 
 
+# ---- the receipt --------------------------------------------------------------------------
+
+
+def read_receipt(data: bytes, public_key: Ed25519PublicKey) -> dict[str, Any]:
+    """The receipt, all that it claims proved. Raises Fault."""
+    try:
+        signed = json.loads(data)
+        receipt, signature = signed["receipt"], bytes.fromhex(signed["signature"])
+        version = receipt["version"]
+        if version != 1:
+            raise Fault("unknown version", f"receipt of version {version}")
+        exact = re.fullmatch(r"[0-9a-f]{128}", signed["signature"]) and compact(signed) == data
+        if not exact or list(receipt) != RECEIPT_FIELDS:
+            raise Fault("tampered", "the receipt is not canonical")
+        public_key.verify(signature, b"vivavoce/receipt/v1" + compact(receipt))
+        entry = receipt["entry"]
+        _check_proof(receipt["proof"], compact(entry), receipt["key"], public_key)
+        if entry["kind"] not in ("closed", "repaired"):
+            raise Fault("tampered", "the log's entry is not of a recording's end")
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise Fault("tampered", "the receipt does not parse") from None
+    except InvalidSignature:
+        raise Fault("tampered", "a signature of the receipt does not fit") from None
+    return dict(receipt)
+
+
+def _check_proof(proof: str, leaf: bytes, key: str, public_key: Ed25519PublicKey) -> None:
+    """C2SP tlog-proof; InvalidSignature, ValueError, Fault."""
+    match = PROOF.fullmatch(proof)
+    if match is None:
+        raise Fault("tampered", "the proof does not parse")
+    index, path, text, origin, size, root, name, signature = match.groups()
+    raw = b"\x01" + public_key.public_bytes_raw()
+    key_id = hashlib.sha256(f"{origin}\n".encode() + raw).digest()[:4]
+    signed = base64.b64decode(signature, validate=True)
+    if key != f"{origin}+{key_id.hex()}+{base64.b64encode(raw).decode()}":
+        raise Fault("tampered", "the receipt names another key")
+    if name != origin or signed[:4] != key_id:
+        raise Fault("tampered", "the checkpoint is signed by another key")
+    public_key.verify(signed[4:], text.encode())
+    hashes = [base64.b64decode(each) for each in path.split()]
+    if _root_from(leaf, int(index), int(size), hashes) != base64.b64decode(root):
+        raise Fault("tampered", "the log that was signed does not have this entry there")
+
+
+def _root_from(leaf: bytes, index: int, size: int, path: list[bytes]) -> bytes | None:
+    """By RFC 9162, 2.1.3.2; None where the path has another length than it must."""
+    digest, last = hashlib.sha256(b"\0" + leaf).digest(), size - 1
+    if index > last:
+        return None
+    for sibling in path:
+        while index == last and not index & 1 and index:
+            index, last = index >> 1, last >> 1
+        if last == 0:
+            return None
+        pair = sibling + digest if index & 1 else digest + sibling
+        digest = hashlib.sha256(b"\1" + pair).digest()
+        index, last = index >> 1, last >> 1
+    return digest if last == 0 else None
+
+
 # ---- a recording ------------------------------------------------------------------------
 
 
@@ -340,8 +421,10 @@ def main() -> int:
         public_key = load_pem_public_key(flags.public_key.read_bytes())
         if not isinstance(public_key, Ed25519PublicKey):
             raise ValueError("not an Ed25519 key")
+        if flags.path.is_file():
+            return _say_receipt(flags.path, public_key)
         key = bytes.fromhex(flags.key) if flags.key else None
-        reader = Reader(flags.folder, public_key)
+        reader = Reader(flags.path, public_key)
         faults = list(reader.verify())
     except (OSError, ValueError) as error:
         print(f"read_recording: {error}", file=sys.stderr)
@@ -368,11 +451,22 @@ def main() -> int:
     return 0
 
 
+def _say_receipt(path: Path, public_key: Ed25519PublicKey) -> int:
+    try:
+        entry = read_receipt(path.read_bytes(), public_key)["entry"]
+    except Fault as fault:
+        print(f"NOT INTACT: {path.name}: {fault}")
+        return 1
+    print(f"Intact: the receipt of recording {entry['recording']}.")
+    print(f"{entry['tree_size']} records, root {entry['root']}; manifest {entry['manifest']}.")
+    return 0
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("folder", type=Path, metavar="FOLDER")
+    parser.add_argument("path", type=Path, metavar="PATH")
     parser.add_argument("--public-key", type=Path, required=True, metavar="FILE")
     parser.add_argument("--key", metavar="HEX", help="the recording key, to decrypt")
     parser.add_argument("-o", "--output", type=Path, default=Path("recording.mp4"), metavar="FILE")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from server.commands.data import open_store_of
+from server.commands.receipt import verify_receipt
 from server.commands.terminal import EXIT_FAULT
 from server.config import ConfigError, add_data_dir_flag, add_store_flag, data_dir
 from server.recorder import derivation
@@ -16,6 +17,7 @@ from server.recorder.derivation import Derivation, Origin
 from server.recorder.export_check import NothingSigned, check_export
 from server.recorder.keys import C2PA_ROOT, SIGNING_PUB, load_public_key
 from server.recorder.manifest import MANIFEST_NAME
+from server.recorder.receipt import is_receipt
 from server.recorder.root_key import KeyProblem
 from server.recorder.sealing import SegmentError
 from server.recorder.stores import Readable, StoredFolder, split_s3
@@ -52,11 +54,16 @@ def _verify(flags: argparse.Namespace) -> int:
     path = Path(flags.path).resolve()
     home = path.parent if _holds_recordings(path) else path.parent.parent
     key_file = flags.public_key or _public_key_of(home, data_dir(flags, os.environ))
-    log = flags.log or (home / LOG_FOLDER if (home / LOG_FOLDER / CHECKPOINT).is_file() else None)
+    log = flags.log or _log_in(home)
     try:
-        if path.is_file() and not derivation.statement_of(path).exists():
+        if path.is_file() and is_receipt(path):
+            # Lies anywhere: what it is of may lie where the key does.
+            home = key_file.resolve().parent.parent
+            faults = verify_receipt(path, load_public_key(key_file), home, log or _log_in(home))
+        elif path.is_file() and not derivation.statement_of(path).exists():
             return _told(_verify_export(flags, path, b""))
-        faults = _check(flags, path, load_public_key(key_file), log)
+        else:
+            faults = _check(flags, path, load_public_key(key_file), log)
     except (CredentialsUnavailable, OSError, KeyProblem) as error:
         raise ConfigError(f"{flags.path} or the key {key_file} can't be read: {error}.") from error
     if not faults:
@@ -164,6 +171,11 @@ def _c2pa_roots(flags: argparse.Namespace) -> bytes:
     if flags.c2pa_root is None and not own.is_file():
         return b""
     return load_roots(flags.c2pa_root or own)
+
+
+def _log_in(home: Path) -> Path | None:
+    """That of a data directory."""
+    return home / LOG_FOLDER if (home / LOG_FOLDER / CHECKPOINT).is_file() else None
 
 
 def _public_key_of(home: Path, data_dir: Path) -> Path:

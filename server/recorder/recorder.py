@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from server.core.frames import EncodedFrame, Gap, GapCause, TrackName
-from server.recorder import derivation
+from server.recorder import derivation, receipt
 from server.recorder.catalog import (
     RecordingSummary,
     list_recordings,
@@ -256,6 +256,10 @@ class Recorder:
     def statement(self, made: Derivation) -> bytes:
         """Signed, of what an export was made of."""
         return derivation.signed(made, self._keys.signer)
+
+    def receipt(self, interview_id: str) -> bytes:
+        """What whoever was recorded may keep. Reads the disk. Errors as of `receipt.issue`."""
+        return receipt.issue(self.data_dir, interview_id, self._keys.signer)
 
     def files(self, interview_id: str) -> Readable:
         """For :func:`server.recorder.verify.verify`. KeyError if there is none. Reads the disk."""

@@ -55,9 +55,9 @@ class Tiles:
         self._folder = folder
         self._known = dict(known)
 
-    def entries(self, size: int) -> Iterator[bytes]:
-        """The first ``size`` of them. SegmentError where there are fewer."""
-        for index in range(-(-size // TILE_WIDTH)):
+    def entries(self, size: int, bundle: int = 0) -> Iterator[bytes]:
+        """Those of a log of ``size``, from one of its bundles on. SegmentError where some lack."""
+        for index in range(bundle, -(-size // TILE_WIDTH)):
             wanted = min(size - index * TILE_WIDTH, TILE_WIDTH)
             found = list(split_entries(self._bundle(index, wanted)))[:wanted]
             if len(found) < wanted:

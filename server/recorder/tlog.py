@@ -11,7 +11,8 @@ import enum
 import logging
 import os
 import secrets
-from collections.abc import Iterator, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -21,7 +22,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from server.recorder.checkpoint import Checkpoint, read_checkpoint, sign_checkpoint
 from server.recorder.files import sync_directory, write_durably
-from server.recorder.merkle import HASH_BYTES, Tree, leaf_hash, node_hash
+from server.recorder.merkle import HASH_BYTES, Tree, inclusion_path, leaf_hash, node_hash
+from server.recorder.proof import Proof, check_proof
 from server.recorder.sealing import FaultKind, SegmentError
 from server.recorder.tiles import (
     CHECKPOINT,
@@ -72,6 +74,7 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     revision: int  #: of its manifest
     manifest: str  #: SHA-256 of what is signed in it
     at_us: int  #: Unix time
+    statement: str = ""  #: of what was derived: SHA-256 of what is signed in it
 
 
 def parse_entry(data: bytes) -> Entry | None:
@@ -152,6 +155,42 @@ def read_log(
     if tree.root != checkpoint.root:
         raise SegmentError(FaultKind.TAMPERED, "the log's entries are not those that were signed")
     return LogView(checkpoint, tuple(entries))
+
+
+def prove(
+    folder: Traversable,
+    public_key: Ed25519PublicKey,
+    recording: str,
+    wanted: Callable[[Entry], bool],
+    since_us: int,
+) -> tuple[Entry, Proof] | None:
+    """The first entry of ``recording`` that is ``wanted``, and that the log has it.
+
+    Looked for among those since ``since_us`` (Unix time): a log is long. None if there is none;
+    SegmentError where the log is not what its checkpoint says; OSError.
+    """
+    published = folder.joinpath(CHECKPOINT).read_bytes()
+    checkpoint = read_checkpoint(published, public_key)
+    tiles, needle = Tiles(folder), recording.encode()
+    bundle = _bundle_at(tiles, checkpoint.size, since_us)
+    for index, data in enumerate(tiles.entries(checkpoint.size, bundle), bundle * TILE_WIDTH):
+        entry = parse_entry(data) if needle in data else None
+        if entry is not None and entry.recording == recording and wanted(entry):
+            path = inclusion_path(index, checkpoint.size, tiles.range_hash)
+            proof = Proof(index, tuple(path), published)
+            check_proof(proof, data, public_key)
+            return entry, proof
+    return None
+
+
+def _bundle_at(tiles: Tiles, size: int, since_us: int) -> int:
+    """The last bundle that begins before then. Entries are in the order of their times."""
+
+    def begins_us(bundle: int) -> int:
+        entry = parse_entry(tiles.entry(bundle * TILE_WIDTH))
+        return 0 if entry is None else entry.at_us
+
+    return max(0, bisect_left(range(-(-size // TILE_WIDTH)), since_us, key=begins_us) - 1)
 
 
 class Log:

@@ -99,10 +99,13 @@ class _Walk:
                 self.roots[self.tree.size] = self.tree.root.hex()
 
 
-def verify(path: Readable, public_key: bytes, log: Path | None = None) -> VerifyReport:
+def verify(
+    path: Readable, public_key: bytes, log: Path | None = None, receipt: Entry | None = None
+) -> VerifyReport:
     """Check the recording in folder ``path``, and against the log in ``log`` if there is one.
 
-    OSError if its files can't be read.
+    ``receipt`` is the entry of one (see `receipt.check_receipt`) that the recording has to bear
+    out. OSError if its files can't be read.
     """
     key = Ed25519PublicKey.from_public_bytes(public_key)
     # Before the manifest: a segment that a running server begins meanwhile is nobody's fault.
@@ -115,7 +118,8 @@ def verify(path: Readable, public_key: bytes, log: Path | None = None) -> Verify
         return _no_manifest(error.kind, error.message)
     # After the manifest: what the log knows was on the disk before it was told.
     logged, faults = _read_log(log, key, manifest)
-    sizes = frozenset(entry.tree_size for entry in logged or ())
+    promised = () if receipt is None else (receipt,)
+    sizes = frozenset(entry.tree_size for entry in (*(logged or ()), *promised))
     walk = _Walk(manifest, key, sizes=sizes)
     for entry in manifest.segments:
         faults += _check_listed(path, entry, walk)
@@ -127,6 +131,8 @@ def verify(path: Readable, public_key: bytes, log: Path | None = None) -> Verify
         faults += _check_tail(path, name, walk, last=name == tail[-1])
     if logged is not None:
         faults += _check_logged(walk, logged)
+    if promised:
+        faults += _check_known("the receipt", walk, promised)
     for name in names:
         if name not in {MANIFEST_NAME, *listed, *tail}:
             message = "the manifest does not list this file"
@@ -295,29 +301,43 @@ def _check_logged(walk: _Walk, logged: tuple[Entry, ...]) -> Iterator[Fault]:
             message = "the log does not know this recording"
             yield Fault(FaultKind.MISSING, LOG_FILE, message, 0.0, walk.end_us / 1e6)
         return
-    last = max(logged, key=lambda entry: (entry.revision, entry.tree_size))
+    yield from _check_known("the log", walk, logged)
+    yield from _check_end(walk, _newest(logged))
+
+
+def _newest(known: tuple[Entry, ...]) -> Entry:
+    return max(known, key=lambda entry: (entry.revision, entry.tree_size))
+
+
+def _check_known(who: str, walk: _Walk, known: tuple[Entry, ...]) -> Iterator[Fault]:
+    """What these entries of the recording, which ``who`` has, say against it."""
+    manifest, last = walk.manifest, _newest(known)
+    if manifest.recording != last.recording:
+        message = f"another recording than the one that {who} knows"
+        yield Fault(FaultKind.FOREIGN, MANIFEST_NAME, message, 0.0, last.end_us / 1e6)
+        return
     if manifest.revision < last.revision:
-        message = (
-            f"put back to its revision {manifest.revision}, while the log knows {last.revision}"
-        )
+        message = f"put back to its revision {manifest.revision}, while {who} knows {last.revision}"
         yield Fault(
             FaultKind.ROLLED_BACK, MANIFEST_NAME, message, walk.end_us / 1e6, last.end_us / 1e6
         )
     elif walk.tree is not None and walk.tree.size < last.tree_size:
-        message = f"{last.tree_size - walk.tree.size} records that the log knows are cut off"
+        message = f"{last.tree_size - walk.tree.size} records that {who} knows are cut off"
         yield Fault(
             FaultKind.TRUNCATED, "the last segment", message, walk.end_us / 1e6, last.end_us / 1e6
         )
-    yield from _check_roots(walk, logged)
-    yield from _check_newest(walk, last)
+    yield from _check_roots(who, walk, known)
+    if manifest.revision == last.revision and manifest_hash(manifest) != last.manifest:
+        message = f"this is not the manifest that {who} knows"
+        yield Fault(FaultKind.TAMPERED, MANIFEST_NAME, message)
 
 
-def _check_roots(walk: _Walk, logged: tuple[Entry, ...]) -> Iterator[Fault]:
-    """The first of the log's entries that these records contradict."""
+def _check_roots(who: str, walk: _Walk, known: tuple[Entry, ...]) -> Iterator[Fault]:
+    """The first of the entries that these records contradict."""
     start_us = 0
-    for entry in logged:
+    for entry in known:
         if walk.roots.get(entry.tree_size, entry.root) != entry.root:
-            message = "these are not the records that the log knows"
+            message = f"these are not the records that {who} knows"
             yield Fault(
                 FaultKind.TAMPERED, "its segments", message, start_us / 1e6, entry.end_us / 1e6
             )
@@ -325,11 +345,8 @@ def _check_roots(walk: _Walk, logged: tuple[Entry, ...]) -> Iterator[Fault]:
         start_us = entry.end_us
 
 
-def _check_newest(walk: _Walk, last: Entry) -> Iterator[Fault]:
+def _check_end(walk: _Walk, last: Entry) -> Iterator[Fault]:
     manifest = walk.manifest
-    if manifest.revision == last.revision and manifest_hash(manifest) != last.manifest:
-        message = "this is not the manifest that the log knows"
-        yield Fault(FaultKind.TAMPERED, MANIFEST_NAME, message)
     open_s = (walk.end_us - last.end_us) / 1e6
     closed = manifest.state is not State.RECORDING and manifest.revision > last.revision
     if closed or (manifest.state is State.RECORDING and open_s > AHEAD_S):

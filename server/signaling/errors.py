@@ -32,6 +32,7 @@ STATUS: dict[ErrorId, int] = {
     ErrorId.NOT_FOUND: 404,
     ErrorId.RECORDING_LOCKED: 409,
     ErrorId.RECORDING_DAMAGED: 409,
+    ErrorId.NOT_SEALED: 409,
     ErrorId.NO_HLS: 406,
     ErrorId.RECORDING_UNREADABLE: 500,
     ErrorId.METHOD_NOT_ALLOWED: 405,

@@ -38,6 +38,7 @@ class ErrorId(enum.StrEnum):
     NOT_FOUND = "not-found"
     RECORDING_LOCKED = "recording-locked"
     RECORDING_DAMAGED = "recording-damaged"
+    NOT_SEALED = "not-sealed"
     NO_HLS = "no-hls"
     RECORDING_UNREADABLE = "recording-unreadable"
     METHOD_NOT_ALLOWED = "method-not-allowed"

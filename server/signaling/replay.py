@@ -11,9 +11,11 @@ from typing import ParamSpec, TypeVar
 
 import msgspec
 from aiohttp import web
+from aiohttp.helpers import content_disposition_header
 
 from server.core.interviews import Role, Way
 from server.recorder.reader import RecordingReader
+from server.recorder.receipt import NotSealed
 from server.recorder.recorder import Recorder
 from server.recorder.root_key import KeyProblem
 from server.recorder.sealing import SegmentError
@@ -126,6 +128,25 @@ class Replay:
         report = await self.read(interview_id, verify, files, self._recorder.public_key, log)
         return json_response(
             VerifyResult(report.intact, tuple(str(fault) for fault in report.faults))
+        )
+
+    async def receipt(self, request: web.Request, _: Grant) -> web.Response:
+        """Also of a recording that was erased; it names nobody, and opens nothing."""
+        interview_id = request.match_info["interview"]
+        try:
+            body = await self.read(interview_id, self._recorder.receipt, interview_id)
+        except NotSealed as error:
+            message = "The recording is not sealed yet: ask again in a second."
+            raise Refusal(ErrorId.NOT_SEALED, message) from error
+        return web.Response(
+            body=body,
+            content_type="application/json",
+            headers={
+                "Cache-Control": "no-store",
+                "Content-Disposition": content_disposition_header(
+                    "attachment", filename=f"vivavoce-receipt-{interview_id}.json"
+                ),
+            },
         )
 
     async def viewings(self, request: web.Request, grant: Grant) -> web.Response:

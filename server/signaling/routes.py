@@ -11,6 +11,7 @@ from server.core.interviews import Role
 from server.recorder.catalog import RecordingSummary
 from server.recorder.hls import MEDIA_TYPE, SEGMENT_TYPE
 from server.recorder.reader import ReplayIndex
+from server.recorder.receipt import SignedReceipt
 from server.signaling import api, exports, hls, pages, replay, whip
 from server.signaling.access import (
     ANY_ROLE,
@@ -242,6 +243,14 @@ def _recordings(to: Handlers) -> tuple[Route, ...]:
             "Whether the recording is as it was written",
             MANAGERS,
             gives=replay.VerifyResult,
+        ),
+        Route(
+            "GET",
+            f"{one}/receipt",
+            to.replay.receipt,
+            "What was sealed, signed, to be kept and checked by `vivavoce verify`",
+            MANAGERS | CANDIDATE,
+            gives=SignedReceipt,
         ),
         Route(
             "GET",

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -49,6 +50,13 @@ async def leave(page: Page) -> None:
     await page.locator("#leave").click()
     await page.locator('#leave-dialog button[value="leave"]').click()
     await page.locator('section[data-stage="over"]').wait_for()
+
+
+async def save_receipt(page: Page, to: Path) -> None:
+    """Keeps the file that a candidate's page offers once the recording is sealed."""
+    async with page.expect_download() as saving:
+        await page.locator("#receipt-file").click()
+    await (await saving.value).save_as(to)
 
 
 async def finished(server: ServerProcess, invited: dict[str, Any]) -> dict[str, Any]:

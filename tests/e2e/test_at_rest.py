@@ -7,12 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from playwright.async_api import Page
 
 from server.recorder.keys import load_public_key
 from server.recorder.verify import verify
 from server.recorder.writer import SEGMENT_US
 from tests.e2e.chromium import ChromiumLauncher
-from tests.e2e.pages import finished, join, leave, on_the_disk
+from tests.e2e.pages import join, leave, on_the_disk, save_receipt
 from tests.e2e.server_process import ServerError, ServerProcess
 
 #: Box types, codec names and start codes that media in the clear cannot do without.
@@ -41,7 +42,7 @@ async def test_no_media_in_the_clear_and_every_change_is_named(
     await on_the_disk(server, invited, duration_s=SEGMENT_US / 1e6 + 2)
     _nothing_in_the_clear(server.data_dir)
     await leave(candidate)
-    await finished(server, invited)
+    await _receipts(server, candidate, tmp_path)
     _nothing_in_the_clear(server.data_dir)
 
     recording = server.recording(invited)
@@ -62,6 +63,18 @@ async def test_no_media_in_the_clear_and_every_change_is_named(
         lambda copy: _swap(copy / segments[0], copy / segments[1]),
     )
     await _damage_is_found(server, recording, tmp_path, lambda copy: _truncate(copy / segments[1]))
+
+
+async def _receipts(server: ServerProcess, candidate: Page, folder: Path) -> None:
+    """Both pages of the candidate's link offer it, and it holds against server and recording."""
+    await save_receipt(candidate, folder / "left.json")
+    await candidate.locator('section[data-stage="over"] .to-viewings').click()
+    await candidate.locator('section[data-stage="viewings"]').wait_for()
+    await save_receipt(candidate, folder / "later.json")
+    for name in ("left.json", "later.json"):
+        said = await server.command("verify", str(folder / name))
+        assert "of camera, microphone" in said
+        assert "is the one that was sealed" in said
 
 
 def _sizes(folder: Path) -> dict[str, int]:

@@ -6,13 +6,16 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from server.core.frames import EncodedFrame, TrackName
+from server.core.frames import Codec, EncodedFrame, TrackName
 from server.recorder.catalog import open_for_writing, open_reader, recording_path
 from server.recorder.files import LocalFolder
 from server.recorder.keys import KeyRing, open_keys
 from server.recorder.manifest import Policy
 from server.recorder.reader import RecordingReader
+from server.recorder.tlog import open_log
+from server.recorder.witness import Witness
 from server.recorder.writer import Metrics, RecordingWriter
+from tests.recorder.encoded import START_S, interview
 
 # Wall time says nothing where other work runs beside the tests.
 settings.register_profile("recorder", deadline=None)
@@ -60,6 +63,17 @@ class Desk:
         if finish:
             writer.finish()
         return writer
+
+    def seal(self, interview_id: str = "iv", start_s: float = START_S) -> None:
+        """Two seconds that the log knows from their beginning to their end."""
+        witness = Witness(open_log(self.log, self.keys.signer))
+        writer = self.writer(interview_id)
+        writer.sync()
+        witness.tell([writer], start_s)
+        feed(writer, interview(Codec.VP8, 2.0, start_s))
+        writer.finish()
+        witness.closed(writer, start_s + 3)
+        witness.tell([], start_s + 3)
 
     def reader(self, interview_id: str = "iv") -> RecordingReader:
         return open_reader(self.data_dir, interview_id, self.keys)

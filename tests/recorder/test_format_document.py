@@ -11,7 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from server.core.frames import GapCause, TrackName
-from server.recorder import catalog, derivation, keys, manifest, mp4, sealing, tlog
+from server.recorder import catalog, derivation, keys, manifest, mp4, receipt, sealing, tlog
 from server.recorder.sealing import (
     FaultKind,
     Kind,
@@ -133,6 +133,15 @@ def test_the_logs_table_names_an_entrys_fields_in_order() -> None:
     assert all(f"`{kind}`" in section for kind in tlog.EntryKind)
 
 
+def test_the_receipts_table_names_its_fields_in_order() -> None:
+    section = _section("The receipt")
+    assert [name for name, _, _ in _rows(section, "receipt")] == list(
+        receipt.Receipt.__struct_fields__
+    )
+    assert f'"{receipt.RECEIPT_CONTEXT.decode()}"' in section
+    assert all(f"`{kind}`" in section for kind in tlog.CLOSING)
+
+
 def test_causes_and_tracks_are_all_told() -> None:
     section = _section("The manifest")
     assert all(f"`{word}`" in section for word in (*GapCause, *TrackName))
@@ -166,6 +175,10 @@ def test_the_worked_example_is_what_the_code_writes_and_verifies(tmp_path: Path)
     (tmp_path / "manifest.json").write_bytes(example)
     report = verify(tmp_path, worked_example.PUBLIC_KEY)
     assert (report.intact, report.fragments, report.duration_s) == (True, 1, 0.75)
+    example = DOCUMENT.split("```json\n")[2].split("\n```")[0].encode()
+    assert example == worked_example.receipt()
+    entry = receipt.check_receipt(example, worked_example.PUBLIC_KEY).entry
+    assert verify(tmp_path, worked_example.PUBLIC_KEY, None, entry).intact
 
 
 def _outcome(vector: dict[str, str]) -> str:

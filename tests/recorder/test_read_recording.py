@@ -13,6 +13,8 @@ from msgspec.structs import replace
 
 from server.core.frames import Codec
 from server.recorder.manifest import encode_manifest
+from server.recorder.merkle import inclusion_path, leaf_hash, range_hash_of, tree_of
+from server.recorder.receipt import issue
 from server.recorder.verify import verify
 from tests.recorder import worked_example
 from tests.recorder.conftest import POLICY, Desk
@@ -126,3 +128,39 @@ def test_wrong_use_is_told(desk: Desk, tmp_path: Path) -> None:
     assert run(tmp_path / "nothing", "--public-key", public_key)[0] == 2
     assert run(tmp_path, "--public-key", tmp_path / "nothing")[0] == 2
     assert run()[0] == 2
+
+
+def test_it_checks_a_receipt_with_the_public_key_alone(desk: Desk, tmp_path: Path) -> None:
+    for number in range(6):
+        desk.seal(f"iv-{number}", START_S + 10 * number)
+    path, public_key = tmp_path / "receipt.json", desk.data_dir / "keys" / "signing.pub"
+    key = desk.keys.signer.public_key()
+    for number in range(6):
+        receipt = issue(desk.data_dir, f"iv-{number}", desk.keys.signer)
+        assert reader.read_receipt(receipt, key)["entry"]["interview"] == f"iv-{number}"
+    path.write_bytes(receipt)
+    assert run(path, "--public-key", public_key)[0] == 0
+    for at in range(len(receipt)):
+        changed = receipt[:at] + bytes([receipt[at] ^ 1 << at % 8]) + receipt[at + 1 :]
+        with pytest.raises(reader.Fault) as caught:
+            reader.read_receipt(changed, key)
+    path.write_bytes(changed)
+    assert run(path, "--public-key", public_key) == (
+        1,
+        f"NOT INTACT: {path.name}: {caught.value}\n",
+    )
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 6, 7, 8, 13])
+def test_it_proves_inclusion_as_the_server_does(size: int) -> None:
+    """Every leaf of a tree, and no other."""
+    leaves = [bytes([at]) for at in range(size)]
+    hashes = [leaf_hash(each) for each in leaves]
+    root = tree_of(leaves).root
+    for index, leaf in enumerate(leaves):
+        path = inclusion_path(index, size, range_hash_of(hashes))
+        assert reader._root_from(leaf, index, size, path) == root
+        assert reader._root_from(leaf, index, size, [*path, root]) is None
+        assert reader._root_from(leaf, index, size, path[:-1]) != root or not path
+        others = {reader._root_from(leaf, at, size, path) for at in range(size) if at != index}
+        assert root not in others

@@ -7,20 +7,26 @@ import hashlib
 import json
 from pathlib import Path
 
+import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from server.core.frames import TrackName
+from server.recorder import receipt as receipts
+from server.recorder.checkpoint import Checkpoint, sign_checkpoint
 from server.recorder.manifest import (
     EventEntry,
     Manifest,
     Policy,
     SegmentEntry,
     State,
+    decode_manifest,
     encode_manifest,
+    manifest_hash,
     policy_hash,
 )
-from server.recorder.merkle import tree_of
+from server.recorder.merkle import leaf_hash, tree_of
+from server.recorder.proof import Proof
 from server.recorder.sealing import (
     RECORD_HEADER_BYTES,
     SEGMENT_HEADER_BYTES,
@@ -32,6 +38,7 @@ from server.recorder.sealing import (
     Sealer,
     SegmentHeader,
 )
+from server.recorder.tlog import Entry, EntryKind
 
 VECTORS = Path(__file__).parent / "vectors"
 RECORDING_ID = bytes(range(16))
@@ -91,6 +98,19 @@ def manifest() -> bytes:
     return encode_manifest(made.with_segment(entry, tree_of(record_hashes())), SIGNER)
 
 
+def receipt() -> bytes:
+    """From a log with one entry before that of the recording's end."""
+    made = decode_manifest(manifest(), SIGNER.public_key())
+    common = (RECORDING_ID.hex(), "example", made.tree_size, made.root, DURATION_US)
+    begun = Entry(EntryKind.BEGUN, *common[:2], 0, tree_of([]).root.hex(), 0, 1, "", EPOCH_US)
+    closed = Entry(
+        EntryKind.CLOSED, *common, made.revision, manifest_hash(made), EPOCH_US + 1_000_000
+    )
+    leaves = [msgspec.json.encode(each) for each in (begun, closed)]
+    checkpoint = sign_checkpoint(Checkpoint("vivavoce/example", 2, tree_of(leaves).root), SIGNER)
+    return receipts.sign(made, closed, Proof(1, (leaf_hash(leaves[0]),), checkpoint), SIGNER)
+
+
 def hex_dump(data: bytes) -> str:
     lines = []
     for offset in range(0, len(data), 16):
@@ -148,3 +168,4 @@ if __name__ == "__main__":
         (VECTORS / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
     print(hex_dump(segment()))
     print(manifest().decode())
+    print(receipt().decode())

@@ -6,6 +6,7 @@ import pytest
 from server.core.frames import Codec, EncodedFrame
 from server.core.interviews import Role
 from server.recorder.key_database import KeyDatabase
+from server.recorder.receipt import check_receipt
 from server.signaling.replay import MAX_READERS
 from server.store import Store, StoreError
 from tests.recorder.conftest import POLICY
@@ -173,6 +174,31 @@ async def test_what_was_recorded_is_intact_until_somebody_changes_it(recorded: S
         status, report = await recorded.call("GET", f"/api/recordings/{id}/verify", recorded.owner)
         assert status == expected
         assert status == 404 or report["intact"], "evidence stays"
+
+
+async def test_a_candidate_gets_a_receipt_once_the_recording_is_sealed(serving: Serving) -> None:
+    candidate, interview = serving.token(Role.CANDIDATE), serving.one.interview_id
+    path = f"/api/recordings/{interview}/receipt"
+    status, body = await serving.call("GET", path, candidate)
+    assert (status, body["error"]["id"]) == (404, "not-found"), "nothing was recorded"
+    recording = serving.server.recorder.record(interview, "One", POLICY, lambda _: None)
+    for frame in in_order(camera(Codec.H264), microphone()):
+        recording.on_frame(frame)
+    manifest = serving.data_dir / "recordings" / interview / "manifest.json"
+    while not await asyncio.to_thread(manifest.exists):
+        pass  # until the writer's thread has made it
+    status, body = await serving.call("GET", path, candidate)
+    assert (status, body["error"]["id"]) == (409, "not-sealed")
+    await recording.close()
+    async with serving.http.get(path, headers=serving.bearer(candidate)) as answer:
+        assert answer.status == 200
+        assert answer.headers["Cache-Control"] == "no-store"
+        name = f'filename="vivavoce-receipt-{interview}.json"'
+        assert name in answer.headers["Content-Disposition"]
+        receipt = check_receipt(await answer.read(), serving.server.recorder.public_key)
+    assert receipt.entry.interview == interview
+    other = serving.token(Role.CANDIDATE, serving.two)
+    assert (await serving.call("GET", path, other))[0] == 403
 
 
 async def refusal(serving: Serving) -> tuple[int, str, str]:

@@ -51,6 +51,7 @@ ALLOWED: dict[tuple[str, str], set[Role]] = {
     ("GET", "/api/recordings/{interview}/interviewer/fragment/{seq}"): {R, OW},
     ("GET", "/api/recordings/{interview}/verify"): {R, OW},
     ("GET", "/api/recordings/{interview}/viewings"): {C, R, OW},
+    ("GET", "/api/recordings/{interview}/receipt"): {C, R, OW},
     ("GET", "/api/recordings/{interview}/exports"): {R, OW},
     ("POST", "/api/recordings/{interview}/exports"): {R, OW},
     ("DELETE", "/api/recordings/{interview}/exports/{export}"): {R, OW},

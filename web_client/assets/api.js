@@ -144,6 +144,14 @@ export class Api {
 
   /**
    * @param {string} interview
+   * @returns {Promise<Blob>} to be kept as it is: every byte of it is signed
+   */
+  async receipt(interview) {
+    return (await this.request("GET", `/api/recordings/${interview}/receipt`)).blob();
+  }
+
+  /**
+   * @param {string} interview
    * @returns {Promise<Export[]>} of this link, in the order they were asked for
    */
   exports(interview) {

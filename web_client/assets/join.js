@@ -9,14 +9,17 @@ import { initLanguage, onLanguage, t } from "./i18n.js";
 import { Joined } from "./joined.js";
 import { linkToken, reloadOnNewLink } from "./link.js";
 import { showOver, showRefused } from "./over_view.js";
+import { offerReceipt, withdrawReceipt } from "./receipt.js";
 import { homeOf, refusalOf } from "./refusal.js";
 
 const RETRY_MS = 3000;
 
 const token = linkToken();
+const api = new Api(token);
 /** Consent holds for this tab and this link. */
 const joined = new Joined(token);
 let title = "";
+let interview = "";
 
 const check = new DeviceCheck((stream, choice) => {
   joined.remember(choice);
@@ -39,6 +42,8 @@ const toViewings = document.querySelectorAll("a.to-viewings");
 /** @param {"left" | "replaced" | "ended"} reason */
 function over(reason) {
   for (const link of toViewings) link.toggleAttribute("hidden", reason === "replaced");
+  if (reason === "replaced") withdrawReceipt();
+  else void offerReceipt(api, interview, { ended: true });
   const choice = joined.before?.choice ?? {};
   showOver(
     {
@@ -47,7 +52,10 @@ function over(reason) {
       tone: reason === "left" ? "good" : "wait",
       act: `over.${reason}.act`,
     },
-    () => void (reason === "replaced" ? check.resume(choice) : check.start(choice)),
+    () => {
+      withdrawReceipt();
+      void (reason === "replaced" ? check.resume(choice) : check.start(choice));
+    },
   );
 }
 
@@ -67,9 +75,10 @@ function connectConsent() {
 async function open() {
   if (!token) return showRefused("missing");
   try {
-    const me = await new Api(token).me();
+    const me = await api.me();
     if (me.role !== "candidate") return location.replace(`${homeOf(me.role)}#${token}`);
     title = me.interview?.title ?? "";
+    interview = me.interview?.id ?? "";
   } catch (error) {
     const refusal = refusalOf(error instanceof ApiError ? error.id : "internal");
     // The server may just be restarting: come back without a click.

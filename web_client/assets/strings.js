@@ -578,6 +578,17 @@ export const STRINGS = {
     "服务器磁盘将满，剩余空间留给录制。请联系管理员。",
   ],
   "export.fault.failed": ["That did not work. Try again.", "未能完成，请重试。"],
+  "receipt.title": ["Your receipt", "您的录制凭证"],
+  "receipt.wait": ["The recording is being sealed…", "正在封存录像……"],
+  "receipt.text": [
+    "The recording is sealed. Your receipt proves what was sealed, and when, without showing anything of it: keep the file.",
+    "录像已封存。凭证可证明封存了什么、何时封存，但不含任何录像内容：请保存此文件。",
+  ],
+  "receipt.none": [
+    "The receipt is not there yet. Open this link again later.",
+    "凭证尚未生成。请稍后再次打开此链接。",
+  ],
+  "receipt.save": ["Save the receipt", "保存凭证"],
   "viewings.title": ["Who has seen it", "观看记录"],
   "viewings.page": ["Who has seen the recording", "谁看过这份录像"],
   "viewings.lead": [

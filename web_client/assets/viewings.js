@@ -6,6 +6,7 @@ import { byId, element, showStage } from "./dom.js";
 import { initLanguage, onLanguage, t } from "./i18n.js";
 import { linkToken, reloadOnNewLink } from "./link.js";
 import { showRefused } from "./over_view.js";
+import { offerReceipt } from "./receipt.js";
 import { homeOf, refusalOf } from "./refusal.js";
 import { showViewings } from "./viewing_list.js";
 
@@ -25,6 +26,7 @@ async function open() {
     const back = element("back-link", HTMLAnchorElement);
     back.href = `${homeOf(role)}#${token}`;
     back.hidden = role !== "candidate";
+    if (role === "candidate") void offerReceipt(api, interview.id, { ended: false });
   } catch (error) {
     return showRefused(refusalOf(error instanceof ApiError ? error.id : "internal"));
   }
