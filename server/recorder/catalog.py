@@ -258,14 +258,18 @@ def _holding(fd: int) -> Iterator[None]:
 
 def lock_recordings(data_dir: Path) -> AbstractContextManager[None]:
     """Hold the recordings of ``data_dir`` for this process; RuntimeError if another one does."""
-    folder = data_dir / FOLDER
+    return lock_folder(data_dir / FOLDER, f"another process records into {data_dir}")
+
+
+def lock_folder(folder: Path, refusal: str) -> AbstractContextManager[None]:
+    """Hold a folder for this process; RuntimeError with this text if another one does."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     fd = os.open(folder / _LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         os.close(fd)
-        raise RuntimeError(f"another process records into {data_dir}") from error
+        raise RuntimeError(refusal) from error
     return _holding(fd)
 
 

@@ -8,7 +8,7 @@ by that of its manifest, which in turn covers every byte of the recording.
 import hashlib
 import re
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, Protocol, TypeVar
 
 import msgspec
 from cryptography.exceptions import InvalidSignature
@@ -46,8 +46,18 @@ class Derivation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sha256: str  #: of the file
 
 
+class Statement(Protocol):
+    """What is signed: a struct with a version."""
+
+    @property
+    def version(self) -> int: ...
+
+
+_Statement = TypeVar("_Statement", bound=Statement)
+
+
 class _Signed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    derivation: Derivation
+    derivation: msgspec.Raw
     signature: str
 
 
@@ -110,15 +120,10 @@ def sign(path: Path, derivation: Derivation, signer: Ed25519PrivateKey) -> None:
     write_durably(statement_of(path), signed(derivation, signer))
 
 
-def signed(derivation: Derivation, signer: Ed25519PrivateKey) -> bytes:
-    """The statement, as it is to lie beside its file."""
-    signature = signer.sign(DERIVATION_CONTEXT + msgspec.json.encode(derivation))
-    return msgspec.json.encode(_Signed(derivation, signature.hex()))
-
-
 def check(path: Path, public_key: bytes) -> Derivation:
     """What the file ``path`` was made of. SegmentError if it is not as it was signed; OSError."""
-    derivation = _decode(statement_of(path).read_bytes(), public_key)
+    key = Ed25519PublicKey.from_public_bytes(public_key)
+    derivation = decode_statement(statement_of(path).read_bytes(), Derivation, VERSION, key)
     size, sha256 = _digest(path)
     if size < derivation.size:
         raise SegmentError(FaultKind.TRUNCATED, f"{derivation.size - size} bytes are cut off")
@@ -127,24 +132,34 @@ def check(path: Path, public_key: bytes) -> Derivation:
     return derivation
 
 
-def _decode(data: bytes, public_key: bytes) -> Derivation:
+def signed(statement: Any, signer: Ed25519PrivateKey) -> bytes:
+    """The statement, as it is to lie beside what it is of."""
+    encoded = msgspec.json.encode(statement)
+    signature = signer.sign(DERIVATION_CONTEXT + encoded)
+    return msgspec.json.encode(_Signed(msgspec.Raw(encoded), signature.hex()))
+
+
+def decode_statement(
+    data: bytes, kind: type[_Statement], version: int, public_key: Ed25519PublicKey
+) -> _Statement:
+    """The struct of this version, its signature checked. SegmentError says what is wrong."""
     try:
-        version = msgspec.json.decode(data, type=_AnyVersion).derivation.version
-        if version != VERSION:
-            raise SegmentError(FaultKind.UNKNOWN_VERSION, f"statement of version {version}")
-        signed = msgspec.json.decode(data, type=_Signed)
+        said = msgspec.json.decode(data, type=_AnyVersion).derivation.version
+        if said != version:
+            raise SegmentError(FaultKind.UNKNOWN_VERSION, f"statement of version {said}")
+        found = msgspec.json.decode(data, type=_Signed)
+        statement = msgspec.json.decode(found.derivation, type=kind)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise SegmentError(FaultKind.TAMPERED, "the statement does not parse") from error
-    if msgspec.json.encode(signed) != data or not _SIGNATURE.fullmatch(signed.signature):
+    encoded = msgspec.json.encode(statement)
+    again = msgspec.json.encode(_Signed(msgspec.Raw(encoded), found.signature))
+    if again != data or not _SIGNATURE.fullmatch(found.signature):
         raise SegmentError(FaultKind.TAMPERED, "the statement is not canonical")
     try:
-        Ed25519PublicKey.from_public_bytes(public_key).verify(
-            bytes.fromhex(signed.signature),
-            DERIVATION_CONTEXT + msgspec.json.encode(signed.derivation),
-        )
+        public_key.verify(bytes.fromhex(found.signature), DERIVATION_CONTEXT + encoded)
     except InvalidSignature as error:
         raise SegmentError(FaultKind.TAMPERED, "the statement's signature does not fit") from error
-    return signed.derivation
+    return statement
 
 
 def _digest(path: Path) -> tuple[int, str]:

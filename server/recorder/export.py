@@ -26,6 +26,7 @@ from av.video.stream import VideoStream
 from server.core import vp9
 from server.core.frames import Codec, TrackName
 from server.recorder import mp4
+from server.recorder.decoders import picture_decoder, sound_decoder
 from server.recorder.files import scratch_beside
 from server.recorder.tracks import (
     TIMESCALE,
@@ -218,7 +219,7 @@ class _Encoded:
     def add(self, video: VideoConfig | None, samples: tuple[Sample, ...]) -> None:
         if samples and video != self._video:
             assert video is not None
-            self._video, self._decoder = video, _decoder_of(video)
+            self._video, self._decoder = video, picture_decoder(video)
         for sample in samples:
             if sample.time > 0 and self._last < 0:
                 self._encode(0)  # what was shown when the clip begins
@@ -265,25 +266,6 @@ class _Encoded:
         self._held.pts, self._held.time_base = time, _VIDEO_TIME_BASE
         self._held.pict_type = av.video.frame.PictureType.NONE
         self._container.mux(self._stream.encode(self._held))
-
-
-_DECODERS = {
-    Codec.VP8: "vp8",
-    Codec.VP9: "vp9",
-    Codec.H264: "h264",
-    Codec.AV1: "libdav1d",
-}
-
-
-def _decoder_of(video: VideoConfig) -> av.VideoCodecContext:
-    decoder = av.CodecContext.create(_DECODERS[video.codec], "r")
-    assert isinstance(decoder, av.VideoCodecContext)
-    decoder.thread_type = "SLICE"  # frame threads would hold pictures back
-    if video.codec is Codec.AV1:
-        decoder.thread_count = 1  # dav1d knows no others
-    if video.codec is Codec.H264:
-        decoder.extradata = video.configuration
-    return decoder
 
 
 def _on_black(frame: av.VideoFrame, width: int, height: int) -> av.VideoFrame:
@@ -370,7 +352,7 @@ class _Voice:
     """One person's Opus, decoded; the samples that nobody has taken yet wait."""
 
     def __init__(self) -> None:
-        self._decoder = _sound_decoder()
+        self._decoder = sound_decoder()
         self._resampler = av.AudioResampler("fltp", "stereo", _SOUND_RATE)
         self._waiting = np.zeros((2, 0), np.float32)
         self._heard = 0  # where the last packet ended
@@ -379,7 +361,7 @@ class _Voice:
     def add(self, samples: tuple[Sample, ...]) -> None:
         for sample in samples:
             if sample.time - self._heard > _SOUND_RATE:
-                self._decoder = _sound_decoder()  # a new sender: its first packet is the first
+                self._decoder = sound_decoder()  # a new sender: its first packet is the first
             self._heard = sample.time + opus_duration(sample.data)
             self.reach(sample.time)
             # Where its clock has run ahead, that much is dropped; and of what a clip's decoder
@@ -411,10 +393,3 @@ class _Voice:
             for one in self._resampler.resample(frame):
                 parts.append(one.to_ndarray().astype(np.float32, copy=False))
         return np.concatenate(parts, axis=1)
-
-
-def _sound_decoder() -> av.AudioCodecContext:
-    decoder = av.CodecContext.create("libopus", "r")
-    assert isinstance(decoder, av.AudioCodecContext)
-    decoder.sample_rate, decoder.layout = _SOUND_RATE, "stereo"
-    return decoder

@@ -57,7 +57,7 @@ class OpenSegment:
                 mp4.media_segment(seq, cut.fragment),
                 start_us,
                 end_us - start_us,
-                flags=_flags(cut),
+                flags=flags_of(cut),
                 init=init,
                 seq=seq,
             )
@@ -97,7 +97,7 @@ class OpenSegment:
         )
 
 
-def _flags(cut: Cut) -> Flags:
+def flags_of(cut: Cut) -> Flags:
     flags = Flags.KEYFRAME if cut.keyframe else NO_FLAGS
     flags |= Flags.VIDEO if cut.fragment.video else NO_FLAGS
     flags |= Flags.AUDIO if cut.fragment.audio else NO_FLAGS

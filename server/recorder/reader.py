@@ -153,7 +153,7 @@ class RecordingReader:
         """``signer`` tells who signs streams of HTTP Live Streaming, or raises KeyProblem."""
         self.path = path
         self._signer = signer
-        self._files: Readable = path if stored is None else StoredFolder(path, stored)
+        self.files: Readable = path if stored is None else StoredFolder(path, stored)
         self._key = key
         self._public_key = public_key
         self._lock = threading.RLock()
@@ -443,7 +443,7 @@ class RecordingReader:
     def _refresh_segment(self, name: str, size: int | None) -> None:
         segment = self._segments.get(name)
         if segment is None:
-            segment = _Segment(self._files / name, self._key)
+            segment = _Segment(self.files / name, self._key)
             self._segments[name] = segment
         if segment.end == size:
             return  # all of a closed segment is known

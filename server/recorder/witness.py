@@ -8,6 +8,7 @@ import logging
 from collections.abc import Iterable
 from pathlib import Path
 
+import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from server.recorder.catalog import read_manifest, recording_path
@@ -60,6 +61,10 @@ class Witness:
         if writer.durable is not None:
             self._closings.append(_entry(writer.manifest, writer.durable, now_s))
 
+    def derived(self, manifest: Manifest, now_s: float) -> None:
+        """This recording, made of the one before, has taken its place."""
+        self._closings.append(derived_entry(manifest, now_s))
+
     def tell(self, writers: Iterable[RecordingWriter], now_s: float) -> None:
         """Append what is due of these, which are open: all in one batch."""
         beats = now_s >= self._next_s
@@ -84,6 +89,12 @@ class Witness:
         self._closings.clear()
         if beats:
             self._next_s = now_s + HEARTBEAT_S
+
+
+def derived_entry(manifest: Manifest, now_s: float) -> Entry:
+    """That this recording, made of another of its interview, has taken the other's place."""
+    entry = _entry(manifest, saved(manifest), now_s)
+    return msgspec.structs.replace(entry, kind=EntryKind.DERIVED)
 
 
 def _entry(manifest: Manifest, durable: Durable, now_s: float, *, new: bool = False) -> Entry:

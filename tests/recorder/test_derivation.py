@@ -5,6 +5,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,6 +16,7 @@ from server.recorder.sealing import FaultKind, SegmentError
 from tests.recorder.conftest import Desk
 from tests.recorder.encoded import camera
 
+KEY = Ed25519PrivateKey.from_private_bytes(bytes(32)).public_key()
 MADE_US = 1_760_000_100_000_000
 
 
@@ -91,4 +93,4 @@ def test_each_flipped_bit_of_the_statement_is_found(made: Path, desk: Desk) -> N
 @given(st.binary(max_size=200))
 def test_no_statement_at_all_is_a_fault(data: bytes) -> None:
     with pytest.raises(SegmentError):
-        derivation._decode(data, bytes(32))
+        derivation.decode_statement(data, Derivation, derivation.VERSION, KEY)

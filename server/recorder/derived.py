@@ -1,0 +1,191 @@
+"""Where compressed recordings lie, and the signed statement of what each was made of.
+
+While it is made, a recording of the same format grows in ``data/compressing/INTERVIEW``. Once it
+is whole, verified and signed for, it takes the place of its source in ``data/recordings``; the
+source moves to ``data/sources/INTERVIEW``, whole or, where the policy destroys it, its manifest
+alone: what it was can be told for good. Whoever holds the lock of the recordings does that.
+"""
+
+import os
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from server.core.frames import TrackName
+from server.recorder.catalog import lock_folder, read_manifest, recording_path
+from server.recorder.derivation import (
+    Origin,
+    decode_statement,
+    origin,
+    signed,
+    statement_of,
+)
+from server.recorder.files import sync_directory, write_durably
+from server.recorder.keys import INTERVIEW_ID
+from server.recorder.manifest import MANIFEST_NAME, Manifest, State
+from server.recorder.sealing import FaultKind, SegmentError
+from server.recorder.verify import verify
+
+#: Where one is made, and where sources go.
+MAKING = "compressing"
+SOURCES = "sources"
+#: The event by which a manifest says that the recording is a compressed one.
+COMPRESSED = "compressed"
+VERSION = 1
+
+
+class TrackQuality(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Of one track of pictures, over the whole recording."""
+
+    track: TrackName
+    pictures: int
+    xpsnr_db: float  #: the mean
+    lowest_xpsnr_db: float  #: of a segment
+
+
+class Compressed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a recording was made of, and how near it comes."""
+
+    format: Literal["vivavoce-derivation"]
+    version: int
+    kind: Literal["compressed"]
+    source: Origin
+    source_root: str  #: of the tree of all its records
+    source_bytes: int  #: of its segments
+    source_kept: bool
+    recording: str  #: the recording_id in hex of what was made
+    tree_size: int  #: its records; more may have followed since
+    root: str  #: of their tree
+    bytes: int
+    quality: tuple[TrackQuality, ...]
+    made_us: int  #: Unix time
+
+
+class NotAdopted(Exception):
+    """What was made can't take its source's place; the message says why."""
+
+
+def making_path(data_dir: Path, interview_id: str) -> Path:
+    return data_dir / MAKING / interview_id
+
+
+def source_path(data_dir: Path, interview_id: str) -> Path:
+    return data_dir / SOURCES / interview_id
+
+
+def size_of_segments(manifest: Manifest) -> int:
+    return sum(entry.size for entry in manifest.segments)
+
+
+def is_compressed(manifest: Manifest) -> bool:
+    return any(event.event == COMPRESSED for event in manifest.events)
+
+
+def state(path: Path, statement: Compressed, signer: Ed25519PrivateKey) -> None:
+    """Write the statement beside the recording's folder ``path``. OSError."""
+    write_durably(statement_of(path), signed(statement, signer))
+
+
+def read_statement(path: Path, public_key: Ed25519PublicKey) -> Compressed:
+    """Of the recording in folder ``path``. SegmentError unless it is signed; OSError."""
+    data = statement_of(path).read_bytes()
+    return decode_statement(data, Compressed, VERSION, public_key)
+
+
+def check_statement(path: Path, public_key: bytes) -> Compressed:
+    """The same; SegmentError too where the recording there is not the one that was made."""
+    key = Ed25519PublicKey.from_public_bytes(public_key)
+    statement = read_statement(path, key)
+    manifest = read_manifest(path, key)
+    whole = manifest.tree_size >= statement.tree_size
+    if manifest.recording != statement.recording or not whole or not is_compressed(manifest):
+        raise SegmentError(FaultKind.FOREIGN, "the statement is of another recording")
+    if manifest.tree_size == statement.tree_size and manifest.root != statement.root:
+        raise SegmentError(FaultKind.TAMPERED, "the recording is not the one that was signed for")
+    return statement
+
+
+def ready(data_dir: Path) -> list[str]:
+    """The interviews whose compressed recording waits to take its place."""
+    found = (data_dir / MAKING).glob(f"*/{MANIFEST_NAME}")
+    folders = sorted(path.parent for path in found)
+    return [
+        folder.name
+        for folder in folders
+        if INTERVIEW_ID.fullmatch(folder.name) and statement_of(folder).exists()
+    ]
+
+
+def lock_making(data_dir: Path) -> AbstractContextManager[None]:
+    """Compress in this process alone; RuntimeError if another one does."""
+    return lock_folder(data_dir / MAKING, f"another process compresses recordings of {data_dir}")
+
+
+def check_ready(data_dir: Path, interview_id: str, public_key: bytes) -> None:
+    """Look at every byte of what was made. NotAdopted, SegmentError unless it is as signed for."""
+    making = making_path(data_dir, interview_id)
+    check_statement(making, public_key)
+    report = verify(making, public_key)
+    if not report.intact or report.state is State.RECORDING:
+        raise NotAdopted(f"what was made is not intact: {report.faults[:1]}")
+
+
+def adopt(data_dir: Path, interview_id: str, public_key: bytes) -> Manifest:
+    """Put what was made in the place of its source; the manifest that now holds there.
+
+    Call it after `check_ready`, with the lock of the recordings, while nobody records that
+    interview; then tell the log, then call :func:`settle`. NotAdopted; SegmentError; OSError.
+    """
+    making, place = making_path(data_dir, interview_id), recording_path(data_dir, interview_id)
+    statement = check_statement(making, public_key)
+    key = Ed25519PublicKey.from_public_bytes(public_key)
+    if origin(read_manifest(place, key)) != statement.source:
+        raise NotAdopted("the recording has changed since")
+    _exchange(data_dir, interview_id)
+    return read_manifest(place, key)
+
+
+def settle(data_dir: Path, interview_id: str, public_key: bytes) -> None:
+    """After the log was told: the statement, and where the policy destroys the source, that."""
+    making, place = making_path(data_dir, interview_id), recording_path(data_dir, interview_id)
+    if statement_of(making).exists():
+        os.rename(statement_of(making), statement_of(place))
+        sync_directory(place.parent)
+        sync_directory(making.parent)
+    key = Ed25519PublicKey.from_public_bytes(public_key)
+    if not read_statement(place, key).source_kept:
+        for path in sorted(source_path(data_dir, interview_id).glob("*.seg")):
+            path.unlink()
+
+
+def recover(data_dir: Path) -> list[str]:
+    """Take up again what a crash has interrupted in `adopt` or before the end of `settle`.
+
+    The interviews to tell the log of and to call `settle` for. With the lock of the recordings.
+    OSError.
+    """
+    unsettled = []
+    for manifest in sorted((data_dir / SOURCES).glob(f"*/{MANIFEST_NAME}")):
+        interview_id = manifest.parent.name
+        making, place = making_path(data_dir, interview_id), recording_path(data_dir, interview_id)
+        if not place.exists() and making.exists():
+            _exchange(data_dir, interview_id)
+        if statement_of(making).exists():
+            unsettled.append(interview_id)
+    return unsettled
+
+
+def _exchange(data_dir: Path, interview_id: str) -> None:
+    """Two names change, the source's first; `recover` sees it where a crash comes between."""
+    making, place = making_path(data_dir, interview_id), recording_path(data_dir, interview_id)
+    source = source_path(data_dir, interview_id)
+    source.parent.mkdir(mode=0o700, exist_ok=True)
+    if not source.exists():
+        os.rename(place, source)
+        sync_directory(source.parent)
+    os.rename(making, place)
+    sync_directory(place.parent)
+    sync_directory(making.parent)
