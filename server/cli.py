@@ -37,6 +37,12 @@ _COMMANDS = (
         "that nothing was taken back. Exit status as of verify.",
     ),
     ("export", "export.add_to", "Write a recording as one MP4 file."),
+    (
+        "compress",
+        "compress.add_to",
+        "Make recordings small, in AV1, by what can be seen of it. Exit status 1: one was left "
+        "as it is, as it would not come near enough, or not be small.",
+    ),
     ("keys", "keys.add_to", "Look after the recordings' keys."),
 )
 

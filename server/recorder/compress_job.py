@@ -1,14 +1,13 @@
 """The job of compressing one recording, for a process of its own: it decodes and encodes."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
 from server.recorder.catalog import open_reader, recording_path
 from server.recorder.compression import Compression, NotCompressed, discard
 from server.recorder.derived import Compressed, making_path
-from server.recorder.files import write_durably
 from server.recorder.keys import KeyRing
+from server.recorder.tiles import CHECKPOINT
 from server.recorder.tlog import FOLDER as LOG_FOLDER
 from server.recorder.verify import verify
 
@@ -28,7 +27,9 @@ def compress(
     recording; NotCompressed: it stays as it is, which is noted; KeyProblem; SegmentError; OSError.
     """
     reader = open_reader(data_dir, interview_id, keys)
-    report = verify(recording_path(data_dir, interview_id), keys.public_key, data_dir / LOG_FOLDER)
+    log = data_dir / LOG_FOLDER
+    known = log if (log / CHECKPOINT).is_file() else None
+    report = verify(recording_path(data_dir, interview_id), keys.public_key, known)
     try:
         if not report.intact:
             raise NotCompressed(f"it is not intact: {report.faults[0]}")
@@ -38,6 +39,6 @@ def compress(
             job.step()
             progress(job.done)
         return job.finish(round(clock() * 1e6))
-    except NotCompressed as error:
+    except NotCompressed:
         discard(making_path(data_dir, interview_id))
         raise

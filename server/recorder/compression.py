@@ -72,10 +72,10 @@ class Bar:
 
 #: docs/decisions/recorder-compression.md has the measurements. Of a screen's print every pixel
 #: counts, and it costs little.
-_FACE = Bar(36.5, 34, 22)
+_FACE = Bar(36.5, 34, 12)
 BARS = {
     TrackName.CAMERA: _FACE,
-    TrackName.SCREEN: Bar(42.0, 42, 22),
+    TrackName.SCREEN: Bar(42.0, 42, 12),
     TrackName.INTERVIEWER_CAMERA: _FACE,
 }
 #: A step of the rate factor is worth about an eighth of a decibel; so many at once.

@@ -20,6 +20,8 @@ def picture_decoder(video: VideoConfig) -> av.VideoCodecContext:
     decoder.thread_type = "SLICE"  # frame threads would hold pictures back
     if video.codec is Codec.H264:
         decoder.extradata = video.configuration
+    if video.codec is Codec.AV1:
+        decoder.options = {"max_frame_delay": "1"}  # as many as there are cores otherwise
     return decoder
 
 

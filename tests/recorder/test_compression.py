@@ -1,30 +1,261 @@
 """A finished recording becomes a small one: the same segments, fragments and times, in AV1."""
 
-from server.recorder.compression import Compression
-from server.recorder.derived import Compressed, adopt
+import av
+import pytest
+from msgspec.structs import replace
+
+from server.core.frames import Codec, EncodedFrame, Gap, GapCause, TrackName
+from server.recorder import compression, writer
+from server.recorder.catalog import open_title, read_manifest
+from server.recorder.compression import Bar, Compression, NotCompressed, discard
+from server.recorder.decoders import picture_decoder
+from server.recorder.derivation import origin
+from server.recorder.derived import Compressed, check_statement, making_path
+from server.recorder.manifest import EventEntry, to_unix_us
+from server.recorder.reader import RecordingReader
+from server.recorder.sealing import SEGMENT_HEADER_BYTES
 from server.recorder.verify import verify
 from tests.recorder.conftest import Desk
-from tests.recorder.encoded import interview
+from tests.recorder.encoded import (
+    NUMBER_BITS,
+    START_S,
+    camera,
+    in_order,
+    interview,
+    interviewer,
+    microphone,
+    numbered,
+    screen,
+)
 
 MADE_US = 1_760_000_100_000_000
 
 
-def compress(desk: Desk, *, keep_source: bool = True) -> Compressed:
-    made = Compression(desk.data_dir, desk.reader(), desk.keys, keep_source=keep_source)
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is so short and shrill is not small by the hour."""
+    monkeypatch.setattr(compression, "MAX_BYTES_PER_HOUR", 10**12)
+    monkeypatch.setattr(compression, "MAX_SHARE", 10.0)
+
+
+def begin(desk: Desk) -> Compression:
+    return Compression(desk.data_dir, desk.reader(), desk.keys, keep_source=True)
+
+
+def make(desk: Desk) -> Compressed:
+    made = begin(desk)
     while made.left:
         made.step()
     return made.finish(MADE_US)
 
 
-def test_what_is_made_verifies_and_replays(desk: Desk) -> None:
-    desk.write(interview(seconds=4))
+def made_of(desk: Desk, interview_id: str = "iv") -> RecordingReader:
+    path = making_path(desk.data_dir, interview_id)
+    public_key = desk.keys.signer.public_key()
+    recording = read_manifest(path, public_key).recording
+    key = desk.keys.recording_key(interview_id, bytes.fromhex(recording))
+    return RecordingReader(path, key, public_key)
+
+
+def times(reader: RecordingReader) -> list[tuple[TrackName, int, int]]:
+    return [
+        (name, sample.time, sample.duration)
+        for _, fragment in reader.all_samples()
+        for name, samples in fragment.by_track()
+        for sample in samples
+    ]
+
+
+def numbers(reader: RecordingReader) -> list[int]:
+    """What the camera's pictures say of themselves, decoded."""
+    found, decoder, video = [], None, None
+    for tracks, fragment in reader.all_samples():
+        if tracks.video != video:
+            assert tracks.video is not None
+            decoder, video = picture_decoder(tracks.video), tracks.video
+        assert decoder is not None
+        for sample in fragment.video:
+            found += [_number(frame) for frame in decoder.decode(av.Packet(sample.data))]
+    assert decoder is not None
+    return found + [_number(frame) for frame in decoder.decode(None)]
+
+
+def _number(frame: av.VideoFrame) -> int:
+    luma = frame.to_ndarray(format="gray")
+    row = luma[luma.shape[0] // 4]
+    cell = frame.width // NUMBER_BITS
+    bits = [row[cell * bit + cell // 2] > 128 for bit in range(NUMBER_BITS)]
+    return int("".join(str(int(bit)) for bit in bits), 2)
+
+
+@pytest.mark.parametrize("codec", [Codec.H264, Codec.VP8, Codec.VP9, Codec.AV1])
+def test_each_picture_and_packet_keeps_its_time(desk: Desk, codec: Codec) -> None:
+    frames = [
+        EncodedFrame(
+            frame.track,
+            frame.codec,
+            frame.payload,
+            # A camera that is slow in the dark: no two pictures last alike.
+            frame.capture_s + (0.011 * (index % 3) if frame.track is TrackName.CAMERA else 0),
+            frame.keyframe,
+            frame.arrived_s,
+        )
+        for index, frame in enumerate(
+            in_order(camera(codec, 3, width=160, draw=numbered), microphone(3))
+        )
+    ]
+    desk.write(frames)
     before = desk.reader()
-    compress(desk)
-    manifest, statement = adopt(desk.data_dir, "iv", desk.keys.public_key)
-    assert verify(desk.path(), desk.keys.public_key).intact
-    print(statement)
-    after = desk.reader()
-    assert [h.start_us for h in after.headers()] == [h.start_us for h in before.headers()]
-    assert after.describe().mime
+    make(desk)
+    after = made_of(desk)
+    assert times(after) == times(before)
+    assert numbers(after) == list(range(90))
+    assert {tracks.video.codec for tracks in after.recorded_tracks if tracks.video} == {Codec.AV1}
+
+
+def test_sound_is_what_it_was(desk: Desk) -> None:
+    desk.write(interview())
+    make(desk)
+    before, after = (
+        [sample for _, fragment in reader.all_samples() for sample in fragment.audio]
+        for reader in (desk.reader(), made_of(desk))
+    )
+    assert after == before
+
+
+def test_tracks_that_come_late_gaps_and_events_stay(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(compression.BARS, TrackName.SCREEN, Bar(36.0, 40, 12))  # a screen of noise
+    writer = desk.writer()
+    writer.note_event("joined", to_unix_us(START_S))
+    writer.note_gap(Gap(TrackName.CAMERA, START_S + 1, START_S + 2, GapCause.PACKETS_LOST, 3))
+    for frame in in_order(
+        camera(seconds=4),
+        microphone(4),
+        screen(seconds=2, start_s=START_S + 1.5),
+        interviewer(Codec.VP8, seconds=2, start_s=START_S + 1),
+    ):
+        writer.write(frame)
+    writer.finish()
+    statement = make(desk)
+    before, after = desk.reader(), made_of(desk)
+    source, made = before.manifest, after.manifest
+    assert times(after) == times(before)
+    assert [(entry.start_us, entry.end_us, entry.tracks) for entry in made.segments] == [
+        (entry.start_us, entry.end_us, entry.tracks) for entry in source.segments
+    ]
+    assert (made.gaps, made.policies, made.state) == (source.gaps, source.policies, source.state)
+    assert made.events == (*source.events, EventEntry("compressed", MADE_US))
+    pictures = (TrackName.CAMERA, TrackName.SCREEN, TrackName.INTERVIEWER_CAMERA)
+    assert tuple(each.track for each in statement.quality) == pictures
+    key = desk.keys.recording_key("iv", bytes.fromhex(made.recording))
+    assert open_title(key, made) == "A title"
     for index in range(len(after)):
         after.fragment(index + 1)
+
+
+def test_what_is_made_verifies_and_says_of_what(desk: Desk) -> None:
+    desk.write(interview())
+    statement = make(desk)
+    path = making_path(desk.data_dir, "iv")
+    assert verify(path, desk.keys.public_key).intact
+    assert check_statement(path, desk.keys.public_key) == statement
+    source = desk.reader().manifest
+    assert (statement.source, statement.source_root) == (origin(source), source.root)
+    assert statement.quality[0].pictures == 60
+    assert statement.quality[0].lowest_xpsnr_db >= compression.BARS[TrackName.CAMERA].xpsnr_db
+
+
+def test_what_was_made_before_a_kill_is_not_made_again(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # No keyframe after the first: what goes on has to decode from there.
+    frames = camera(seconds=25, width=160, height=96, keyframe_s=100, draw=numbered)
+    monkeypatch.setattr(writer, "MAX_SEGMENT_US", 10_000_000)
+    desk.write(frames)
+    first = begin(desk)
+    first.step()
+    path = making_path(desk.data_dir, "iv")
+    segment = (path / "00000.seg").read_bytes()
+    (path / "00001.seg").write_bytes(segment[: SEGMENT_HEADER_BYTES + 7])  # torn by the kill
+    second = begin(desk)
+    assert second.left == 2
+    while second.left:
+        second.step()
+    second.finish(MADE_US)
+    assert (path / "00000.seg").read_bytes() == segment
+    assert numbers(made_of(desk)) == list(range(750))
+    assert verify(path, desk.keys.public_key).intact
+
+
+def test_one_that_a_kill_left_before_its_statement_is_finished(desk: Desk) -> None:
+    desk.write(interview())
+    make(desk)
+    path = making_path(desk.data_dir, "iv")
+    whole = read_manifest(path, desk.keys.signer.public_key())
+    job = begin(desk)  # its progress is gone: begun anew
+    assert job.left == 1
+    while job.left:
+        job.step()
+    assert job.finish(MADE_US).recording != whole.recording
+
+
+def test_what_can_not_come_near_enough_is_refused(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.write(interview())
+    monkeypatch.setitem(compression.BARS, TrackName.CAMERA, Bar(99.0, 60, 50))
+    with pytest.raises(NotCompressed, match=r"camera: [\d.]+ dB \(XPSNR\) at best around 0 s"):
+        make(desk)
+
+
+def test_a_better_rate_factor_is_tried_below_the_bar(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.write(camera(seconds=1))
+    monkeypatch.setitem(compression.BARS, TrackName.CAMERA, Bar(20.0, 63, 20))
+    far = make(desk)
+    bar = far.quality[0].xpsnr_db + 3
+    monkeypatch.setitem(compression.BARS, TrackName.CAMERA, Bar(bar, 63, 20))
+    near = make(desk)
+    assert near.quality[0].lowest_xpsnr_db >= bar
+    assert near.bytes > far.bytes
+
+
+def test_what_would_be_large_or_not_smaller_is_refused(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.write(interview())
+    monkeypatch.setattr(compression, "MAX_SHARE", 0.01)
+    with pytest.raises(NotCompressed, match="instead of"):
+        make(desk)
+    discard(making_path(desk.data_dir, "iv"))
+    monkeypatch.setattr(compression, "MAX_BYTES_PER_HOUR", 10_000_000)
+    with pytest.raises(NotCompressed, match="more than 10 MB an hour"):
+        make(desk)
+
+
+def test_only_what_is_finished_and_not_compressed_is(desk: Desk) -> None:
+    desk.write(interview(), finish=False)
+    with pytest.raises(NotCompressed, match="still being recorded"):
+        begin(desk)
+
+
+def test_pictures_of_odd_sizes_are_encoded_in_even_ones(desk: Desk) -> None:
+    desk.write(camera(Codec.VP8, 1, width=161, height=121))
+    make(desk)
+    video = made_of(desk).recorded_tracks[0].video
+    assert video is not None
+    assert (video.width, video.height) == (160, 120)
+
+
+def test_what_no_decoder_takes_shows_the_picture_before(desk: Desk) -> None:
+    frames = camera(seconds=1)
+    torn = [
+        replace(each, payload=each.payload[:40]) if i == 20 else each
+        for i, each in enumerate(frames)
+    ]
+    desk.write(torn)
+    make(desk)
+    assert times(made_of(desk)) == times(desk.reader())

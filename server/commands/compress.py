@@ -1,0 +1,119 @@
+"""The command `vivavoce compress`: small recordings of finished ones."""
+
+import argparse
+import os
+import sys
+import time
+from pathlib import Path
+
+from server.commands.data import open_keys_of
+from server.commands.terminal import EXIT_FAULT, show_progress
+from server.config import (
+    ConfigError,
+    add_data_dir_flag,
+    add_root_key_flag,
+    existing_data_dir,
+    store,
+)
+from server.recorder.catalog import lock_recordings, read_manifest, recording_folders
+from server.recorder.derived import (
+    Compressed,
+    NotAdopted,
+    adopt,
+    check_ready,
+    is_compressed,
+    lock_making,
+    settle,
+)
+from server.recorder.keys import KeyRing
+from server.recorder.manifest import State
+from server.recorder.root_key import KeyProblem
+from server.recorder.sealing import SegmentError
+from server.recorder.tlog import FOLDER as LOG_FOLDER
+from server.recorder.tlog import LogProblem, open_log
+from server.recorder.witness import derived_entry
+
+
+def add_to(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("interview_id", metavar="INTERVIEW_ID", nargs="?")
+    parser.add_argument("--all", action="store_true", help="every recording that is finished")
+    parser.add_argument(
+        "--replace-source",
+        action="store_true",
+        help="destroy the source's media once what was made of it is verified, measured and "
+        "signed (it is kept in the data directory's sources/)",
+    )
+    add_root_key_flag(parser)
+    add_data_dir_flag(parser)
+    parser.set_defaults(run=_compress)
+
+
+def _compress(flags: argparse.Namespace) -> int:
+    """1 where a recording was left as it is."""
+    if flags.all == (flags.interview_id is not None):
+        raise ConfigError("Say which recording, or --all.")
+    folder = existing_data_dir(flags, os.environ)
+    if store(argparse.Namespace(store=None), os.environ):
+        raise ConfigError("Recordings that went to a store (VIVAVOCE_STORE) are not compressed.")
+    keys = open_keys_of(folder, flags)
+    try:
+        with lock_making(folder):
+            wanted = _finished(folder, keys) if flags.all else [flags.interview_id]
+            made = [_make(folder, each, keys, keep=not flags.replace_source) for each in wanted]
+    except (RuntimeError, OSError) as error:
+        raise ConfigError(f"{error}.") from error
+    return 0 if all(made) else EXIT_FAULT
+
+
+def _finished(folder: Path, keys: KeyRing) -> list[str]:
+    """Those that are to be compressed, and are not."""
+    found = []
+    for path in recording_folders(folder):
+        try:
+            manifest = read_manifest(path, keys.signer.public_key())
+        except (SegmentError, OSError) as error:
+            print(f"{path.name}: left as it is: {error}", file=sys.stderr)
+            continue
+        if manifest.state is not State.RECORDING and not is_compressed(manifest):
+            found.append(path.name)
+    return found
+
+
+def _make(folder: Path, interview_id: str, keys: KeyRing, *, keep: bool) -> bool:
+    # Only here: it brings decoders, and the serving process must have none.
+    from server.recorder.compress_job import compress
+    from server.recorder.compression import NotCompressed
+
+    try:
+        made = compress(folder, interview_id, keys, show_progress, time.time, keep_source=keep)
+        _adopt(folder, interview_id, keys)
+    except (KeyError, ValueError) as error:
+        raise ConfigError(f"There is no recording of {interview_id}.") from error
+    except (NotCompressed, NotAdopted, SegmentError, KeyProblem, LogProblem) as error:
+        print(f"{interview_id}: left as it is: {error}", file=sys.stderr)
+        return False
+    _say(interview_id, made)
+    return True
+
+
+def _adopt(folder: Path, interview_id: str, keys: KeyRing) -> None:
+    check_ready(folder, interview_id, keys.public_key)
+    try:
+        lock = lock_recordings(folder)
+    except RuntimeError:
+        print("A server runs here: it puts what was made in its place within seconds.")
+        return
+    with lock:
+        manifest = adopt(folder, interview_id, keys.public_key)
+        open_log(folder / LOG_FOLDER, keys.signer).append([derived_entry(manifest, time.time())])
+        settle(folder, interview_id, keys.public_key)
+
+
+def _say(interview_id: str, made: Compressed) -> None:
+    share = made.bytes / made.source_bytes
+    print(f"{interview_id}: {made.source_bytes} bytes are now {made.bytes} ({share:.0%})")
+    for each in made.quality:
+        print(
+            f"  {each.track}: {each.pictures} pictures, XPSNR {each.xpsnr_db:.1f} dB "
+            f"({each.lowest_xpsnr_db:.1f} dB at worst)"
+        )
