@@ -21,7 +21,7 @@ def picture_decoder(video: VideoConfig) -> av.VideoCodecContext:
     if video.codec is Codec.H264:
         decoder.extradata = video.configuration
     if video.codec is Codec.AV1:
-        decoder.options = {"max_frame_delay": "1"}  # as many as there are cores otherwise
+        decoder.thread_count = 1  # dav1d knows no others
     return decoder
 
 
