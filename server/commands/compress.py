@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from server.commands.data import open_keys_of
-from server.commands.terminal import EXIT_FAULT, show_progress
+from server.commands.terminal import EXIT_FAULT, Progress
 from server.config import (
     ConfigError,
     add_data_dir_flag,
@@ -85,7 +85,7 @@ def _make(folder: Path, interview_id: str, keys: KeyRing, *, keep: bool) -> bool
     from server.recorder.compression import NotCompressed
 
     try:
-        made = compress(folder, interview_id, keys, show_progress, time.time, keep_source=keep)
+        made = compress(folder, interview_id, keys, Progress(sys.stderr), time.time, keep_source=keep)
         _adopt(folder, interview_id, keys)
     except (KeyError, ValueError) as error:
         raise ConfigError(f"There is no recording of {interview_id}.") from error

@@ -10,10 +10,10 @@ from server.recorder import mp4
 from server.recorder.fragmenter import Cut
 from server.recorder.manifest import NO_SEGMENT, Manifest, SegmentEntry
 from server.recorder.merkle import Tree
+from server.recorder.open_segment import flags_of
 from server.recorder.sealing import Kind, Sealer, SegmentHeader
 from server.recorder.segments import segment_name
 from server.recorder.tracks import Fragment, Tracks
-from server.recorder.open_segment import flags_of
 
 
 class SealedSegment:
