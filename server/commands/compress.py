@@ -85,7 +85,8 @@ def _make(folder: Path, interview_id: str, keys: KeyRing, *, keep: bool) -> bool
     from server.recorder.compression import NotCompressed
 
     try:
-        made = compress(folder, interview_id, keys, Progress(sys.stderr), time.time, keep_source=keep)
+        progress = Progress(sys.stderr)
+        made = compress(folder, interview_id, keys, progress, time.time, keep_source=keep)
         _adopt(folder, interview_id, keys)
     except (KeyError, ValueError) as error:
         raise ConfigError(f"There is no recording of {interview_id}.") from error

@@ -172,7 +172,7 @@ def test_what_was_made_before_a_kill_is_not_made_again(
 ) -> None:
     # No keyframe after the first: what goes on has to decode from there.
     frames = camera(seconds=25, width=160, height=96, keyframe_s=100, draw=numbered)
-    monkeypatch.setattr(writer, "MAX_SEGMENT_US", 10_000_000)
+    monkeypatch.setattr(writer, "LATE_KEYFRAME_US", 0)
     desk.write(frames)
     first = begin(desk)
     first.step()
