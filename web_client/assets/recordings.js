@@ -34,13 +34,19 @@ function title(recording) {
   return recording.title || t("recordings.untitled");
 }
 
+/** @param {number} count */
+function gapsText(count) {
+  if (count > 1) return t("recordings.gaps", { n: count });
+  return t(count === 1 ? "recordings.one-gap" : "recordings.no-gaps");
+}
+
 /** @param {RecordingSummary} recording */
 function facts(recording) {
   const parts = [
     recording.started_s === null ? "" : dateTime(recording.started_s, locale()),
     clock(recording.duration_s),
     size(recording.bytes, locale()),
-    recording.gaps > 0 ? t("recordings.gaps", { n: recording.gaps }) : t("recordings.no-gaps"),
+    gapsText(recording.gaps),
   ];
   return parts.filter(Boolean).join(" · ");
 }

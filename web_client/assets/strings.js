@@ -471,6 +471,7 @@ export const STRINGS = {
     "还没有录像。候选人加入面试后，录像会立即出现在这里。",
   ],
   "recordings.untitled": ["Untitled interview", "未命名面试"],
+  "recordings.one-gap": ["1 gap", "1 处缺口"],
   "recordings.gaps": ["{n} gaps", "{n} 处缺口"],
   "recordings.no-gaps": ["no gaps", "无缺口"],
   "recordings.recording": ["Recording", "录制中"],
