@@ -37,13 +37,20 @@ from server.store import Viewing, new_id
 
 
 def add_to(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("interview_id", metavar="INTERVIEW_ID")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
+    parser.add_argument("interview_id", metavar="INTERVIEW_ID", help="see `vivavoce recordings`")
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="FILE", help="the MP4 to write"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace FILE if it exists")
     parser.add_argument(
-        "--from", type=_moment, default=0.0, dest="start_s", metavar="T", help="[[h:]mm:]ss[.fff]"
+        "--from",
+        type=_moment,
+        default=0.0,
+        dest="start_s",
+        metavar="T",
+        help="a part alone, from [[h:]mm:]ss[.fff] of the recording (its start)",
     )
-    parser.add_argument("--to", type=_moment, dest="end_s", metavar="T", help="(the end)")
+    parser.add_argument("--to", type=_moment, dest="end_s", metavar="T", help="(its end)")
     parser.add_argument(
         "--transcode",
         action="store_true",

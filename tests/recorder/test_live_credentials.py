@@ -3,12 +3,10 @@
 import hashlib
 import io
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-import c2pa
-import encypher_c2pa
 import pytest
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -24,6 +22,7 @@ from server.recorder.catalog import open_reader
 from server.recorder.claim_signer import ClaimSigner
 from server.recorder.live_credentials import SignedStream
 from server.recorder.reader import RecordingReader, Side
+from tests.recorder.c2pa_readers import by_the_consortium, stream_by_encypher
 from tests.recorder.conftest import Desk, feed
 from tests.recorder.encoded import START_S, in_order, interview, interviewer, screen
 
@@ -156,24 +155,8 @@ def _verify(public: Ed25519PublicKey, signature: bytes, protected: bytes, payloa
 # ---- the tests ----------------------------------------------------------------------------
 
 
-def by_the_consortium(init: bytes, signer: ClaimSigner) -> tuple[str, list[Any]]:
-    settings = {"verify": {"verify_trust": True}, "trust": {"user_anchors": signer.anchor.decode()}}
-    context = c2pa.Context.from_dict(settings)
-    with c2pa.Reader("video/mp4", io.BytesIO(init), context=context) as reader:
-        found = reader.get_validation_results()["activeManifest"]["failure"]
-        return str(reader.get_validation_state()), found
-
-
-def by_another(init: bytes, segments: list[bytes], signer: ClaimSigner) -> Mapping[str, Any]:
-    return encypher_c2pa.verify_stream(
-        init,
-        segments,
-        "video/mp4",
-        trust_pem=signer.anchor.decode(),
-        no_default_trust=True,
-        online=False,
-        telemetry=False,
-    )
+def consortium(init: bytes, signer: ClaimSigner) -> tuple[str, set[str]]:
+    return by_the_consortium(io.BytesIO(init), signer.anchor)
 
 
 @pytest.mark.parametrize("codec", [Codec.H264, Codec.VP9, Codec.AV1])
@@ -183,7 +166,7 @@ def test_every_segment_is_proved(
 ) -> None:
     desk.write(interview(codec, 9))
     init, segments = streamed(reader_of(desk, signer), event=event)
-    assert by_the_consortium(init, signer) == ("Trusted", [])
+    assert consortium(init, signer) == ("Trusted", set())
     leaf = signer.chain[0].public_bytes(Encoding.DER)
     numbers = [check_segment(init, segment, leaf) for segment in segments]
     assert numbers == list(range(1, len(segments) + 1))
@@ -210,7 +193,7 @@ def test_another_verifier_of_streams_finds_what_was_changed(
 ) -> None:
     desk.write(interview(codec, 9))
     init, segments = streamed(reader_of(desk, signer), event=True)
-    report = by_another(init, segments, signer)
+    report = stream_by_encypher(init, segments, signer.anchor)
     assert (report["integrity"], report["stream"]["validation_results"]["failure"]) == ("valid", [])
     assert report["stream"]["trust"]["status"] == "valid_for_supplied_material"
     flipped = bytearray(segments[1])
@@ -221,7 +204,7 @@ def test_another_verifier_of_streams_finds_what_was_changed(
         [segments[0], *segments[2:]],
         [segments[0], segments[0]],
     ):
-        report = by_another(init, harmed, signer)
+        report = stream_by_encypher(init, harmed, signer.anchor)
         codes = {each["code"] for each in report["stream"]["validation_results"]["failure"]}
         assert (report["integrity"], codes) == ("invalid", {"livevideo.segment.invalid"})
 
@@ -229,7 +212,7 @@ def test_another_verifier_of_streams_finds_what_was_changed(
 def test_that_verifier_reads_the_specification_otherwise(desk: Desk, signer: ClaimSigner) -> None:
     """Once this fails, it reads it as we do: what `as_encypher_reads_it` changes can go."""
     desk.write(interview(seconds=3))
-    report = by_another(*streamed(reader_of(desk, signer)), signer)
+    report = stream_by_encypher(*streamed(reader_of(desk, signer)), signer.anchor)
     codes = {each["code"] for each in report["stream"]["validation_results"]["failure"]}
     assert codes == {"livevideo.sessionkey.invalid", "livevideo.segment.invalid"}
 
@@ -310,7 +293,7 @@ def test_every_side_is_a_stream_and_a_screen_says_that_it_is_one(
         init, segments = streamed(reader, side)
         (created,) = assertion(init, "c2pa.actions.v2")["actions"]
         assert created["digitalSourceType"].rsplit("/")[-1] == kind
-        assert by_the_consortium(init, signer) == ("Trusted", [])
+        assert consortium(init, signer) == ("Trusted", set())
         numbers = [check_segment(init, each, leaf) for each in segments]
         assert numbers == list(range(1, len(segments) + 1))
 
@@ -325,7 +308,7 @@ def test_a_recording_older_than_the_certificate_has_a_key_that_is_not(
     tag, made = key["createdAt"]
     assert tag == 0
     assert made == f"{signer.chain[0].not_valid_before_utc:%Y-%m-%dT%H:%M:%SZ}"
-    assert by_the_consortium(init, signer) == ("Trusted", [])
+    assert consortium(init, signer) == ("Trusted", set())
 
 
 def test_a_whole_chain_goes_into_the_signature_but_its_root(
