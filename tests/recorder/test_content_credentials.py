@@ -1,6 +1,7 @@
 """C2PA in an exported MP4, as the C2PA consortium's reader and another one see it."""
 
 import importlib
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.core.frames import Codec
+from server.recorder import content_credentials
 from server.recorder.content_credentials import (
     Checked,
     CredentialsUnavailable,
@@ -137,6 +139,20 @@ def test_a_screen_is_no_capture_of_the_world(signed: Signed, tmp_path: Path) -> 
     assert created["digitalSourceType"].endswith("/composite")
     assert consortium(path, signed.signer.anchor) == ("Trusted", set())
     assert by_encypher(path, signed.signer.anchor)["integrity"] == "valid"
+
+
+def test_nothing_in_the_clear_lies_in_the_systems_temporary_folder(
+    signed: Signed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The library writes there what is too long for its memory: beside the file it may."""
+    monkeypatch.setattr(content_credentials, "_IN_MEMORY_MB", 0)
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "nowhere"))
+    path = tmp_path / "out.mp4"
+    path.write_bytes(signed.clear)
+    sign(path, signed.source, ALL, signed.signer)
+    assert check(path, signed.signer.anchor).trusted
+    assert os.environ["TMPDIR"] == str(tmp_path / "nowhere")
+    assert [each.name for each in tmp_path.iterdir()] == ["out.mp4"]
 
 
 def test_it_still_plays(signed: Signed) -> None:

@@ -22,6 +22,7 @@ from server.recorder.catalog import open_reader
 from server.recorder.claim_signer import ClaimSigner
 from server.recorder.live_credentials import SignedStream
 from server.recorder.reader import RecordingReader, Side
+from server.recorder.root_key import KeyUnavailable
 from tests.recorder.c2pa_readers import by_the_consortium, stream_by_encypher
 from tests.recorder.conftest import Desk, feed
 from tests.recorder.encoded import START_S, in_order, interview, interviewer, screen
@@ -261,6 +262,19 @@ def test_segments_are_counted_on_while_the_recording_runs(desk: Desk, signer: Cl
     assert [check_segment(init, each, leaf) for each in after] == [*range(1, len(after) + 1)]
     assert len(after) > len(before) > 0
     writer.finish()
+
+
+def test_without_its_key_only_streams_are_missing(desk: Desk) -> None:
+    """A key service that is away must not keep anybody from the replay in the page."""
+
+    def away() -> ClaimSigner:
+        raise KeyUnavailable("Vault does not answer")
+
+    desk.write(interview(seconds=1))
+    reader = open_reader(desk.data_dir, "iv", desk.keys, None, away)
+    assert reader.fragment(1)
+    with pytest.raises(KeyUnavailable):
+        reader.hls_init(Side.CANDIDATE, 0, event=False)
 
 
 def test_what_no_playlist_names_is_not_signed(desk: Desk, signer: ClaimSigner) -> None:
