@@ -30,7 +30,7 @@ _COLOUR = """(id) => {
   context.drawImage(video, 0, 0, 64, 36);
   return [...context.getImageData(32, 18, 1, 1).data.slice(0, 3)];
 }"""
-#: The loudest that each pitch got within some seconds, in dBFS of one FFT bin.
+#: Some seconds of each pitch, in dBFS of one FFT bin.
 _PITCHES = """async ([id, pitches, seconds, played]) => {
   const context = new AudioContext();
   const analyser = new AnalyserNode(context, {fftSize: 4096, smoothingTimeConstant: 0});
@@ -42,18 +42,18 @@ _PITCHES = """async ([id, pitches, seconds, played]) => {
     context.createMediaStreamSource(media.srcObject).connect(analyser);
   }
   const bins = new Float32Array(analyser.frequencyBinCount);
-  const loudest = pitches.map(() => -200);
+  const levels = pitches.map(() => []);
   const end = performance.now() + 1000 * seconds;
   while (performance.now() < end) {
     await new Promise((resolve) => setTimeout(resolve, 40));
     analyser.getFloatFrequencyData(bins);
     pitches.forEach((hz, n) => {
       const bin = Math.round(hz / context.sampleRate * analyser.fftSize);
-      loudest[n] = Math.max(loudest[n], ...bins.slice(bin - 2, bin + 3));
+      levels[n].push(Math.max(-200, ...bins.slice(bin - 2, bin + 3)));
     });
   }
   if (!played) await context.close();
-  return loudest;
+  return levels;
 }"""
 
 
@@ -91,16 +91,23 @@ async def shows(page: Page, video: str, colour: tuple[int, int, int]) -> None:
     )
 
 
-async def heard(page: Page, media: str, *, played: bool = False) -> Mapping[int, float]:
+async def heard(page: Page, media: str, *, played: bool = False) -> Mapping[int, list[float]]:
+    """Each pitch's level in dBFS, again and again for three seconds."""
     pitches = [CANDIDATE_HZ, INTERVIEWER_HZ]
-    loudest = await page.evaluate(_PITCHES, [media, pitches, 3, played])
-    return dict(zip(pitches, loudest, strict=True))
+    levels = await page.evaluate(_PITCHES, [media, pitches, 3, played])
+    return dict(zip(pitches, levels, strict=True))
 
 
-def only(pitches: Mapping[int, float], wanted_hz: int) -> bool:
-    """Whether that pitch, and no other, is there: 30 dB above."""
+def only(pitches: Mapping[int, list[float]], wanted_hz: int) -> bool:
+    """Whether that pitch, and no other, is there: 30 dB above.
+
+    A voice is there for two fifths of the time. Where sound is mended, on a busy machine, there
+    is a moment of all pitches.
+    """
     (other,) = set(pitches) - {wanted_hz}
-    return pitches[wanted_hz] > -60 and pitches[wanted_hz] > pitches[other] + 30
+    loudest = max(pitches[wanted_hz])
+    beside = sum(level > loudest - 30 for level in pitches[other])
+    return loudest > -60 and beside < 0.15 * len(pitches[other])
 
 
 @pytest.fixture(scope="module")
