@@ -33,6 +33,7 @@ from server.recorder.manifest import to_unix_us
 from server.recorder.reader import RecordingReader
 from server.recorder.root_key import KeyProblem
 from server.recorder.sealing import SegmentError
+from server.recorder.spool import put_down_derived
 from server.store import Viewing, new_id
 
 
@@ -105,7 +106,7 @@ def _export(flags: argparse.Namespace) -> int:
     except (SegmentError, KeyProblem, OSError) as error:
         return _not_exported(error)
     source, span_us = _part(reader, flags.start_s, flags.end_s)
-    seal = _Seal(flags, reader, span_us, keys, _claim_signer(flags, keys))
+    seal = _Seal(flags, folder, reader, span_us, keys, _claim_signer(flags, keys))
     _note_export(folder, flags.interview_id, span_us)
     progress = Progress(sys.stderr)
     try:
@@ -145,11 +146,13 @@ class _Seal:
     def __init__(
         self,
         flags: argparse.Namespace,
+        data_dir: Path,
         reader: RecordingReader,
         span_us: tuple[int, int],
         keys: KeyRing,
         signer: ClaimSigner | None,
     ) -> None:
+        self._data_dir = data_dir
         self._output: Path = flags.output
         self._transcoded: bool = flags.transcode
         self._manifest = reader.manifest
@@ -170,6 +173,7 @@ class _Seal:
         made = derivation.describe(
             path, origin, self._span_us, made_us, transcoded=self._transcoded
         )
+        put_down_derived(self._data_dir, made, self._keys.signer.public_key())
         derivation.sign(self._output, made, self._keys.signer)
 
 

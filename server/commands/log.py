@@ -3,20 +3,31 @@
 import argparse
 import os
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from server.commands.terminal import EXIT_FAULT
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from server.commands.terminal import EXIT_FAULT, utc
 from server.config import ConfigError, add_data_dir_flag, data_dir
+from server.recorder.derivation import Derivation, derivation_hash
 from server.recorder.keys import SIGNING_PUB, load_public_key
 from server.recorder.root_key import KeyProblem
+from server.recorder.sealing import FaultKind, SegmentError
+from server.recorder.spool import Spool
 from server.recorder.tiles import CHECKPOINT
-from server.recorder.tlog import FOLDER
-from server.recorder.verify import check_log
+from server.recorder.tlog import FOLDER, Entry, EntryKind, read_log
+from server.recorder.verify import LOG_FILE, Fault, check_log
 
 
 def add_to(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--since", type=Path, metavar="FILE", help="a checkpoint that was kept: the log contains it"
+    )
+    parser.add_argument(
+        "--entries",
+        action="store_true",
+        help="what has happened to the recordings, instead of the checkpoint",
     )
     add_data_dir_flag(parser)
     parser.set_defaults(run=_log)
@@ -28,10 +39,48 @@ def _log(flags: argparse.Namespace) -> int:
     try:
         key = load_public_key(key_file)
         faults = check_log(log, key, flags.since.read_bytes() if flags.since else None)
-        checkpoint = (log / CHECKPOINT).read_text()
+        said = (log / CHECKPOINT).read_text()
+        if flags.entries and not faults:
+            said = "".join(_lines(log, key))
     except (OSError, KeyProblem) as error:
         raise ConfigError(f"The log or the key {key_file} can't be read: {error}.") from error
     for fault in faults:
         print(f"NOT INTACT: {fault}", file=sys.stderr)
-    print(checkpoint, end="")
+    print(said, end="")
     return EXIT_FAULT if faults else 0
+
+
+def _lines(log: Path, key: bytes) -> Iterator[str]:
+    """All but heartbeats, the oldest first; then what waits to be appended."""
+    view = read_log(log, Ed25519PublicKey.from_public_bytes(key))
+    for index, entry in zip(view.indexes, view.entries, strict=True):
+        if entry.kind is not EntryKind.RECORDING:
+            yield _line(str(index), entry)
+    for entry in Spool(log).waiting().values():
+        yield _line("waits", entry)
+
+
+def _line(place: str, entry: Entry) -> str:
+    what = f"statement {entry.statement}" if entry.statement else f"manifest {entry.manifest}"
+    at = utc(entry.at_us)
+    return (
+        f"{place:>8}  {at}  {entry.kind:8}  {entry.interview}  {entry.tree_size} records, {what}\n"
+    )
+
+
+def logged_derivation(made: Derivation, public_key: bytes, log: Path) -> Sequence[object]:
+    """Says which entry of the log an export has; a fault where it has none. OSError."""
+    digest = derivation_hash(made)
+    try:
+        key = Ed25519PublicKey.from_public_bytes(public_key)
+        view = read_log(log, key, made.source.recording)
+    except SegmentError as error:
+        return [Fault(error.kind, LOG_FILE, error.message)]
+    for index, entry in zip(view.indexes, view.entries, strict=True):
+        if entry.statement == digest:
+            print(f"Entry {index} of the log {view.checkpoint.origin}: {utc(entry.at_us)}.")
+            return ()
+    if any(entry.statement == digest for entry in Spool(log).waiting().values()):
+        print("It waits for the log: the server appends it within seconds, or when it starts.")
+        return ()
+    return [Fault(FaultKind.MISSING, LOG_FILE, "the log does not know this export")]

@@ -1,14 +1,17 @@
 """`vivavoce verify RECEIPT`: what a candidate was given, alone and against what lies beside it."""
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from server.commands.terminal import utc
 from server.recorder.catalog import FOLDER
+from server.recorder.derivation import statement_of
+from server.recorder.derived import check_statement
 from server.recorder.manifest import MANIFEST_NAME
 from server.recorder.proof import parse_proof
 from server.recorder.receipt import Receipt, check_receipt
 from server.recorder.sealing import SegmentError
+from server.recorder.tlog import Entry
 from server.recorder.verify import check_log, verify
 
 
@@ -28,33 +31,49 @@ def verify_receipt(path: Path, public_key: bytes, home: Path, log: Path | None) 
         faults += check_log(log, public_key, parse_proof(receipt.proof).checkpoint)
         if not faults:
             print(f"The log in {log} goes on from the receipt's.")
-    recording = _recording(receipt, path.parent, home / FOLDER)
-    if recording is None:
+    return (*faults, *_check_recording(receipt, path.parent, home, public_key, log))
+
+
+def _check_recording(
+    receipt: Receipt, beside: Path, home: Path, public_key: bytes, log: Path | None
+) -> Sequence[object]:
+    """That what was sealed is still there, or what was made of it when it was compressed."""
+    interview = receipt.entry.interview
+    places = (beside / interview, home / FOLDER / interview)
+    place = next((each for each in places if (each / MANIFEST_NAME).is_file()), None)
+    if place is None:
         print("The recording is not beside it: that it still is what was sealed was not checked.")
-        return faults
-    report = verify(recording, public_key, log, receipt.entry)
-    if report.intact:
-        print(f"Intact: the recording in {recording} is the one that was sealed.")
-    return (*faults, *report.faults)
+        return ()
+    known: Entry | None = receipt.entry
+    if _was_compressed(receipt, place, public_key):
+        print("The recording was compressed since: signed is that it was made of what was sealed.")
+        known = None
+    report = verify(place, public_key, log, known)
+    if report.intact and known is not None:
+        print(f"Intact: the recording in {place} is the one that was sealed.")
+    return report.faults
 
 
-def _recording(receipt: Receipt, *places: Path) -> Path | None:
-    folders = (place / receipt.entry.interview for place in places)
-    return next((each for each in folders if (each / MANIFEST_NAME).is_file()), None)
+def _was_compressed(receipt: Receipt, place: Path, public_key: bytes) -> bool:
+    """Whether the recording there was made of the receipt's, and says so, signed."""
+    if not statement_of(place).exists():
+        return False
+    try:
+        source = check_statement(place, public_key).source
+    except SegmentError:
+        return False  # and so it is held against the receipt
+    entry = receipt.entry
+    return (source.recording, source.manifest) == (entry.recording, entry.manifest)
 
 
 def _describe(receipt: Receipt) -> None:
     entry = receipt.entry
     print(f"Intact: the receipt of recording {entry.recording}, interview {entry.interview}.")
     if receipt.started_us is not None and receipt.ended_us is not None:
-        print(f"  from {_time(receipt.started_us)} to {_time(receipt.ended_us)}")
+        print(f"  from {utc(receipt.started_us)} to {utc(receipt.ended_us)}")
     print(f"  of {', '.join(receipt.tracks) or 'nothing'}")
     for policy in receipt.policies:
         print(f"  under the notice {policy.notice or 'of the publisher'}")
-    print(f"  sealed {_time(entry.at_us)}, {entry.tree_size} records, root {entry.root}")
+    print(f"  sealed {utc(entry.at_us)}, {entry.tree_size} records, root {entry.root}")
     print(f"  manifest {entry.manifest}, revision {entry.revision}")
     print(f"  in the log of {receipt.key}")
-
-
-def _time(unix_us: int) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(unix_us // 1_000_000))

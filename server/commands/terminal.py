@@ -52,5 +52,10 @@ def date(at_s: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M", time.localtime(at_s))
 
 
+def utc(unix_us: int) -> str:
+    """For what others compare, elsewhere."""
+    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(unix_us // 1_000_000))
+
+
 def print_json(value: Any) -> None:
     print(msgspec.json.encode(value).decode())

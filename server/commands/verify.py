@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from server.commands.data import open_store_of
+from server.commands.log import logged_derivation
 from server.commands.receipt import verify_receipt
 from server.commands.terminal import EXIT_FAULT
 from server.config import ConfigError, add_data_dir_flag, add_store_flag, data_dir
@@ -56,12 +57,14 @@ def _verify(flags: argparse.Namespace) -> int:
     key_file = flags.public_key or _public_key_of(home, data_dir(flags, os.environ))
     log = flags.log or _log_in(home)
     try:
-        if path.is_file() and is_receipt(path):
-            # Lies anywhere: what it is of may lie where the key does.
+        if path.is_file():
+            # A file lies anywhere: what it is of, where the key does.
             home = key_file.resolve().parent.parent
-            faults = verify_receipt(path, load_public_key(key_file), home, log or _log_in(home))
+            log = log or _log_in(home)
+        if path.is_file() and is_receipt(path):
+            faults = verify_receipt(path, load_public_key(key_file), home, log)
         elif path.is_file() and not derivation.statement_of(path).exists():
-            return _told(_verify_export(flags, path, b""))
+            return _told(_verify_export(flags, path, b"", None))
         else:
             faults = _check(flags, path, load_public_key(key_file), log)
     except (CredentialsUnavailable, OSError, KeyProblem) as error:
@@ -87,7 +90,7 @@ def _check(
     if path.is_dir() or flags.path.startswith("s3://"):
         return _verify_recording(_recording_at(flags, path), public_key, log)
     if path.exists():
-        return _verify_export(flags, path, public_key)
+        return _verify_export(flags, path, public_key, log)
     gone = [fault for fault in _lost(path.parent, public_key, log) if fault.file == path.name]
     if not gone:
         raise ConfigError(f"There is no {path}.")
@@ -140,7 +143,9 @@ def _lost(recordings: Path, public_key: bytes, log: Path | None) -> list[Fault]:
         return [Fault(error.kind, LOG_FILE, error.message)]
 
 
-def _verify_export(flags: argparse.Namespace, path: Path, public_key: bytes) -> Sequence[object]:
+def _verify_export(
+    flags: argparse.Namespace, path: Path, public_key: bytes, log: Path | None
+) -> Sequence[object]:
     """As `_verify_recording`. Raises ConfigError if nothing was signed."""
     try:
         report = check_export(path, public_key, _c2pa_roots(flags))
@@ -156,7 +161,9 @@ def _verify_export(flags: argparse.Namespace, path: Path, public_key: bytes) -> 
             made = report.credentials.source
             _describe(f"the recording with the id {made.recording}", made, made)
         print(f"Its Content Credentials (C2PA) say so; signed by {report.credentials.signer}.")
-    return ()
+    if report.statement is None or log is None:
+        return ()
+    return logged_derivation(report.statement, public_key, log)
 
 
 def _describe(recording: str, part: Derivation | Source, at: Origin | Source) -> None:

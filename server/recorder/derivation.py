@@ -120,6 +120,11 @@ def sign(path: Path, derivation: Derivation, signer: Ed25519PrivateKey) -> None:
     write_durably(statement_of(path), signed(derivation, signer))
 
 
+def derivation_hash(derivation: Derivation) -> str:
+    """SHA-256 in hex of what is signed in the statement: the log names it so."""
+    return hashlib.sha256(msgspec.json.encode(derivation)).hexdigest()
+
+
 def check(path: Path, public_key: bytes) -> Derivation:
     """What the file ``path`` was made of. SegmentError if it is not as it was signed; OSError."""
     key = Ed25519PublicKey.from_public_bytes(public_key)

@@ -2,8 +2,14 @@
 
 from pathlib import Path
 
-from server.recorder.catalog import is_recorded_now
+from server.recorder.catalog import is_recorded_now, read_manifest, recording_path
+from server.recorder.key_database import KeyDatabase
 from server.recorder.keys import open_database, open_signer
+from server.recorder.manifest import MANIFEST_NAME
+from server.recorder.root_key import KeyProblem
+from server.recorder.spool import Spool, entry_of
+from server.recorder.tlog import FOLDER as LOG_FOLDER
+from server.recorder.tlog import Entry, EntryKind
 
 
 class ErasureRefused(Exception):
@@ -13,12 +19,31 @@ class ErasureRefused(Exception):
 def erase(data_dir: Path, interview_id: str, at_us: int) -> bool:
     """Destroy the interview's key; False if that was done before. ``at_us``: Unix microseconds.
 
-    Manifest and segments stay, so that `verify` still tells whether they are whole. The root key
+    Manifest and segments stay, so that `verify` still tells whether they are whole, and the log is
+    told (see `server.recorder.spool`), also where this process is killed in between. The root key
     is not needed. KeyProblem if there never was a key; ErasureRefused; SegmentError; OSError.
     """
     database = open_database(data_dir / "keys")
-    database.candidate_of(interview_id)
-    signer = open_signer(data_dir / "keys", database)
-    if is_recorded_now(data_dir, interview_id, signer.public_key()):
+    known = database.candidate_of(interview_id)
+    public_key = open_signer(data_dir / "keys", database).public_key()
+    if is_recorded_now(data_dir, interview_id, public_key):
         raise ErasureRefused(f"interview {interview_id} is being recorded: end it first")
-    return database.destroy(interview_id, at_us)
+    path = recording_path(data_dir, interview_id)
+    if known.wrapped is not None and (path / MANIFEST_NAME).exists():
+        entry = entry_of(EntryKind.ERASED, read_manifest(path, public_key), at_us)
+        Spool(data_dir / LOG_FOLDER).intend(entry)
+    first = database.destroy(interview_id, at_us)
+    settle(data_dir, database)
+    return first
+
+
+def settle(data_dir: Path, database: KeyDatabase) -> None:
+    """Let the log be told of each erasure that was done. OSError."""
+
+    def done(entry: Entry) -> bool:
+        try:
+            return database.candidate_of(entry.interview).destroyed_us == entry.at_us
+        except KeyProblem:  # the next start asks again
+            return False
+
+    Spool(data_dir / LOG_FOLDER).settle(done)

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from server.core.frames import TrackName
 from server.recorder.catalog import read_manifest, recording_path
 from server.recorder.checkpoint import read_checkpoint, verifier_key
+from server.recorder.derived import is_compressed, read_statement, source_path
 from server.recorder.manifest import MANIFEST_NAME, Manifest, Policy, State, manifest_hash
 from server.recorder.proof import Proof, check_proof, parse_proof
 from server.recorder.sealing import FaultKind, SegmentError
@@ -73,7 +74,7 @@ def issue(data_dir: Path, interview_id: str, signer: Ed25519PrivateKey) -> bytes
     path = recording_path(data_dir, interview_id)
     if not (path / MANIFEST_NAME).exists():
         raise KeyError(interview_id)
-    manifest = read_manifest(path, key)
+    manifest = _sealed(data_dir, path, key)
     if manifest.state is State.RECORDING:
         raise NotSealed("the recording goes on")
     digest = manifest_hash(manifest)
@@ -113,6 +114,17 @@ def is_receipt(path: Path) -> bool:
     """Whether that file is one, perhaps a spoilt one. OSError."""
     with path.open("rb") as file:
         return _BEGINS.match(file.read(_BEGINNING)) is not None
+
+
+def _sealed(data_dir: Path, path: Path, key: Ed25519PublicKey) -> Manifest:
+    """What was recorded: not what a compression made of it, unless the interview went on in that.
+
+    SegmentError; OSError.
+    """
+    manifest = read_manifest(path, key)
+    if not is_compressed(manifest) or manifest.tree_size > read_statement(path, key).tree_size:
+        return manifest
+    return read_manifest(source_path(data_dir, path.name), key)
 
 
 def _receipt(manifest: Manifest, entry: Entry, proof: Proof, key: Ed25519PublicKey) -> Receipt:

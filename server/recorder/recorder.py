@@ -28,12 +28,14 @@ from server.recorder.catalog import (
 )
 from server.recorder.claim_signer import ClaimSigner
 from server.recorder.derivation import Derivation
+from server.recorder.erasure import settle
 from server.recorder.files import Folder, LocalFolder
 from server.recorder.keys import KeyRing, open_keys
 from server.recorder.manifest import MANIFEST_NAME, Manifest, Policy, to_unix_us
 from server.recorder.reader import RecordingReader
 from server.recorder.repair import repair, repair_all
 from server.recorder.root_key import KeyUnavailable, RootKey
+from server.recorder.spool import put_down_derived
 from server.recorder.stores import Readable, Store
 from server.recorder.tlog import FOLDER as LOG_FOLDER
 from server.recorder.tlog import open_log
@@ -254,7 +256,11 @@ class Recorder:
         return recording_key(self.data_dir, interview_id, self._keys)
 
     def statement(self, made: Derivation) -> bytes:
-        """Signed, of what an export was made of."""
+        """Signed, of what an export was made of; the log will have it. Waits for the disk.
+
+        SegmentError; OSError.
+        """
+        put_down_derived(self.data_dir, made, self._keys.signer.public_key())
         return derivation.signed(made, self._keys.signer)
 
     def receipt(self, interview_id: str) -> bytes:
@@ -407,6 +413,7 @@ class _Job:
 
 def _repair(data_dir: Path, keys: KeyRing) -> Witness:
     """Put right what a crash left, and tell the log."""
+    settle(data_dir, keys.database)
     witness = Witness(open_log(data_dir / LOG_FOLDER, keys.signer))
     repaired = repair_all(data_dir, keys)
     witness.catch_up(data_dir, repaired, keys.signer.public_key(), time.time())

@@ -65,8 +65,12 @@ class Tiles:
             yield from found
 
     def entry(self, index: int) -> bytes:
+        """SegmentError where it is not there whole."""
         bundle, place = divmod(index, TILE_WIDTH)
-        return list(split_entries(self._bundle(bundle, place + 1)))[place]
+        found = list(split_entries(self._bundle(bundle, place + 1)))
+        if len(found) <= place:
+            raise SegmentError(FaultKind.TRUNCATED, f"{tile_path(ENTRIES, bundle)} is cut off")
+        return found[place]
 
     def range_hash(self, start: int, end: int) -> bytes:
         """MTH(D[start:end]) where that is a subtree of a tree (see `merkle.RangeHash`)."""

@@ -55,7 +55,7 @@ class EntryKind(enum.StrEnum):
     CLOSED = "closed"
     REPAIRED = "repaired"  #: closed after a crash
     DERIVED = "derived"  #: an export or a copy was made
-    ERASED = "erased"  #: its key was destroyed, or its files
+    ERASED = "erased"  #: its key was destroyed
 
 
 #: After these nothing of the recording changes until it has begun anew.
@@ -74,7 +74,12 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     revision: int  #: of its manifest
     manifest: str  #: SHA-256 of what is signed in it
     at_us: int  #: Unix time
-    statement: str = ""  #: of what was derived: SHA-256 of what is signed in it
+    statement: str = ""  #: of an export: SHA-256 of what is signed in it
+
+    @property
+    def is_state(self) -> bool:
+        """Whether the recording became so; else something was made of it, or its key destroyed."""
+        return self.kind is not EntryKind.ERASED and not self.statement
 
 
 def parse_entry(data: bytes) -> Entry | None:
@@ -134,6 +139,7 @@ class LogView:
 
     checkpoint: Checkpoint
     entries: tuple[Entry, ...]
+    indexes: tuple[int, ...]  #: of these in the log
 
 
 def read_log(
@@ -145,16 +151,17 @@ def read_log(
     """
     checkpoint = read_checkpoint(folder.joinpath(CHECKPOINT).read_bytes(), public_key)
     needle = (recording or "").encode()
-    tree, entries = Tree(), []
-    for data in Tiles(folder).entries(checkpoint.size):
+    tree, entries, indexes = Tree(), [], []
+    for index, data in enumerate(Tiles(folder).entries(checkpoint.size)):
         tree = tree.with_leaf(data)
         if needle in data:
             entry = parse_entry(data)
             if entry is not None and recording in (None, entry.recording):
                 entries.append(entry)
+                indexes.append(index)
     if tree.root != checkpoint.root:
         raise SegmentError(FaultKind.TAMPERED, "the log's entries are not those that were signed")
-    return LogView(checkpoint, tuple(entries))
+    return LogView(checkpoint, tuple(entries), tuple(indexes))
 
 
 def prove(

@@ -252,10 +252,11 @@ def lost_recordings(recordings: Path, public_key: bytes, log: Path) -> list[Faul
     """
     entries = read_log(log, Ed25519PublicKey.from_public_bytes(public_key)).entries
     newest = {entry.interview: entry for entry in entries}
+    erased = {entry.interview for entry in entries if entry.kind is EntryKind.ERASED}
     return [
         Fault(FaultKind.MISSING, name, "the whole recording is gone", 0.0, entry.end_us / 1e6)
         for name, entry in newest.items()
-        if entry.kind is not EntryKind.ERASED and not (recordings / name / MANIFEST_NAME).exists()
+        if name not in erased and not (recordings / name / MANIFEST_NAME).exists()
     ]
 
 

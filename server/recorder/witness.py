@@ -1,4 +1,4 @@
-"""What the recorder tells the log: that recordings begin, go on and end.
+"""What the recorder tells the log: that recordings begin, go on and end; and what others put down.
 
 Belongs to the writer thread. A log that can't be written disturbs no recording: what it missed
 is told once it can be.
@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from server.recorder.catalog import read_manifest, recording_path
 from server.recorder.manifest import Manifest, State
 from server.recorder.sealing import SegmentError
+from server.recorder.spool import Spool
 from server.recorder.tlog import Entry, EntryKind, Log
 from server.recorder.writer import Durable, RecordingWriter, saved
 
@@ -33,6 +34,8 @@ class Witness:
 
     def __init__(self, log: Log) -> None:
         self._log = log
+        self._spool = Spool(log.folder)
+        self._appended: set[str] = set()  # of the spool: to be removed
         self._told: dict[str, Durable] = {}  # of each open recording, by its id
         self._closings: list[Entry] = []
         self._next_s = 0.0
@@ -42,7 +45,10 @@ class Witness:
         self, data_dir: Path, repaired: Iterable[str], public_key: Ed25519PublicKey, now_s: float
     ) -> None:
         """At start: tell what was repaired, and what a crash kept from being told."""
-        known = {entry.interview: entry for entry in self._log.latest(_LOOK_BACK)}
+        newest = self._log.latest(_LOOK_BACK)
+        known = {entry.interview: entry for entry in newest if entry.is_state}
+        told_before = set(newest)
+        self._appended = {name for name, each in self._spooled().items() if each in told_before}
         for interview_id in dict.fromkeys((*repaired, *known)):
             try:
                 manifest = read_manifest(recording_path(data_dir, interview_id), public_key)
@@ -70,7 +76,8 @@ class Witness:
         beats = now_s >= self._next_s
         if self._failing and not beats:
             return
-        entries, told = list(self._closings), dict(self._told)
+        spooled = self._spooled() if beats else {}
+        entries, told = [*self._closings, *spooled.values()], dict(self._told)
         for writer in writers:
             durable, id = writer.durable, writer.manifest.recording
             if durable is None or (id in told and (not beats or told[id] == durable)):
@@ -89,6 +96,25 @@ class Witness:
         self._closings.clear()
         if beats:
             self._next_s = now_s + HEARTBEAT_S
+            self._appended |= spooled.keys()
+            self._clear_spool()
+
+    def _spooled(self) -> dict[str, Entry]:
+        """What others have put down and the log does not have."""
+        try:
+            waiting = self._spool.waiting()
+        except OSError as error:
+            log.error("what the log is to be told can't be read: %s", error.strerror or error)
+            return {}
+        return {name: entry for name, entry in waiting.items() if name not in self._appended}
+
+    def _clear_spool(self) -> None:
+        try:
+            self._spool.remove(self._appended)
+        except OSError as error:  # and so not told twice, but by the next start
+            log.error("what the log was told can't be removed: %s", error.strerror or error)
+        else:
+            self._appended.clear()
 
 
 def derived_entry(manifest: Manifest, now_s: float) -> Entry:

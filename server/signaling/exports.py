@@ -33,6 +33,7 @@ from server.recorder.manifest import to_unix_us
 from server.recorder.reader import RecordingReader
 from server.recorder.recorder import Recorder
 from server.recorder.sealed_file import CHUNK_BYTES, KEY_BYTES, SealedFile
+from server.recorder.sealing import SegmentError
 from server.signaling.access import Grant
 from server.signaling.api import json_body, json_response
 from server.signaling.errors import Refusal
@@ -270,7 +271,7 @@ class Exports:
         try:
             async with self._turn:
                 export.state = ExportState.RUNNING
-                self._finish(export, await self._make(export))
+                await self._finish(export, await self._make(export))
             export.until_s = self._clock() + KEPT_S
             await asyncio.sleep(KEPT_S)
         finally:
@@ -283,10 +284,15 @@ class Exports:
         except Exception as error:  # what is said by who decodes must not stop the server
             return Failed(Fault.FAILED, repr(error))
 
-    def _finish(self, export: Export, last: Written | Failed) -> None:
+    async def _finish(self, export: Export, last: Written | Failed) -> None:
+        if isinstance(last, Written):
+            made = self._derivation(export, last)
+            try:
+                export.statement = await asyncio.to_thread(self._recorder.statement, made)
+            except (SegmentError, OSError) as error:
+                last = Failed(Fault.FAILED, f"the log can't be told: {error}")
         match last:
             case Written():
-                export.statement = self._recorder.statement(self._derivation(export, last))
                 export.written, export.state, export.done = last, ExportState.READY, 1.0
             case Failed(fault, reason):
                 export.fault, export.state = fault, ExportState.FAILED

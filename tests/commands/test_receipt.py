@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from server.recorder.receipt import issue
+from server.recorder.receipt import check_receipt, issue
 from tests.commands.conftest import run
 from tests.recorder.conftest import Desk
 from tests.recorder.encoded import START_S
@@ -68,3 +68,20 @@ def test_a_log_that_does_not_go_on_from_the_receipts_is_named(
     desk.seal("other")
     status, out, _ = run(capsys, "verify", str(kept))
     assert (status, "another log" in out) == (1, True)
+
+
+def test_a_receipt_outlasts_the_compression_of_its_recording(
+    kept: Path, desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = check_receipt(kept.read_bytes(), desk.keys.public_key)
+    assert run(capsys, "compress", "iv", "--replace-source")[0] == 0
+    status, out, _ = run(capsys, "verify", str(kept))
+    assert (status, "compressed since" in out) == (0, True)
+    after = check_receipt(issue(desk.data_dir, "iv", desk.keys.signer), desk.keys.public_key)
+    assert after.entry == before.entry
+    desk.seal(start_s=START_S + 20)  # the interview goes on in what was made
+    later = check_receipt(issue(desk.data_dir, "iv", desk.keys.signer), desk.keys.public_key)
+    assert later.entry.recording != before.entry.recording
+    (desk.data_dir / "recordings" / "iv.vivavoce.json").unlink()
+    status, out, _ = run(capsys, "verify", str(kept))
+    assert (status, "foreign" in out) == (1, True)
