@@ -377,7 +377,13 @@ def _nameless(data_dir: Path) -> IO[bytes]:
 
 async def _written_by_process(export: Export) -> Written | Failed:
     """Returns its last word. OSError where it can't be started."""
-    process = await _start(export.file.fileno(), bool(export.job.store))
+    starting = asyncio.ensure_future(_start(export.file.fileno(), bool(export.job.store)))
+    try:
+        process = await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        # It can't be left half started: nobody would ever wait for it.
+        await _kill(await starting)
+        raise
     try:
         assert process.stdin is not None
         process.stdin.write(msgspec.json.encode(export.job) + b"\n")
@@ -389,9 +395,14 @@ async def _written_by_process(export: Export) -> Written | Failed:
             return last
         return Failed(Fault.FAILED, "the process ended or hung")
     finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
+        await _kill(process)
+
+
+async def _kill(process: Process) -> None:
+    """If it has not ended."""
+    if process.returncode is None:
+        process.kill()
+    await process.wait()
 
 
 async def _words(process: Process) -> AsyncIterator[Said]:

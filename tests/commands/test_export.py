@@ -1,6 +1,7 @@
 """`vivavoce export`, as a person types it."""
 
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,15 @@ def test_what_is_there_is_replaced_only_when_asked(
     assert out.read_bytes()[4:8] == b"ftyp"
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Whoever runs the tests in the background has them started without."""
+    former = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, former)
+
+
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("there", [True, False])
 def test_cancelled_it_leaves_what_was_there(
@@ -100,6 +110,7 @@ def test_cancelled_it_leaves_what_was_there(
     assert signal.getsignal(signal.SIGTERM) is former
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_cancelled_while_it_is_signed_it_leaves_nothing(
     data: Path,
     capsys: pytest.CaptureFixture[str],
