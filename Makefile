@@ -47,7 +47,7 @@ node_modules/.installed: package-lock.json
 
 # What only the tests need from the system: browsers, media tools, a voice, a relay.
 deps: .venv/.installed-dev node_modules/.installed
-	@.ci/need ffprobe=ffmpeg espeak-ng=espeak-ng turnserver=coturn
+	@.ci/need ffprobe=ffmpeg espeak-ng=espeak-ng turnserver=coturn openssl=openssl
 	@.ci/need-chromium
 	@.ci/need-firefox
 

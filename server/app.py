@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aiohttp import web
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from server.config import Config, ConfigError
 from server.data_dir import (
@@ -33,6 +34,7 @@ from server.recorder.recorder import Recorder, open_recorder
 from server.recorder.root_key import KeyProblem
 from server.recorder.root_keys import open_root_key
 from server.recorder.stores import open_store as open_recording_store
+from server.recorder.timestamper import open_timestamper
 from server.recorder.tlog import LogProblem
 from server.signaling.access import Access
 from server.signaling.addresses import LOOPBACK, base_url, local_addresses, media_addresses
@@ -84,6 +86,10 @@ async def open_server(config: Config) -> AsyncIterator[Server]:
         links = Links(await asyncio.to_thread(links_key, config.data_dir), url)
         db = await stack.enter_async_context(_store(config.data_dir))
         recorder = await stack.enter_async_context(_recorder(config))
+        if config.timestamp_url:
+            key = Ed25519PublicKey.from_public_bytes(recorder.public_key)
+            stamping = open_timestamper(config.data_dir, config.timestamp_url, key)
+            await stack.enter_async_context(stamping)
         media = await stack.enter_async_context(_media(config, port))
         analysis = await stack.enter_async_context(_analysis(config.workers))
         turn = Turn(config.turn_urls, config.turn_secret)

@@ -60,6 +60,8 @@ class Config:
     store: str = ""
     #: Who signs for C2PA, if not a certificate of the data directory's own.
     c2pa_files: CertificateFiles | None = None
+    #: The authority that stamps the manifests of closed recordings (RFC 3161); empty: none.
+    timestamp_url: str = ""
     #: What browsers may relay through (RFC 7065), and the secret shared with those servers.
     turn_urls: tuple[str, ...] = ()
     turn_secret: str = field(default="", repr=False)
@@ -139,6 +141,12 @@ def add_server_flags(parser: argparse.ArgumentParser) -> None:
         help="what candidates may send, best first (VIVAVOCE_VIDEO_CODECS,"
         f" {','.join(VIDEO_CODECS).lower()})",
     )
+    parser.add_argument(
+        "--timestamp-url",
+        metavar="URL",
+        help="authority that stamps sealed recordings with the time, by RFC 3161 over HTTP "
+        "(VIVAVOCE_TIMESTAMP_URL, none)",
+    )
     parser.add_argument("--workers", type=int, default=1, help="analysis processes; 0: none (1)")
     parser.add_argument(
         "--drain-timeout",
@@ -171,6 +179,7 @@ def load(flags: argparse.Namespace, env: Mapping[str, str]) -> Config:
         root_key=root_key(flags, env),
         store=store(flags, env),
         c2pa_files=c2pa_files(flags, env),
+        timestamp_url=_timestamp_url(flags.timestamp_url or env.get("VIVAVOCE_TIMESTAMP_URL")),
         turn_urls=turn_urls,
         turn_secret=_turn_secret(env, turn_urls),
     )
@@ -260,6 +269,14 @@ def _turn_secret(env: Mapping[str, str], urls: tuple[str, ...]) -> str:
     if secret and not urls:
         raise ConfigError("VIVAVOCE_TURN_SECRET is set, but no --turn-url says for which server.")
     return secret
+
+
+def _timestamp_url(text: str | None) -> str:
+    if text and not re.fullmatch(r"https?://[^\s/]+(?:/\S*)?", text):
+        raise ConfigError(
+            f"--timestamp-url (VIVAVOCE_TIMESTAMP_URL) is http://... or https://..., not {text!r}."
+        )
+    return text or ""
 
 
 def _video_codecs(text: str | None) -> tuple[Codec, ...]:

@@ -200,6 +200,14 @@ def test_a_key_given_in_place_of_its_name_is_not_repeated() -> None:
     assert "env:MY_KEY" in message
 
 
+def test_the_authority_for_time_stamps_is_a_web_address() -> None:
+    assert config().timestamp_url == ""
+    assert config("--timestamp-url", "https://tsa.example/ts").timestamp_url.endswith("/ts")
+    assert config(VIVAVOCE_TIMESTAMP_URL="http://tsa.example").timestamp_url == "http://tsa.example"
+    for wrong in ("tsa.example", "file:///etc/passwd", "https://"):
+        assert "--timestamp-url" in refusal("--timestamp-url", wrong)
+
+
 def test_the_store_is_chosen_by_flag_or_environment() -> None:
     assert config().store == ""
     assert (

@@ -333,7 +333,7 @@ class Reader:
         is_open = self._manifest["state"] == "recording"
         begun = 0
         for name in there:
-            if name in (*self.names, "manifest.json"):
+            if name in (*self.names, "manifest.json", "manifest.tsr"):  # RFC 3161: for openssl ts
                 continue
             if not (is_open and SEGMENT_NAME.fullmatch(name) and name > newest):
                 yield name, Fault("unexpected", "the manifest does not list this file")

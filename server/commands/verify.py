@@ -9,6 +9,7 @@ from server.commands.data import open_store_of
 from server.commands.log import logged_derivation
 from server.commands.receipt import verify_receipt
 from server.commands.terminal import EXIT_FAULT
+from server.commands.timestamp import ROOTS, check_timestamp
 from server.config import ConfigError, add_data_dir_flag, add_store_flag, data_dir
 from server.recorder import derivation
 from server.recorder.catalog import FOLDER
@@ -46,6 +47,13 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--public-key", type=Path, metavar="FILE", help="(keys/signing.pub of its data directory)"
     )
+    parser.add_argument(
+        "--timestamp-root",
+        type=Path,
+        metavar="FILE",
+        help="certificates of the authority that stamps recordings "
+        f"(keys/{ROOTS} of the data directory)",
+    )
     add_store_flag(parser)
     add_data_dir_flag(parser)
     parser.set_defaults(run=_verify)
@@ -66,6 +74,8 @@ def _verify(flags: argparse.Namespace) -> int:
         elif path.is_file() and not derivation.statement_of(path).exists():
             return _told(_verify_export(flags, path, b"", None))
         else:
+            own = key_file.parent / ROOTS
+            flags.timestamp_root = flags.timestamp_root or (own if own.is_file() else None)
             faults = _check(flags, path, load_public_key(key_file), log)
     except (CredentialsUnavailable, OSError, KeyProblem) as error:
         raise ConfigError(f"{flags.path} or the key {key_file} can't be read: {error}.") from error
@@ -88,7 +98,7 @@ def _check(
     if _holds_recordings(path):
         return _verify_all(flags, path, public_key, log)
     if path.is_dir() or flags.path.startswith("s3://"):
-        return _verify_recording(_recording_at(flags, path), public_key, log)
+        return _verify_recording(_recording_at(flags, path), public_key, log, flags.timestamp_root)
     if path.exists():
         return _verify_export(flags, path, public_key, log)
     gone = [fault for fault in _lost(path.parent, public_key, log) if fault.file == path.name]
@@ -111,15 +121,20 @@ def _recording_at(flags: argparse.Namespace, path: Path) -> Readable:
     return path if store is None else StoredFolder(path, store.folder(path.name))
 
 
-def _verify_recording(path: Readable, public_key: bytes, log: Path | None) -> Sequence[object]:
+def _verify_recording(
+    path: Readable, public_key: bytes, log: Path | None, roots: Path | None
+) -> Sequence[object]:
     report = verify(path, public_key, log)
-    if report.intact:
+    said, faults = check_timestamp(path, roots)
+    if report.intact and not faults:
         print(f"Intact: {report.fragments} fragments, {report.duration_s:.1f} s, {report.state}.")
         if log is None:
             print("No log is beside it: that a tail was cut off an open one could not be seen.")
         else:
             print(f"The log in {log} knows it so.")
-    return report.faults
+        if said:
+            print(said)
+    return (*report.faults, *faults)
 
 
 def _verify_all(
@@ -128,8 +143,10 @@ def _verify_all(
     folders = sorted(each for each in path.iterdir() if each.is_dir())
     faults: list[object] = []
     for each in folders:
-        report = verify(_recording_at(flags, each), public_key, log)
-        faults += [f"{each.name}/{fault}" for fault in report.faults]
+        recording = _recording_at(flags, each)
+        report = verify(recording, public_key, log)
+        _, more = check_timestamp(recording, flags.timestamp_root)
+        faults += [f"{each.name}/{fault}" for fault in (*report.faults, *more)]
     faults += _lost(path, public_key, log)
     if not faults:
         print(f"Intact: {len(folders)} recordings.")

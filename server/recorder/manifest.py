@@ -19,6 +19,7 @@ from server.recorder.merkle import EMPTY_ROOT, Tree
 from server.recorder.sealing import FORMAT_VERSION, FaultKind, SegmentError
 
 MANIFEST_NAME = "manifest.json"
+TIMESTAMP_NAME = "manifest.tsr"  #: of an authority (RFC 3161), where one was asked
 MANIFEST_CONTEXT = b"vivavoce/manifest/v1"
 POLICY_CONTEXT = b"vivavoce/policy/v1"
 NO_SEGMENT = bytes(32)  #: what the first segment is chained to

@@ -19,6 +19,7 @@ from server.recorder.checkpoint import read_checkpoint
 from server.recorder.manifest import (
     MANIFEST_NAME,
     NO_SEGMENT,
+    TIMESTAMP_NAME,
     Manifest,
     SegmentEntry,
     State,
@@ -134,7 +135,7 @@ def verify(
     if promised:
         faults += _check_known("the receipt", walk, promised)
     for name in names:
-        if name not in {MANIFEST_NAME, *listed, *tail}:
+        if name not in {MANIFEST_NAME, TIMESTAMP_NAME, *listed, *tail}:
             message = "the manifest does not list this file"
             faults.append(Fault(FaultKind.UNEXPECTED, name, message))
     return VerifyReport(
