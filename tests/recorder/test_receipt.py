@@ -14,6 +14,7 @@ from server.recorder.manifest import manifest_hash
 from server.recorder.merkle import leaf_hash
 from server.recorder.proof import Proof, check_proof, parse_proof
 from server.recorder.receipt import NotSealed, Receipt, check_receipt, is_receipt, issue
+from server.recorder.recorder import open_recorder
 from server.recorder.sealing import FaultKind, SegmentError
 from server.recorder.tlog import Entry, EntryKind, open_log
 from server.recorder.verify import check_log, verify
@@ -138,6 +139,17 @@ def test_a_recording_that_goes_on_or_that_the_log_does_not_know_has_none(tmp_pat
     writer.finish()
     with pytest.raises(NotSealed):
         issued(desk)
+
+
+@pytest.mark.may_block("what is written here is on the disk at once")
+async def test_one_that_a_crash_cut_has_a_receipt_once_it_is_repaired(tmp_path: Path) -> None:
+    desk = Desk(tmp_path / "data")
+    desk.write(interview(Codec.VP8, 2), finish=False)
+    async with open_recorder(desk.data_dir):
+        found = check_receipt(issued(desk), desk.keys.public_key)
+    assert found.entry.kind is EntryKind.REPAIRED
+    assert found.started_us is not None
+    assert verify(desk.path(), desk.keys.public_key, desk.log, found.entry).intact
 
 
 def test_one_that_went_on_has_a_newer_receipt_and_bears_out_the_older(

@@ -11,11 +11,14 @@ from typing import Any
 
 import av
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from server.core.frames import Codec
 from server.core.interviews import Role
 from server.recorder import derivation
 from server.recorder.key_database import KeyDatabase
+from server.recorder.spool import Spool
+from server.recorder.tlog import read_log
 from server.signaling import exports
 from server.signaling.exports import MAX_EXPORTS_PER_LINK
 from tests.recorder.encoded import camera, in_order, microphone
@@ -108,8 +111,17 @@ async def test_a_clip_is_made_in_the_background_fetched_and_on_the_record(
     derivation.statement_of(saved).write_bytes(statement)
     made = derivation.check(saved, recorded.server.recorder.public_key)
     assert (made.start_us, made.end_us, made.transcoded) == (2_000_000, 5_500_000, True)
+    assert derivation.derivation_hash(made) in await asyncio.to_thread(logged, recorded)
     (fetched,) = await viewings(recorded)
     assert fetched["last_s"] > viewing["last_s"]
+
+
+def logged(serving: Serving) -> set[str]:
+    """The statements that the log has, or will have at its next heartbeat."""
+    log = serving.data_dir / "log"
+    waiting = Spool(log).waiting().values()  # first: it goes from there into the log
+    key = Ed25519PublicKey.from_public_bytes(serving.server.recorder.public_key)
+    return {each.statement for each in (*waiting, *read_log(log, key).entries)}
 
 
 @pytest.mark.timeout(180)
