@@ -47,9 +47,9 @@ export function withdrawReceipt() {
 
 /** @param {import("./i18n.js").Key} text */
 function showStatus(text) {
+  byId("receipt").hidden = false; // first: only what changes in sight is read out
   setText(byId("receipt-text"), text);
   byId("receipt-file").hidden = true;
-  byId("receipt").hidden = false;
 }
 
 /**
