@@ -91,6 +91,15 @@ def add_store_flag(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_timestamp_flag(parser: argparse.ArgumentParser, what: str) -> None:
+    parser.add_argument(
+        "--timestamp-url",
+        metavar="URL",
+        help=f"authority that stamps {what} with the time, by RFC 3161 over HTTP "
+        "(VIVAVOCE_TIMESTAMP_URL, none)",
+    )
+
+
 def add_c2pa_flags(parser: argparse.ArgumentParser, more: str = "") -> None:
     parser.add_argument(
         "--c2pa-cert",
@@ -141,12 +150,7 @@ def add_server_flags(parser: argparse.ArgumentParser) -> None:
         help="what candidates may send, best first (VIVAVOCE_VIDEO_CODECS,"
         f" {','.join(VIDEO_CODECS).lower()})",
     )
-    parser.add_argument(
-        "--timestamp-url",
-        metavar="URL",
-        help="authority that stamps sealed recordings with the time, by RFC 3161 over HTTP "
-        "(VIVAVOCE_TIMESTAMP_URL, none)",
-    )
+    add_timestamp_flag(parser, "sealed recordings")
     parser.add_argument("--workers", type=int, default=1, help="analysis processes; 0: none (1)")
     parser.add_argument(
         "--drain-timeout",
@@ -179,7 +183,7 @@ def load(flags: argparse.Namespace, env: Mapping[str, str]) -> Config:
         root_key=root_key(flags, env),
         store=store(flags, env),
         c2pa_files=c2pa_files(flags, env),
-        timestamp_url=_timestamp_url(flags.timestamp_url or env.get("VIVAVOCE_TIMESTAMP_URL")),
+        timestamp_url=timestamp_url(flags, env),
         turn_urls=turn_urls,
         turn_secret=_turn_secret(env, turn_urls),
     )
@@ -271,7 +275,9 @@ def _turn_secret(env: Mapping[str, str], urls: tuple[str, ...]) -> str:
     return secret
 
 
-def _timestamp_url(text: str | None) -> str:
+def timestamp_url(flags: argparse.Namespace, env: Mapping[str, str]) -> str:
+    """Of the authority that stamps with the time; empty: nobody. Raises ConfigError."""
+    text = flags.timestamp_url or env.get("VIVAVOCE_TIMESTAMP_URL")
     if text and not re.fullmatch(r"https?://[^\s/]+(?:/\S*)?", text):
         raise ConfigError(
             f"--timestamp-url (VIVAVOCE_TIMESTAMP_URL) is http://... or https://..., not {text!r}."

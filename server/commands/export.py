@@ -18,8 +18,10 @@ from server.config import (
     add_data_dir_flag,
     add_root_key_flag,
     add_store_flag,
+    add_timestamp_flag,
     c2pa_files,
     existing_data_dir,
+    timestamp_url,
 )
 from server.core.interviews import Way
 from server.data_dir import open_database
@@ -65,6 +67,7 @@ def add_to(parser: argparse.ArgumentParser) -> None:
         "what was done to it, and of which recording it is",
     )
     add_c2pa_flags(parser, "; implies --c2pa")
+    add_timestamp_flag(parser, "Content Credentials")
     add_root_key_flag(parser)
     add_store_flag(parser)
     add_data_dir_flag(parser)
@@ -161,6 +164,7 @@ class _Seal:
         self._screen = any(tracks.screen for tracks in reader.recorded_tracks)
         self._keys = keys
         self._signer = signer
+        self._timestamp_url = timestamp_url(flags, os.environ)
 
     def __call__(self, path: Path, encoded: bool) -> None:
         origin = derivation.origin(self._manifest)
@@ -168,7 +172,7 @@ class _Seal:
             tree = self._manifest.tree_size, self._manifest.root
             source = content_credentials.source_of(origin, *tree, self._span_us)
             done = Done(encoded, self._whole, self._screen)
-            content_credentials.sign(path, source, done, self._signer)
+            content_credentials.sign(path, source, done, self._signer, self._timestamp_url)
         made_us = to_unix_us(time.time())
         made = derivation.describe(
             path, origin, self._span_us, made_us, transcoded=self._transcoded

@@ -3,7 +3,8 @@
 What the file was made of stands in them as it does in the statement beside it
 (`derivation`); they travel with the file, and anybody's C2PA reader shows them. A reader that
 trusts the signer's root says so; the others show an unknown signer and an intact file.
-Network is never used: neither for certificates' revocation nor for credentials kept elsewhere.
+Network is used for a timestamp alone, and that if asked: neither for certificates' revocation nor
+for credentials kept elsewhere.
 """
 
 import os
@@ -79,9 +80,12 @@ class Done:
     screen: bool  #: a shared screen may be in it
 
 
-def sign(path: Path, source: Source, done: Done, signer: ClaimSigner) -> None:
+def sign(
+    path: Path, source: Source, done: Done, signer: ClaimSigner, timestamp_url: str = ""
+) -> None:
     """Write credentials into the MP4 ``path``, which is replaced once they are in it.
 
+    At ``timestamp_url``, if any, an authority stamps the signature with the time (RFC 3161).
     CredentialsUnavailable; OSError.
     """
     library = _library()
@@ -89,7 +93,8 @@ def sign(path: Path, source: Source, done: Done, signer: ClaimSigner) -> None:
         # In a thread, as no signal's exception may pass through the library's callbacks.
         with _temporary_files_in(path.parent), ThreadPoolExecutor(1, "c2pa") as thread:
             definition = _definition(source, done)
-            thread.submit(_sign, library, path, scratch, definition, signer).result()
+            arguments = library, path, scratch, definition, signer, timestamp_url
+            thread.submit(_sign, *arguments).result()
         os.replace(scratch, path)
 
 
@@ -108,13 +113,19 @@ def _temporary_files_in(folder: Path) -> Iterator[None]:
 
 
 def _sign(
-    library: Any, path: Path, out: Path, definition: dict[str, Any], signer: ClaimSigner
+    library: Any,
+    path: Path,
+    out: Path,
+    definition: dict[str, Any],
+    signer: ClaimSigner,
+    timestamp_url: str,
 ) -> None:
     try:
         by = library.Signer.from_callback(
             signer.sign,
             library.C2paSigningAlg[signer.algorithm.upper()],
             signer.certificates.decode(),
+            timestamp_url or None,
         )
         context = library.Context.from_dict(
             {

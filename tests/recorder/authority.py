@@ -27,6 +27,9 @@ ess_cert_id_alg = sha256
 """
 
 
+_SIGNS = x509.KeyUsage(True, False, False, False, False, False, False, False, False)
+
+
 class Authority:
     """Answers in a thread; ``away`` makes it refuse."""
 
@@ -89,6 +92,7 @@ def _certify(folder: Path) -> None:
     root = root.add_extension(x509.BasicConstraints(True, None), critical=True)
     usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.TIME_STAMPING])
     leaf = _certificate(name, key, root_name, root_key).add_extension(usage, critical=True)
+    leaf = leaf.add_extension(_SIGNS, critical=True)  # C2PA 2.4 14.5.1 wants it said
     for file, builder in (("root.pem", root), ("tsa.pem", leaf)):
         signed = builder.sign(root_key, SHA256())
         (folder / file).write_bytes(signed.public_bytes(Encoding.PEM))

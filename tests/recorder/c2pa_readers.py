@@ -33,10 +33,15 @@ def _context(roots: bytes) -> c2pa.Context:
     return c2pa.Context.from_dict(settings)
 
 
-def by_encypher(path: Path, roots: bytes) -> Mapping[str, Any]:
+def by_encypher(path: Path, roots: bytes, stamping: bytes = b"") -> Mapping[str, Any]:
+    """``stamping``: roots of who may stamp with the time."""
     with _quiet():
         return encypher_c2pa.verify(
-            path, trust_pem=roots.decode(), no_default_trust=True, online=False
+            path,
+            trust_pem=roots.decode(),
+            tsa_trust_pem=stamping.decode() or None,
+            no_default_trust=True,
+            online=False,
         )
 
 

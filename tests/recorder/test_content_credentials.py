@@ -26,6 +26,7 @@ from server.recorder.content_credentials import (
 from server.recorder.derivation import origin
 from server.recorder.export import export
 from server.recorder.sealing import FaultKind, SegmentError
+from tests.recorder.authority import authority
 from tests.recorder.c2pa_readers import by_encypher, by_the_consortium, manifest_of
 from tests.recorder.conftest import Desk
 from tests.recorder.encoded import interview
@@ -139,6 +140,22 @@ def test_a_screen_is_no_capture_of_the_world(signed: Signed, tmp_path: Path) -> 
     assert created["digitalSourceType"].endswith("/composite")
     assert consortium(path, signed.signer.anchor) == ("Trusted", set())
     assert by_encypher(path, signed.signer.anchor)["integrity"] == "valid"
+
+
+def test_an_authority_stamps_them_with_the_time(signed: Signed, tmp_path: Path) -> None:
+    path = tmp_path / "out.mp4"
+    path.write_bytes(signed.clear)
+    with authority(tmp_path / "tsa") as stamping:
+        sign(path, signed.source, ALL, signed.signer, stamping.url)
+        assert stamping.asked == 1
+        stamping.away = True
+        with pytest.raises(CredentialsUnavailable, match="503"):
+            sign(path, signed.source, ALL, signed.signer, stamping.url)
+        roots = stamping.root.read_bytes()
+    assert "time" in manifest(path)["signature_info"]
+    assert consortium(path, signed.signer.anchor) == ("Trusted", set())
+    found = by_encypher(path, signed.signer.anchor, roots)["validation_results"]["success"]
+    assert {"timeStamp.validated", "timeStamp.trusted"} <= {each["code"] for each in found}
 
 
 def test_nothing_in_the_clear_lies_in_the_systems_temporary_folder(
