@@ -33,7 +33,7 @@ MIN_STEP_US = 25
 SOUND_STEP_US = SOUND_STEP_TICKS * 1000 // 48
 #: Sound follows what was before it without a hole, as it is heard, until it would lie so far
 #: from when it was captured: a sound card's clock runs apart from the clock of the reports.
-MAX_SOUND_SKEW_US = 10_000
+MAX_SOUND_LATE_US, MAX_SOUND_EARLY_US = 15_000, 10_000
 #: A picture that the next one follows later than this did not last until then.
 MAX_PICTURE_US = 1_000_000
 FIRST_PICTURE_US = 33_333
@@ -86,6 +86,7 @@ class Fragmenter:
         self._end_us = 0  # of the pending fragment, at the latest
         self._last_us: dict[TrackName, int] = {}
         self._sound_ends_us: dict[TrackName, int] = {}
+        self._beginning = {name for name in TrackName if name.is_sound}  # in no fragment yet
         self._pictures = {name: _Pictures(name) for name in _PICTURE_TRACKS}
         self._gaps: list[Gap] = []
 
@@ -146,10 +147,26 @@ class Fragmenter:
         """Where sound captured at that time is laid: after what was before it, or steps off."""
         ends_us = self._sound_ends_us.get(track, time_us)
         skew_us = time_us - ends_us
-        if abs(skew_us) < MAX_SOUND_SKEW_US:
+        if skew_us < 0 and track in self._beginning:
+            return self._begin_earlier(track, skew_us)
+        if -MAX_SOUND_LATE_US < skew_us < MAX_SOUND_EARLY_US:
             return ends_us
         steps = round(skew_us / SOUND_STEP_US)
         return max(ends_us + steps * SOUND_STEP_US, self._last_us[track] + SOUND_STEP_US)
+
+    def _begin_earlier(self, track: TrackName, skew_us: int) -> int:
+        """The first packets came late, as it turns out: what is pending of the track moves.
+
+        Returns where it then ends.
+        """
+        pending = self._pending[track]
+        if pending:
+            skew_us = max(skew_us, (self.epoch_us or 0) - pending[0].time_us)
+            pending[:] = [one._replace(time_us=one.time_us + skew_us) for one in pending]
+            self.pending_since_us = min(self.pending_since_us or 0, pending[0].time_us)
+            self._last_us[track] += skew_us
+            self._sound_ends_us[track] += skew_us
+        return self._sound_ends_us[track]
 
     def _append(self, track: TrackName, sample: _Pending) -> None:
         time_us, since_us = sample.time_us, self.pending_since_us
@@ -199,6 +216,7 @@ class Fragmenter:
             for name in TrackName
         }
         fragment = Fragment(*samples.values())
+        self._beginning -= {name for name, cut in samples.items() if cut}
         self._pending = {name: [] for name in TrackName}
         self.pending_since_us, self._newest_us = None, 0
         camera, screen, interviewer = (self._pictures[name].config for name in _PICTURE_TRACKS)

@@ -51,6 +51,8 @@ POLL_S = 0.1
 IDLE_FLUSH_S = 0.8
 #: Bytes that may wait for the disk, per recording: a minute of 4 Mbit/s.
 QUEUE_BYTES = 30 << 20
+#: What came waits so long for the writer thread: the disk hangs. Nothing is lost by that yet.
+SLOW_S = 3.0
 #: Recordings that may be opened at once, that is wait for the key service.
 OPENERS = 4
 _FRAME_OVERHEAD = 256  # so that tiny frames are bounded too
@@ -62,7 +64,8 @@ class Recording:
     """One interview's recording, a FrameSink: calls return at once and belong to the event loop.
 
     What finds the queue full is dropped, and becomes a gap (queue-full) and a call of ``on_fault``.
-    After a fault, ``on_mended`` is called once everything that comes in is recorded again.
+    What waits there for `SLOW_S` is such a call, too. After a fault, ``on_mended`` is called once
+    everything that comes in is recorded again.
     """
 
     def __init__(
@@ -90,6 +93,8 @@ class Recording:
         self._bytes_in = 0  # written by the loop alone
         self._bytes_out = 0  # written by the writer thread alone
         self._dropped: dict[TrackName, Gap] = {}
+        self._waits_since_s: float | None = None  # the oldest in the queue, or a bit longer
+        self._slow = False
 
     def on_frame(self, frame: EncodedFrame) -> None:
         if self.closing:
@@ -100,6 +105,7 @@ class Recording:
             return
         if self._dropped:
             self._declare_dropped()
+        self._watch(time.monotonic())
         self._bytes_in += size
         self._queue.append(frame)
 
@@ -133,11 +139,28 @@ class Recording:
 
     def drain(self) -> Iterator[EncodedFrame | Gap | _Event]:
         """From the writer thread: what came in so far."""
+        self._waits_since_s = None
         for _ in range(len(self._queue)):
             item = self._queue.popleft()
             if isinstance(item, EncodedFrame):
                 self._bytes_out += len(item.payload) + _FRAME_OVERHEAD
             yield item
+
+    def _watch(self, now_s: float) -> None:
+        """Tell when the writer thread has taken nothing for long, and when it does again."""
+        since_s = self._waits_since_s
+        if since_s is None:
+            self._waits_since_s = now_s
+            if self._slow:
+                self._slow = False
+                self._tell_mended()
+        elif not self._slow and now_s - since_s >= SLOW_S:
+            self._slow = True
+            self._on_fault(f"what comes has waited for {SLOW_S:.0f} s to be written")
+
+    def _tell_mended(self) -> None:
+        if not (self._disk_fails or self._dropped or self._slow):
+            self._on_mended()
 
     def _drop(self, frame: EncodedFrame) -> None:
         if not self._dropped:
@@ -153,8 +176,7 @@ class Recording:
     def _declare_dropped(self) -> None:
         self._queue.extend(self._dropped.values())
         self._dropped.clear()
-        if not self._disk_fails:
-            self._on_mended()
+        self._tell_mended()
 
     def _disk_failed(self, message: str) -> None:
         self._disk_fails = True
@@ -162,8 +184,7 @@ class Recording:
 
     def _disk_mended(self) -> None:
         self._disk_fails = False
-        if not self._dropped:
-            self._on_mended()
+        self._tell_mended()
 
     def _call_on_loop(self, call: Callable[..., None], *arguments: str) -> None:
         try:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import threading
 from pathlib import Path
 
 from server.recorder.files import LocalFile, LocalFolder
@@ -14,6 +15,8 @@ class Disk:
         self.room: int | None = None
         self.refuses_sync = False
         self.refuses_everything = False
+        self.takes = threading.Event()  # cleared: whoever syncs waits
+        self.takes.set()
 
     def spend(self, size: int) -> int:
         if self.refuses_everything:
@@ -54,6 +57,7 @@ class DiskFile(LocalFile):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def sync(self) -> None:
+        self._disk.takes.wait()
         if self._disk.refuses_sync:
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         super().sync()

@@ -4,10 +4,11 @@ import asyncio
 import errno
 import os
 from collections.abc import Callable, Iterator
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from server.core.frames import Codec, EncodedFrame, Gap, GapCause, TrackName
 from server.recorder import recorder as recorder_module
@@ -20,7 +21,7 @@ from server.recorder.root_key import KeyProblem
 from server.recorder.verify import verify
 from server.recorder.witness import Witness
 from tests.recorder.conftest import POLICY
-from tests.recorder.encoded import START_S, camera, interview
+from tests.recorder.encoded import START_S, camera, interview, microphone
 from tests.recorder.failing_disk import Disk
 from tests.recorder.transit_server import transit_server
 
@@ -230,6 +231,28 @@ async def test_a_full_disk_that_gets_room_again_ends_the_fault(tmp_path: Path) -
         await _feed_until(recording, frames, lambda: len(told) > 1)
         await recording.close()
     assert told[1:] == ["mended"]
+
+
+async def test_a_disk_that_hangs_is_told_and_costs_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorder_module, "SLOW_S", 0.2)
+    disk, told, fed = Disk(), list[str](), count()
+    sound = microphone(0.02)[0]
+    frames = (replace(sound, capture_s=START_S + n / 50, arrived_s=START_S + n / 50) for n in fed)
+    async with open_recorder(tmp_path, folder_at=disk.folder) as recorder:
+        recording = recorder.record("iv", "t", POLICY, told.append, lambda: told.append("mended"))
+        disk.takes.clear()
+        try:
+            await _feed_until(recording, frames, lambda: told != [])
+        finally:
+            disk.takes.set()
+        await _feed_until(recording, frames, lambda: len(told) > 1)
+        await recording.close()
+        assert told[:2] == ["what comes has waited for 0 s to be written", "mended"]
+        reader = await asyncio.to_thread(recorder.reader, "iv")
+        kept = await asyncio.to_thread(lambda: [f.audio for _, f in reader.all_samples()])
+    assert (sum(map(len, kept)), reader.manifest.gaps) == (next(fed), ())
 
 
 async def _feed_until(
