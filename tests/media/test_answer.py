@@ -284,6 +284,14 @@ def test_packets_are_counted_where_feedback_on_them_is_offered() -> None:
     assert "a=rtcp-fb:102 goog-remb\r\n" in text
 
 
+def test_orientation_of_pictures_is_not_agreed_on_so_that_senders_turn_them_themselves() -> None:
+    """Then a turned phone is another size, which recordings and all receivers understand."""
+    line = "a=extmap:13 urn:3gpp:video-orientation\r\n"
+    offered = CHROMIUM.replace("a=extmap:10 ", line + "a=extmap:10 ")
+    assert line in offered
+    assert "video-orientation" not in answer(parse_offer(offered))
+
+
 def test_candidates_are_preferred_in_the_order_given_and_udp_before_tcp() -> None:
     given = (
         Candidate("udp", "192.0.2.1", 5),
