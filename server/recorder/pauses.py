@@ -4,6 +4,7 @@ Contract: ask :meth:`Pauses.before` each fragment, then :meth:`Pauses.recorded` 
 """
 
 from collections.abc import Iterable, Iterator
+from itertools import chain
 
 from server.core.frames import GapCause, TrackName
 from server.core.interviews import SERVER_STOPPED
@@ -46,7 +47,7 @@ class Pauses:
         for track, samples in fragment.by_track():
             if samples:
                 begins_us = to_us(track, samples[0].time)
-                gaps += self._paused(track, begins_us, epoch_us, (*manifest.gaps, *gaps))
+                gaps += self._paused(track, begins_us, epoch_us, chain(manifest.gaps, tuple(gaps)))
         return gaps
 
     def recorded(self, fragment: Fragment) -> None:
@@ -78,10 +79,10 @@ class Pauses:
         self, track: TrackName, until_us: int, epoch_us: int, known: Iterable[GapEntry]
     ) -> Iterator[GapEntry]:
         """Of a camera or microphone that should be there: its sender sent nothing."""
-        if track in VISITING or track not in self._ends_us:
-            return
-        hole = epoch_us + self._ends_us[track], epoch_us + until_us
-        for start_us, end_us in _undeclared(track, *hole, known):
+        since_us = self._ends_us.get(track, until_us)
+        if track in VISITING or until_us - since_us <= VISIT_STILL_US:
+            return  # nearly always
+        for start_us, end_us in _undeclared(track, epoch_us + since_us, epoch_us + until_us, known):
             if end_us - start_us > VISIT_STILL_US:
                 yield GapEntry(track, start_us, end_us, GapCause.PAUSED, 0)
 
