@@ -183,7 +183,7 @@ class Recording:
         self._on_fault(message)
 
     def _disk_mended(self) -> None:
-        self._disk_fails = False
+        self._disk_fails = self._slow = False
         self._tell_mended()
 
     def _call_on_loop(self, call: Callable[..., None], *arguments: str) -> None:

@@ -220,7 +220,7 @@ async def test_a_folder_that_cant_be_made_is_told_once_and_when_it_can(tmp_path:
 
 async def test_a_full_disk_that_gets_room_again_ends_the_fault(tmp_path: Path) -> None:
     disk, told = Disk(), list[str]()
-    frames = iter(interview(seconds=12))
+    frames = _sound(count())
     async with open_recorder(tmp_path, folder_at=disk.folder) as recorder:
         recording = recorder.record("iv", "t", POLICY, told.append, lambda: told.append("mended"))
         await _feed_until(recording, frames, lambda: recorder.metrics.fragments_written > 0)
@@ -238,8 +238,7 @@ async def test_a_disk_that_hangs_is_told_and_costs_nothing(
 ) -> None:
     monkeypatch.setattr(recorder_module, "SLOW_S", 0.2)
     disk, told, fed = Disk(), list[str](), count()
-    sound = microphone(0.02)[0]
-    frames = (replace(sound, capture_s=START_S + n / 50, arrived_s=START_S + n / 50) for n in fed)
+    frames = _sound(fed)
     async with open_recorder(tmp_path, folder_at=disk.folder) as recorder:
         recording = recorder.record("iv", "t", POLICY, told.append, lambda: told.append("mended"))
         disk.takes.clear()
@@ -255,14 +254,22 @@ async def test_a_disk_that_hangs_is_told_and_costs_nothing(
     assert (sum(map(len, kept)), reader.manifest.gaps) == (next(fed), ())
 
 
+def _sound(numbers: Iterator[int]) -> Iterator[EncodedFrame]:
+    """Without an end, however long what is waited for takes."""
+    sound = microphone(0.02)[0]
+    for at_s in (START_S + number / 50 for number in numbers):
+        yield replace(sound, capture_s=at_s, arrived_s=at_s)
+
+
 async def _feed_until(
     recording: Recording, frames: Iterator[EncodedFrame], condition: Callable[[], bool]
 ) -> None:
-    async with asyncio.timeout(20):
+    """At a pace with which neither queue nor writer is overrun in that time."""
+    async with asyncio.timeout(30):
         while not condition():
-            if (frame := next(frames, None)) is not None:
-                recording.on_frame(frame)
-            await asyncio.to_thread(lambda: None)
+            recording.on_frame(next(frames))
+            for _ in range(20):
+                await asyncio.to_thread(lambda: None)
 
 
 class _RefusesTheLast(LocalFolder):
