@@ -29,8 +29,9 @@ VOD_TARGET_S = 6
 SIDE_TARGET_S = 11
 #: Shorter segments are not made for the sake of a keyframe.
 _SHORTEST_US = 1_000_000
-#: A pause that is shorter lasts as long as what was before it.
-_PAUSE_US = 1_000_000
+#: A pause that is shorter is filled: what was before it lasts as long. Longer ones are gaps, and
+#: then their media must not fill them either, or players find all that follows too late.
+PAUSE_US = 1_000_000
 #: 4.4.3.1: durations are rounded before they are held against the target.
 _ROUNDING_US = 450_000
 #: EXT-X-GAP is of version 8 (section 8).
@@ -209,14 +210,14 @@ def segments(side: Rows, *, event: bool, known: int = 0, end_us: int = 0) -> Ite
     """
     limit_us = side.target_s(event=event) * 1_000_000
     for each in _media(side, known, limit_us + _ROUNDING_US):
-        if each.start_us - end_us > _PAUSE_US:
+        if each.start_us - end_us > PAUSE_US:
             yield from _gaps(end_us, each.start_us, limit_us, each.init)
         yield each
         end_us = each.end_us
 
 
 def _media(side: Rows, known: int, limit_us: int) -> Iterator[Segment]:
-    still_us = VISIT_STILL_US if side.is_side else _PAUSE_US
+    still_us = VISIT_STILL_US if side.is_side else PAUSE_US
     growing: list[Row] = []
     until_us = 0
     for row, following in pairwise((*side.rows[known:], None)):

@@ -275,7 +275,7 @@ class RecordingReader:
 
     def _fragments_of(self, side: Side, first: int, last: int) -> Iterator[bytes]:
         read = {
-            Side.CANDIDATE: self.fragment,
+            Side.CANDIDATE: lambda seq: self.fragment(seq, hls.PAUSE_US),
             Side.SCREEN: self.screen_fragment,
             Side.INTERVIEWER: self.interviewer_fragment,
         }[side]
@@ -326,10 +326,13 @@ class RecordingReader:
                 raise IndexError(number)
             return replay.init_segment(inits[number])
 
-    def fragment(self, seq: int) -> bytes:
-        """A media segment that fits its init. IndexError if there is none."""
+    def fragment(self, seq: int, fill_us: int = replay.MAX_FILL_US) -> bytes:
+        """A media segment that fits its init. IndexError if there is none.
+
+        Pauses longer than ``fill_us`` are not filled.
+        """
         with self._lock:
-            return replay.media_segment(self, self._index_of(seq))
+            return replay.media_segment(self, self._index_of(seq), fill_us)
 
     def screen_fragment(self, seq: int) -> bytes:
         """The same of the screen's own replay. IndexError if it has no picture of the screen."""

@@ -157,15 +157,18 @@ def init_segment(tracks: Tracks) -> bytes:
     return webm.init_segment(tracks) if in_webm(tracks) else mp4.init_segment(tracks)
 
 
-def media_segment(source: Recorded, index: int) -> bytes:
-    """The fragment at ``index``, filled so that playback runs on into the next one."""
+def media_segment(source: Recorded, index: int, fill_us: int = MAX_FILL_US) -> bytes:
+    """The fragment at ``index``, filled so that playback runs on into the next one.
+
+    Where that begins more than ``fill_us`` later, a hole remains.
+    """
     plan = source.plan
     tracks = plan.inits[plan.number(source.tracks(index))]
     fragment = source.samples(index).of_candidate()
     if tracks.audio:
-        fragment = replace(fragment, audio=_fill_sound(source, index, fragment.audio))
+        fragment = replace(fragment, audio=_fill_sound(source, index, fragment.audio, fill_us))
     if tracks.video is not None:
-        fragment = replace(fragment, video=_fill_pictures(source, index, fragment.video))
+        fragment = replace(fragment, video=_fill_pictures(source, index, fragment.video, fill_us))
     return _written(tracks, index, fragment)
 
 
@@ -204,7 +207,9 @@ def _speaks(tracks: Tracks) -> bool:
 # ---- sound ------------------------------------------------------------------------------
 
 
-def _fill_sound(source: Recorded, index: int, audio: tuple[Sample, ...]) -> tuple[Sample, ...]:
+def _fill_sound(
+    source: Recorded, index: int, audio: tuple[Sample, ...], fill_us: int
+) -> tuple[Sample, ...]:
     """With neither hole nor overlap: browsers play sound packet after packet, whatever the time
     of each says, and pictures by how much sound they have played."""
     position = _sound_place(source.header(index).start_us)
@@ -220,7 +225,7 @@ def _fill_sound(source: Recorded, index: int, audio: tuple[Sample, ...]) -> tupl
             filled += _silence(position, sample.time)
             filled.append(sample._replace(duration=end - sample.time))
         position = max(position, end)
-    filled += _silence(position, _sound_place(_filled_until(source, index)))
+    filled += _silence(position, _sound_place(_filled_until(source, index, fill_us)))
     return tuple(filled)
 
 
@@ -241,34 +246,48 @@ def _silence(start: int, end: int) -> Iterator[Sample]:
             start += ticks
 
 
-def _filled_until(source: Recorded, index: int) -> int:
+def _filled_until(source: Recorded, index: int, fill_us: int) -> int:
     """Where the fragment's sound has to reach: the next one's start, unless that is far off."""
     end_us = source.header(index).end_us
     if index + 1 == len(source):
         return end_us
     next_us = source.header(index + 1).start_us
-    return next_us if next_us - end_us <= MAX_FILL_US else end_us
+    return next_us if next_us - end_us <= fill_us else end_us
 
 
 # ---- pictures ---------------------------------------------------------------------------
 
 
-def _fill_pictures(source: Recorded, index: int, video: tuple[Sample, ...]) -> tuple[Sample, ...]:
-    following = _next_picture(source, index)
+def _fill_pictures(
+    source: Recorded, index: int, video: tuple[Sample, ...], fill_us: int
+) -> tuple[Sample, ...]:
     if not video:
+        following = _next_picture(source, index)
         if index or following is None:
             return ()
         # Sound came first: the recording's first picture stands in until it is due.
         start = to_ticks(TrackName.CAMERA, source.header(index).start_us)
         video = (following._replace(time=start),)
-    end = following.time if following else 0
-    if following is None and index + 1 < len(source):
-        # No picture will come: the last one stays to the end of the recording.
-        end_us = max(source.header(i).end_us for i in range(index + 1, len(source)))
-        end = to_ticks(TrackName.CAMERA, end_us)
-    last = video[-1]
+    last, end = video[-1], _shown_until(source, index, fill_us)
     span = min(end - last.time, _MAX_DURATION_TICKS)
     return (*video[:-1], last._replace(duration=span)) if span > 0 else video
+
+
+def _shown_until(source: Recorded, index: int, fill_us: int) -> int:
+    """When the last picture of the fragment at `index` ends: at the next one, a hole, the end.
+
+    A picture that lasted through a hole would tell players that its fragment does: hls.js puts
+    all that follows too late.
+    """
+    end_us = source.header(index).end_us
+    for later in range(index + 1, len(source)):
+        header = source.header(later)
+        if header.start_us - end_us > fill_us:
+            break
+        if header.flags & Flags.VIDEO:
+            return source.samples(later).video[0].time
+        end_us = max(end_us, header.end_us)
+    return to_ticks(TrackName.CAMERA, end_us)
 
 
 def _next_picture(source: Recorded, index: int) -> Sample | None:

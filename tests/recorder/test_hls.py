@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.core.frames import Codec
-from server.recorder import hls
+from server.recorder import hls, mp4
 from server.recorder.hls import NotForHls, Row, Rows, Segment
 from server.recorder.reader import Side
 from server.recorder.tracks import Tracks
@@ -71,6 +71,19 @@ def test_where_nothing_was_recorded_the_time_goes_on_in_gaps() -> None:
 def test_a_short_pause_lasts_as_long_as_what_was_before_it() -> None:
     (segment,) = hls.segments(rows((0, 0.7, True), (1.4, 2, False)), event=False)
     assert (segment.start_us, segment.end_us) == (0, 2 * _S)
+
+
+@pytest.mark.parametrize("pause_s", [0.8, 3, 14])
+def test_media_lasts_as_long_as_its_playlist_says(desk: Desk, pause_s: float) -> None:
+    desk.write(interview(Codec.H264, 4) + interview(Codec.H264, 2, START_S + 4 + pause_s))
+    reader = desk.reader()
+    for each in hls.segments(reader.hls_rows(Side.CANDIDATE), event=False):
+        if each.is_gap:
+            continue
+        last = mp4.parse_media(reader.fragment(each.last, fill_us=hls.PAUSE_US))
+        for samples, rate in ((last.video, 90_000), (last.audio, 48_000)):
+            end_s = (samples[-1].time + samples[-1].duration) / rate
+            assert end_s == pytest.approx(each.end_us / _S, abs=0.05), each
 
 
 def test_another_coding_is_a_discontinuity_with_a_map_of_its_own(desk: Desk) -> None:

@@ -246,3 +246,37 @@ async def test_hls_js_goes_on_after_another_coding(serving: Serving, page: Page)
     result = await played(page, serving, 6.51, 1.51)
     assert result["shown"] == pytest.approx([6.5, 1.5], abs=1 / 30)
     assert result["ended"], result
+
+
+_GOES_ON = """
+async ({ address, seeks }) => {
+  const video = document.createElement("video");
+  video.muted = true;
+  document.body.append(video);
+  const player = new Hls({ maxBufferLength: 60 });
+  player.loadSource(address);
+  player.attachMedia(video);
+  await new Promise((ok) => (video.onloadeddata = ok));
+  await video.play();
+  const reached = [];
+  for (const time of seeks) {
+    video.currentTime = time;
+    await new Promise((ok) => {
+      const goesOn = () => !video.seeking && video.currentTime > time + 0.3;
+      const look = () => (goesOn() ? ok() : setTimeout(look, 20));
+      look();
+    });
+    reached.push(video.currentTime);
+  }
+  return reached;
+}
+"""
+
+
+async def test_hls_js_goes_on_where_it_seeks_beyond_a_gap(serving: Serving, page: Page) -> None:
+    """A last picture that lasted through the gap made hls.js put all that follows too late."""
+    await kept(serving, interview(Codec.H264, 10) + interview(Codec.H264, 10, START_S + 24))
+    seeks = {30: 30, 2: 2, 24: 24, 3: 3, 25.5: 25.5, 20: 24}  # where, and where it goes on
+    wanted = {"address": address(serving), "seeks": list(seeks)}
+    reached = await page.evaluate(_GOES_ON, wanted)
+    assert all(0 < each - at < 4 for each, at in zip(reached, seeks.values(), strict=True)), reached
