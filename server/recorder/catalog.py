@@ -4,6 +4,7 @@ Everything here reads the disk: call it in a thread, or in a program of its own.
 """
 
 import fcntl
+import math
 import os
 import secrets
 from collections.abc import Callable, Iterator
@@ -56,7 +57,7 @@ class RecordingSummary(msgspec.Struct, frozen=True):
     started_s: float | None  #: Unix time of the first sample
     duration_s: float
     tracks: tuple[TrackName, ...]
-    gaps: int
+    gaps: int  #: what is missing of several tracks at the same time is one
     bytes: int
 
 
@@ -181,9 +182,18 @@ def _summarise(path: Path, manifest: Manifest, title: str, running: bool) -> Rec
         None if manifest.epoch_us is None else manifest.epoch_us / 1e6,
         end_us / 1e6,
         tuple(track for track in TrackName if track in tracks),
-        len(manifest.gaps),
+        _interruptions(manifest),
         _size(path, manifest),
     )
+
+
+def _interruptions(manifest: Manifest) -> int:
+    """Gaps of several tracks at the same time are one to a person."""
+    count, until_us = 0, -math.inf
+    for gap in sorted(manifest.gaps, key=lambda each: each.start_us):
+        count += gap.start_us > until_us
+        until_us = max(until_us, gap.end_us)
+    return count
 
 
 def _size(path: Path, manifest: Manifest) -> int:

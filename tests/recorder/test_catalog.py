@@ -2,7 +2,7 @@
 
 import pytest
 
-from server.core.frames import TrackName
+from server.core.frames import Gap, GapCause, TrackName
 from server.recorder.catalog import list_recordings, lock_recordings, open_reader, open_title
 from server.recorder.manifest import State
 from server.recorder.root_key import KeyProblem
@@ -19,6 +19,22 @@ def test_recordings_are_listed_oldest_first_with_what_they_hold(desk: Desk) -> N
     assert (first.title, first.state, first.started_s) == ("A title", State.FINISHED, START_S)
     assert first.duration_s == pytest.approx(2.0, abs=0.001)
     assert first.bytes == sum(file.stat().st_size for file in desk.path("z").iterdir())
+
+
+def test_what_is_missing_of_several_tracks_at_once_is_told_as_one_gap(desk: Desk) -> None:
+    writer = desk.writer()
+    for frame in interview(seconds=2):
+        writer.write(frame)
+    for track, start_s, end_s in (
+        (TrackName.CAMERA, 0.2, 0.6),
+        (TrackName.MICROPHONE, 0.5, 0.8),
+        (TrackName.SCREEN, 1.2, 1.4),
+    ):
+        gap = Gap(track, START_S + start_s, START_S + end_s, GapCause.PACKETS_LOST, 3)
+        writer.note_gap(gap)
+    writer.finish()
+    (summary,) = list_recordings(desk.data_dir, desk.keys)
+    assert (len(desk.reader().describe().gaps), summary.gaps) == (3, 2)
 
 
 def test_an_open_recording_is_running_while_its_server_does(desk: Desk) -> None:
