@@ -7,7 +7,7 @@ lost with it, one that comes a little later is not.
 from collections import deque
 from collections.abc import Iterator
 
-from server.media.estimate import Estimate
+from server.media.estimate import MOST_LOSS, Estimate
 from server.media.thinner import ALL_LAYERS
 
 #: So long after the first one: three packets of video at 1 Mbit/s.
@@ -51,19 +51,21 @@ class Doubling:
     """How much of the pictures is doubled. Contract: `look` now and then."""
 
     def __init__(self) -> None:
-        self._through: int | None = None
+        self.through: int | None = None  #: the highest temporal layer that is, None: none
         self._begun_s = self._may_s = 0.0
 
     def look(self, wanted_bps: float, estimate: Estimate, now: float) -> int | None:
-        """The highest temporal layer, or None. `wanted_bps`: all that is sent, but for copies."""
-        doubled = self._through is not None
-        lossy = estimate.lost >= (LITTLE_LOST if doubled else MUCH_LOST)
+        """What `through` is now. `wanted_bps`: all that is sent, but for copies."""
+        doubled = self.through is not None
+        # More than any path loses by itself, or more than before, is lost to a full queue.
+        own = estimate.lost <= MOST_LOSS and not estimate.losing
+        lossy = own and estimate.lost >= (LITTLE_LOST if doubled else MUCH_LOST)
         room = estimate.bitrate_bps / max(wanted_bps, 1.0)
         if doubled and room < ROOM_FOR_BASE and estimate.queued_s > self._begun_s:
             self._may_s = now + AWAY_S
         if not lossy or room < ROOM_FOR_BASE or now < self._may_s:
-            self._through = None
+            self.through = None
         else:
             self._begun_s = self._begun_s if doubled else now
-            self._through = ALL_LAYERS if room >= ROOM_FOR_ALL else 0
-        return self._through
+            self.through = ALL_LAYERS if room >= ROOM_FOR_ALL else 0
+        return self.through

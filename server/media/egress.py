@@ -27,8 +27,6 @@ BURST_S = 0.04
 #: and what would have to wait longer is dropped: the picture is held back soon after.
 MAX_WAIT_S = 0.5
 
-#: Times what is delivered; the estimate grows to half more than that where nothing is wrong.
-ROOM = 1.2
 
 _MASK = HISTORY_LENGTH - 1
 _PROFILE, _WORDS = ONE_ELEMENT
@@ -77,12 +75,6 @@ class Egress:
     def is_pacing(self) -> bool:
         """Whether the network's limit is near, as far as is known."""
         return self._pacing
-
-    @property
-    def has_room(self) -> bool:
-        """For more than is delivered, as far as is known."""
-        estimate = self.estimate
-        return estimate.bitrate_bps >= ROOM * (estimate.delivered_bps or 0.0)
 
     def never_waits(self, ssrc: int) -> None:
         """This stream leaves at once, whatever waits."""

@@ -130,7 +130,8 @@ class Observer(Peer):
             match item:
                 case rtcp.Nack() if item.media_ssrc in self._by_ssrc:
                     down = self._by_ssrc[item.media_ssrc]
-                    room = self.egress is not None and self.egress.has_room
+                    plenty = self.egress is not None and not self.egress.is_pacing
+                    room = plenty or self._doubling.through is not None
                     down.resend(item.seqnos, now, self._round_trip_s, twice=room)
                     if room:
                         self._hurry()

@@ -71,6 +71,20 @@ def test_what_a_lossy_path_has_room_for_is_doubled_until_it_loses_little() -> No
     assert doubling.look(1e6, path.estimate, path.now) is None
 
 
+def test_what_a_full_queue_loses_is_not_doubled() -> None:
+    path, doubling = Path(), Doubling()
+    path.loses(0.0, 10)
+    path.loses(0.25, 2)
+    path.estimate.bitrate_bps = 3e6
+    assert doubling.look(1e6, path.estimate, path.now) is None, "it has lost nothing before"
+    path.loses(0.25, 10)
+    path.estimate.bitrate_bps = 3e6
+    assert doubling.look(1e6, path.estimate, path.now) == ALL_LAYERS, "it is the path's own"
+    path.loses(0.4, 20)
+    path.estimate.bitrate_bps = 3e6
+    assert doubling.look(1e6, path.estimate, path.now) is None, "no path loses so much"
+
+
 def test_a_path_that_does_not_take_the_copies_gets_none_for_a_while() -> None:
     path, doubling = Path(), Doubling()
     path.loses(0.1, 10)
