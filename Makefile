@@ -5,7 +5,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: help packages install demo run test checks deps lint format types contracts spelling web pytest fuzz bench-peers bench-networks crashes mutations lock clean
+.PHONY: help packages install demo run test checks deps lint format types contracts spelling web pytest fuzz bench-peers bench-networks bench-compress crashes mutations lock clean
 
 PORT ?=
 ARGS ?=
@@ -112,6 +112,10 @@ bench-peers: install
 bench-networks: install
 	@command -v janus >/dev/null || .ci/apt-install janus || true
 	@$(PYTHON) -m loadtest.peers.networks $(ARGS)
+
+# What compressing costs and gives (docs/decisions/recorder-compression.md). ARGS="film.mp4 --seconds 20"
+bench-compress: .venv/.installed-dev
+	@$(PYTHON) -m tests.recorder.bench_compress $(ARGS)
 
 # A running server killed with several interviews in it, again and again; each loss is measured.
 # ARGS="--power-cut" (as root) also loses what was not synced.

@@ -30,6 +30,8 @@ from server.media.server import MediaServer, open_media
 from server.media.sockets import accept, bind
 from server.recorder import claim_signer
 from server.recorder.claim_signer import ClaimSigner
+from server.recorder.compressor import Compressor, open_compressor
+from server.recorder.compressor import Policy as CompressPolicy
 from server.recorder.recorder import Recorder, open_recorder
 from server.recorder.root_key import KeyProblem
 from server.recorder.root_keys import open_root_key
@@ -48,7 +50,7 @@ from server.signaling.load import LoadMeter, LoopLag
 from server.signaling.metrics import Metrics
 from server.signaling.pages import Pages
 from server.signaling.plant import Plant
-from server.signaling.replay import open_replay
+from server.signaling.replay import Replay, open_replay
 from server.signaling.routes import Handlers, make_app
 from server.signaling.socket import Sockets
 from server.signaling.tls import own_certificate, server_context
@@ -97,7 +99,7 @@ async def open_server(config: Config) -> AsyncIterator[Server]:
         hub = await stack.enter_async_context(open_hub(plant))
         metrics = await asyncio.to_thread(metrics_token, config.data_dir)
         await stack.enter_async_context(
-            _http(plant, hub, links, metrics, config.store, listeners, context)
+            _http(plant, hub, links, metrics, config, listeners, context)
         )
         await stack.enter_async_context(_announced(config.data_dir, url))
         owner = await db.run(owner_link, time.time())
@@ -111,7 +113,7 @@ async def _http(
     hub: Hub,
     links: Links,
     metrics_token: str,
-    store: str,
+    config: Config,
     listeners: Sequence[socket.socket],
     context: ssl.SSLContext | None,
 ) -> AsyncIterator[None]:
@@ -119,7 +121,11 @@ async def _http(
     meter = LoadMeter(plant.admission, lag, plant.recorder, plant.clock)
     metrics = Metrics(hub, plant, lag, metrics_token)
     access = Access(links.key, plant.db, time.time)
-    async with open_replay(plant) as replay, open_exports(plant, replay, store) as exports:
+    async with (
+        open_replay(plant) as replay,
+        open_exports(plant, replay, config.store) as exports,
+        open_compressor(_compressor(config, plant, replay)),
+    ):
         api = Api(hub, plant.db, links)
         pages = await asyncio.to_thread(Pages)
         handlers = Handlers(
@@ -153,6 +159,18 @@ async def _http(
                     shared.close()
         finally:
             await runner.cleanup()
+
+
+def _compressor(config: Config, plant: Plant, replay: Replay) -> Compressor:
+    return Compressor(
+        plant.recorder,
+        config.root_key,
+        CompressPolicy(config.compress),
+        lambda: plant.admission.running > 0,
+        replay,
+        plant.clock,
+        plant.compressing,
+    )
 
 
 async def _connect(

@@ -15,6 +15,8 @@ from server.core.frames import VIDEO_CODECS, Codec
 DEFAULT_PORT = 8080
 DEFAULT_DATA_DIR = "data"
 DEFAULT_ROOT_KEY = "file"
+#: A recording is evidence: nobody alters it unasked, and the law of the place decides.
+COMPRESS = (DEFAULT_COMPRESS := "off", "keep-source", "replace-source")
 #: Docker kills 10 s after SIGTERM, systemd after 90: the rest of it is for sealing.
 DEFAULT_DRAIN_TIMEOUT_S = 5.0
 
@@ -62,6 +64,8 @@ class Config:
     c2pa_files: CertificateFiles | None = None
     #: The authority that stamps the manifests of closed recordings (RFC 3161); empty: none.
     timestamp_url: str = ""
+    #: What is done to finished recordings, as `server.recorder.compressor` has it.
+    compress: str = "off"
     #: What browsers may relay through (RFC 7065), and the secret shared with those servers.
     turn_urls: tuple[str, ...] = ()
     turn_secret: str = field(default="", repr=False)
@@ -118,6 +122,12 @@ def add_server_flags(parser: argparse.ArgumentParser) -> None:
     add_root_key_flag(parser)
     add_store_flag(parser)
     add_c2pa_flags(parser)
+    parser.add_argument(
+        "--compress",
+        choices=COMPRESS,
+        help="make finished recordings small while nobody is live; replace-source then destroys "
+        f"their sources (VIVAVOCE_COMPRESS, {DEFAULT_COMPRESS})",
+    )
     parser.add_argument("--host", help="address to listen on (127.0.0.1; with --tls all of them)")
     parser.add_argument("--port", type=int, help=f"VIVAVOCE_PORT, {DEFAULT_PORT}")
     parser.add_argument(
@@ -221,6 +231,19 @@ def store(flags: argparse.Namespace, env: Mapping[str, str]) -> str:
     if "://" in text and not _S3_URL.fullmatch(text):
         raise ConfigError(
             f"--store (VIVAVOCE_STORE) is s3://BUCKET/PREFIX or a directory, not {text!r}."
+        )
+    return text
+
+
+def _compress(flags: argparse.Namespace, env: Mapping[str, str]) -> str:
+    text = flags.compress or env.get("VIVAVOCE_COMPRESS") or DEFAULT_COMPRESS
+    if text not in COMPRESS:
+        raise ConfigError(
+            f"--compress (VIVAVOCE_COMPRESS) is one of {', '.join(COMPRESS)}, not {text!r}."
+        )
+    if text != DEFAULT_COMPRESS and store(flags, env):
+        raise ConfigError(
+            "--compress and --store exclude each other: what is there stays as it is."
         )
     return text
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from server.recorder.catalog import open_reader, recording_path
 from server.recorder.compression import Compression, NotCompressed, discard
-from server.recorder.derived import Compressed, making_path
+from server.recorder.derived import Compressed, making_path, refuse
 from server.recorder.keys import KeyRing
 from server.recorder.tiles import CHECKPOINT
 from server.recorder.tlog import FOLDER as LOG_FOLDER
@@ -39,6 +39,7 @@ def compress(
             job.step()
             progress(job.done)
         return job.finish(round(clock() * 1e6))
-    except NotCompressed:
+    except NotCompressed as error:
         discard(making_path(data_dir, interview_id))
+        refuse(data_dir, reader.manifest, str(error))
         raise

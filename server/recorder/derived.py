@@ -15,7 +15,7 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from server.core.frames import TrackName
-from server.recorder.catalog import lock_folder, read_manifest, recording_path
+from server.recorder.catalog import lock_folder, read_manifest, recording_folders, recording_path
 from server.recorder.derivation import (
     Origin,
     decode_statement,
@@ -117,6 +117,48 @@ def ready(data_dir: Path) -> list[str]:
         for folder in folders
         if INTERVIEW_ID.fullmatch(folder.name) and statement_of(folder).exists()
     ]
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """Why a recording stays as it is, as long as it is the same."""
+
+    source: Origin
+    reason: str
+
+
+def refuse(data_dir: Path, manifest: Manifest, reason: str) -> None:
+    """Note that nobody need try again. OSError."""
+    refusal = Refusal(origin(manifest), reason)
+    write_durably(_refusal_of(data_dir, manifest.interview), msgspec.json.encode(refusal))
+
+
+def due(data_dir: Path, public_key: bytes, before_s: float) -> list[str]:
+    """The interviews that were finished before that Unix time, and could be compressed. OSError."""
+    key = Ed25519PublicKey.from_public_bytes(public_key)
+    found = []
+    for path in recording_folders(data_dir):
+        try:
+            changed_s = (path / MANIFEST_NAME).stat().st_mtime
+            manifest = read_manifest(path, key)
+        except (FileNotFoundError, SegmentError):
+            continue  # `verify` says what is wrong with it
+        open = manifest.state is State.RECORDING or not manifest.segments
+        made = is_compressed(manifest) or statement_of(making_path(data_dir, path.name)).exists()
+        if changed_s < before_s and not (open or made or _is_refused(data_dir, manifest)):
+            found.append(path.name)
+    return found
+
+
+def _is_refused(data_dir: Path, manifest: Manifest) -> bool:
+    try:
+        data = _refusal_of(data_dir, manifest.interview).read_bytes()
+        return msgspec.json.decode(data, type=Refusal).source == origin(manifest)
+    except (FileNotFoundError, msgspec.MsgspecError):
+        return False
+
+
+def _refusal_of(data_dir: Path, interview_id: str) -> Path:
+    return data_dir / MAKING / f"{interview_id}.refused.json"
 
 
 def lock_making(data_dir: Path) -> AbstractContextManager[None]:

@@ -15,13 +15,14 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from server.core.frames import EncodedFrame, Gap, GapCause, TrackName
-from server.recorder import derivation, receipt
+from server.recorder import derivation, derived, receipt
 from server.recorder.catalog import (
     RecordingSummary,
     list_recordings,
     lock_recordings,
     open_for_writing,
     open_reader,
+    read_manifest,
     recording_files,
     recording_key,
     recording_path,
@@ -216,6 +217,8 @@ class Recorder:
         # A key service may let one recording wait; the others' writer thread must not.
         self._openers = ThreadPoolExecutor(OPENERS, "recorder-opener")
         self._opening: dict[Recording, Future[tuple[Manifest, bytes]]] = {}
+        self._adopting: deque[tuple[str, Future[bool]]] = deque()
+        self._unsettled: list[tuple[str, Future[bool]]] = []  # adopted, until the log knows
         self._store = store
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="recorder-writer")
@@ -292,6 +295,15 @@ class Recorder:
         """For :func:`server.recorder.verify.verify`. KeyError if there is none. Reads the disk."""
         return recording_files(self.data_dir, interview_id, self._store)
 
+    async def adopt(self, interview_id: str) -> bool:
+        """Have what was made of a recording take its place; whether it has.
+
+        After `check_ready`. The writer thread does it, unless it records that interview.
+        """
+        adopted = Future[bool]()
+        self._adopting.append((interview_id, adopted))
+        return await asyncio.wrap_future(adopted)
+
     def start(self) -> None:
         self._thread.start()
         self._uploading.start()
@@ -325,10 +337,16 @@ class Recorder:
             self._guarded(recording, self._work)
         for recording in tuple(self._jobs):
             self._guarded(recording, self._sync)
+        while self._adopting:
+            interview_id, adopted = self._adopting.popleft()
+            if adopted.set_running_or_notify_cancel():
+                self._adopt(interview_id, adopted)
         try:
             self._witness.tell([job.writer for job in self._jobs.values()], time.time())
         except Exception:  # the thread's root: without their log recordings go on all the same
             log.exception("the log of recordings failed")
+        if self._unsettled and not self._witness.owes:
+            self._settle(*self._unsettled.pop())
         while self._leaving:
             self._leaving.pop().closed()
 
@@ -359,6 +377,28 @@ class Recorder:
             job.writer.finish()
             self._witness.closed(job.writer, time.time())
             self._forget(recording)
+
+    def _adopt(self, interview_id: str, adopted: Future[bool]) -> None:
+        if any(each.interview_id == interview_id for each in self._active):
+            adopted.set_result(False)
+            return
+        try:
+            manifest = derived.adopt(self.data_dir, interview_id, self.public_key)
+        except Exception as error:  # the thread's root: the others are still to be recorded
+            log.error("what was made of recording %s is not used: %s", interview_id, error)
+            making = derived.making_path(self.data_dir, interview_id)
+            derivation.statement_of(making).unlink(missing_ok=True)
+            adopted.set_result(False)
+            return
+        self._witness.derived(manifest, time.time())
+        self._unsettled.append((interview_id, adopted))
+
+    def _settle(self, interview_id: str, adopted: Future[bool]) -> None:
+        try:
+            derived.settle(self.data_dir, interview_id, self.public_key)
+        except Exception as error:  # likewise
+            log.error("the source of recording %s is not put in order: %s", interview_id, error)
+        adopted.set_result(True)
 
     def _sync(self, recording: Recording) -> None:
         writer = self._jobs[recording].writer
@@ -437,7 +477,14 @@ def _repair(data_dir: Path, keys: KeyRing) -> Witness:
     settle(data_dir, keys.database)
     witness = Witness(open_log(data_dir / LOG_FOLDER, keys.signer))
     repaired = repair_all(data_dir, keys)
-    witness.catch_up(data_dir, repaired, keys.signer.public_key(), time.time())
+    public_key = keys.signer.public_key()
+    unsettled = derived.recover(data_dir)
+    for interview_id in unsettled:
+        manifest = read_manifest(recording_path(data_dir, interview_id), public_key)
+        witness.derived(manifest, time.time())
+    witness.catch_up(data_dir, repaired, public_key, time.time())
+    for interview_id in unsettled:
+        derived.settle(data_dir, interview_id, keys.public_key)
     return witness
 
 

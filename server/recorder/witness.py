@@ -67,6 +67,11 @@ class Witness:
         if writer.durable is not None:
             self._closings.append(_entry(writer.manifest, writer.durable, now_s))
 
+    @property
+    def owes(self) -> bool:
+        """Whether the log has still to be told of an end."""
+        return bool(self._closings)
+
     def derived(self, manifest: Manifest, now_s: float) -> None:
         """This recording, made of the one before, has taken its place."""
         self._closings.append(derived_entry(manifest, now_s))

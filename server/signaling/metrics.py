@@ -38,6 +38,7 @@ class _Collector(Collector):
         yield self._loop_lag()
         yield from self._running()
         yield from self._recorder()
+        yield from self._compressing()
         yield from self._analysis()
         if self._whole:
             yield from self._admission()
@@ -118,6 +119,15 @@ class _Collector(Collector):
             yield _counter("store_failures", "Rounds that the store refused", stored.failures)
             yield _gauge("store_waiting_bytes", "Closed, and here alone", stored.waiting_bytes)
         yield _gauge("recorder_write_lag_seconds", "From arrival to durable", now.write_lag_s)
+
+    def _compressing(self) -> Iterable[Metric]:
+        now = self._plant.compressing
+        yield _counter("recordings_compressed", "Finished recordings made small", now.compressed)
+        yield _counter("recordings_left", "Recordings that would not come near enough", now.left)
+        yield _counter("compress_failures", "Recordings not compressed by a fault", now.failures)
+        yield _gauge("compress_running", "1 while one is being compressed", now.running)
+        yield _gauge("compress_paused", "1 while it waits for live interviews", now.paused)
+        yield _gauge("compress_done", "Share of it that is done, 0 to 1", now.done)
 
     def _analysis(self) -> Iterable[Metric]:
         if self._plant.analysis is None:

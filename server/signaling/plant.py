@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from server.live_analysis.pool import Analysis
 from server.media.server import MediaServer
+from server.recorder.compressor import CompressMetrics
 from server.recorder.recorder import Recorder
 from server.signaling.admission import Admission
 from server.signaling.turn import Turn
@@ -31,3 +32,4 @@ class Plant:
     turn: Turn = field(default_factory=Turn)
     admission: Admission = field(default_factory=Admission)
     counters: Counters = field(default_factory=Counters)
+    compressing: CompressMetrics = field(default_factory=CompressMetrics)

@@ -61,6 +61,8 @@ class Replay:
         self.views = ViewLog(db, clock)
         self._threads = threads
         self._readers: OrderedDict[str, RecordingReader] = OrderedDict()
+        self._clock = clock
+        self._read_s: dict[str, float] = {}  # when each was read last
 
     async def recordings(self, _: web.Request, grant: Grant) -> web.Response:
         summaries = await self._in_thread(self._recorder.list)
@@ -159,6 +161,7 @@ class Replay:
 
     async def reader(self, interview_id: str) -> RecordingReader:
         """The reader of a recording, kept for the next read. Raises Refusal."""
+        self._read_s[interview_id] = self._clock()
         reader = self._readers.get(interview_id)
         if reader is not None:
             await self.read(interview_id, self._recorder.check_key, interview_id)
@@ -169,6 +172,14 @@ class Replay:
                 self._readers.popitem(last=False)
         self._readers.move_to_end(interview_id)
         return reader
+
+    def last_read_s(self, interview_id: str) -> float:
+        """When, by the server's clock; 0 if nobody has since it started."""
+        return self._read_s.get(interview_id, 0.0)
+
+    def forget(self, interview_id: str) -> None:
+        """Another recording takes its place: it is opened anew for whoever reads it next."""
+        self._readers.pop(interview_id, None)
 
     async def read(
         self, interview_id: str, call: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs

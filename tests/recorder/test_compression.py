@@ -38,12 +38,12 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compression, "MAX_SHARE", 10.0)
 
 
-def begin(desk: Desk) -> Compression:
-    return Compression(desk.data_dir, desk.reader(), desk.keys, keep_source=True)
+def begin(desk: Desk, *, keep_source: bool = True) -> Compression:
+    return Compression(desk.data_dir, desk.reader(), desk.keys, keep_source=keep_source)
 
 
-def make(desk: Desk) -> Compressed:
-    made = begin(desk)
+def make(desk: Desk, *, keep_source: bool = True) -> Compressed:
+    made = begin(desk, keep_source=keep_source)
     while made.left:
         made.step()
     return made.finish(MADE_US)

@@ -1,0 +1,200 @@
+"""The background job of a server: one recording after the other is compressed, when nobody is live.
+
+The work is done by a process (`server.recorder.compress_worker`), never more than one, of the
+lowest priority. While an interview runs it is stopped where it stands (SIGSTOP), within
+`WATCH_S`; what it has in memory stays there. Whatever ends it, the next one goes on behind the
+last segment that is whole.
+"""
+
+import asyncio
+import contextlib
+import enum
+import logging
+import os
+import signal
+import sys
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+import msgspec
+
+from server.recorder.derived import NotAdopted, check_ready, due, ready
+from server.recorder.recorder import Recorder
+from server.recorder.sealing import SegmentError
+
+log = logging.getLogger(__name__)
+
+#: How often the disk is looked at for what is due, and for what waits to take its place.
+POLL_S = 5.0
+#: How often a running process is held against what runs live.
+WATCH_S = 0.25
+#: After its end an interview may go on: by mistake one leaves.
+QUIET_S = 600.0
+#: A player that was given the source has to get all of it.
+READ_QUIET_S = 1800.0
+
+
+class Policy(enum.StrEnum):
+    """What is done to recordings once they are finished."""
+
+    OFF = "off"
+    KEEP_SOURCE = "keep-source"
+    REPLACE_SOURCE = "replace-source"
+
+
+class Told(msgspec.Struct, frozen=True):
+    """What a process says: how much is done; last, why it left the recording as it is."""
+
+    done: float
+    left: str = ""
+    failed: str = ""
+
+
+class Readers(Protocol):
+    """Who reads recordings: the compressor's view of the replay."""
+
+    def last_read_s(self, interview_id: str) -> float:
+        """When, by the server's clock; 0 if nobody has."""
+
+    def forget(self, interview_id: str) -> None:
+        """Open it anew for the next one."""
+
+
+@dataclass(slots=True)
+class CompressMetrics:
+    """Since the process started, but for what runs now."""
+
+    compressed: int = 0
+    left: int = 0  #: stayed as they are
+    failures: int = 0
+    running: bool = False
+    paused: bool = False
+    done: float = 0.0  #: of the one that runs, 0 to 1
+
+
+class Compressor:
+    """``busy``: whether something runs live. Use :func:`open_compressor`."""
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        root_key: str,
+        policy: Policy,
+        busy: Callable[[], bool],
+        readers: Readers,
+        clock: Callable[[], float],
+        metrics: CompressMetrics,
+    ) -> None:
+        self._recorder = recorder
+        self._root_key = root_key
+        self._policy = policy
+        self._busy = busy
+        self._readers = readers
+        self._clock = clock
+        self._failed: set[str] = set()  # until the next start
+        self.metrics = metrics
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            try:
+                await self._round()
+            except Exception:  # the task's root: recordings stay as they are
+                log.exception("compressing recordings failed")
+            await asyncio.sleep(POLL_S)
+
+    async def _round(self) -> None:
+        for interview_id in await asyncio.to_thread(ready, self._recorder.data_dir):
+            await self._adopt(interview_id)
+        if self._policy is Policy.OFF or self._busy():
+            return
+        before_s = self._clock() - QUIET_S
+        waiting = await asyncio.to_thread(
+            due, self._recorder.data_dir, self._recorder.public_key, before_s
+        )
+        wanted = next((each for each in waiting if each not in self._failed), None)
+        if wanted is not None:
+            await self._compress(wanted)
+
+    async def _adopt(self, interview_id: str) -> None:
+        read_s = self._readers.last_read_s(interview_id)
+        if read_s and self._clock() - read_s < READ_QUIET_S:
+            return
+        data_dir, key = self._recorder.data_dir, self._recorder.public_key
+        try:
+            await asyncio.to_thread(check_ready, data_dir, interview_id, key)
+        except (NotAdopted, SegmentError, OSError) as error:
+            if interview_id not in self._failed:
+                log.error("what was made of recording %s is not used: %s", interview_id, error)
+            self._failed.add(interview_id)
+            return
+        self._readers.forget(interview_id)
+        await self._recorder.adopt(interview_id)
+
+    async def _compress(self, interview_id: str) -> None:
+        now = self.metrics
+        process = await self._start(interview_id)
+        now.running, now.paused, now.done = True, False, 0.0
+        watch = asyncio.create_task(self._watch(process), name="compress watch")
+        try:
+            await self._listen(process, interview_id)
+        finally:
+            watch.cancel()
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+            now.running = now.paused = False
+
+    async def _listen(self, process: Process, interview_id: str) -> None:
+        assert process.stdout is not None
+        told = Told(0.0, failed="its process ended")
+        async for line in process.stdout:
+            told = msgspec.json.decode(line, type=Told)
+            self.metrics.done = told.done
+        if await process.wait() or told.failed:
+            self._failed.add(interview_id)
+            self.metrics.failures += 1
+            log.error("recording %s is not compressed: %s", interview_id, told.failed)
+        elif told.left:
+            self.metrics.left += 1
+            log.warning("recording %s stays as it is: %s", interview_id, told.left)
+        else:
+            self.metrics.compressed += 1
+            log.info("recording %s is compressed", interview_id)
+
+    async def _watch(self, process: Process) -> None:
+        """Stop it while something runs live."""
+        while True:
+            busy = self._busy()
+            if busy != self.metrics.paused:
+                with contextlib.suppress(ProcessLookupError):
+                    process.send_signal(signal.SIGSTOP if busy else signal.SIGCONT)
+                self.metrics.paused = busy
+            await asyncio.sleep(WATCH_S)
+
+    async def _start(self, interview_id: str) -> Process:
+        return await asyncio.create_subprocess_exec(
+            sys.executable,
+            *("-m", "server.recorder.compress_worker", str(os.getpid())),
+            *(str(self._recorder.data_dir), self._root_key, interview_id, self._policy),
+            stdin=DEVNULL,
+            stdout=PIPE,
+            stderr=DEVNULL,
+            # A Ctrl-C in the server's terminal is for the server, which ends its processes.
+            start_new_session=True,
+        )
+
+
+@asynccontextmanager
+async def open_compressor(compressor: Compressor) -> AsyncIterator[Compressor]:
+    """Runs it; at the end its process is killed, and goes on with the next start."""
+    task = asyncio.create_task(compressor.run(), name="compressor")
+    try:
+        yield compressor
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task

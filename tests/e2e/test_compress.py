@@ -1,0 +1,118 @@
+"""The server makes finished recordings small, and stands still while somebody is live."""
+
+import asyncio
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from aiohttp import ClientSession
+
+from server.recorder import writer
+from server.recorder.catalog import read_manifest
+from server.recorder.derived import is_compressed, source_path
+from server.recorder.manifest import MANIFEST_NAME, Manifest
+from server.recorder.tlog import open_log
+from server.recorder.witness import Witness
+from tests.e2e.server_process import POLL_S, ServerProcess, running_server
+from tests.recorder.conftest import Desk
+from tests.recorder.encoded import START_S, camera, in_order, microphone
+from tests.signaling.serving import PUBLISH_OFFER, token_in
+
+#: Of the recording: many segments, and small pictures that cost little.
+SECONDS = 30
+SETTINGS = ("--workers", "0", "--compress", "replace-source")
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
+    """Where a recording was finished an hour ago."""
+    monkeypatch.setattr(writer, "SEGMENT_US", 400_000)
+    desk = Desk(tmp_path / "data")
+    written = desk.write(in_order(camera(seconds=SECONDS, keyframe_s=0.5), microphone(SECONDS)))
+    witness = Witness(open_log(desk.log, desk.keys.signer))
+    witness.closed(written, START_S)
+    witness.tell((), START_S)
+    manifest = desk.path() / MANIFEST_NAME
+    then = manifest.stat().st_mtime - 3600
+    os.utime(manifest, (then, then))
+    return desk
+
+
+async def metric(http: ClientSession, name: str) -> float:
+    async with http.get("/metrics") as answer:
+        lines = (await answer.text()).splitlines()
+    return next(float(line.split()[1]) for line in lines if line.startswith(f"vivavoce_{name} "))
+
+
+async def until(http: ClientSession, name: str, holds: Callable[[float], bool]) -> float:
+    while not holds(value := await metric(http, name)):  # noqa: ASYNC110 - it tells nobody
+        await asyncio.sleep(POLL_S)
+    return value
+
+
+def worker_of(server: ServerProcess) -> int:
+    """The process that compresses, a child of the server."""
+    children = Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()
+    return next(
+        int(pid)
+        for pid in children
+        if b"compress_worker" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    )
+
+
+def status(pid: int) -> str:
+    """X: it is gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return "X"
+
+
+async def replaced(desk: Desk) -> Manifest:
+    while True:
+        try:
+            manifest = read_manifest(desk.path(), desk.keys.signer.public_key())
+            if is_compressed(manifest) and not list(source_path(desk.data_dir, "iv").glob("*.seg")):
+                return manifest
+        except FileNotFoundError:
+            pass  # it is being put in its place
+        await asyncio.sleep(POLL_S)
+
+
+async def test_it_stops_for_an_interview_and_goes_on_after_a_kill(
+    desk: Desk, tmp_path: Path
+) -> None:
+    before = desk.reader()
+    async with (
+        running_server(tmp_path, *SETTINGS) as server,
+        ClientSession(server.base_url) as http,
+    ):
+        await until(http, "compress_done", lambda done: done > 0)
+        invited = await server.invite("Backend engineer")
+        url = f"/whip/{token_in(invited['candidate_url'])}"
+        sdp = {"Content-Type": "application/sdp"}
+        async with http.post(url, data=PUBLISH_OFFER, headers=sdp) as answer:
+            assert answer.status == 201
+            resource = answer.headers["Location"]
+        await until(http, "compress_paused", bool)
+        worker = worker_of(server)
+        assert status(worker) == "T"
+        assert os.sched_getscheduler(worker) == os.SCHED_IDLE
+        done = await metric(http, "compress_done")
+        async with http.delete(resource):
+            pass
+        assert await until(http, "compress_done", lambda now: now > done) > done
+
+        await server.kill()
+        while status(worker) not in "ZX":  # noqa: ASYNC110 - it ends with the server
+            await asyncio.sleep(POLL_S)
+        made = sorted((desk.data_dir / "compressing" / "iv").glob("*.seg"))
+        first = made[0].read_bytes()
+        await server.start()
+        manifest = await replaced(desk)
+        assert (desk.path() / made[0].name).read_bytes() == first
+        assert "The log" in await server.command("verify", str(desk.path()))
+        after = desk.reader()
+        assert len(manifest.segments) == len(before.manifest.segments)
+        assert [h.start_us for h in after.headers()] == [h.start_us for h in before.headers()]
