@@ -192,6 +192,7 @@ def load(flags: argparse.Namespace, env: Mapping[str, str]) -> Config:
         video_codecs=_video_codecs(flags.video_codecs or env.get("VIVAVOCE_VIDEO_CODECS")),
         root_key=root_key(flags, env),
         store=store(flags, env),
+        compress=_compress(flags, env),
         c2pa_files=c2pa_files(flags, env),
         timestamp_url=timestamp_url(flags, env),
         turn_urls=turn_urls,

@@ -208,6 +208,16 @@ def test_the_authority_for_time_stamps_is_a_web_address() -> None:
         assert "--timestamp-url" in refusal("--timestamp-url", wrong)
 
 
+def test_compressing_is_off_until_asked_for() -> None:
+    assert config().compress == "off"
+    assert config(VIVAVOCE_COMPRESS="keep-source").compress == "keep-source"
+    chosen = config("--compress", "replace-source", VIVAVOCE_COMPRESS="keep-source")
+    assert chosen.compress == "replace-source"
+    with pytest.raises(ConfigError, match="one of off, keep-source, replace-source"):
+        config(VIVAVOCE_COMPRESS="yes")
+    assert "exclude each other" in refusal("--compress", "keep-source", "--store", "/mnt/nas")
+
+
 def test_the_store_is_chosen_by_flag_or_environment() -> None:
     assert config().store == ""
     assert (

@@ -15,13 +15,12 @@ from server.config import (
     existing_data_dir,
     store,
 )
-from server.recorder.catalog import lock_recordings, read_manifest, recording_folders
+from server.recorder.catalog import is_compressed, lock_recordings, read_manifest, recording_folders
 from server.recorder.derived import (
     Compressed,
     NotAdopted,
     adopt,
     check_ready,
-    is_compressed,
     lock_making,
     settle,
 )

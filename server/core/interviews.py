@@ -29,3 +29,5 @@ class Way(enum.StrEnum):
 #: The event with which a recording ends when the server stops: the interview goes on after its
 #: next start.
 SERVER_STOPPED = "server-stopped"
+#: The event by which a manifest says that the recording was made of another one.
+COMPRESSED = "compressed"

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from server.core.frames import TrackName
+from server.core.interviews import COMPRESSED
 from server.recorder.claim_signer import ClaimSigner
 from server.recorder.files import sync_directory
 from server.recorder.keys import INTERVIEW_ID, KeyRing
@@ -59,6 +60,7 @@ class RecordingSummary(msgspec.Struct, frozen=True):
     tracks: tuple[TrackName, ...]
     gaps: int  #: what is missing of several tracks at the same time is one
     bytes: int
+    compressed: bool  #: made of what was recorded, to be small
 
 
 def recording_path(data_dir: Path, interview_id: str) -> Path:
@@ -166,6 +168,10 @@ def list_recordings(data_dir: Path, keys: KeyRing) -> list[RecordingSummary]:
     return sorted(summaries, key=lambda one: (one.started_s or 0, one.interview_id))
 
 
+def is_compressed(manifest: Manifest) -> bool:
+    return any(event.event == COMPRESSED for event in manifest.events)
+
+
 def _summarise(path: Path, manifest: Manifest, title: str, running: bool) -> RecordingSummary:
     state = manifest.state
     if state is State.RECORDING and not running:
@@ -184,6 +190,7 @@ def _summarise(path: Path, manifest: Manifest, title: str, running: bool) -> Rec
         tuple(track for track in TrackName if track in tracks),
         _interruptions(manifest),
         _size(path, manifest),
+        is_compressed(manifest),
     )
 
 

@@ -23,14 +23,13 @@ import av
 import msgspec
 
 from server.core.frames import TrackName
-from server.recorder.catalog import open_title, seal_title
+from server.core.interviews import COMPRESSED
+from server.recorder.catalog import is_compressed, open_title, seal_title
 from server.recorder.derivation import origin, statement_of
 from server.recorder.derived import (
-    COMPRESSED,
     VERSION,
     Compressed,
     TrackQuality,
-    is_compressed,
     making_path,
     size_of_segments,
     state,

@@ -15,7 +15,13 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from server.core.frames import TrackName
-from server.recorder.catalog import lock_folder, read_manifest, recording_folders, recording_path
+from server.recorder.catalog import (
+    is_compressed,
+    lock_folder,
+    read_manifest,
+    recording_folders,
+    recording_path,
+)
 from server.recorder.derivation import (
     Origin,
     decode_statement,
@@ -32,8 +38,6 @@ from server.recorder.verify import verify
 #: Where one is made, and where sources go.
 MAKING = "compressing"
 SOURCES = "sources"
-#: The event by which a manifest says that the recording is a compressed one.
-COMPRESSED = "compressed"
 VERSION = 1
 
 
@@ -78,10 +82,6 @@ def source_path(data_dir: Path, interview_id: str) -> Path:
 
 def size_of_segments(manifest: Manifest) -> int:
     return sum(entry.size for entry in manifest.segments)
-
-
-def is_compressed(manifest: Manifest) -> bool:
-    return any(event.event == COMPRESSED for event in manifest.events)
 
 
 def state(path: Path, statement: Compressed, signer: Ed25519PrivateKey) -> None:

@@ -14,9 +14,9 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from server.core.frames import TrackName
-from server.recorder.catalog import read_manifest, recording_path
+from server.recorder.catalog import is_compressed, read_manifest, recording_path
 from server.recorder.checkpoint import read_checkpoint, verifier_key
-from server.recorder.derived import is_compressed, read_statement, source_path
+from server.recorder.derived import read_statement, source_path
 from server.recorder.manifest import MANIFEST_NAME, Manifest, Policy, State, manifest_hash
 from server.recorder.proof import Proof, check_proof, parse_proof
 from server.recorder.sealing import FaultKind, SegmentError

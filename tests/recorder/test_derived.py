@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.recorder import derived
-from server.recorder.catalog import read_manifest
+from server.recorder.catalog import is_compressed, read_manifest
 from server.recorder.derivation import decode_statement, statement_of
 from server.recorder.derived import (
     Compressed,
@@ -19,7 +19,6 @@ from server.recorder.derived import (
     check_ready,
     check_statement,
     due,
-    is_compressed,
     making_path,
     ready,
     recover,

@@ -9,7 +9,7 @@
  *   started_s: number | null}} Interview
  * @typedef {{id: string, role: Role, created_s: number, expires_s: number, revoked: boolean}} Link
  * @typedef {{interview_id: string, title: string, state: "recording" | "finished" | "interrupted",
- *   started_s: number | null, duration_s: number, tracks: string[], gaps: number, bytes: number}} RecordingSummary
+ *   started_s: number | null, duration_s: number, tracks: string[], gaps: number, bytes: number, compressed: boolean}} RecordingSummary
  * @typedef {{file: string, message: string, start_s?: number | null, end_s?: number | null}} Fault
  * @typedef {{intact: boolean, faults: Fault[], fragments?: number}} Verification
  * @typedef {{role: Role | null, link: string | null, way: "replay" | "hls" | "export", began_s: number,

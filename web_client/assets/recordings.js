@@ -47,6 +47,7 @@ function facts(recording) {
     clock(recording.duration_s),
     size(recording.bytes, locale()),
     gapsText(recording.gaps),
+    recording.compressed ? t("recordings.compressed") : "",
   ];
   return parts.filter(Boolean).join(" · ");
 }
