@@ -22,6 +22,7 @@ RUN make packages
 COPY pyproject.toml LICENSE NOTICE ./
 COPY server/ server/
 COPY loadtest/ loadtest/
+COPY tools/ tools/
 COPY web_client/ web_client/
 RUN make install
 

@@ -1,4 +1,4 @@
-"""The command `vivavoce export`: a recording, or a part of it, as one MP4 file."""
+"""The command `vivavoce export`: a recording, or a part of it, as one MP4 file, or as evidence."""
 
 import argparse
 import os
@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from server.commands.data import open_keys_of, open_store_of
+from server.commands.evidence import export_evidence
 from server.commands.terminal import EXIT_CANCELLED, EXIT_FAULT, Progress
 from server.config import (
     ConfigError,
@@ -61,6 +62,17 @@ def add_to(parser: argparse.ArgumentParser) -> None:
         "play that)",
     )
     parser.add_argument(
+        "--evidence",
+        action="store_true",
+        help="a zip archive instead of an MP4: the encrypted recording and all that proves it",
+    )
+    parser.add_argument(
+        "--with-key",
+        action="store_true",
+        help="put the recording's key into the evidence: whoever has the archive can see and hear "
+        "everything. It is noted among the viewings",
+    )
+    parser.add_argument(
         "--c2pa",
         action="store_true",
         help="sign Content Credentials into FILE, which C2PA's readers show: that it is a capture, "
@@ -78,9 +90,11 @@ def add_to(parser: argparse.ArgumentParser) -> None:
 def _run(flags: argparse.Namespace) -> int:
     if flags.output.exists() and not flags.overwrite:
         raise ConfigError(f"{flags.output} exists: --overwrite replaces it.")
+    if flags.with_key and not flags.evidence:
+        raise ConfigError("--with-key belongs to --evidence: an MP4 is not encrypted.")
     try:
         with _sigterm_as_sigint():
-            return _export(flags)
+            return _export_evidence(flags) if flags.evidence else _export(flags)
     except KeyboardInterrupt:
         print("\nvivavoce: cancelled: nothing was written.", file=sys.stderr)
         return EXIT_CANCELLED
@@ -122,6 +136,13 @@ def _export(flags: argparse.Namespace) -> int:
     print(f"Written: {flags.output}")
     print(f"Signed:  {derivation.statement_of(flags.output)} (vivavoce verify {flags.output})")
     return 0
+
+
+def _export_evidence(flags: argparse.Namespace) -> int:
+    try:
+        return export_evidence(flags)
+    except (SegmentError, KeyProblem, OSError) as error:
+        return _not_exported(error)
 
 
 def _not_exported(error: Exception) -> int:

@@ -1,7 +1,9 @@
 """The command `vivavoce inspect`."""
 
 import argparse
+import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -9,7 +11,7 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from server.commands.data import open_keys_of
-from server.commands.place import Place, find
+from server.commands.place import Place, find, in_archive
 from server.commands.terminal import EXIT_FAULT, add_json_flag, print_json
 from server.commands.text import (
     bitrate,
@@ -22,8 +24,15 @@ from server.commands.text import (
     size,
     terminal_columns,
 )
-from server.config import ConfigError, add_data_dir_flag, add_root_key_flag, add_store_flag
+from server.config import (
+    ConfigError,
+    add_data_dir_flag,
+    add_root_key_flag,
+    add_store_flag,
+    data_dir,
+)
 from server.core.frames import Codec
+from server.recorder.archive import is_archive, open_archive
 from server.recorder.inspection import GapPart, Inspection, SegmentPart, TrackPart, inspect
 from server.recorder.keys import DATABASE, SIGNING_KEY, load_public_key, open_database
 from server.recorder.manifest import (
@@ -36,7 +45,8 @@ from server.recorder.manifest import (
 )
 from server.recorder.root_key import KeyProblem
 from server.recorder.sealing import SegmentError
-from server.recorder.tlog import EntryKind, read_log
+from server.recorder.tlog import EntryKind
+from server.recorder.verify import logged_of
 
 #: So many lines of a list are shown; `--json` has all of them.
 _MAX_LINES = 40
@@ -74,8 +84,8 @@ class Logged(msgspec.Struct, frozen=True):
 class Lies(msgspec.Struct, frozen=True):
     """Where its files are."""
 
-    folder: str | None
-    here: int  #: files
+    folder: str | None  #: null where they are in an archive or a store alone
+    here: int  #: files; in an archive: there
     store: bool
     stored: int
 
@@ -95,7 +105,8 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "named",
         metavar="PATH_OR_INTERVIEW_ID",
-        help="a recording's folder, also s3://BUCKET/PREFIX/ID, or an interview of --data-dir",
+        help="a recording's folder, also s3://BUCKET/PREFIX/ID, a zip archive with one, or an "
+        "interview of --data-dir",
     )
     parser.add_argument(
         "--public-key", type=Path, metavar="FILE", help="(keys/signing.pub of its data directory)"
@@ -109,8 +120,8 @@ def add_to(parser: argparse.ArgumentParser) -> None:
 
 def _inspect(flags: argparse.Namespace) -> int:
     try:
-        place = find(flags, flags.named)
-        report = _report(flags, place)
+        with _place(flags) as place:
+            report = _report(flags, place)
     except FileNotFoundError as error:
         raise ConfigError(f"{flags.named} is no recording: it has no {MANIFEST_NAME}.") from error
     except (SegmentError, OSError) as error:
@@ -121,6 +132,21 @@ def _inspect(flags: argparse.Namespace) -> int:
         print("\n".join(_lines(report, terminal_columns())))
     whole = report.signature.valid is not False and not report.recording.unreadable
     return 0 if whole and all(each.there for each in report.recording.segments) else EXIT_FAULT
+
+
+@contextmanager
+def _place(flags: argparse.Namespace) -> Iterator[Place]:
+    path = Path(flags.named)
+    if not path.is_file():
+        yield find(flags, flags.named)
+        return
+    if not is_archive(path):
+        raise ConfigError(f"{path} is neither a recording's folder nor a zip archive with one.")
+    with open_archive(path) as archive:
+        place, *more = in_archive(archive, data_dir(flags, os.environ))
+        if more:
+            raise ConfigError(f"{path} holds {len(more) + 1} recordings: unpack it to see each.")
+        yield place
 
 
 def _report(flags: argparse.Namespace, place: Place) -> InspectReport:
@@ -188,15 +214,16 @@ def _logged(place: Place, manifest: Manifest, key: bytes | None) -> tuple[Logged
     if key is None:
         return None, "not read: there is no public key to check it with"
     try:
-        view = read_log(place.log, Ed25519PublicKey.from_public_bytes(key), manifest.recording)
+        public_key = Ed25519PublicKey.from_public_bytes(key)
+        entries = logged_of(place.log, public_key, manifest.recording)
     except SegmentError as error:
         return None, f"it is not authentic: {error}"
-    if not view.entries:
+    if not entries:
         return None, "it does not know this recording"
-    last = max(view.entries, key=lambda entry: (entry.revision, entry.tree_size))
+    last = max(entries, key=lambda entry: (entry.revision, entry.tree_size))
     agrees = last.revision != manifest.revision or last.manifest == manifest_hash(manifest)
     end_s, at_s = last.end_us / 1e6, last.at_us / 1e6
-    count = len(view.entries)
+    count = len(entries)
     return Logged(count, last.kind, at_s, last.revision, last.tree_size, end_s, agrees), ""
 
 
@@ -264,8 +291,8 @@ def _size(seen: Inspection) -> str:
 
 def _where(lies: Lies) -> str:
     parts = []
-    if lies.folder is not None:
-        parts.append(f"{counted(lies.here, 'file')} in {lies.folder}")
+    if lies.folder is not None or not lies.store:
+        parts.append(f"{counted(lies.here, 'file')} in {lies.folder or 'the archive'}")
     if lies.store:
         parts.append(f"{counted(lies.stored, 'file')} in the store")
     return ", ".join(parts)

@@ -3,10 +3,12 @@
 import argparse
 import os
 from dataclasses import dataclass
+from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from server.commands.data import open_store_of
 from server.config import ConfigError, data_dir
+from server.recorder.archive import ArchivePath
 from server.recorder.catalog import recording_path
 from server.recorder.keys import SIGNING_PUB
 from server.recorder.manifest import MANIFEST_NAME
@@ -22,12 +24,8 @@ class Place:
     files: Readable
     local: Readable | None
     stored: Readable | None
-    home: Path  #: the data directory whose keys and log are asked
-
-    @property
-    def log(self) -> Path | None:
-        log = self.home / LOG_FOLDER
-        return log if (log / CHECKPOINT).is_file() else None
+    home: Path  #: the data directory whose keys are asked
+    log: Traversable | None  #: what lies beside it
 
     @property
     def public_key(self) -> Path:
@@ -41,20 +39,48 @@ def find(flags: argparse.Namespace, named: str) -> Place:
         from server.recorder.s3 import open_s3_folder  # a third of a second, for its users
 
         folder = open_s3_folder(*split_s3(named))
-        return Place(folder, None, folder, ours)
+        return Place(folder, None, folder, ours, log_of(ours))
     path = Path(named).resolve()
-    if not path.is_dir():
-        path = _of_interview(ours, named)
-    store = open_store_of(flags)
+    return _in_folder(flags, path) if path.is_dir() else find_interview(flags, named)
+
+
+def find_interview(flags: argparse.Namespace, interview_id: str) -> Place:
+    """By its id alone. ConfigError; OSError."""
+    return _in_folder(flags, _of_interview(data_dir(flags, os.environ), interview_id))
+
+
+def _in_folder(flags: argparse.Namespace, path: Path) -> Place:
+    ours, store = data_dir(flags, os.environ), open_store_of(flags)
     stored = None if store is None else store.folder(path.name)
     files = path if stored is None else StoredFolder(path, stored)
-    return Place(files, path, stored, home_of(path, ours))
+    return Place(files, path, stored, home_of(path, ours), log_of(path.parent.parent))
 
 
 def home_of(path: Path, ours: Path) -> Path:
     """The data directory in which a recording's folder lies; a copy's is ours."""
     home = path.parent.parent
     return home if (home / "keys" / SIGNING_PUB).is_file() else ours
+
+
+def in_archive(archive: ArchivePath, ours: Path) -> list[Place]:
+    """Every recording in it. ConfigError where there is none."""
+    folders = archive.folders_with(MANIFEST_NAME)
+    if not folders:
+        raise ConfigError("There is no recording in the archive.")
+    return [Place(each, each, None, ours, _log_beside(each)) for each in folders]
+
+
+def _log_beside(folder: ArchivePath) -> ArchivePath | None:
+    """Of an archive for evidence, or of a data directory that somebody has packed."""
+    for home in (folder.parent, folder.parent.parent):
+        if (home / LOG_FOLDER / CHECKPOINT).is_file():
+            return home / LOG_FOLDER
+    return None
+
+
+def log_of(home: Path) -> Path | None:
+    log = home / LOG_FOLDER
+    return log if (log / CHECKPOINT).is_file() else None
 
 
 def _of_interview(folder: Path, interview_id: str) -> Path:

@@ -2,40 +2,83 @@
 
 import argparse
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib.resources.abc import Traversable
 from pathlib import Path
 
-from server.commands.data import open_store_of
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
 from server.commands.log import logged_derivation
+from server.commands.place import find, home_of, in_archive, log_of
 from server.commands.receipt import verify_receipt
 from server.commands.terminal import EXIT_FAULT
 from server.commands.timestamp import ROOTS, check_timestamp
 from server.config import ConfigError, add_data_dir_flag, add_store_flag, data_dir
 from server.recorder import derivation
+from server.recorder.archive import ArchivePath, is_archive, open_archive
 from server.recorder.catalog import FOLDER
 from server.recorder.claim_signer import load_roots
 from server.recorder.content_credentials import CredentialsUnavailable, Source
 from server.recorder.derivation import Derivation, Origin
+from server.recorder.derived import Compressed
+from server.recorder.derived import decode as decode_compressed
+from server.recorder.evidence import CONTENTS, DERIVATION, LOG, READER, RECEIPT, RECORDING
 from server.recorder.export_check import NothingSigned, check_export
-from server.recorder.keys import C2PA_ROOT, SIGNING_PUB, load_public_key
+from server.recorder.keys import C2PA_ROOT, SIGNING_PUB, fingerprint, load_public_key
 from server.recorder.manifest import MANIFEST_NAME
-from server.recorder.receipt import is_receipt
+from server.recorder.receipt import check_receipt, is_receipt
 from server.recorder.root_key import KeyProblem
-from server.recorder.sealing import SegmentError
-from server.recorder.stores import Readable, StoredFolder, split_s3
-from server.recorder.tiles import CHECKPOINT
-from server.recorder.tlog import FOLDER as LOG_FOLDER
+from server.recorder.sealing import FaultKind, SegmentError
+from server.recorder.stores import Readable, split_s3
+from server.recorder.tlog import Entry
 from server.recorder.verify import LOG_FILE, Fault, lost_recordings, verify
+
+_EXIT_STATUS = """exit status:
+  0  intact: every byte is what was signed
+  1  not intact: each fault is named, with its file and its time range in the recording
+  2  it could not be checked: no such recording, no public key, a store that does not answer"""
+
+
+@dataclass(frozen=True, slots=True)
+class _Subject:
+    """A recording to check; ``top``: what an archive for evidence has beside it."""
+
+    files: Readable
+    log: Traversable | None
+    top: Traversable | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What is to be checked; ``folder``: that of all recordings, and the log it goes by."""
+
+    subjects: Sequence[_Subject]
+    folder: tuple[Path, Path | None] | None = None
+    faults: Sequence[Fault] = ()  #: of what holds them
 
 
 def add_to(parser: argparse.ArgumentParser) -> None:
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = _EXIT_STATUS
     parser.add_argument(
         "path",
         metavar="PATH",
-        help="a recording's folder, also s3://BUCKET/PREFIX/ID, the folder of all, or a file",
+        help="a recording's folder, the folder of all, either of them as s3://BUCKET/PREFIX, a zip "
+        "archive with recordings, a file that `export` made, a receipt, or an interview of "
+        "--data-dir",
     )
     parser.add_argument(
-        "--log", type=Path, metavar="DIR", help="(the log of the recording's data directory)"
+        "--log",
+        type=Path,
+        metavar="DIR",
+        help="(the log of the recording's data directory, or what is with it in the archive)",
+    )
+    parser.add_argument(
+        "--public-key",
+        type=Path,
+        metavar="FILE",
+        help="all that it takes, anywhere and offline (keys/signing.pub of its data directory)",
     )
     parser.add_argument(
         "--c2pa-root",
@@ -43,9 +86,6 @@ def add_to(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="certificates that vouch for an export's Content Credentials "
         "(keys/c2pa-root.pem of the data directory)",
-    )
-    parser.add_argument(
-        "--public-key", type=Path, metavar="FILE", help="(keys/signing.pub of its data directory)"
     )
     parser.add_argument(
         "--timestamp-root",
@@ -61,26 +101,18 @@ def add_to(parser: argparse.ArgumentParser) -> None:
 
 def _verify(flags: argparse.Namespace) -> int:
     path = Path(flags.path).resolve()
-    home = path.parent if _holds_recordings(path) else path.parent.parent
-    key_file = flags.public_key or _public_key_of(home, data_dir(flags, os.environ))
-    log = flags.log or _log_in(home)
     try:
-        if path.is_file():
-            # A file lies anywhere: what it is of, where the key does.
-            home = key_file.resolve().parent.parent
-            log = log or _log_in(home)
-        if path.is_file() and is_receipt(path):
-            faults = verify_receipt(path, load_public_key(key_file), home, log)
-        elif path.is_file() and not derivation.statement_of(path).exists():
+        if _has_no_statement(path):
             return _told(_verify_export(flags, path, b"", None))
-        else:
-            own = key_file.parent / ROOTS
-            flags.timestamp_root = flags.timestamp_root or (own if own.is_file() else None)
-            faults = _check(flags, path, load_public_key(key_file), log)
-    except (CredentialsUnavailable, OSError, KeyProblem) as error:
-        raise ConfigError(f"{flags.path} or the key {key_file} can't be read: {error}.") from error
+        key_file = flags.public_key or _home(flags) / "keys" / SIGNING_PUB
+        public_key = _load(key_file)
+        own = key_file.parent / ROOTS
+        flags.timestamp_root = flags.timestamp_root or (own if own.is_file() else None)
+        faults = _check(flags, path, public_key, key_file.resolve().parent.parent)
+    except (CredentialsUnavailable, KeyProblem, OSError) as error:
+        raise ConfigError(f"{flags.path} can't be read: {error}.") from error
     if not faults:
-        print(f"Signed with the key of {key_file}.")
+        print(f"Signed with the key of {key_file} (SHA-256 {fingerprint(public_key)}).")
     return _told(faults)
 
 
@@ -91,66 +123,181 @@ def _told(faults: Sequence[object]) -> int:
     return EXIT_FAULT if faults else 0
 
 
-def _check(
-    flags: argparse.Namespace, path: Path, public_key: bytes, log: Path | None
-) -> Sequence[object]:
-    """The faults; what is intact is described. Raises ConfigError where there is nothing."""
-    if _holds_recordings(path):
-        return _verify_all(flags, path, public_key, log)
-    if path.is_dir() or flags.path.startswith("s3://"):
-        return _verify_recording(_recording_at(flags, path), public_key, log, flags.timestamp_root)
-    if path.exists():
-        return _verify_export(flags, path, public_key, log)
-    gone = [fault for fault in _lost(path.parent, public_key, log) if fault.file == path.name]
-    if not gone:
-        raise ConfigError(f"There is no {path}.")
-    return gone
+def _has_no_statement(path: Path) -> bool:
+    """Whether it is a file that needs no public key of ours: Content Credentials have their own."""
+    if not path.is_file() or is_archive(path) or is_receipt(path):
+        return False
+    return not derivation.statement_of(path).exists()
+
+
+def _load(key_file: Path) -> bytes:
+    try:
+        return load_public_key(key_file)
+    except FileNotFoundError as error:
+        raise ConfigError(
+            f"There is no public key {key_file}: give the server's with --public-key. One that "
+            "came with the recording proves nothing until its fingerprint is compared."
+        ) from error
+    except (OSError, KeyProblem) as error:
+        raise ConfigError(f"The public key {key_file} can't be read: {error}.") from error
+
+
+def _home(flags: argparse.Namespace) -> Path:
+    """The data directory whose key and log count: the one that the recording lies in, or ours."""
+    ours, path = data_dir(flags, os.environ), Path(flags.path).resolve()
+    if flags.path.startswith("s3://"):
+        return ours
+    return home_of(path / "any" if _holds_recordings(path) else path, ours)
 
 
 def _holds_recordings(path: Path) -> bool:
-    return (path.is_dir() and path.name == FOLDER) or any(path.glob(f"*/{MANIFEST_NAME}"))
+    return path.is_dir() and (path.name == FOLDER or any(path.glob(f"*/{MANIFEST_NAME}")))
 
 
-def _recording_at(flags: argparse.Namespace, path: Path) -> Readable:
-    """The folder to verify: in a bucket, here, or with a store partly in both."""
+# ---- what there is to check -------------------------------------------------------------
+
+
+def _check(
+    flags: argparse.Namespace, path: Path, public_key: bytes, home: Path
+) -> Sequence[object]:
+    """The faults; what is intact is described. ConfigError where there is nothing; OSError.
+
+    ``home`` is the data directory of the public key.
+    """
+    if flags.path.startswith("s3://") or path.is_dir():
+        return _verify_found(flags, _in_folder(flags, path), public_key)
+    beside = flags.log or log_of(path.parent.parent)
+    if not path.exists():
+        gone = _lost(path.parent, public_key, beside)
+        named = [fault for fault in gone if fault.file == path.name]
+        return named or _verify_found(flags, _in_folder(flags, path), public_key)
+    # A file lies anywhere: what it is of, where the key does.
+    if is_receipt(path):
+        return verify_receipt(path, public_key, home, beside or log_of(home))
+    if not is_archive(path):
+        return _verify_export(flags, path, public_key, beside or log_of(home))
+    try:
+        with open_archive(path) as archive:
+            return _verify_found(flags, _in_archive(archive, path), public_key)
+    except SegmentError as error:
+        return [f"{path.name}: {error}"]
+
+
+def _in_folder(flags: argparse.Namespace, path: Path) -> _Found:
     if flags.path.startswith("s3://"):
-        from server.recorder.s3 import open_s3_folder
-
-        return open_s3_folder(*split_s3(flags.path))
-    store = open_store_of(flags)
-    return path if store is None else StoredFolder(path, store.folder(path.name))
-
-
-def _verify_recording(
-    path: Readable, public_key: bytes, log: Path | None, roots: Path | None
-) -> Sequence[object]:
-    report = verify(path, public_key, log)
-    said, faults = check_timestamp(path, roots)
-    if report.intact and not faults:
-        print(f"Intact: {report.fragments} fragments, {report.duration_s:.1f} s, {report.state}.")
-        if log is None:
-            print("No log is beside it: that a tail was cut off an open one could not be seen.")
-        else:
-            print(f"The log in {log} knows it so.")
-        if said:
-            print(said)
-    return (*report.faults, *faults)
+        # Ours tells of what our key signed.
+        log = None if flags.public_key else log_of(data_dir(flags, os.environ))
+        return _Found([_Subject(each, log) for each in _in_bucket(flags.path)])
+    if (path / RECORDING / MANIFEST_NAME).is_file():
+        log = path / LOG if (path / LOG).is_dir() else None
+        return _Found([_Subject(path / RECORDING, log, path)])
+    if _holds_recordings(path):
+        folders = sorted(each for each in path.iterdir() if each.is_dir())
+        places = [find(flags, str(each)) for each in folders]
+        subjects = [_Subject(each.files, each.log) for each in places]
+        return _Found(subjects, (path, log_of(path.parent)))
+    place = find(flags, flags.path)
+    return _Found([_Subject(place.files, place.log)])
 
 
-def _verify_all(
-    flags: argparse.Namespace, path: Path, public_key: bytes, log: Path | None
-) -> Sequence[object]:
-    folders = sorted(each for each in path.iterdir() if each.is_dir())
-    faults: list[object] = []
-    for each in folders:
-        recording = _recording_at(flags, each)
-        report = verify(recording, public_key, log)
-        _, more = check_timestamp(recording, flags.timestamp_root)
-        faults += [f"{each.name}/{fault}" for fault in (*report.faults, *more)]
-    faults += _lost(path, public_key, log)
+def _in_archive(archive: ArchivePath, path: Path) -> _Found:
+    folders = archive.folders_with(MANIFEST_NAME)
+    tops = [each.parent if each.name == RECORDING else None for each in folders]
+    subjects = [
+        _Subject(place.files, place.log, top)
+        for place, top in zip(in_archive(archive, path.parent), tops, strict=True)
+    ]
+    faults = [fault for top in tops if top is not None for fault in _strangers(top)]
+    return _Found(subjects, faults=faults)
+
+
+def _strangers(top: ArchivePath) -> Iterator[Fault]:
+    """What no archive for evidence has beside its recording."""
+    for each in top.iterdir():
+        if each.name not in CONTENTS:
+            message = "no archive for evidence has such a file"
+            yield Fault(FaultKind.UNEXPECTED, each.name, message)
+    reader = top / READER.name
+    if reader.is_file() and reader.read_bytes() != READER.read_bytes():
+        print(f"The {READER.name} in it is not the one of this version: use one that you trust.")
+
+
+def _in_bucket(url: str) -> Sequence[Readable]:
+    """The recording there, or all that lie one folder deeper."""
+    from server.recorder.s3 import open_s3_folder  # a third of a second, for its users
+
+    folder = open_s3_folder(*split_s3(url))
+    if (folder / MANIFEST_NAME).is_file():
+        return [folder]
+    folders = folder.folders()
+    if not folders:
+        raise ConfigError(f"There is no recording at {url}.")
+    return folders
+
+
+# ---- checking it ------------------------------------------------------------------------
+
+
+def _verify_found(flags: argparse.Namespace, found: _Found, public_key: bytes) -> Sequence[object]:
+    if len(found.subjects) == 1 and found.folder is None:
+        return [*found.faults, *_verify_one(flags, found.subjects[0], public_key)]
+    faults: list[object] = [*found.faults]
+    for each in found.subjects:
+        report = verify(each.files, public_key, flags.log or each.log)
+        _, more = check_timestamp(each.files, flags.timestamp_root)
+        faults += [f"{each.files.name}/{fault}" for fault in (*report.faults, *more)]
+    if found.folder is not None:
+        folder, log = found.folder
+        faults += _lost(folder, public_key, flags.log or log)
     if not faults:
-        print(f"Intact: {len(folders)} recordings.")
+        print(f"Intact: {len(found.subjects)} recordings.")
     return faults
+
+
+def _verify_one(
+    flags: argparse.Namespace, subject: _Subject, public_key: bytes
+) -> Sequence[object]:
+    log: Traversable | None = flags.log or subject.log
+    receipt, faults = _beside(subject.top, public_key)
+    report = verify(subject.files, public_key, log, receipt)
+    said, more = check_timestamp(subject.files, flags.timestamp_root)
+    if faults or report.faults or more:
+        return [*faults, *report.faults, *more]
+    print(
+        f"Intact: interview {report.interview_id}, {report.fragments} fragments, "
+        f"{report.duration_s:.1f} s, {report.state}."
+    )
+    if log is None:
+        print("No log is beside it: that a tail was cut off an open one could not be seen.")
+    else:
+        print(f"The log{f' in {log}' if isinstance(log, Path) else ''} knows it so.")
+    if receipt is not None:
+        print("The receipt is of this recording.")
+    if said:
+        print(said)
+    return ()
+
+
+def _beside(top: Traversable | None, public_key: bytes) -> tuple[Entry | None, list[Fault]]:
+    """What the receipt in an archive for evidence holds the recording to; what is wrong there."""
+    key, faults = Ed25519PublicKey.from_public_bytes(public_key), list[Fault]()
+    entry: Entry | None = None
+    made: Compressed | None = None
+    for name in (RECEIPT, DERIVATION):
+        file = None if top is None else top.joinpath(name)
+        if file is None or not file.is_file():
+            continue
+        try:
+            if name == RECEIPT:
+                entry = check_receipt(file.read_bytes(), public_key).entry
+            else:
+                made = decode_compressed(file.read_bytes(), key)
+        except SegmentError as error:
+            faults.append(Fault(error.kind, name, error.message))
+    if entry is not None and made is not None and made.source.manifest == entry.manifest:
+        print("The receipt is of what this was made of when it was compressed, which is signed.")
+        entry = None
+    return entry, faults
 
 
 def _lost(recordings: Path, public_key: bytes, log: Path | None) -> list[Fault]:
@@ -163,7 +310,7 @@ def _lost(recordings: Path, public_key: bytes, log: Path | None) -> list[Fault]:
 def _verify_export(
     flags: argparse.Namespace, path: Path, public_key: bytes, log: Path | None
 ) -> Sequence[object]:
-    """As `_verify_recording`. Raises ConfigError if nothing was signed."""
+    """The faults; what is intact is described. Raises ConfigError if nothing was signed."""
     try:
         report = check_export(path, public_key, _c2pa_roots(flags))
     except NothingSigned as error:
@@ -195,14 +342,3 @@ def _c2pa_roots(flags: argparse.Namespace) -> bytes:
     if flags.c2pa_root is None and not own.is_file():
         return b""
     return load_roots(flags.c2pa_root or own)
-
-
-def _log_in(home: Path) -> Path | None:
-    """That of a data directory."""
-    return home / LOG_FOLDER if (home / LOG_FOLDER / CHECKPOINT).is_file() else None
-
-
-def _public_key_of(home: Path, data_dir: Path) -> Path:
-    """The key of the data directory in which the recording lies; a copy's is in ours."""
-    beside = home / "keys" / SIGNING_PUB
-    return beside if beside.is_file() else data_dir / "keys" / SIGNING_PUB

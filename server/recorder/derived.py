@@ -91,7 +91,11 @@ def state(path: Path, statement: Compressed, signer: Ed25519PrivateKey) -> None:
 
 def read_statement(path: Path, public_key: Ed25519PublicKey) -> Compressed:
     """Of the recording in folder ``path``. SegmentError unless it is signed; OSError."""
-    data = statement_of(path).read_bytes()
+    return decode(statement_of(path).read_bytes(), public_key)
+
+
+def decode(data: bytes, public_key: Ed25519PublicKey) -> Compressed:
+    """SegmentError unless it is signed."""
     return decode_statement(data, Compressed, VERSION, public_key)
 
 

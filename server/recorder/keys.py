@@ -8,6 +8,7 @@ recordings: destroying a candidate's key erases what it opens and leaves its evi
 another root key rewraps the keys and touches no media.
 """
 
+import hashlib
 import os
 import re
 import secrets
@@ -226,6 +227,13 @@ def load_public_key(path: Path) -> bytes:
     if not isinstance(key, Ed25519PublicKey):
         raise KeyProblem(f"{path.name} is not an Ed25519 key")
     return key.public_bytes(Encoding.Raw, PublicFormat.Raw)
+
+
+def fingerprint(public_key: bytes) -> str:
+    """SHA-256 in hex of the 32 bytes' SubjectPublicKeyInfo in DER, as `openssl` gives it too."""
+    key = Ed25519PublicKey.from_public_bytes(public_key)
+    spki = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return hashlib.sha256(spki).hexdigest()
 
 
 def _publish(path: Path, pem: bytes) -> None:

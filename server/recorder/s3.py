@@ -12,6 +12,7 @@ import errno
 import hashlib
 import io
 from collections.abc import Callable, Iterator, Mapping
+from itertools import chain
 from typing import Any, BinaryIO, Literal, TypeVar
 
 import boto3
@@ -56,8 +57,8 @@ class S3Store:
 
 
 def open_s3_folder(bucket: str, prefix: str) -> "S3Folder":
-    """One recording's folder, to read."""
-    return S3Folder(_Files(_client(), bucket), f"{prefix}/")
+    """To read: of one recording, or of all."""
+    return S3Folder(_Files(_client(), bucket), f"{prefix}/" if prefix else "")
 
 
 class S3Folder:
@@ -71,7 +72,13 @@ class S3Folder:
         return self._prefix.rstrip("/").rpartition("/")[2]
 
     def iterdir(self) -> Iterator[Readable]:
-        return (self / name for name in self._files.names(self._prefix))
+        """Objects, then what lies deeper, as folders."""
+        files = map(self.__truediv__, self._files.names(self._prefix))
+        return chain(files, self.folders())
+
+    def folders(self) -> list["S3Folder"]:
+        names = self._files.folders(self._prefix)
+        return [S3Folder(self._files, f"{self._prefix}{name}/") for name in names]
 
     def __truediv__(self, name: str, /) -> "S3File":
         return S3File(self._files, self._prefix + name)
@@ -175,15 +182,23 @@ class _Files:
 
     def names(self, prefix: str) -> list[str]:
         """Of the objects directly under ``prefix``."""
+        found = self._list(prefix, "Contents")
+        return sorted(each["Key"].removeprefix(prefix) for each in found)
+
+    def folders(self, prefix: str) -> list[str]:
+        """What goes on with a slash under ``prefix``."""
+        found = self._list(prefix, "CommonPrefixes")
+        return sorted(each["Prefix"].removeprefix(prefix).rstrip("/") for each in found)
+
+    def _list(self, prefix: str, what: str) -> list[dict[str, Any]]:
         pages = self._client.get_paginator("list_objects_v2").paginate
-        found: list[dict[str, Any]] = self._ask(
+        return self._ask(
             lambda: [
                 each
                 for page in pages(Bucket=self._bucket, Prefix=prefix, Delimiter="/")
-                for each in page.get("Contents", [])
+                for each in page.get(what, [])
             ]
         )
-        return sorted(each["Key"].removeprefix(prefix) for each in found)
 
     def put_whole(self, key: str, data: bytes) -> None:
         digest = hashlib.sha256(data)

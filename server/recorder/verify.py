@@ -9,6 +9,7 @@ unless the server's log is there: it knows of all but the last seconds.
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -28,13 +29,16 @@ from server.recorder.manifest import (
     policy_hash,
 )
 from server.recorder.merkle import Tree, consistency_path, is_consistent
+from server.recorder.proof import check_proof, parse_proof
 from server.recorder.sealing import FaultKind, Kind, SegmentError, SegmentHeader
 from server.recorder.segments import check_records, read_segment_header, unlisted_segments
 from server.recorder.stores import Readable
 from server.recorder.tiles import CHECKPOINT, Tiles
-from server.recorder.tlog import FOLDER, Entry, EntryKind, read_log
+from server.recorder.tlog import FOLDER, Entry, EntryKind, parse_entry, read_log
 
 LOG_FILE = f"{FOLDER}/{CHECKPOINT}"
+#: Of an entry that was taken out of a log, and of the proof that it is in it.
+ENTRY, PROOF = ".entry", ".tlog-proof"
 #: What an open recording may be ahead of the log: a few heartbeats.
 AHEAD_S = 40.0
 
@@ -101,12 +105,13 @@ class _Walk:
 
 
 def verify(
-    path: Readable, public_key: bytes, log: Path | None = None, receipt: Entry | None = None
+    path: Readable, public_key: bytes, log: Traversable | None = None, receipt: Entry | None = None
 ) -> VerifyReport:
     """Check the recording in folder ``path``, and against the log in ``log`` if there is one.
 
-    ``receipt`` is the entry of one (see `receipt.check_receipt`) that the recording has to bear
-    out. OSError if its files can't be read.
+    That may be a whole log, or proofs of what it says of this recording. ``receipt`` is the entry
+    of one (see `receipt.check_receipt`) that the recording has to bear out. OSError if files
+    can't be read.
     """
     key = Ed25519PublicKey.from_public_bytes(public_key)
     # Before the manifest: a segment that a running server begins meanwhile is nobody's fault.
@@ -165,7 +170,14 @@ def _check_listed(path: Readable, entry: SegmentEntry, walk: _Walk) -> Iterator[
         yield Fault(FaultKind.MISSING, entry.name, "the segment is gone", *span)
         return
     with (path / entry.name).open("rb") as file:
-        if hashlib.file_digest(file, "sha256").hexdigest() == entry.sha256:
+        try:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        except SegmentError as error:  # of what holds the file: it can't even be inflated
+            walk.tree = None
+            span = (entry.start_us / 1e6, entry.end_us / 1e6)
+            yield Fault(error.kind, entry.name, error.message, *span)
+            return
+        if digest == entry.sha256:
             file.seek(0)
             yield from _grow_tree(file, entry, walk)
             return
@@ -283,17 +295,44 @@ def check_log(log: Path, public_key: bytes, since: bytes | None) -> list[Fault]:
 
 
 def _read_log(
-    log: Path | None, key: Ed25519PublicKey, manifest: Manifest
+    log: Traversable | None, key: Ed25519PublicKey, manifest: Manifest
 ) -> tuple[tuple[Entry, ...] | None, list[Fault]]:
     """What the log says of this recording; None where that can't be known."""
     if log is None:
         return None, []
     try:
-        return read_log(log, key, manifest.recording).entries, []
+        return logged_of(log, key, manifest.recording), []
     except SegmentError as error:
         return None, [Fault(error.kind, LOG_FILE, error.message)]
     except FileNotFoundError:
         return None, [Fault(FaultKind.MISSING, LOG_FILE, "there is no log")]
+
+
+def logged_of(log: Traversable, key: Ed25519PublicKey, recording: str) -> tuple[Entry, ...]:
+    """What a log says of a recording, in order: a whole log, or a folder of entries with proofs.
+
+    SegmentError where it is not authentic; OSError.
+    """
+    proofs = [file for file in log.iterdir() if file.name.endswith(PROOF)]
+    if not proofs:
+        return read_log(log, key, recording).entries
+    proved = [_proved(log, file, key) for file in proofs]
+    in_order = (entry for _, entry in sorted(proved, key=lambda each: each[0]))
+    return tuple(entry for entry in in_order if entry.recording == recording)
+
+
+def _proved(log: Traversable, file: Traversable, key: Ed25519PublicKey) -> tuple[int, Entry]:
+    """The entry that a proof is of, and where the log has it. SegmentError; OSError."""
+    leaf = log.joinpath(file.name.removesuffix(PROOF) + ENTRY).read_bytes()
+    try:
+        proof = parse_proof(file.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise SegmentError(FaultKind.TAMPERED, "a proof is no text") from error
+    check_proof(proof, leaf, key)
+    entry = parse_entry(leaf)
+    if entry is None:
+        raise SegmentError(FaultKind.TAMPERED, "an entry of the log is none of this program")
+    return proof.index, entry
 
 
 def _check_logged(walk: _Walk, logged: tuple[Entry, ...]) -> Iterator[Fault]:

@@ -1,6 +1,8 @@
 """`vivavoce export`, as a person types it."""
 
+import re
 import signal
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,14 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from server.commands.terminal import Progress
 from server.recorder import content_credentials
+from server.recorder.catalog import lock_recordings
+from server.recorder.erasure import erase
+from server.recorder.keys import open_keys
+from server.recorder.stores import LocalStore
+from server.recorder.uploader import Uploader
 from tests.commands.conftest import record, run
+from tests.recorder.conftest import Desk
+from tests.recorder.encoded import camera
 from tests.recorder.test_claim_signer import bring
 
 
@@ -193,3 +202,79 @@ def test_a_certificate_that_can_not_sign_is_said_before_anything_is_done(
     status, _, err = run(capsys, "export", "interview-1", "-o", str(out), *own)
     assert (status, "Content Credentials can't be signed: " in err) == (2, True)
     assert run(capsys, "viewings", "interview-1")[1] == "Nobody has read this recording.\n"
+
+
+# ---- evidence ---------------------------------------------------------------------------
+
+
+def members(path: Path) -> set[str]:
+    with zipfile.ZipFile(path) as archive:
+        return {name.removeprefix("vivavoce-iv/") for name in archive.namelist()}
+
+
+def test_evidence_holds_no_key_unless_it_is_asked_for(
+    data: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    record(data, "iv")
+    out = tmp_path / "out.zip"
+    status, said, _ = run(capsys, "export", "iv", "--evidence", "-o", str(out))
+    assert (status, "no proofs" in said) == (0, True)
+    assert members(out) == {
+        *("README.txt", "signing.pub", "read_recording.py"),
+        *("recording/manifest.json", "recording/00000.seg"),
+    }
+    assert run(capsys, "viewings", "iv")[1] == "Nobody has read this recording.\n"
+    status, said, _ = run(
+        capsys, "export", "iv", "--evidence", "--with-key", "--overwrite", "-o", str(out)
+    )
+    assert (status, "can see and hear everything" in said) == (0, True)
+    assert "recording.key" in members(out)
+    assert re.search(r"export +0\.0 to +2\.0 s +operator", run(capsys, "viewings", "iv")[1])
+
+
+def test_evidence_can_be_given_when_nobody_can_open_the_recording_any_more(
+    data: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    record(data, "iv")
+    erase(data, "iv", 1)
+    out = tmp_path / "out.zip"
+    status, _, err = run(capsys, "export", "iv", "--evidence", "--with-key", "-o", str(out))
+    assert (status, "was destroyed" in err, out.exists()) == (1, True, False)
+    assert run(capsys, "export", "iv", "--evidence", "-o", str(out))[0] == 0
+    assert run(capsys, "verify", str(out))[0] == 0
+
+
+def test_evidence_of_what_is_not_there_or_not_over_is_refused(
+    data: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    Desk(data).write(camera(), "running", finish=False)
+    out = tmp_path / "out.zip"
+    wanted = ("--evidence", "--overwrite", "-o", str(out))
+    with lock_recordings(data):
+        status, _, err = run(capsys, "export", "running", *wanted)
+        assert (status, "is being recorded: end it first" in err) == (2, True)
+    assert run(capsys, "export", "running", *wanted)[0] == 0, "a crash has ended it"
+    for argv in (
+        ("export", "none", *wanted),
+        ("export", "../running", *wanted),
+        ("export", "running", "--with-key", "--overwrite", "-o", str(out)),
+        ("export", "running", "--c2pa", *wanted),
+        ("export", "running", "--from", "1", *wanted),
+        ("export", "running", "--transcode", *wanted),
+    ):
+        assert run(capsys, *argv)[0] == 2
+
+
+def test_evidence_comes_from_a_store_too(
+    data: Path,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    record(data, "iv")
+    monkeypatch.setenv("VIVAVOCE_STORE", str(tmp_path / "store"))
+    signer = open_keys(data / "keys").signer
+    Uploader(data, LocalStore(tmp_path / "store"), signer.public_key()).round()
+    out = tmp_path / "out.zip"
+    assert run(capsys, "export", "iv", "--evidence", "-o", str(out))[0] == 0
+    assert run(capsys, "verify", str(out))[0] == 0

@@ -160,6 +160,18 @@ def test_where_each_file_lies_is_told(
         assert (status, report["lies"]["folder"], report["key"]["usable"]) == (0, None, True)
 
 
+def test_an_archive_is_looked_into(data: Path, capsys: Capsys, tmp_path: Path) -> None:
+    record(data, "iv")
+    out = str(tmp_path / "out.zip")
+    assert run(capsys, "export", "iv", "--evidence", "-o", out)[0] == 0
+    status, report = inspected(capsys, out)
+    assert (status, report["lies"]["folder"], report["lies"]["here"]) == (0, None, 2)
+    assert (report["key"]["usable"], report["recording"]["interview_id"]) == (True, "iv")
+    Path(out).write_bytes(b"nothing of the kind")
+    status, _, err = run(capsys, "inspect", out)
+    assert (status, "neither a recording's folder nor a zip" in err) == (2, True)
+
+
 @pytest.mark.parametrize(
     ("named", "said"),
     [
