@@ -14,6 +14,8 @@ from typing import Any
 
 from aiohttp import ClientError, ClientSession
 
+from tests.e2e import room_for_all
+
 #: A start makes keys, opens the store and forks the analysis workers; this machine may be busy.
 START_TIMEOUT_S = 30
 #: A stop seals and signs every open recording.
@@ -22,6 +24,7 @@ POLL_S = 0.05
 #: In what `vivavoce serve` prints.
 _OWNER = re.compile(r"Owner .*#(\S+)\n")
 _VIVAVOCE = str(Path(sys.executable).with_name("vivavoce"))
+_SERVER = (sys.executable, room_for_all.__file__)
 
 
 class ServerError(Exception):
@@ -47,7 +50,7 @@ class ServerProcess:
         self.port = free_port()
         self.base_url = f"http://127.0.0.1:{self.port}"
         self._flags = flags
-        self._program = program or (_VIVAVOCE,)
+        self._program = program or _SERVER
         self._settings = dict(settings or {})
         self._process: Process | None = None
 
@@ -180,8 +183,8 @@ async def running_server(
 ) -> AsyncIterator[ServerProcess]:
     """A ready server with its data in `folder`/data and its output in `folder`/serve.log.
 
-    `program` runs in place of `vivavoce`, with the same arguments; `settings` are put into its
-    environment.
+    It refuses nobody, however busy the machine. `program` runs in its place, with the same
+    arguments; `settings` are put into its environment.
     """
     server = ServerProcess(folder / "data", folder / "serve.log", flags, program, settings)
     await server.start()
