@@ -268,6 +268,8 @@ def _fill_pictures(
         # Sound came first: the recording's first picture stands in until it is due.
         start = to_ticks(TrackName.CAMERA, source.header(index).start_us)
         video = (following._replace(time=start),)
+    if index + 1 == len(source):
+        return video  # what follows is not known yet, or there is nothing
     last, end = video[-1], _shown_until(source, index, fill_us)
     span = min(end - last.time, _MAX_DURATION_TICKS)
     return (*video[:-1], last._replace(duration=span)) if span > 0 else video

@@ -166,6 +166,7 @@ async def test_a_replay_begins_at_the_moment_of_its_link_or_where_it_was_left(
     await record(serving, serving.one.interview_id, says_numbers(Codec.H264, 12))
     await open_replay(page, serving, "?t=4.05")
     await shows(page, 121)
+    assert min(each["start_s"] for each in await viewings(serving)) == 4, "nothing before is read"
     await seek(page, 6.05)
     await shows(page, 181)
     await open_replay(page, serving)  # only the query changes: the same document otherwise

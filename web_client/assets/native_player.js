@@ -38,13 +38,17 @@ export class NativePlayer {
     this.closing = new AbortController();
   }
 
-  /** @returns {boolean} whether this browser can play the recording */
-  open() {
+  /**
+   * @param {number} [at] where to begin
+   * @returns {boolean} whether this browser can play the recording
+   */
+  open(at = 0) {
     // VP8 is in no playlist.
     const playable = this.index.inits.every(({ mime }) => !mime.includes("webm"));
     if (!playable || !this.video.canPlayType(HLS)) return false;
     const { signal } = this.closing;
     this.video.addEventListener("error", () => this.onError(this.video.error), { signal });
+    if (at > 0) this.video.addEventListener("loadedmetadata", () => this.seek(at), { once: true, signal });
     this.video.src = this.address;
     return true;
   }

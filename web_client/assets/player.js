@@ -69,14 +69,17 @@ export class Player {
     return Source !== undefined;
   }
 
-  /** @returns {boolean} whether this browser can play the recording */
-  open() {
+  /**
+   * @param {number} [at] where to begin: nothing before it is read that need not be
+   * @returns {boolean} whether this browser can play the recording
+   */
+  open(at = 0) {
     const { mime } = this.index;
     if (!Source?.isTypeSupported(mime)) return false;
     const source = new Source();
     this.source = source;
     const { signal } = this.closing;
-    source.addEventListener("sourceopen", () => this.opened(source, mime), { once: true });
+    source.addEventListener("sourceopen", () => this.opened(source, mime, at), { once: true });
     for (const event of ["timeupdate", "waiting", "seeking", "playing"]) {
       this.video.addEventListener(event, () => this.moved(), { signal });
     }
@@ -150,15 +153,22 @@ export class Player {
   /**
    * @param {MediaSource} source
    * @param {string} mime
+   * @param {number} at
    */
-  opened(source, mime) {
+  opened(source, mime, at) {
     URL.revokeObjectURL(this.video.src);
     source.duration = this.index.duration_s;
     this.buffer = source.addSourceBuffer(mime);
-    const first = this.index.fragments[0];
-    // Whoever has sought a place meanwhile stays there.
-    if (!this.follows && first !== undefined && this.video.currentTime < first.start_s) this.seek(first.start_s);
+    if (!this.follows) this.begin(at);
     void this.fill();
+  }
+
+  /** @param {number} at */
+  begin(at) {
+    const begin = Math.max(at, this.index.fragments[0]?.start_s ?? 0);
+    // Whoever has sought a place meanwhile stays there.
+    if (this.video.currentTime < begin) this.seek(begin);
+    this.place = entryPlace(this.index.fragments, this.video.currentTime);
   }
 
   /** The position has moved, by playing or by a seek, or playing has stalled. */

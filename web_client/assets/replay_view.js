@@ -92,11 +92,10 @@ export class ReplayView {
   start(at) {
     if (this.index.fragments.length === 0) {
       this.note(this.index.state === "recording" ? "replay.waiting" : "replay.empty");
-    } else if (!this.player.open()) {
+    } else if (!this.player.open(at)) {
       this.note("replay.unsupported");
     } else {
       byId("replay-note").hidden = true;
-      if (at > 0) this.video.addEventListener("loadedmetadata", () => this.player.seek(at), { once: true });
     }
   }
 
