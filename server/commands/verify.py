@@ -17,11 +17,11 @@ from server.commands.timestamp import ROOTS, check_timestamp
 from server.config import ConfigError, add_data_dir_flag, add_store_flag, data_dir
 from server.recorder import derivation
 from server.recorder.archive import ArchivePath, is_archive, open_archive
-from server.recorder.catalog import FOLDER
+from server.recorder.catalog import FOLDER, is_compressed, read_manifest
 from server.recorder.claim_signer import load_roots
 from server.recorder.content_credentials import CredentialsUnavailable, Source
 from server.recorder.derivation import Derivation, Origin
-from server.recorder.derived import Compressed
+from server.recorder.derived import Compressed, check_statement
 from server.recorder.derived import decode as decode_compressed
 from server.recorder.evidence import CONTENTS, DERIVATION, LOG, READER, RECEIPT, RECORDING
 from server.recorder.export_check import NothingSigned, check_export
@@ -164,8 +164,11 @@ def _check(
 
     ``home`` is the data directory of the public key.
     """
-    if flags.path.startswith("s3://") or path.is_dir():
+    if flags.path.startswith("s3://"):
         return _verify_found(flags, _in_folder(flags, path), public_key)
+    if path.is_dir():
+        faults = _verify_found(flags, _in_folder(flags, path), public_key)
+        return [*faults, *_verify_compressed(path, public_key)]
     beside = flags.log or log_of(path.parent.parent)
     if not path.exists():
         gone = _lost(path.parent, public_key, beside)
@@ -252,6 +255,25 @@ def _verify_found(flags: argparse.Namespace, found: _Found, public_key: bytes) -
     if not faults:
         print(f"Intact: {len(found.subjects)} recordings.")
     return faults
+
+
+def _verify_compressed(path: Path, public_key: bytes) -> Sequence[object]:
+    """Of a recording that was made of another one: what its statement says of that."""
+    try:
+        manifest = read_manifest(path, Ed25519PublicKey.from_public_bytes(public_key))
+        if not is_compressed(manifest):
+            return ()
+        made = check_statement(path, public_key)
+    except FileNotFoundError:
+        if (path / MANIFEST_NAME).is_file():
+            print("It is a compressed one; no statement of what it was made of is beside it.")
+        return ()
+    except SegmentError as error:
+        return (f"{derivation.statement_of(path).name}: {error}",)
+    kept = "kept" if made.source_kept else "destroyed by policy"
+    print(f"Compressed: made of recording {made.source.recording}, whose tree had the root")
+    print(f"{made.source_root}; its manifest {made.source.manifest}; its media {kept}.")
+    return ()
 
 
 def _verify_one(

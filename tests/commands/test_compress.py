@@ -20,8 +20,35 @@ def test_a_recording_is_compressed_verified_and_exported(
     assert (source / "manifest.json").read_bytes() == manifest
     status, out, _ = run(capsys, "verify", str(path))
     assert (status, "The log" in out) == (0, True)
+    assert "Compressed: made of recording" in out
+    assert "its media destroyed by policy" in out
     exported = tmp_path / "out.mp4"
     assert run(capsys, "export", "interview-1", "-o", str(exported))[0] == 0
     status, _, err = run(capsys, "compress", "interview-1")
     assert (status, "compressed already" in err) == (1, True)
     assert run(capsys, "compress", "--all") == (0, "", "")
+
+
+def test_a_statement_that_was_changed_or_is_gone_is_told(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = record(data, "interview-1")
+    assert run(capsys, "compress", "interview-1")[0] == 0
+    statement = path.with_name("interview-1.vivavoce.json")
+    statement.write_bytes(
+        statement.read_bytes().replace(b'"source_kept":true', b'"source_kept":false')
+    )
+    status, out, _ = run(capsys, "verify", str(path))
+    assert (status, "interview-1.vivavoce.json: tampered" in out) == (1, True)
+    statement.unlink()
+    status, out, _ = run(capsys, "verify", str(path))
+    assert (status, "no statement of what it was made of" in out) == (0, True)
+
+
+def test_which_recording_must_be_said(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    record(data, "interview-1")
+    for wrong in ((), ("interview-1", "--all")):
+        status, _, err = run(capsys, "compress", *wrong)
+        assert (status, "or --all" in err) == (2, True)
+    status, _, err = run(capsys, "compress", "nothing")
+    assert (status, "no recording of nothing" in err) == (2, True)
