@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import accumulate
-from math import ceil
+from math import ceil, floor, log
 from pathlib import Path
 
 import av
@@ -64,21 +64,24 @@ _KEYFRAME_TICKS = to_ticks(TrackName.CAMERA, KEYFRAME_US)
 class Bar:
     """How near a segment's pictures have to come, and where to begin with trying."""
 
-    xpsnr_db: float
+    aim_db: float  #: of XPSNR, while there is room for it
+    least_db: float  #: what is below it is refused
     crf: int
     best_crf: int  #: what is below the bar with this one can't be compressed
 
 
 #: docs/decisions/recorder-compression.md has the measurements. Of a screen's print every pixel
 #: counts, and it costs little.
-_FACE = Bar(36.5, 34, 12)
+_FACE = Bar(37.5, 36.2, 32, 12)
 BARS = {
     TrackName.CAMERA: _FACE,
-    TrackName.SCREEN: Bar(42.0, 42, 12),
+    TrackName.SCREEN: Bar(42.0, 40.0, 42, 12),
     TrackName.INTERVIEWER_CAMERA: _FACE,
 }
 #: A step of the rate factor is worth about an eighth of a decibel; so many at once.
 _STEPS_PER_DB, _MIN_STEPS, _MAX_STEPS = 8, 2, 12
+#: And so many more bytes. Of what a recording may take, the rest is for sound and for worse times.
+_GROWTH, _ROOM = 1.07, 0.75
 
 _KEYFRAME_FLAGS = {
     TrackName.CAMERA: Flags.KEYFRAME,
@@ -251,16 +254,18 @@ class Compression:
     def _recode(self, indices: range) -> tuple[Tracks, list[Fragment], tuple[_Measured, ...]]:
         announced = self._source.tracks(indices[0])
         made: dict[TrackName, Recoded] = {}
-        for name, video in announced.videos().items():
-            found = self._near_enough(name, video, indices)
+        videos = announced.videos()
+        for name, video in videos.items():
+            most = _ROOM * self._allowed(indices) / len(videos)
+            found = self._near_enough(name, video, indices, most)
             if found is not None:
                 made[name] = found
-        videos = {name: each.video for name, each in made.items()}
+        remade = {name: each.video for name, each in made.items()}
         tracks = Tracks(
-            videos.get(TrackName.CAMERA),
+            remade.get(TrackName.CAMERA),
             announced.audio,
-            videos.get(TrackName.SCREEN),
-            videos.get(TrackName.INTERVIEWER_CAMERA),
+            remade.get(TrackName.SCREEN),
+            remade.get(TrackName.INTERVIEWER_CAMERA),
             announced.interviewer_audio,
         )
         pictures = {
@@ -272,8 +277,13 @@ class Compression:
         )
         return tracks, [each for each in fragments if any(s for _, s in each.by_track())], measured
 
-    def _near_enough(self, name: TrackName, video: VideoConfig, indices: range) -> Recoded | None:
-        """As small as it gets above the bar; None where there is nothing to be seen."""
+    def _near_enough(
+        self, name: TrackName, video: VideoConfig, indices: range, most: float
+    ) -> Recoded | None:
+        """As small as it gets above the bar; None where there is nothing to be seen.
+
+        ``most``: bytes; what takes more need not be nearer than the least.
+        """
         bar, crf = BARS[name], self._crf[name]
         pictures = self._pictures[name]
         if not pictures.has_any(indices):
@@ -283,18 +293,26 @@ class Compression:
                 made = recode(pictures.of(indices), video, crf)
             except RecodeError as error:
                 raise NotCompressed(f"{name}: {error}") from error
-            if made.xpsnr_db >= bar.xpsnr_db:
+            better = crf - _steps(made, bar, most)
+            if better == crf:
                 break
             if crf == bar.best_crf:
+                if made.xpsnr_db >= bar.least_db:
+                    break
                 raise NotCompressed(
                     f"{name}: {made.xpsnr_db:.1f} dB (XPSNR) at best "
                     f"around {self._source.header(indices[0]).start_us / 1e6:.0f} s, "
-                    f"{bar.xpsnr_db:g} are asked for"
+                    f"{bar.least_db:g} are asked for"
                 )
-            crf = max(bar.best_crf, crf - _steps(bar.xpsnr_db - made.xpsnr_db))
-        above_db = made.xpsnr_db - bar.xpsnr_db
+            crf = max(bar.best_crf, better)
+        above_db = max(0.0, made.xpsnr_db - bar.aim_db)
         self._crf[name] = min(bar.crf + _MAX_STEPS, crf + int(above_db * _STEPS_PER_DB / 2))
         return made
+
+    def _allowed(self, indices: range) -> float:
+        """Bytes that so much time may take of all tracks."""
+        first, last = (self._source.header(index) for index in (indices[0], indices[-1]))
+        return MAX_BYTES_PER_HOUR * (last.end_us - first.start_us) / 3.6e9
 
     def _policy_of(self, index: int) -> bytes:
         name = self._manifest.segments[index].name
@@ -371,8 +389,17 @@ def _remade(source: Fragment, pictures: dict[tuple[TrackName, int], Sample]) -> 
     return Fragment(*(remade(name, samples) for name, samples in source.by_track()))
 
 
-def _steps(missing_db: float) -> int:
-    return max(_MIN_STEPS, min(_MAX_STEPS, ceil(missing_db * _STEPS_PER_DB)))
+def _steps(made: Recoded, bar: Bar, most: float) -> int:
+    """By how much to better the rate factor; 0: it is near enough, or as near as there is room."""
+    if made.xpsnr_db >= bar.aim_db:
+        return 0
+    steps = ceil((bar.aim_db - made.xpsnr_db) * _STEPS_PER_DB)
+    if made.xpsnr_db >= bar.least_db:
+        size = sum(len(sample.data) for sample in made.samples)
+        steps = min(steps, floor(log(max(1.0, most / size), _GROWTH)))
+        if steps < _MIN_STEPS:
+            return 0
+    return max(_MIN_STEPS, min(_MAX_STEPS, steps))
 
 
 def _refuse_unfit(manifest: Manifest) -> None:

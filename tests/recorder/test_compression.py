@@ -126,7 +126,9 @@ def test_sound_is_what_it_was(desk: Desk) -> None:
 def test_tracks_that_come_late_gaps_and_events_stay(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(compression.BARS, TrackName.SCREEN, Bar(36.0, 40, 12))  # a screen of noise
+    monkeypatch.setitem(
+        compression.BARS, TrackName.SCREEN, Bar(36.0, 36.0, 40, 12)
+    )  # a screen of noise
     writer = desk.writer()
     writer.note_event("joined", to_unix_us(START_S))
     writer.note_gap(Gap(TrackName.CAMERA, START_S + 1, START_S + 2, GapCause.PACKETS_LOST, 3))
@@ -164,7 +166,7 @@ def test_what_is_made_verifies_and_says_of_what(desk: Desk) -> None:
     source = desk.reader().manifest
     assert (statement.source, statement.source_root) == (origin(source), source.root)
     assert statement.quality[0].pictures == 60
-    assert statement.quality[0].lowest_xpsnr_db >= compression.BARS[TrackName.CAMERA].xpsnr_db
+    assert statement.quality[0].lowest_xpsnr_db >= compression.BARS[TrackName.CAMERA].least_db
 
 
 def test_what_was_made_before_a_kill_is_not_made_again(
@@ -205,7 +207,7 @@ def test_what_can_not_come_near_enough_is_refused(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     desk.write(interview())
-    monkeypatch.setitem(compression.BARS, TrackName.CAMERA, Bar(99.0, 60, 50))
+    monkeypatch.setitem(compression.BARS, TrackName.CAMERA, Bar(99.0, 99.0, 60, 50))
     with pytest.raises(NotCompressed, match=r"camera: [\d.]+ dB \(XPSNR\) at best around 0 s"):
         make(desk)
 
@@ -214,13 +216,25 @@ def test_a_better_rate_factor_is_tried_below_the_bar(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     desk.write(camera(seconds=1))
-    monkeypatch.setitem(compression.BARS, TrackName.CAMERA, Bar(20.0, 63, 20))
+    monkeypatch.setitem(compression.BARS, TrackName.CAMERA, Bar(20.0, 20.0, 63, 20))
     far = make(desk)
     bar = far.quality[0].xpsnr_db + 3
-    monkeypatch.setitem(compression.BARS, TrackName.CAMERA, Bar(bar, 63, 20))
+    monkeypatch.setitem(compression.BARS, TrackName.CAMERA, Bar(bar, bar, 63, 20))
     near = make(desk)
     assert near.quality[0].lowest_xpsnr_db >= bar
     assert near.bytes > far.bytes
+
+
+def test_what_there_is_no_room_for_need_not_be_nearer_than_the_least(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.write(camera(seconds=1))
+    monkeypatch.setitem(compression.BARS, TrackName.CAMERA, Bar(99.0, 20.0, 50, 12))
+    near = make(desk)
+    monkeypatch.setattr(compression, "_ROOM", 0.0)
+    far = make(desk)
+    assert far.bytes < near.bytes
+    assert 20 < far.quality[0].xpsnr_db < near.quality[0].xpsnr_db
 
 
 def test_what_would_be_large_or_not_smaller_is_refused(
