@@ -27,7 +27,7 @@ BURST_S, MAX_BURST_S = 0.005, 0.1
 #: Groups that a line is drawn through.
 MIN_TREND_GROUPS, TREND_GROUPS = 8, 30
 #: So many times its standard error a slope may be by chance: delays beside each other are alike.
-CERTAIN_ERRORS = 3.0
+CERTAIN_ERRORS = 2.0
 #: Of the slope, in ms over as many groups as these: what the threshold is compared with.
 TREND_GAIN = 4.0
 MAX_GAIN_GROUPS = 60
@@ -257,11 +257,12 @@ class Estimate:
             self.delivered_bps = 8 * (self._octets - delivered[0][1]) / span_s
 
     def _look_at_loss(self, now: float) -> None:
-        self._loss.look(self._lost / self._told)
+        fraction = self._lost / self._told
+        self._loss.look(fraction)
         self._lost = self._told = 0
         self._look_s = now
         excess, delivered_bps = self._loss.excess, self.delivered_bps or 0.0
-        if excess > MOST_LOSS:
+        if excess > MOST_LOSS and fraction > MOST_LOSS:  # still: less may be sent by now
             self._set(min(self.bitrate_bps, DECREASE * delivered_bps))
         elif excess > MUCH_LOSS:
             lower = self.bitrate_bps * (1 - 0.5 * excess)

@@ -176,7 +176,7 @@ def test_an_archive_is_looked_into(data: Path, capsys: Capsys, tmp_path: Path) -
     ("named", "said"),
     [
         ("nothing", "no recording of an interview"),
-        ("../x", "There is no folder"),
+        ("../no-such", "There is no folder"),
         ("/", "no recording"),
     ],
 )
