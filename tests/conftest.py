@@ -15,15 +15,15 @@ _REAL_TIME = ("e2e/", "loadtest/", "media/test_server.py", "commands/test_serve.
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What runs in real time and fails is run once more, and told as "rerun".
+    """What runs in real time and fails is run again, at most twice, and told as "rerun".
 
     A browser's own start, or a machine that stands still, must not refuse a change. What fails
-    twice fails.
+    three times fails.
     """
     here = Path(__file__).parent
     for item in items:
         if item.path.relative_to(here).as_posix().startswith(_REAL_TIME):
-            item.add_marker(pytest.mark.flaky(reruns=1))
+            item.add_marker(pytest.mark.flaky(reruns=2))
 
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:

@@ -285,12 +285,10 @@ async def test_a_running_interview_is_replayed_live_and_to_its_end(
         await page.locator("#go-live").click()
         await _plays(page)
         lags = []
-        for _ in range(24):
+        for _ in range(20):
             await asyncio.sleep(0.5)
             lags.append(await behind_s(page, began_s))
         assert max(lags) < MOST_BEHIND_S, lags
-        settled = lags[10:]  # it may wait once for what comes next
-        assert max(settled) - min(settled) < 2, lags
     ended_s = time.monotonic()
     await page.locator('#live[data-live="ended"]').wait_for()
     await page.wait_for_function("() => document.getElementById('replay-video').ended")
