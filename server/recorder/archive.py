@@ -20,6 +20,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, NamedTuple
 
+from server.recorder.files import SizedRaw
 from server.recorder.sealing import FaultKind, SegmentError
 from server.recorder.stores import size_of
 
@@ -273,67 +274,40 @@ def _refuse_overlaps(spans: list[tuple[int, int]], end: int) -> None:
 # ---- members ----------------------------------------------------------------------------
 
 
-class _Stored(io.RawIOBase):
+class _Stored(SizedRaw):
     """A part of a file, as it lies there."""
 
     def __init__(self, fd: int, offset: int, size: int) -> None:
-        self._fd, self._offset, self._size = fd, offset, size
-        self._at = 0
+        super().__init__(size)
+        self._fd, self._offset = fd, offset
 
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
-        self._at = base + offset
-        return self._at
-
-    def readinto(self, buffer: Any) -> int:
-        count = min(len(buffer), self._size - self._at)
-        if count <= 0:
-            return 0
-        data = os.pread(self._fd, count, self._offset + self._at)
-        buffer[: len(data)] = data
-        self._at += len(data)
-        return len(data)
+    def read_at(self, offset: int, count: int) -> bytes:
+        return os.pread(self._fd, count, self._offset + offset)
 
 
-class _Inflated(io.RawIOBase):
+class _Inflated(SizedRaw):
     """A deflated part; going back means to inflate again from the beginning."""
 
     def __init__(self, packed: _Stored, size: int) -> None:
-        self._packed, self._size = packed, size
-        self._wanted = 0
+        super().__init__(size)
+        self._packed = packed
         self._restart()
 
     def _restart(self) -> None:
         self._packed.seek(0)
         self._inflate = zlib.decompressobj(-zlib.MAX_WBITS)
-        self._at = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._wanted, io.SEEK_END: self._size}[whence]
-        self._wanted = base + offset
-        return self._wanted
+        self._done = 0
 
     def readinto(self, buffer: Any) -> int:
-        if self._wanted < self._at:
+        """Also at the end: there may be more than is declared."""
+        if self._at < self._done:
             self._restart()
-        while self._at < self._wanted:
-            if not self._next(min(_BLOCK_BYTES, self._wanted - self._at)):
+        while self._done < self._at:
+            if not self._next(min(_BLOCK_BYTES, self._at - self._done)):
                 return 0
         data = self._next(len(buffer))
         buffer[: len(data)] = data
-        self._wanted = self._at
+        self._at = self._done
         return len(data)
 
     def _next(self, count: int) -> bytes:
@@ -347,7 +321,7 @@ class _Inflated(io.RawIOBase):
                     break
         except zlib.error as error:
             raise SegmentError(FaultKind.TAMPERED, "it can't be inflated") from error
-        self._at += len(data)
-        if self._at > self._size or (not data and self._at < self._size):
+        self._done += len(data)
+        if self._done > self._size or (not data and self._done < self._size):
             raise SegmentError(FaultKind.TAMPERED, "it inflates to another size than is declared")
         return data

@@ -2,12 +2,13 @@
 
 import errno
 import hashlib
+import io
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol
 
 _COPY_BYTES = 1 << 20
 
@@ -126,6 +127,38 @@ def copy_durably(source: BinaryIO, size: int, path: Path, scratch: Path) -> None
         temporary.unlink(missing_ok=True)
         raise
     sync_directory(path.parent)
+
+
+class SizedRaw(io.RawIOBase):
+    """Bytes of a known size that lie elsewhere; a subclass gives them in `read_at`."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._at = 0
+
+    def read_at(self, offset: int, count: int) -> bytes:
+        """At most so many, at least one."""
+        raise NotImplementedError
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        self._at = base + offset
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        count = min(len(buffer), self._size - self._at)
+        if count <= 0:
+            return 0
+        data = self.read_at(self._at, count)
+        buffer[: len(data)] = data
+        self._at += len(data)
+        return len(data)
 
 
 @contextmanager

@@ -19,6 +19,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from server.recorder.files import SizedRaw
 from server.recorder.stores import Readable
 
 #: Files up to this size go in one request, larger ones in parts of it (S3 allows 5 MiB or more).
@@ -126,23 +127,12 @@ class S3File:
             return file.read()
 
 
-class _Ranges(io.RawIOBase):
-    """An object of a known size, read a range at a time."""
+class _Ranges(SizedRaw):
+    """An object, read a range at a time."""
 
     def __init__(self, files: "_Files", key: str, size: int) -> None:
-        self._files, self._key, self._size = files, key, size
-        self._at = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
-        self._at = base + offset
-        return self._at
+        super().__init__(size)
+        self._files, self._key = files, key
 
     def readall(self) -> bytes:
         """Not as the base class does, by 8 KiB."""
@@ -151,14 +141,8 @@ class _Ranges(io.RawIOBase):
             blocks.append(block)
         return b"".join(blocks)
 
-    def readinto(self, buffer: Any) -> int:
-        count = min(len(buffer), self._size - self._at)
-        if count <= 0:
-            return 0
-        data = self._files.read(self._key, self._at, count)
-        buffer[: len(data)] = data
-        self._at += len(data)
-        return len(data)
+    def read_at(self, offset: int, count: int) -> bytes:
+        return self._files.read(self._key, offset, count)
 
 
 class _Files:
