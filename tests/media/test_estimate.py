@@ -211,3 +211,23 @@ def test_any_feedback_keeps_the_estimate_within_its_bounds(
         estimate.feedback(arrivals, lost, now, None)
         assert MIN_BPS <= estimate.bitrate_bps <= MAX_BPS
         assert len(estimate._delivered) <= 20
+
+
+def test_what_is_delivered_when_a_full_queue_has_emptied_is_no_limit() -> None:
+    estimate = Estimate(0.0)
+    now = 0.0
+
+    def half_a_second(packets: int, lost: int) -> None:
+        nonlocal now
+        came = [Arrival(at, at, 1000) for at in (now + i / packets / 2 for i in range(packets))]
+        now += 0.5
+        estimate.feedback(came, lost, now, 0.06)
+
+    for _ in range(10):
+        half_a_second(50, 0)
+    for _ in range(3):
+        half_a_second(50, 150)
+    known_bps = estimate.bitrate_bps
+    assert known_bps < 1e6
+    half_a_second(12, 0)  # a smaller layer, of which nothing is lost
+    assert estimate.bitrate_bps > 0.7 * known_bps
