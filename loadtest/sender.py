@@ -10,7 +10,7 @@ from loadtest.media import AUDIO_PACKETS_PER_S
 from loadtest.packets import Describe, Frame, Packet, PacketisedClip, no_descriptor
 from loadtest.stamp import pack_numbers, pack_source
 from server.core import red, rtcp
-from server.core.rtp import payload_start
+from server.core.rtp import payload_of
 
 #: Packets kept to answer NACKs, nearly as many as in libwebrtc: four seconds of video at 130
 #: packets a second. A power of two, as sequence numbers wrap.
@@ -170,7 +170,7 @@ class TrackSender:
         _, second, seqno, rtp_timestamp, _ = _HEADER.unpack_from(data)
         header = second & 0x80 | repairs.payload_type, repairs.seqno, rtp_timestamp, repairs.ssrc
         repairs.seqno = (repairs.seqno + 1) & 0xFFFF
-        return self._packet(header, seqno.to_bytes(2, "big") + data[payload_start(data) :], now)
+        return self._packet(header, seqno.to_bytes(2, "big") + payload_of(data), now)
 
     def report(self, unix_s: float, rtp_timestamp: int) -> bytes:
         """A sender report saying that `rtp_timestamp` was sampled at `unix_s`, and the CNAME."""

@@ -28,12 +28,14 @@ def is_rtcp(data: bytes) -> bool:
     return data[1] in RTCP_TYPES
 
 
-def payload_start(data: bytes) -> int:
-    """Where the payload starts, past CSRCs and extension; the packet may end before."""
-    start = HEADER_LENGTH + 4 * (data[0] & 0x0F)
-    if data[0] & 0x10 and len(data) >= start + 4:
-        start += 4 + 4 * _EXTENSION.unpack_from(data, start)[1]
-    return start
+def payload_of(data: bytes) -> bytes:
+    """What is between header, CSRCs and extension, and padding. Errors as of `payload_span`."""
+    if data[0] == 0x90 and len(data) >= 16:  # nearly always: an extension, and no more than that
+        start = 16 + 4 * (data[14] << 8 | data[15])
+        if start <= len(data):
+            return data[start:]
+    start, end = payload_span(data)
+    return data[start:end]
 
 
 def payload_span(data: bytes) -> tuple[int, int]:

@@ -10,10 +10,9 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol
 
 from server.core.frames import Codec
-from server.core.rtp import payload_span
 from server.media.depacketise import DEPACKETISERS, Assembled
 
-#: (extended sequence number, unwrapped timestamp, marker, packet)
+#: (extended sequence number, unwrapped timestamp, marker, payload)
 Packet = tuple[int, int, bool, bytes]
 
 #: A hole is waited for so long, unless another deadline is set.
@@ -110,7 +109,7 @@ class Assembler(Protocol):
         """No packet comes any more; also how many were lost if the last frames are missing."""
         ...
 
-    def starts_keyframe(self, data: bytes) -> bool: ...
+    def starts_keyframe(self, payload: bytes) -> bool: ...
 
 
 class AudioAssembler:
@@ -122,8 +121,12 @@ class AudioAssembler:
         self.reorderer = Reorderer()
         self._lost = 0
 
-    def push(self, packet: Packet, now: float) -> list[FrameReady]:
-        return self._join(self.reorderer.push(packet, now))
+    def push(self, packet: Packet, now: float) -> Sequence[FrameReady]:
+        reorderer = self.reorderer
+        if packet[0] != reorderer.in_order or self._lost or not packet[3]:
+            return self._join(reorderer.push(packet, now))
+        reorderer.passed()
+        return (FrameReady(packet[1], Assembled(packet[3], True, 0), 0, False),)
 
     def expire(self, now: float) -> list[FrameReady]:
         return self._join(self.reorderer.expire(now))
@@ -131,7 +134,7 @@ class AudioAssembler:
     def finish(self) -> tuple[list[FrameReady], int | None]:
         return self.expire(math.inf), self._lost or None
 
-    def starts_keyframe(self, data: bytes) -> bool:
+    def starts_keyframe(self, payload: bytes) -> bool:
         return True
 
     def _join(self, packets: Iterable[Packet | int]) -> list[FrameReady]:
@@ -140,16 +143,11 @@ class AudioAssembler:
             if isinstance(packet, int):
                 self._lost += packet
                 continue
-            try:
-                start, end = payload_span(packet[3])
-            except ValueError:
-                self._lost += 1
-                continue
-            if start == end:
-                continue  # padding only: keep-alive, no sound is missing
-            frame = Assembled(packet[3][start:end], keyframe=True, temporal_id=0)
-            ready.append(FrameReady(packet[1], frame, self._lost, self._lost > 0))
-            self._lost = 0
+            payload = packet[3]
+            if payload:  # else padding only: keep-alive, no sound is missing
+                frame = Assembled(payload, True, 0)
+                ready.append(FrameReady(packet[1], frame, self._lost, self._lost > 0))
+                self._lost = 0
         return ready
 
 
@@ -160,21 +158,21 @@ class VideoAssembler:
         self.reorderer = Reorderer()
         self.wants_keyframe = True
         self._depacketiser = DEPACKETISERS[codec]
-        # The frame in the making: its timestamp, and its packets so far.
+        # The frame in the making: its timestamp, and its payloads so far.
         self._timestamp: int | None = None
-        self._packets: list[bytes] = []
+        self._payloads: list[bytes] = []
         self._broken = False  # after a loss: the next frame may lack its beginning
         self._lost = 0
         self._gap = False
 
     def push(self, packet: Packet, now: float) -> Sequence[FrameReady]:
-        seqno, timestamp, marker, data = packet
+        seqno, timestamp, marker, payload = packet
         reorderer = self.reorderer
         if timestamp != self._timestamp or seqno != reorderer.in_order:
             return self._join(reorderer.push(packet, now))
         reorderer.passed()
-        self._packets.append(data)
-        if marker or len(self._packets) > MAX_FRAME_PACKETS:
+        self._payloads.append(payload)
+        if marker or len(self._payloads) > MAX_FRAME_PACKETS:
             return self._finish()
         return ()
 
@@ -184,16 +182,12 @@ class VideoAssembler:
     def finish(self) -> tuple[Sequence[FrameReady], int | None]:
         ready = self.expire(math.inf)
         # Of a frame whose end has not come; after the last one a probe may have been sent.
-        packets, self._packets, self._timestamp = self._packets, [], None
-        self._gap |= any(map(_has_payload, packets))
+        payloads, self._payloads, self._timestamp = self._payloads, [], None
+        self._gap |= any(payloads)
         return ready, self._lost if self._gap else None
 
-    def starts_keyframe(self, data: bytes) -> bool:
-        try:
-            start, end = payload_span(data)
-        except ValueError:
-            return False
-        return self._depacketiser.starts_keyframe(data[start:end])
+    def starts_keyframe(self, payload: bytes) -> bool:
+        return self._depacketiser.starts_keyframe(payload)
 
     def _join(self, packets: Iterable[Packet | int]) -> Sequence[FrameReady]:
         ready: list[FrameReady] = []
@@ -201,26 +195,26 @@ class VideoAssembler:
             if isinstance(packet, int):
                 self._lost += packet
                 self._timestamp = None
-                self._packets.clear()
+                self._payloads.clear()
                 self._broken = self.wants_keyframe = self._gap = True
                 continue
-            _, timestamp, marker, data = packet
+            _, timestamp, marker, payload = packet
             if timestamp != self._timestamp:
                 ready += self._finish()
                 self._timestamp = timestamp
-            self._packets.append(data)
-            if marker or len(self._packets) > MAX_FRAME_PACKETS:
+            self._payloads.append(payload)
+            if marker or len(self._payloads) > MAX_FRAME_PACKETS:
                 ready += self._finish()
         return ready
 
     def _finish(self) -> Sequence[FrameReady]:
         """The frame in the making, if it is whole."""
         timestamp, self._timestamp = self._timestamp, None
-        packets, self._packets = self._packets, []
+        payloads, self._payloads = self._payloads, []
         if timestamp is None:
             return ()
         try:
-            frame = self._frame(packets)
+            frame = self._frame(payloads)
         except ValueError:
             self.wants_keyframe = self._gap = True
             return ()
@@ -234,11 +228,12 @@ class VideoAssembler:
         self._lost = 0
         return (ready,)
 
-    def _frame(self, packets: Sequence[bytes]) -> Assembled | None:
+    def _frame(self, payloads: list[bytes]) -> Assembled | None:
         """None for what is none, or not to be had whole. Raises `ValueError`."""
-        if len(packets) > MAX_FRAME_PACKETS:
+        if len(payloads) > MAX_FRAME_PACKETS:
             raise ValueError("a frame without an end")
-        payloads = list(filter(None, map(_payload, packets)))
+        if not all(payloads):
+            payloads = list(filter(None, payloads))
         if not payloads:
             return None  # padding only: a bandwidth probe
         if self._broken:
@@ -248,15 +243,3 @@ class VideoAssembler:
             if not any(map(self._depacketiser.starts_keyframe, payloads)):
                 return None
         return self._depacketiser.join(payloads)
-
-
-def _has_payload(data: bytes) -> bool:
-    try:
-        return bool(_payload(data))
-    except ValueError:
-        return True
-
-
-def _payload(data: bytes) -> bytes:
-    start, end = payload_span(data)
-    return data[start:end]

@@ -33,16 +33,19 @@ class Depacketiser(NamedTuple):
     starts_keyframe: Callable[[bytes], bool]
 
 
+#: The length of VP8's descriptor by the bits I, L, T and K, of which the last two share an octet.
+_VP8_EXTENDED = [2 + (bits >> 3) + (bits >> 2 & 1) + ((bits >> 1 | bits) & 1) for bits in range(16)]
+
+
 def join_vp8(payloads: Sequence[bytes]) -> Assembled:
     start, begins, temporal_id = _vp8_descriptor(payloads[0])
     if not begins:
         raise ValueError("VP8 frame does not begin with its first partition")
     parts = [payloads[0][start:]]
     for payload in payloads[1:]:
-        start, begins, _ = _vp8_descriptor(payload)
-        if begins:
+        parts.append(payload[_vp8_start(payload) :])
+        if payload[0] & 0x17 == 0x10:
             raise ValueError("VP8 frame begins twice")
-        parts.append(payload[start:])
     # RFC 7741 4.3: the P bit is zero in a key frame.
     return Assembled(b"".join(parts), not parts[0][0] & 1, temporal_id)
 
@@ -57,27 +60,30 @@ def starts_vp8_keyframe(payload: bytes) -> bool:
 
 def _vp8_descriptor(payload: bytes) -> tuple[int, bool, int]:
     """(length, whether the frame begins here, temporal layer), RFC 7741 4.2."""
+    length = _vp8_start(payload)
+    first = payload[0]
+    # N: no frame needs this one; without a layer index it counts as above the base.
+    temporal_id = first >> 5 & 1
+    if first & 0x80 and payload[1] & 0x20:  # T: the last octet, shared with K
+        temporal_id = payload[length - 1] >> 6
+    return length, bool(first & 0x10) and not first & 0x07, temporal_id
+
+
+def _vp8_start(payload: bytes) -> int:
+    """Where the descriptor ends (RFC 7741 4.2): within the payload."""
     try:
-        first = payload[0]
-        length = 1
-        # N: no frame needs this one; without a layer index it counts as above the base.
-        temporal_id = first >> 5 & 1
-        if first & 0x80:
+        if payload[0] & 0x80:  # X
             extensions = payload[1]
-            length = 2
-            if extensions & 0x80:  # I: picture id of 7 or 15 bits
-                length += 2 if payload[length] & 0x80 else 1
-            if extensions & 0x40:  # L
+            length = _VP8_EXTENDED[extensions >> 4]
+            if extensions & 0x80 and payload[2] & 0x80:  # I, M: a picture id of 15 bits
                 length += 1
-            if extensions & 0x30:  # T or K share an octet
-                if extensions & 0x20:
-                    temporal_id = payload[length] >> 6
-                length += 1
+        else:
+            length = 1
     except IndexError as error:
         raise ValueError("VP8 payload descriptor is truncated") from error
     if len(payload) <= length:
         raise ValueError("VP8 payload is empty")
-    return length, bool(first & 0x10) and not first & 0x07, temporal_id
+    return length
 
 
 def join_vp9(payloads: Sequence[bytes]) -> Assembled:
@@ -172,14 +178,15 @@ def _h264_units(payloads: Sequence[bytes]) -> list[bytes]:
     for payload in payloads:
         if len(payload) < 2:
             raise ValueError("H.264 payload is truncated")
-        unit_type = payload[0] & 0x1F
-        if unit_type == _FU_A:
+        if payload[0] & 0x1F == _FU_A:
             # RFC 6184 5.8: FU indicator, FU header (S, E, R, type), then the fragment.
             header = payload[1]
-            if bool(header & 0x80) == bool(pieces):
-                raise ValueError("H.264 fragmentation unit begins twice or not at all")
             if header & 0x80:
+                if pieces:
+                    raise ValueError("H.264 fragmentation unit begins twice")
                 pieces.append(bytes((payload[0] & 0xE0 | header & 0x1F,)))
+            elif not pieces:
+                raise ValueError("H.264 fragmentation unit does not begin")
             pieces.append(payload[2:])
             if header & 0x40:
                 units.append(b"".join(pieces))

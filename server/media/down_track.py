@@ -5,13 +5,13 @@ reconnect and from one layer to another: only the offsets change, at a keyframe.
 """
 
 import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from server.core import rtcp
 from server.core.frames import CLOCK_RATE, Codec
-from server.core.rtp import HEADER_LENGTH, payload_start
 from server.media.assembler import Packet
 from server.media.copies import Copies
 from server.media.thinner import ALL_LAYERS, Shift, Thinner, place_of, shift_between
@@ -32,12 +32,14 @@ MAX_LOOKED_AT = 256
 DEFAULT_ROUND_TRIP_S = 0.05
 #: A browser asks again after its round trip, which may be a little less than ours.
 RETRY_ROUND_TRIPS = 0.8
-#: IPv4, UDP and SRTP's tag, which an up track does not count.
-WIRE_OCTETS = 20 + 8 + 16
+#: Of a packet, beside its payload: IPv4, UDP, RTP with an extension, and SRTP's tag.
+WIRE_OCTETS = 20 + 8 + 20 + 16
 #: So long after another layer has come, what is asked for of the one before is still sent.
 FORMER_S = 1.0
-#: Version 2 and the padding bit: what is kept of a packet's first octet.
+#: Of a packet's first octet: version 2, and padding.
 _VERSION, _PADDING = 0x80, 0x20
+#: In the place of the first sequence number to be sent, while a keyframe is waited for.
+_NONE_YET = sys.maxsize
 
 #: As much padding as a packet can have (RFC 3550 5.1).
 _FILLING = bytes(254) + b"\xff"
@@ -96,7 +98,7 @@ class DownTrack:
         self._payload_type = 0
         self._waiting = True
         self._held_back = False
-        self._first_seqno = 0
+        self._first_seqno = _NONE_YET
         self._seqno_offset = 0
         self._timestamp_offset = 0
         self._last_seqno = 0  # as sent, extended
@@ -122,7 +124,7 @@ class DownTrack:
         self._leave()
         payload_type = self._payload_type_for(up) if up is not None else None
         self._payload_type = payload_type or 0
-        self._waiting = True
+        self._wait()
         if up is not None and payload_type is not None:
             up.downs.append(self)
             self._follow(up, self)
@@ -132,8 +134,8 @@ class DownTrack:
         up = self._up
         if up is None or not self.waiting:
             return
-        for seqno, timestamp, marker, data in up.since_keyframe(CATCH_UP_S):
-            self.forward(seqno, timestamp, marker << 7, data, now)
+        for seqno, timestamp, marker, payload in up.since_keyframe(CATCH_UP_S):
+            self.forward(seqno, timestamp, marker, payload, now)
 
     def switch(self, up: UpTrack, temporal_id: int | None) -> None:
         """Goes on with another layer from its next keyframe on, and with this one until then."""
@@ -176,7 +178,7 @@ class DownTrack:
             self._next = None
 
     def arrive(
-        self, approach: "_Approach", seqno: int, timestamp: int, data: bytes, now: float
+        self, approach: "_Approach", seqno: int, timestamp: int, payload: bytes, now: float
     ) -> PacketSink:
         """The packet begins the keyframe that the switch has waited for: what is to follow it."""
         up, before = approach.up, self._up
@@ -184,7 +186,7 @@ class DownTrack:
         seen = self._last_timestamp - self._timestamp_offset
         elapsed_s = up.clock.media_s(timestamp) - before.clock.media_s(seen)
         last = self._packet(self._last_seqno - self._seqno_offset)
-        shift = shift_between(up.codec, last[3], data) if last is not None else Shift()
+        shift = shift_between(up.codec, last[3], payload) if last is not None else Shift()
         entry = Thinner(self, up, timestamp - 1, shift) if shift != Shift() else self
         if self._entry in before.downs:
             before.downs.remove(self._entry)
@@ -208,9 +210,18 @@ class DownTrack:
         """Whether it needs a keyframe to begin with; the up track asks for one as long as so."""
         return self._waiting and self._up is not None and not self._held_back
 
+    @property
+    def is_held_back(self) -> bool:
+        return self._held_back
+
     def hold_back(self) -> None:
         """Sends nothing until `show`."""
-        self._held_back = self._waiting = True
+        self._held_back = True
+        self._wait()
+
+    def _wait(self) -> None:
+        self._waiting = True
+        self._first_seqno = _NONE_YET
 
     def show(self) -> None:
         """Goes on with the next keyframe, which it asks for."""
@@ -224,34 +235,38 @@ class DownTrack:
         up = self._up
         return (up.ssrc, up.octets + WIRE_OCTETS * up.packets) if up is not None else (0, 0)
 
-    def forward(self, seqno: int, timestamp: int, second: int, data: bytes, now: float) -> None:
-        up = self._up
-        if up is None:
+    def forward(self, seqno: int, timestamp: int, marker: bool, payload: bytes, now: float) -> None:
+        if seqno < self._first_seqno and not self._begins(seqno, timestamp, payload, now):
             return
-        if self._waiting:
-            if self._held_back or not up.assembler.starts_keyframe(data):
-                return
-            self._open(seqno, timestamp, now - self._last_sent_s, now)
-        elif seqno < self._first_seqno:
-            return  # older than the keyframe this observer began with
-        out, out_timestamp = seqno + self._seqno_offset, timestamp + self._timestamp_offset
+        out = seqno + self._seqno_offset
+        out_timestamp = timestamp + self._timestamp_offset
         if out > self._last_seqno:
-            self._last_seqno, self._last_timestamp, self._last_sent_s = out, out_timestamp, now
+            self._last_seqno = out
+            self._last_timestamp = out_timestamp
+            self._last_sent_s = now
         else:
             self._is_late(out, now)
-        first = data[0]
-        payload = data[HEADER_LENGTH if first == _VERSION else payload_start(data) :]
         self.packets += 1
         self.octets += len(payload)
         self._send(
-            _VERSION | first & _PADDING,
-            second & 0x80 | self._payload_type,
+            _VERSION,
+            marker << 7 | self._payload_type,
             out & 0xFFFF,
             out_timestamp & 0xFFFF_FFFF,
             self.ssrc,
             payload,
             now,
         )
+
+    def _begins(self, seqno: int, timestamp: int, payload: bytes, now: float) -> bool:
+        """Whether it is the keyframe's beginning that was waited for, and the first to be sent."""
+        up = self._up
+        if not self._waiting or self._held_back or up is None:
+            return False  # or older than the keyframe this observer began with
+        if not up.assembler.starts_keyframe(payload):
+            return False
+        self._open(seqno, timestamp, now - self._last_sent_s, now)
+        return True
 
     def _open(self, seqno: int, timestamp: int, elapsed_s: float, now: float) -> None:
         """From here on, so long after the picture that was sent last."""
@@ -318,7 +333,7 @@ class DownTrack:
             kept = self._kept(out)
             if kept is None:
                 continue
-            place = place_of(up, kept[3])
+            place = place_of(up, kept[0], kept[3])
             if place is not None:
                 temporal_id = place.temporal_id
             if temporal_id <= through:
@@ -354,9 +369,8 @@ class DownTrack:
         self._resent += 1
         seqno16 = out & 0xFFFF
         self._resent_s[seqno16] = now
-        _, timestamp, marker, data = kept
+        _, timestamp, marker, payload = kept
         ssrc, payload_type, repairs = self.ssrc, self._payload_type, self.repairs
-        payload = data[payload_start(data) :]
         if repairs is not None:
             # RFC 4588 4: the payload begins with the number that the packet had.
             payload = seqno16.to_bytes(2, "big") + payload
@@ -364,7 +378,7 @@ class DownTrack:
             seqno16 = repairs.packets & 0xFFFF
             repairs.packets += 1
         self._send(
-            _VERSION | data[0] & _PADDING,
+            _VERSION,
             marker << 7 | payload_type,
             seqno16,
             timestamp & 0xFFFF_FFFF,
@@ -380,7 +394,7 @@ class DownTrack:
         if repairs is None or not repairs.payload_types:
             return
         payload_type = next(iter(repairs.payload_types.values()))
-        for _ in range(-(-octets // (HEADER_LENGTH + WIRE_OCTETS + len(_FILLING)))):
+        for _ in range(-(-octets // (WIRE_OCTETS + len(_FILLING)))):
             seqno16 = repairs.packets & 0xFFFF
             repairs.packets += 1
             timestamp = self._last_timestamp & 0xFFFF_FFFF
@@ -413,14 +427,16 @@ def _nothing(_: int) -> None:
 class _Approach:
     """Among those who follow a layer, in the place of a down track that is to follow it, too."""
 
-    waiting = True
-
     def __init__(self, down: DownTrack, up: UpTrack, temporal_id: int | None) -> None:
         self.down = down
         self.up = up
         self.temporal_id = temporal_id
 
-    def forward(self, seqno: int, timestamp: int, second: int, data: bytes, now: float) -> None:
-        if self.up.assembler.starts_keyframe(data):
-            entry = self.down.arrive(self, seqno, timestamp, data, now)
-            entry.forward(seqno, timestamp, second, data, now)
+    @property
+    def waiting(self) -> bool:
+        return not self.down.is_held_back
+
+    def forward(self, seqno: int, timestamp: int, marker: bool, payload: bytes, now: float) -> None:
+        if self.waiting and self.up.assembler.starts_keyframe(payload):
+            entry = self.down.arrive(self, seqno, timestamp, payload, now)
+            entry.forward(seqno, timestamp, marker, payload, now)

@@ -176,13 +176,18 @@ class Egress:
         behind = (self._count - feedback.base_seqno) & 0xFFFF
         if len(told) > behind:
             return []  # of packets that were never sent
+        if behind > HISTORY_LENGTH:
+            told, behind = told[behind - HISTORY_LENGTH :], HISTORY_LENGTH
+        if self._first_tick is None:
+            self._first_tick = next((tick for tick in told if tick is not None), None)
+        # Ticks have 32 bits, and the first that is told need not be the earliest.
+        shift = 0x8000_0000 - (self._first_tick or 0)
         sizes, sent_s = self._sizes, self._sent_s
         arrivals: list[Arrival] = []
-        oldest = self._count - HISTORY_LENGTH
         for count, tick in enumerate(told, self._count - behind):
             slot = count & _MASK
             size = sizes[slot]
-            if size == 0 or count < oldest:
+            if size == 0:
                 continue
             if tick is None:
                 if size > 0:
@@ -193,16 +198,12 @@ class Egress:
             if size < 0:  # late, not lost
                 self.packets_lost -= 1
                 self._octets_lost += size
+                size = -size
             sizes[slot] = 0
-            arrivals.append(Arrival(sent_s[slot], self._arrived_s(tick), abs(size)))
+            arrived_s = (((tick + shift) & 0xFFFF_FFFF) - 0x8000_0000) * TICK_S
+            arrivals.append(Arrival(sent_s[slot], arrived_s, size))
         self.packets_arrived += len(arrivals)
         return arrivals
-
-    def _arrived_s(self, tick: int) -> float:
-        if self._first_tick is None:
-            self._first_tick = tick
-        # Ticks have 32 bits, and the first that is told need not be the earliest.
-        return (((tick - self._first_tick + 0x8000_0000) & 0xFFFF_FFFF) - 0x8000_0000) * TICK_S
 
     # ---- probes
 

@@ -11,6 +11,8 @@ import enum
 import math
 from collections import deque
 from collections.abc import Sequence
+from itertools import repeat
+from operator import itemgetter, mul, sub
 from statistics import median
 from typing import NamedTuple
 
@@ -92,7 +94,8 @@ class DelayTrend:
         self._group: tuple[float, float] | None = None  # the one before: sent, arrived
         self._begun_s = 0.0  # when the first one arrived
         self._delay_ms = 0.0
-        self._points: deque[tuple[float, float]] = deque(maxlen=TREND_GROUPS)
+        self._times_ms: deque[float] = deque(maxlen=TREND_GROUPS)  # of the groups' arrival,
+        self._delays_ms: deque[float] = deque(maxlen=TREND_GROUPS)  # and their delay by then
         self._groups = 0
         self._trend = 0.0
         self._looked_s = 0.0  # what it had been sent then
@@ -126,16 +129,19 @@ class DelayTrend:
             return
         sent_s, arrived_s = self._sent_s - before[0], self._arrived_s - before[1]
         self._delay_ms += 1000 * (arrived_s - sent_s)
-        self._points.append((1000 * (self._arrived_s - self._begun_s), self._delay_ms))
+        self._times_ms.append(1000 * (self._arrived_s - self._begun_s))
+        self._delays_ms.append(self._delay_ms)
         self._groups = min(self._groups + 1, MAX_GAIN_GROUPS)
 
     def look(self) -> Usage:
         """What the delay of all that was added says."""
         elapsed_s, self._looked_s = self._sent_s - self._looked_s, self._sent_s
-        if len(self._points) < MIN_TREND_GROUPS or elapsed_s <= 0:
+        if len(self._times_ms) < MIN_TREND_GROUPS or elapsed_s <= 0:
             return self.usage
         before, threshold = self._trend, self._threshold
-        trend = self._trend = self._groups * TREND_GAIN * _certain_slope(self._points)
+        trend = self._trend = (
+            self._groups * TREND_GAIN * _certain_slope(self._times_ms, self._delays_ms)
+        )
         if trend > threshold:
             if trend >= before:  # else it is getting better by itself
                 self.usage = Usage.OVER
@@ -149,16 +155,17 @@ class DelayTrend:
         return self.usage
 
 
-def _certain_slope(points: Sequence[tuple[float, float]]) -> float:
-    """Of the line with the least squares through (ms, ms), towards zero by what may be chance."""
-    count = len(points)
-    mean_x = sum([x for x, _ in points]) / count
-    mean_y = sum([y for _, y in points]) / count
-    spread = sum([(x - mean_x) ** 2 for x, _ in points])
-    if spread == 0:
+def _certain_slope(xs: Sequence[float], ys: Sequence[float]) -> float:
+    """Of the line with the least squares through the points, towards zero by what may be chance."""
+    count = len(xs)
+    # What is squared must stay small.
+    xs, ys = list(map(sub, xs, repeat(xs[0]))), list(map(sub, ys, repeat(ys[0])))
+    sum_x, sum_y = sum(xs), sum(ys)
+    spread = sum(map(mul, xs, xs)) - sum_x * sum_x / count
+    if spread <= 0:
         return 0.0
-    slope = sum([(x - mean_x) * (y - mean_y) for x, y in points]) / spread
-    beside = sum([(y - mean_y) ** 2 for _, y in points]) - slope**2 * spread
+    slope = (sum(map(mul, xs, ys)) - sum_x * sum_y / count) / spread
+    beside = sum(map(mul, ys, ys)) - sum_y * sum_y / count - slope**2 * spread
     error = math.sqrt(max(0.0, beside) / (count - 2) / spread)
     return math.copysign(max(0.0, abs(slope) - CERTAIN_ERRORS * error), slope)
 
@@ -226,14 +233,11 @@ class Estimate:
     ) -> None:
         """`arrivals`: what came, in the order of sending; `lost`: how many did not."""
         add = self.trend.add
-        octets, latest_s = 0, -math.inf
-        for sent_s, arrived_s, size in arrivals:
+        for sent_s, arrived_s, _ in arrivals:
             add(sent_s, arrived_s)
-            octets += size
-            if arrived_s > latest_s:
-                latest_s = arrived_s
         if arrivals:
-            self._count_delivered(latest_s, octets)
+            latest_s = max(map(itemgetter(1), arrivals))
+            self._count_delivered(latest_s, sum(map(itemgetter(2), arrivals)))
         self._lost += lost
         self._told += lost + len(arrivals)
         if now - self._look_s >= LOSS_INTERVAL_S and self._told >= MIN_LOSS_PACKETS:

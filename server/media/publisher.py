@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 from server.core import rtcp
 from server.core.frames import OF_CANDIDATE, TrackName
-from server.core.rtp import extension, unpack_header
+from server.core.rtp import extension, payload_of, unpack_header
 from server.media.arrivals import Arrivals
-from server.media.carried import CarrierStream, RedundantStream, RetransmissionStream
+from server.media.carried import RedundantStream, RetransmissionStream
 from server.media.clock import PeerClock
 from server.media.dtls import Certificate
 from server.media.formats import RtpFormat
@@ -26,6 +26,9 @@ MAX_BITRATE_BPS = {
 }
 #: And for each smaller layer of a simulcast, which have a quarter of the pixels, and a sixteenth.
 LAYERS_BITRATE_BPS = 400_000
+
+#: What takes the packets of one SSRC and payload type.
+Stream = UpTrack | RedundantStream | RetransmissionStream
 
 
 class Incoming(NamedTuple):
@@ -59,7 +62,8 @@ class Publisher(Peer):
         self._ups: dict[int, UpTrack] = {}
         self._fresh: list[Fresh] = []
         self._silent_s = 0.0  # since when the candidate was lost
-        self._carriers: dict[tuple[int, int], CarrierStream] = {}  # by SSRC and payload type
+        #: By a packet's second octet, its marker and payload type, and SSRC.
+        self._streams: dict[tuple[int, int], Stream] = {}
         self._replaced: set[int] = set()  # SSRCs of which only stragglers can come
         self._peer_clock = PeerClock()
         counted = transport_cc_extension
@@ -83,28 +87,24 @@ class Publisher(Peer):
         if self._arrivals is not None:
             self._arrivals.fresh.append((packet, now))
         _, second, seqno, timestamp, ssrc = unpack_header(packet)
-        up = self._ups.get(ssrc)
-        if up is not None and second & 0x7F == up.payload_type:
-            up.receive(second, seqno, timestamp, packet, now)
-        else:
-            self._take_other(ssrc, second & 0x7F, packet, now)
-
-    def _take_other(self, ssrc: int, payload_type: int, packet: bytes, now: float) -> None:
-        """What no up track takes as it is: what carries its packets, and the first of a stream."""
-        carrier = self._carriers.get((ssrc, payload_type))
-        if carrier is None:
-            if not self._bind(ssrc, payload_type, packet, now):
+        stream = self._streams.get((second, ssrc))
+        if stream is None:
+            stream = self._bound(ssrc, second & 0x7F, packet, now)
+            if stream is None:
                 self.refused += 1
                 return
-            carrier = self._carriers.get((ssrc, payload_type))
-        if carrier is None:
-            _, second, seqno, timestamp, _ = unpack_header(packet)
-            self._ups[ssrc].receive(second, seqno, timestamp, packet, now)
-            return
         try:
-            carrier.receive(packet, now)
+            stream.receive(second > 127, seqno, timestamp, payload_of(packet), now, packet)
         except ValueError:
             self.refused += 1
+
+    def _bound(self, ssrc: int, payload_type: int, packet: bytes, now: float) -> Stream | None:
+        """What takes a packet that is the first of its stream, and all of its like from now on."""
+        stream = self._bind(ssrc, payload_type, packet, now)
+        if stream is not None:
+            for second in (payload_type, 0x80 | payload_type):
+                self._streams[second, ssrc] = stream
+        return stream
 
     def _track_of(self, ssrc: int, packet: bytes) -> TrackName | None:
         """By MID, else by the offer's SSRCs, else the only one of its payload type (RFC 9143 9.2).
@@ -123,28 +123,24 @@ class Publisher(Peer):
         fitting = [name for name in every if payload_type in every[name].format.payload_types]
         return fitting[0] if len(fitting) == 1 else None
 
-    def _bind(self, ssrc: int, payload_type: int, packet: bytes, now: float) -> bool:
-        """Whether it is a stream that we take: what comes of it finds its way from now on."""
+    def _bind(self, ssrc: int, payload_type: int, packet: bytes, now: float) -> Stream | None:
+        """Whether it is a stream that we take: None if it is not."""
         self._count_ssrc(ssrc)
         name = self._track_of(ssrc, packet) if ssrc not in self._replaced else None
         if name is None:
-            return False
+            return None
         rtp_format, up = self._incoming[name].format, self._ups.get(ssrc)
         if payload_type == rtp_format.red and (up is None or up.name is name):
             carried = up or self._open(ssrc, name, packet, now)
-            if carried is not None:
-                self._carriers[ssrc, payload_type] = RedundantStream(carried)
-            return carried is not None
+            return RedundantStream(carried) if carried is not None else None
         if up is not None:
-            return False  # its own packets are of another type
+            return up if payload_type == up.payload_type else None
         if payload_type == rtp_format.rtx:
             repaired = self._repaired(ssrc, name, packet)
-            if repaired is not None:
-                self._carriers[ssrc, payload_type] = RetransmissionStream(repaired)
-            return repaired is not None
-        return payload_type == rtp_format.payload_type and (
-            self._open(ssrc, name, packet, now) is not None
-        )
+            return RetransmissionStream(repaired) if repaired is not None else None
+        if payload_type == rtp_format.payload_type:
+            return self._open(ssrc, name, packet, now)
+        return None
 
     def _repaired(self, ssrc: int, name: TrackName, packet: bytes) -> UpTrack | None:
         """Whose repairs come under this SSRC: the offer says it, or the packet's layer."""
@@ -189,9 +185,9 @@ class Publisher(Peer):
             self.source.remove_up(known, now)
             del self._ups[known.ssrc]
             self._replaced.add(known.ssrc)
-            for key in [key for key, each in self._carriers.items() if each.up is known]:
-                del self._carriers[key]
-                self._replaced.add(key[0])
+            for key in [key for key, each in self._streams.items() if _up_of(each) is known]:
+                del self._streams[key]
+                self._replaced.add(key[1])
 
     def _rtcp(self, items: Sequence[rtcp.Item], now: float) -> None:
         for item in items:
@@ -257,8 +253,12 @@ class Publisher(Peer):
         for up in self._ups.values():
             self.source.remove_up(up, self._clock())
         self._ups.clear()
-        self._carriers.clear()
+        self._streams.clear()
         self.source.publisher_closed(self.round_trip)
+
+
+def _up_of(stream: Stream) -> UpTrack:
+    return stream if isinstance(stream, UpTrack) else stream.up
 
 
 def _named(packet: bytes, number: int | None) -> str:

@@ -97,7 +97,7 @@ class Router:
         """
         session, first = path.session, INBOX[0]
         try:
-            if session is not None and 127 < first < 192 and size >= MIN_LENGTH:
+            if session is not None and first >> 6 == 2 and size >= MIN_LENGTH:  # 128 to 191
                 session.rtp_received(size, now)
             elif first < 4:
                 self._check_received(bytes(INBOX[:size]), path)

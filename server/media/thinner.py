@@ -10,7 +10,7 @@ from bisect import bisect_right, insort
 from typing import NamedTuple
 
 from server.core.frames import Codec
-from server.core.rtp import HEADER_LENGTH, Unwrapper, pack_header, payload_span, unpack_header
+from server.core.rtp import Unwrapper
 from server.media import descriptor
 from server.media.assembler import Packet
 from server.media.up_track import PacketSink, UpTrack
@@ -21,6 +21,9 @@ ALL_LAYERS = 7
 REMEMBERED = 4096
 #: Pictures of which it is remembered whether they were left out.
 PICTURES = 64
+
+#: Marker and payload of a packet that has a number, and no part in a picture.
+_NOTHING = False, b""
 
 
 class Removed:
@@ -95,49 +98,49 @@ class Thinner:
     def waiting(self) -> bool:
         return self._down.waiting
 
-    def forward(self, seqno: int, timestamp: int, second: int, data: bytes, now: float) -> None:
+    def forward(self, seqno: int, timestamp: int, marker: bool, payload: bytes, now: float) -> None:
         late = seqno < self._highest
         if not late:
             self._highest = seqno
-        if not self._keeps(timestamp, data, late=late):
+        if not self._keeps(seqno, timestamp, payload, late=late):
             if not late:
                 self._removed.add(seqno)
                 return
             # Its number is taken: it was not known yet that its picture would be left out.
-            data = _padding(data)
+            marker, payload = _NOTHING
         elif self._shift != (0, 0) or self._removed_pictures:
-            data = self._renumbered(data)
-        self._down.forward(seqno - self._removed.up_to(seqno), timestamp, second, data, now)
+            payload = self._renumbered(payload)
+        self._down.forward(seqno - self._removed.up_to(seqno), timestamp, marker, payload, now)
 
     def packet(self, renumbered: int) -> Packet | None:
-        """What was sent by that number, as it was sent, if it is still kept."""
+        """What was sent by that number, as it was sent but for the number, if it is still kept."""
         seqno = self._removed.original(renumbered)
         found = self._up.packet(seqno)
         if found is None:
             return None
-        _, timestamp, marker, data = found
+        _, timestamp, marker, payload = found
         if not self._kept.get(timestamp, True):
-            data = _padding(data)
+            marker, payload = _NOTHING
         elif self._shift != (0, 0) or self._removed_pictures:
-            data = self._renumbered(data)
-        return renumbered, timestamp, marker, data
+            payload = self._renumbered(payload)
+        return seqno, timestamp, marker, payload
 
     # ---- pictures
 
-    def _keeps(self, timestamp: int, data: bytes, *, late: bool) -> bool:
+    def _keeps(self, seqno: int, timestamp: int, payload: bytes, *, late: bool) -> bool:
         kept = self._kept.get(timestamp)
         if kept is None:
             if timestamp <= self._begun or self._through == ALL_LAYERS:
                 return True
-            kept = self._kept[timestamp] = self._decide(data, late=late)
+            kept = self._kept[timestamp] = self._decide(seqno, payload, late=late)
             if len(self._kept) > PICTURES:
                 del self._kept[next(iter(self._kept))]
         return kept
 
-    def _decide(self, data: bytes, *, late: bool) -> bool:
-        if self._through < self._most and self._up.assembler.starts_keyframe(data):
+    def _decide(self, seqno: int, payload: bytes, *, late: bool) -> bool:
+        if self._through < self._most and self._up.assembler.starts_keyframe(payload):
             self._through = self._most
-        found = place_of(self._up, data)
+        found = place_of(self._up, seqno, payload)
         if found is None:
             return True
         if found.switch and self._through < self._most:
@@ -158,35 +161,26 @@ class Thinner:
             self._picture_ids = Unwrapper(bits)
         return self._picture_ids.unwrap(picture_id)
 
-    def _renumbered(self, data: bytes) -> bytes:
-        try:
-            start, end = payload_span(data)
-        except ValueError:
-            return data
-        found = self._read(data[start:end])
+    def _renumbered(self, payload: bytes) -> bytes:
+        found = self._read(payload)
         if found is None:
-            return data
+            return payload
         picture_id, tl0 = found.picture_id, found.tl0
         if picture_id is not None:
             extended = self._extended(picture_id, found.picture_id_bits)
             picture_id = extended - self._removed_pictures.up_to(extended) + self._shift.picture_id
         if tl0 is not None:
             tl0 += self._shift.tl0
-        payload = descriptor.write(data[start:end], found, picture_id, tl0)
-        return data[:start] + payload + data[end:]
+        return descriptor.write(payload, found, picture_id, tl0)
 
 
-def place_of(up: UpTrack, data: bytes) -> descriptor.Descriptor | None:
-    """Where the picture of a packet stands among others, as far as the packet tells."""
+def place_of(up: UpTrack, seqno: int, payload: bytes) -> descriptor.Descriptor | None:
+    """Where the picture of a packet that is kept stands among others, as far as it tells."""
     if up.dependencies is not None:
-        temporal_id = up.temporal_id(up.dependencies, data)
+        temporal_id = up.temporal_id(up.dependencies, seqno)
         if temporal_id is not None:
             return descriptor.Descriptor(temporal_id, switch=not temporal_id)
-    try:
-        start, end = payload_span(data)
-    except ValueError:
-        return None
-    return descriptor.READERS[up.codec](data[start:end]) if start < end else None
+    return descriptor.READERS[up.codec](payload) if payload else None
 
 
 def shift_between(codec: Codec, before: bytes, after: bytes) -> Shift:
@@ -194,7 +188,7 @@ def shift_between(codec: Codec, before: bytes, after: bytes) -> Shift:
     if codec not in (Codec.VP8, Codec.VP9):
         return Shift()
     read = descriptor.READERS[codec]
-    last, first = (read(each[slice(*payload_span(each))]) for each in (before, after))
+    last, first = read(before), read(after)
     if last is None or first is None:
         return Shift()
     picture_id = tl0 = 0
@@ -203,10 +197,3 @@ def shift_between(codec: Codec, before: bytes, after: bytes) -> Shift:
     if last.tl0 is not None and first.tl0 is not None:
         tl0 = last.tl0 + 1 - first.tl0
     return Shift(picture_id, tl0)
-
-
-def _padding(data: bytes) -> bytes:
-    """A packet of nothing but padding (RFC 3550 5.1): it has a number, and no part in a picture."""
-    _, second, seqno, timestamp, ssrc = unpack_header(data)
-    header = pack_header(0xA0, second & 0x7F, seqno, timestamp, ssrc)
-    return header[:HEADER_LENGTH] + b"\x01"

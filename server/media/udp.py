@@ -89,19 +89,19 @@ class UdpSocket:
     # ---- in
 
     def _readable(self) -> None:
-        receive, paths, router = self._socket.recvfrom_into, self.paths, self._router
+        receive, inbox = self._socket.recvfrom_into, INBOX
+        paths, received = self.paths, self._router.datagram_received
         now, read = self._clock(), 0
         self._reading = True
         try:
-            while read < MAX_READ:
-                size, address = receive(INBOX, MAX_DATAGRAM)
-                read += 1
-                router.datagram_received(size, paths.get(address) or UdpPath(self, address), now)
-        except BlockingIOError:
-            pass
+            for read in range(1, MAX_READ + 1):  # noqa: B007
+                size, address = receive(inbox, MAX_DATAGRAM)
+                received(size, paths.get(address) or UdpPath(self, address), now)
         except OSError as error:
-            log.debug("udp: %s", error)
-        router.datagrams_in += read
+            read -= 1
+            if not isinstance(error, BlockingIOError):
+                log.debug("udp: %s", error)
+        self._router.datagrams_in += read
         self._reading = False
         self._flush()
 
@@ -117,7 +117,7 @@ class UdpSocket:
         paths, self._outgoing = self._outgoing, []
         for path in paths:
             packets, path.outgoing = path.outgoing, []
-            if self._waiting or not self._segments:
+            if len(packets) == 1 or self._waiting or not self._segments:
                 self._send_each(packets, path.address)
             else:
                 for row in rows(packets):
@@ -180,13 +180,14 @@ class UdpSocket:
 
 def rows(packets: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
     """Those that the kernel can cut from one message: of one size, only the last may be smaller."""
-    begin, size = 0, len(packets[0])
-    for index in range(1, len(packets)):
-        before, length = len(packets[index - 1]), len(packets[index])
+    begin = 0
+    size = before = len(packets[0])
+    for index, length in enumerate(map(len, packets)):
         if length > size or before < size or index - begin == MAX_ROW:
             yield packets[begin:index]
             begin, size = index, length
-    yield packets[begin:]
+        before = length
+    yield packets[begin:] if begin else packets
 
 
 def _can_segment(sock: socket.socket) -> bool:

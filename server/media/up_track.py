@@ -56,7 +56,9 @@ class PacketSink(Protocol):
         """For a keyframe to begin with."""
         ...
 
-    def forward(self, seqno: int, timestamp: int, second: int, data: bytes, now: float) -> None: ...
+    def forward(
+        self, seqno: int, timestamp: int, marker: bool, payload: bytes, now: float
+    ) -> None: ...
 
 
 class UpTrack:
@@ -108,10 +110,12 @@ class UpTrack:
         self._timestamps = Unwrapper(32)
         self._timestamp32 = -1  # of the packet before, as sent and
         self._timestamp = 0  # unwrapped
-        self._pictured = (-1, -1)  # sequence number and timestamp of the packet assembled before
+        self._pictured = -1  # the timestamp of the packet assembled before,
+        self._pictured_seqno = -1  # and the highest number of all
         self._first_timestamp = 0
         self._mask = RING_LENGTH[codec] - 1
         self._ring: list[Packet | None] = [None] * (self._mask + 1)
+        self._described = [b""] * (self._mask + 1 if self.dependencies is not None else 0)
         self._is_video = video
         #: Whether keyframes are asked for that nobody waits for: to cut and to seek.
         self.seekable = True
@@ -143,33 +147,53 @@ class UpTrack:
 
     # ---- the packet path
 
-    def receive(self, second: int, seqno16: int, timestamp32: int, data: bytes, now: float) -> None:
-        """A decrypted packet; `second`: its marker and payload type octet; `now`: Unix s."""
+    def receive(
+        self,
+        marker: bool,
+        seqno16: int,
+        timestamp32: int,
+        payload: bytes,
+        now: float,
+        packet: bytes,
+    ) -> None:
+        """A decrypted packet, or one like it: of `packet` only header extensions are read.
+
+        `now`: Unix s.
+        """
         if seqno16 == self._next_seqno16:  # nearly always
             seqno = self._highest_seqno = self._highest_seqno + 1
             self._next_seqno16 = seqno + 1 & 0xFFFF
         else:
-            seqno = self._out_of_order(seqno16, timestamp32, data, now)
+            seqno = self._out_of_order(seqno16, timestamp32, payload, now)
             if seqno < 0:
                 self.duplicates += 1
                 return
-        if timestamp32 != self._timestamp32:
+        if timestamp32 == self._timestamp32:
+            timestamp = self._timestamp
+        else:
             self._timestamp32 = timestamp32
-            self._timestamp = self._timestamps.unwrap(timestamp32)
-        timestamp = self._timestamp
-        packet = self._ring[seqno & self._mask] = (seqno, timestamp, second > 127, data)
-        self.fresh.append((self, packet, now))
+            timestamp = self._timestamp = self._timestamps.unwrap(timestamp32)
+        kept = self._ring[seqno & self._mask] = (seqno, timestamp, marker, payload)
+        self.fresh.append((self, kept, now))
         self.packets += 1
-        self.octets += len(data)
+        self.octets += len(payload)
+        if self.dependencies is not None:
+            self._described[seqno & self._mask] = packet
         for down in self.downs:
-            down.forward(seqno, timestamp, second, data, now)
+            down.forward(seqno, timestamp, marker, payload, now)
 
     def receive_again(
-        self, second: int, seqno16: int, timestamp32: int, data: bytes, now: float
+        self,
+        marker: bool,
+        seqno16: int,
+        timestamp32: int,
+        payload: bytes,
+        now: float,
+        packet: bytes,
     ) -> None:
         """A packet that was lost and came in a stream of repairs, which reports don't hide."""
         before = self.packets
-        self.receive(second, seqno16, timestamp32, data, now)
+        self.receive(marker, seqno16, timestamp32, payload, now, packet)
         self.repaired += self.packets - before
 
     def expects(self, seqno16: int) -> bool:
@@ -189,13 +213,13 @@ class UpTrack:
             return True
         return 0 < (timestamp32 - before[1]) & 0xFFFF_FFFF < 1 << 31
 
-    def _out_of_order(self, seqno16: int, timestamp32: int, data: bytes, now: float) -> int:
+    def _out_of_order(self, seqno16: int, timestamp32: int, payload: bytes, now: float) -> int:
         """The extended sequence number; below zero for one that was here or is long past."""
         if not self.packets:
             # One turn up, so that what was sent just before the first packet stays positive.
             self._first_seqno = self._highest_seqno = seqno16 + (1 << 16)
             self._next_seqno16 = seqno16 + 1 & 0xFFFF
-            begins = self.assembler.starts_keyframe(data)
+            begins = self.assembler.starts_keyframe(payload)
             self._may_ask_s = now + (KEYFRAME_ANSWER_S if begins else BEGINNING_S)
             self._first_timestamp = self._timestamps.unwrap(timestamp32)
             self.clock.packet_received(self._first_timestamp, now)  # observers go by it at once
@@ -222,12 +246,13 @@ class UpTrack:
         """A packet that came at `now`."""
         if self._closed:
             return
-        seqno, timestamp, _, _ = packet
-        highest, before = self._pictured
-        if timestamp != before:
+        seqno, timestamp = packet[0], packet[1]
+        if timestamp != self._pictured:
+            self._pictured = timestamp
             # Repaired or overtaken it says nothing about clock and jitter.
-            self._new_picture(timestamp, now, late=seqno < highest)
-        self._pictured = max(seqno, highest), timestamp
+            self._new_picture(timestamp, now, late=seqno < self._pictured_seqno)
+        if seqno > self._pictured_seqno:
+            self._pictured_seqno = seqno
         ready = self.assembler.push(packet, now)
         if ready:
             self._deliver(ready, now)
@@ -276,16 +301,16 @@ class UpTrack:
             kept = self.packet(seqno)
             if kept is None or kept[1] < timestamp:
                 break
-            seqno -= 1
             if kept[1] == timestamp:
-                temporal_id = self.temporal_id(dependencies, kept[3])
+                temporal_id = self.temporal_id(dependencies, seqno)
                 if not frame.keyframe:
                     break
+            seqno -= 1
         return frame.temporal_id if temporal_id is None else temporal_id
 
-    def temporal_id(self, dependencies: Dependencies, data: bytes) -> int | None:
-        """As the packet's own header tells, if it does."""
-        found = extension(data, self.dependency_extension)
+    def temporal_id(self, dependencies: Dependencies, seqno: int) -> int | None:
+        """As the header of a packet that is kept tells, if it does."""
+        found = extension(self._described[seqno & self._mask], self.dependency_extension)
         try:
             return dependencies.read(found) if found is not None else None
         except DependencyError:

@@ -9,6 +9,7 @@ from playwright.async_api import Page
 from loadtest.network import Impairments
 from server.config import Endpoint
 from server.core.frames import Codec
+from server.media.carried import RetransmissionStream
 from server.media.publisher import Publisher
 from server.media.server import Source, open_media
 from tests.e2e.chromium import ChromiumLauncher
@@ -54,6 +55,7 @@ async def test_each_layer_of_a_simulcast_is_repaired_by_its_name(
             # What was lost just now is still to come.
             await until(lambda: all(50 * up.packets_lost < up.packets for up in ups.values()))
             await until(lambda: recorded.heights[-1:] == [720])
-        carriers = Counter(each.up.rid for each in publisher._carriers.values())
-        assert carriers == {"h": 1, "m": 1, "l": 1}
+        streams = set(publisher._streams.values())
+        repairs = [each for each in streams if isinstance(each, RetransmissionStream)]
+        assert Counter(each.up.rid for each in repairs) == {"h": 1, "m": 1, "l": 1}
         assert all(up.repaired for up in ups.values())

@@ -11,7 +11,7 @@ import msgspec
 from server.core import av1, dependency, h264, red, rtcp, twcc, vp8, vp9
 from server.core.frames import Codec, EncodedFrame, Gap, TrackName
 from server.core.picture import picture_size
-from server.core.rtp import HEADER_LENGTH, extension, is_rtcp, payload_span
+from server.core.rtp import HEADER_LENGTH, extension, is_rtcp, payload_of, payload_span
 from server.media.answer import AnswerSection, Candidate, Transport, write_answer
 from server.media.arrivals import Arrivals
 from server.media.carried import RedundantStream, RetransmissionStream
@@ -29,6 +29,7 @@ from server.signaling import tokens
 from server.signaling.errors import Refusal
 from server.signaling.socket import decode
 from server.signaling.tokens import TokenError
+from tests.media.streams import receive
 from tests.media.streams import rtp as rtp_packet
 from tests.media.test_ice import REMOTE, attribute, signed
 
@@ -56,6 +57,7 @@ def rtp(data: bytes) -> None:
     with contextlib.suppress(ValueError):
         start, end = payload_span(data)
         assert HEADER_LENGTH <= start <= end <= len(data)
+        assert payload_of(data) == data[start:end]
     for number in (1, 3, 15, 16):
         element = extension(data, number)
         assert element is None or len(element) < len(data) - HEADER_LENGTH
@@ -97,13 +99,13 @@ def carried(data: bytes) -> None:
     taken: list[EncodedFrame | Gap] = []
     record = taken.append
     up = UpTrack(name, codec, 96, 1, PeerClock(), record, record, lambda: None, [], repair=True)
-    up.receive(96, 1, 0, rtp_packet(1, 0, b"\x10\x00"), 0.0)
+    receive(up, rtp_packet(1, 0, b"\x10\x00"), 0.0)
     carrier = RetransmissionStream(up) if video else RedundantStream(up)
     with contextlib.suppress(FrameTooLong):
         for packet in Deframer().feed(data[1:]):
             with contextlib.suppress(ValueError):
                 if len(packet) >= HEADER_LENGTH:
-                    carrier.receive(packet, 0.0)
+                    receive(carrier, packet, 0.0)
     up.close(1.0)
     assert len(taken) <= 2 + len(data)
 

@@ -9,7 +9,7 @@ from server.media.clock import PeerClock
 from server.media.down_track import DownTrack, Send
 from server.media.source import Source
 from server.media.up_track import Fresh, UpTrack, assemble
-from tests.media.streams import rtp
+from tests.media.streams import receive, rtp
 
 NOW = 1_800_000_000.0
 FPS = 30
@@ -137,8 +137,7 @@ class Simulcast:
         seqno = (SIZES[rid][0] * 50 + number) & 0xFFFF
         data = rtp(seqno, self.timestamp(rid), payload, marker=True)
         if not lost:
-            _, second, seqno, timestamp, _ = unpack_header(data)
-            self.ups[rid].receive(second, seqno, timestamp, data, self.now)
+            receive(self.ups[rid], data, self.now)
             assemble(self._fresh)
 
 

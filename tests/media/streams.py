@@ -16,8 +16,9 @@ from aiortc.codecs.vpx import Vp8Encoder
 from loadtest.svtav1 import open_like_others
 from server.core.frames import Codec
 from server.core.h264 import join_nal_units
-from server.core.rtp import is_rtcp, pack_header
+from server.core.rtp import is_rtcp, pack_header, payload_of, unpack_header
 from server.media.assembler import Packet
+from server.media.publisher import Stream
 
 VIDEO_PAYLOAD_TYPE = 96
 TICKS = 3000  # of 90 kHz, a frame at 30 fps
@@ -139,6 +140,12 @@ def rtp(
     return header + payload + (bytes(padding - 1) + bytes([padding]) if padding else b"")
 
 
+def receive(stream: Stream, data: bytes, now: float) -> None:
+    """Gives it a packet as a publisher does."""
+    _, second, seqno, timestamp, _ = unpack_header(data)
+    stream.receive(second > 127, seqno, timestamp, payload_of(data), now, data)
+
+
 def packets(
     sequence: Sequence[Picture],
     *,
@@ -152,7 +159,6 @@ def packets(
         for payload in picture.payloads:
             last = payload is picture.payloads[-1] and marker
             now = timestamp + TICKS * index
-            data = rtp(seqno, now, payload, marker=last)
-            result.append((seqno, now, last, data))
+            result.append((seqno, now, last, payload))
             seqno += 1
     return result

@@ -10,7 +10,7 @@ from server.core.red import Block
 from server.media.carried import RedundantStream, RetransmissionStream
 from server.media.clock import PeerClock
 from server.media.up_track import UpTrack, assemble
-from tests.media.streams import rtp
+from tests.media.streams import receive, rtp
 
 NOW = 1_800_000_000.0
 OPUS, RED, VP8, RTX = 111, 63, 96, 97
@@ -22,12 +22,11 @@ class Down:
     waiting = False
 
     def __init__(self) -> None:
-        self.packets: dict[int, bytes] = {}
+        self.packets: dict[int, tuple[int, bool, bytes]] = {}
         self.order: list[int] = []
 
-    def forward(self, seqno: int, timestamp: int, second: int, data: bytes, now: float) -> None:
-        assert second == data[1]
-        self.packets[seqno & 0xFFFF] = data
+    def forward(self, seqno: int, timestamp: int, marker: bool, payload: bytes, now: float) -> None:
+        self.packets[seqno & 0xFFFF] = timestamp & 0xFFFF_FFFF, marker, payload
         self.order.append(seqno & 0xFFFF)
 
 
@@ -52,8 +51,7 @@ class Track:
         self.up.downs.append(self.down)
 
     def receive(self, data: bytes) -> None:
-        seqno, timestamp = int.from_bytes(data[2:4], "big"), int.from_bytes(data[4:8], "big")
-        self.up.receive(data[1], seqno, timestamp, data, NOW)
+        receive(self.up, data, NOW)
 
     @property
     def sounds(self) -> list[bytes]:
@@ -83,29 +81,28 @@ def test_a_packet_that_is_sent_again_takes_the_place_of_the_lost_one(marker: boo
     for seqno in (65_534, 0):
         track.receive(plain(seqno))
     lost = plain(65_535, marker=marker)
-    repairs.receive(again(lost), NOW)
-    assert track.down.packets[65_535] == lost
+    receive(repairs, again(lost), NOW)
+    assert track.down.packets[65_535] == (3000 * 65_535, marker, lost[12:])
     assert (track.up.packets, track.up.repaired, track.up.packets_lost) == (3, 1, 0)
-    repairs.receive(again(lost, 901), NOW)
+    receive(repairs, again(lost, 901), NOW)
     assert (track.up.packets, track.up.repaired, track.up.duplicates) == (3, 1, 1)
 
 
-def test_the_extensions_of_a_repair_stay_before_its_payload() -> None:
+def test_the_extensions_of_a_repair_are_no_part_of_its_payload() -> None:
     track, header = Track(TrackName.CAMERA), bytes.fromhex("bede0001 40310000")
     track.receive(plain(1))
-    RetransmissionStream(track.up).receive(again(plain(2), header=header), NOW)
-    kept = track.down.packets[2]
-    assert (kept[12 : 12 + len(header)], kept[12 + len(header) :]) == (header, plain(2)[12:])
+    receive(RetransmissionStream(track.up), again(plain(2), header=header), NOW)
+    assert track.down.packets[2] == (6000, True, plain(2)[12:])
 
 
 def test_probes_without_a_payload_are_neither_repairs_nor_faults() -> None:
     track = Track(TrackName.CAMERA)
     track.receive(plain(1))
     repairs = RetransmissionStream(track.up)
-    repairs.receive(rtp(5, 3000, b"", payload_type=RTX, padding=200), NOW)
+    receive(repairs, rtp(5, 3000, b"", payload_type=RTX, padding=200), NOW)
     assert track.up.packets == 1
     with pytest.raises(ValueError, match="original sequence number"):
-        repairs.receive(rtp(6, 3000, b"\0", payload_type=RTX), NOW)
+        receive(repairs, rtp(6, 3000, b"\0", payload_type=RTX), NOW)
 
 
 @given(st.lists(st.binary(max_size=40), max_size=8))
@@ -116,7 +113,7 @@ def test_any_bytes_in_repairs_are_taken_or_refused(payloads: list[bytes]) -> Non
     for seqno, payload in enumerate(payloads):
         for packet in (rtp(seqno, 0, payload, payload_type=RTX), b"\xbf\x61" + bytes(10) + payload):
             try:
-                repairs.receive(packet, NOW)
+                receive(repairs, packet, NOW)
             except ValueError:
                 continue
 
@@ -139,14 +136,14 @@ def hear(received: Iterable[int], depth: int = 1) -> Track:
     track = Track(TrackName.MICROPHONE)
     stream = RedundantStream(track.up)
     for seqno in received:
-        stream.receive(redundant(seqno, depth), NOW)
+        receive(stream, redundant(seqno, depth), NOW)
     return track
 
 
 def test_sound_comes_out_plain_in_order_and_once() -> None:
     track = hear(range(10, 20))
     assert track.sounds == [opus(seqno) for seqno in range(10, 20)]
-    assert track.down.packets[15] == rtp(15, 960 * 15, opus(15), payload_type=OPUS)
+    assert track.down.packets[15] == (960 * 15, False, opus(15))
     assert (track.up.packets, track.up.duplicates) == (10, 0)
 
 
@@ -176,7 +173,7 @@ def test_a_packet_that_was_overtaken_is_taken_once() -> None:
 def test_packets_that_are_too_long_to_be_doubled_come_plain_in_between() -> None:
     track = hear([10])
     track.receive(rtp(11, 960 * 11, opus(11), payload_type=OPUS))
-    RedundantStream(track.up).receive(redundant(13), NOW)
+    receive(RedundantStream(track.up), redundant(13), NOW)
     assert track.sounds == [opus(seqno) for seqno in (10, 11, 12, 13)]
 
 
@@ -184,7 +181,7 @@ def test_a_block_that_does_not_fit_its_place_is_left_out() -> None:
     """Some senders leave packets out of what they repeat: its timestamp tells."""
     track = hear([10])
     payload = red.join(Block(OPUS, 0, opus(12)), [Block(OPUS, 3 * 960, opus(9))])
-    RedundantStream(track.up).receive(rtp(12, 960 * 12, payload, payload_type=RED), NOW)
+    receive(RedundantStream(track.up), rtp(12, 960 * 12, payload, payload_type=RED), NOW)
     assert track.up.tick(NOW + 0.02, 0.05) == [11]
 
 
@@ -197,8 +194,8 @@ def test_tones_and_empty_blocks_are_no_sound_and_no_hole() -> None:
     stream = RedundantStream(track.up)
     tone = red.join(Block(110, 0, b"tone"), [Block(110, 960, b"tone"), Block(OPUS, 960, b"")])
     for payload in (tone, b""):
-        stream.receive(rtp(11, 960 * 11, payload, payload_type=RED), NOW)
-    stream.receive(redundant(12), NOW)
+        receive(stream, rtp(11, 960 * 11, payload, payload_type=RED), NOW)
+    receive(stream, redundant(12), NOW)
     assert (track.sounds, track.gaps) == ([opus(10), opus(12)], [])
 
 
@@ -223,6 +220,6 @@ def test_any_bytes_of_sound_are_taken_or_refused(payloads: list[bytes]) -> None:
     for seqno, payload in enumerate(payloads):
         for packet in (rtp(seqno, 0, payload, payload_type=RED), b"\xbf\x3f" + bytes(10) + payload):
             try:
-                stream.receive(packet, NOW)
+                receive(stream, packet, NOW)
             except ValueError:
                 continue

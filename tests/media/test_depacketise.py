@@ -322,7 +322,7 @@ def test_h264_parameter_set_starts_a_keyframe_an_idr_slice_alone_does_not() -> N
         ([b"\x78\x00"], "truncated"),
         ([b"\x78\x00\x05ab"], "truncated"),
         ([b"\x78\x00\x00"], "truncated"),
-        ([b"\x7c\x05two"], "not at all"),
+        ([b"\x7c\x05two"], "does not begin"),
         ([b"\x7c\x85one", b"\x7c\x85one"], "begins twice"),
         ([b"\x7c\x85one", SLICE], "no end"),
         ([b"\x7c\x85one"], "incomplete"),

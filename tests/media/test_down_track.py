@@ -18,6 +18,7 @@ from server.media.down_track import (
     RepairStream,
 )
 from server.media.up_track import RING_LENGTH, UpTrack
+from tests.media import streams
 from tests.media.streams import TICKS, Picture, pictures, rtp
 
 NOW = 1_800_000_000.0
@@ -95,8 +96,7 @@ def stream(
 
 def receive(up: UpTrack, packets: Sequence[bytes], now: float = NOW) -> None:
     for data in packets:
-        _, second, seqno, timestamp, _ = unpack_header(data)
-        up.receive(second, seqno, timestamp, data, now)
+        streams.receive(up, data, now)
 
 
 def test_packets_go_on_at_once_with_only_their_header_rewritten() -> None:
@@ -251,21 +251,37 @@ def test_what_was_lost_of_the_layer_before_a_switch_is_sent_again_for_a_while() 
     assert observer.sent[count + 3 :] == [observer.sent[after]]
 
 
-def test_padding_is_passed_on() -> None:
+def test_what_is_held_back_in_a_switch_begins_with_the_layer_that_it_goes_to() -> None:
+    observer, sequence = Observer(), pictures(Codec.VP8)
+    first, second = publish(observer), publish(Observer())
+    receive(first, stream(sequence[:1]))
+    observer.down.switch(second, None)
+    observer.down.hold_back()
+    observer.sent.clear()
+    receive(second, stream(sequence))
+    assert observer.sent == []
+    assert not any(each.waiting for up in (first, second) for each in up.downs)
+    observer.down.show()
+    assert all(each.waiting for each in (*first.downs, second.downs[-1]))
+    receive(second, stream(sequence, seqno=65_500 + len(stream(sequence)), timestamp=0))
+    assert len(observer.sent) == len(stream(sequence))
+
+
+def test_padding_is_not_passed_on() -> None:
     observer = Observer()
-    padded = rtp(1, 1, pictures(Codec.VP8)[0].payloads[0], padding=9)
+    payload = pictures(Codec.VP8)[0].payloads[0]
+    padded = rtp(1, 1, payload, padding=9)
     receive(publish(observer), [with_extension(padded)])
     (data,) = observer.sent
-    assert (data[0], data[HEADER_LENGTH:]) == (0xA0, padded[HEADER_LENGTH:])
+    assert (data[0], data[HEADER_LENGTH:]) == (0x80, payload)
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.binary(min_size=HEADER_LENGTH, max_size=60))
-def test_any_packet_is_passed_on_or_dropped(data: bytes) -> None:
+@given(st.sampled_from(Codec), st.binary(max_size=60))
+def test_any_payload_is_passed_on_or_dropped(codec: Codec, payload: bytes) -> None:
     observer = Observer()
-    up = publish(observer, Codec.OPUS)
-    receive(up, [data])
-    assert all(len(each) <= len(data) for each in observer.sent)
+    receive(publish(observer, codec), [rtp(1, 1, payload)])
+    assert all(each[HEADER_LENGTH:] == payload for each in observer.sent)
     observer.down.resend([seqno for seqno, _ in observer.headers], LATER, None)
 
 
@@ -295,7 +311,7 @@ def test_reconnect_goes_on_at_a_keyframe_where_the_last_left_off(
 
 def test_while_nobody_publishes_nothing_is_sent_or_stated() -> None:
     observer = Observer()
-    observer.down.forward(1, 1, 96, rtp(1, 1, b"\x10\x00"), NOW)
+    observer.down.forward(1, 1, False, b"\x10\x00", NOW)
     observer.down.resend([1], LATER, None)
     assert (observer.sent, observer.down.report(NOW), observer.down.waiting) == ([], None, False)
 

@@ -293,6 +293,19 @@ async def test_unknown_payload_types_and_mixed_up_ones_are_refused() -> None:
         assert (candidate.peer.refused, len(room.sink.frames)) == (2, 1)
 
 
+@pytest.mark.parametrize("padding", [0, 255])
+async def test_a_packet_that_is_shorter_than_its_padding_is_refused(padding: int) -> None:
+    """Nothing of it counts, and its number is missing; of extensions libsrtp sees to it."""
+    room = Room()
+    async with joined(publisher(room)) as candidate:
+        short = b"\xa0" + sound(2)[1:] + bytes([padding])
+        for data in (sound(1), short, sound(3)):
+            candidate.send_rtp(data)
+        candidate.tick()
+        stats = room.source.stats(room.now).tracks[TrackName.MICROPHONE]
+        assert (candidate.peer.refused, stats.packets, stats.packets_lost) == (1, 2, 1)
+
+
 async def test_new_stream_of_a_track_replaces_the_old_whose_stragglers_are_refused() -> None:
     room = Room()
     async with joined(publisher(room)) as candidate:

@@ -14,7 +14,7 @@ from server.core.red import Block
 from server.media.carried import RedundantStream, RetransmissionStream
 from server.media.clock import PeerClock
 from server.media.up_track import UpTrack, assemble
-from tests.media.streams import rtp
+from tests.media.streams import receive, rtp
 
 START_S = 1_800_000_000.0
 TICK_S = 0.01
@@ -134,13 +134,12 @@ class Call:
     def _receive(self, packet: bytes) -> None:
         ssrc = int.from_bytes(packet[8:12], "big")
         if ssrc == REPAIRS_SSRC:
-            self._retransmissions.receive(packet, self.now)
+            receive(self._retransmissions, packet, self.now)
         elif packet[1] & 0x7F == RED:
-            self._redundant.receive(packet, self.now)
+            receive(self._redundant, packet, self.now)
         else:
             up = self._camera if ssrc == VIDEO_SSRC else self._sound
-            seqno, timestamp = int.from_bytes(packet[2:4], "big"), packet[4:8]
-            up.receive(packet[1], seqno, int.from_bytes(timestamp, "big"), packet, self.now)
+            receive(up, packet, self.now)
 
     def _tick(self) -> None:
         for up in (self._camera, self._sound):

@@ -16,7 +16,7 @@ from server.media.down_track import DownTrack
 from server.media.layer import Layer
 from server.media.source import SCREEN_SILENT_S, STRAGGLERS_S, Source
 from server.media.up_track import UpTrack, assemble
-from tests.media.streams import rtp
+from tests.media.streams import receive, rtp
 
 NOW = 1_800_000_000.0
 KEYFRAME = b"\x10\x00\x00\x00\x9d\x01\x2a"
@@ -72,7 +72,7 @@ def screen(source: Source, ssrc: int = 7) -> UpTrack:
 def picture(up: UpTrack, seqno: int, now: float, sent_s: float | None = None) -> None:
     """`sent_s`: by the sender's clock; 30 pictures a second otherwise."""
     timestamp = seqno * 3000 if sent_s is None else round(sent_s * 90_000)
-    up.receive(0x80 | 96, seqno, timestamp, rtp(seqno, timestamp, KEYFRAME), now)
+    receive(up, rtp(seqno, timestamp, KEYFRAME, marker=True), now)
     assemble(up.fresh)
 
 
@@ -140,7 +140,7 @@ def test_an_interviewer_who_waits_for_the_candidate_reaches_no_sink() -> None:
     assert (sink.frames, sink.gaps, source.first_media_s) == ([], [], None)
     picture(camera(source), 1, NOW + 5)
     # What came meanwhile can't be gone on from: the recording of it begins with a keyframe.
-    up.receive(0x80 | 96, 2, 6000, rtp(2, 6000, b"\x10\x01\x00"), NOW + 5)
+    receive(up, rtp(2, 6000, b"\x10\x01\x00", marker=True), NOW + 5)
     assemble(up.fresh)
     assert up.keyframe_due(NOW + 6)
     picture(up, 3, NOW + 6)
@@ -196,7 +196,7 @@ def test_what_a_publisher_loses_at_its_beginning_is_not_told_twice() -> None:
     picture(first, 1, NOW)
     source.remove_up(first, NOW)
     again, delta = camera(source, 2), b"\x10\x01\x00"
-    again.receive(0x80 | 96, 2, 6000, rtp(2, 6000, delta), NOW + 7)
+    receive(again, rtp(2, 6000, delta, marker=True), NOW + 7)
     picture(again, 32, NOW + 8)
     again.tick(NOW + 20, None)
     told = [(round(gap.start_s - NOW), round(gap.end_s - NOW), gap.cause) for gap in sink.gaps]
@@ -252,7 +252,7 @@ def test_stats_are_those_of_the_current_tracks() -> None:
     track = stats.tracks[TrackName.CAMERA]
     assert stats.round_trip_s == 0.05
     assert (track.codec, track.packets, track.packets_lost, track.frames) == (Codec.VP8, 2, 1, 1)
-    assert track.bytes == 2 * len(rtp(1, 1, KEYFRAME))
+    assert track.bytes == 2 * len(KEYFRAME)
 
 
 def test_a_screen_is_shown_from_its_first_picture_until_it_falls_silent() -> None:

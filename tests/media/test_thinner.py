@@ -13,7 +13,7 @@ from server.media.down_track import DownTrack
 from server.media.thinner import REMEMBERED, Removed
 from server.media.up_track import UpTrack
 from tests.media.layered import PATTERN, sending_to, vp8
-from tests.media.streams import TICKS, rtp
+from tests.media.streams import TICKS, receive, rtp
 
 NOW = 1_800_000_000.0
 
@@ -60,8 +60,7 @@ class Stream:
 
     def receive(self, packets: Sequence[bytes]) -> None:
         for data in packets:
-            _, second, seqno, timestamp, _ = unpack_header(data)
-            self.up.receive(second, seqno, timestamp, data, NOW)
+            receive(self.up, data, NOW)
 
     @property
     def seqnos(self) -> list[int]:

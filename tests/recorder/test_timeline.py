@@ -16,7 +16,6 @@ import pytest
 from server.core import h264
 from server.core.frames import Codec, EncodedFrame, GapCause, TrackName
 from server.core.rtcp import SenderReport, ntp_from_unix
-from server.core.rtp import unpack_header
 from server.media.clock import PeerClock
 from server.media.up_track import UpTrack, assemble
 from server.recorder import mp4
@@ -24,7 +23,7 @@ from server.recorder.export import export
 from server.recorder.reader import RecordingReader
 from server.recorder.tracks import Fragment, Sample, opus_duration
 from server.recorder.writer import RecordingWriter
-from tests.media.streams import rtp
+from tests.media.streams import receive, rtp
 from tests.recorder.conftest import Desk
 from tests.recorder.encoded import START_S, camera, in_order, interview, microphone, video
 from tests.recorder.onsets import beep_after, flashes, sound_of
@@ -88,9 +87,8 @@ class Interview:
         seqno = self._seqnos[track]
         self._seqnos[track] = seqno + 1
         data = rtp(seqno, timestamp, payload, marker=marker)
-        _, second, seqno16, timestamp32, _ = unpack_header(data)
         up = self._tracks[track]
-        up.receive(second, seqno16, timestamp32, data, self._arrives_s(at_s))
+        receive(up, data, self._arrives_s(at_s))
         assemble(up.fresh)
 
     def report(self, track: TrackName, at_s: float, ntp: int, timestamp: int) -> None:
