@@ -73,7 +73,7 @@ format: .venv/.installed-dev
 
 types: .venv/.installed-dev
 	.venv/bin/mypy
-	.venv/bin/mypy tools/read_recording.py
+	.venv/bin/mypy tools/read_recording.py tools/check_stream.py
 
 contracts: .venv/.installed-dev
 	.venv/bin/lint-imports

@@ -3,6 +3,8 @@
 C2PA 2.4 19.4, "verifiable segment info": the manifest in the init segment, signed by the claim
 signer, hands over a session key; that key signs each segment's hash and number in an event
 message in front of it. A viewer can keep any part of a stream, and show what it was.
+Where the section and the one verifier of streams that there is (`encypher-c2pa`) differ, both
+are served; where they exclude each other, the verifier (docs/evidence.md).
 The session key follows from the recording's key, so that it is the same after a restart, and
 goes when that is destroyed.
 """
@@ -34,9 +36,10 @@ from server.recorder.c2pa_manifest import (
 from server.recorder.claim_signer import ClaimSigner
 
 INFO = b"vivavoce/live-credentials/v1"
-#: 19.4.3: of the event message.
+#: 19.4.2: of the event message.
 SCHEME = b"urn:c2pa:verifiable-segment-info"
-VALUE = b"fseg"
+#: The same message stands under both: the section has the first, `encypher-c2pa` reads the second.
+VALUES = (b"fseg", b"c2pa")
 LABEL = "org.vivavoce.stream"
 _TIMESCALE = 1_000_000
 #: ISO/IEC 14496-12 8.16.2: a media segment of the kind of file that its init announces.
@@ -89,18 +92,20 @@ class SignedStream:
 
     def segment(self, segment: bytes, number: int, duration_us: int) -> bytes:
         """The media ``segment`` with its proof in front, which moves no offset within it."""
-        draft = self._message(bytes(32), number, duration_us)
-        digest = bmff_hash([_SEGMENT_TYPE, draft, *_boxes(segment)], excluded=(1,))
-        return _SEGMENT_TYPE + self._message(digest, number, duration_us) + segment
+        drafts = self._messages(bytes(32), number, duration_us)
+        digest = bmff_hash([_SEGMENT_TYPE, *drafts, *_boxes(segment)], excluded=(1, 2))
+        messages = self._messages(digest, number, duration_us)
+        return b"".join((_SEGMENT_TYPE, *messages, segment))
 
-    def _message(self, digest: bytes, number: int, duration_us: int) -> bytes:
+    def _messages(self, digest: bytes, number: int, duration_us: int) -> list[bytes]:
         """ISO/IEC 23009-1 5.10.3.3.2, version 0: about all of the segment, from its start on."""
         fields = struct.pack(">4I", _TIMESCALE, 0, duration_us, number)
-        body = bytes(4) + SCHEME + b"\0" + VALUE + b"\0" + fields + self._info(digest, number)
-        return struct.pack(">I4s", 8 + len(body), b"emsg") + body
+        info = self._info(digest, number)
+        bodies = (b"\0".join((bytes(4) + SCHEME, value, fields + info)) for value in VALUES)
+        return [struct.pack(">I4s", 8 + len(body), b"emsg") + body for body in bodies]
 
     def _info(self, digest: bytes, number: int) -> bytes:
-        # 19.4.1: the message itself is left out of the hash, known by what stands at its byte 12.
+        # 19.4.1: the messages are left out of the hash, known by what stands at their byte 12.
         excluded: Cbor = [{"xpath": "/emsg", "data": [{"offset": 12, "value": SCHEME}]}]
         hashed: Cbor = {"exclusions": excluded, "alg": "sha256", "hash": digest}
         payload = cbor(
@@ -127,11 +132,14 @@ class SignedStream:
         }
 
     def _signer_binding(self) -> Cbor:
-        """18.25.2: the session key signs the claim signer's certificate, which is not repeated."""
+        """18.25.2: the session key signs the claim signer's certificate.
+
+        The section leaves the certificate out of the structure; `encypher-c2pa` wants it there.
+        """
         protected = cbor({ALG: ALGORITHMS["ed25519"]})
-        certificate = cbor(self._signer.der[0])
+        certificate = self._signer.der[0]
         signature = self._key.sign(to_be_signed(protected, certificate))
-        return Tagged(COSE_SIGN1_TAG, [protected, {}, None, signature])
+        return Tagged(COSE_SIGN1_TAG, [protected, {}, certificate, signature])
 
 
 def _boxes(segment: bytes) -> Iterator[bytes]:
