@@ -118,7 +118,7 @@ async def _http(
     context: ssl.SSLContext | None,
 ) -> AsyncIterator[None]:
     lag = LoopLag()
-    meter = LoadMeter(plant.admission, lag, plant.recorder, plant.clock)
+    meter = LoadMeter(plant.admission, plant.storage, lag, plant.recorder, plant.clock)
     metrics = Metrics(hub, plant, lag, metrics_token)
     access = Access(links.key, plant.db, time.time)
     async with (

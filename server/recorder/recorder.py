@@ -234,6 +234,10 @@ class Recorder:
         waiting_s = 0.0 if began_s is None else time.monotonic() - began_s
         return max(self.metrics.write_lag_s, waiting_s)
 
+    def store_behind_s(self) -> float:
+        """For how long the store has not had all that is closed; 0 where there is none."""
+        return 0.0 if self.uploader is None else self.uploader.behind_s()
+
     @property
     def public_key(self) -> bytes:
         """For :func:`server.recorder.verify.verify`."""

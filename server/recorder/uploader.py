@@ -8,6 +8,7 @@ lists them, so that what is in the store is at any time a recording that verifie
 import io
 import logging
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,12 +47,23 @@ class Uploader:
         self._public_key = public_key
         self._brought: dict[str, int] = {}  # a manifest's time of change when it was stored
         self._tidied = False
+        self._behind_since_s: float | None = None  # on the monotonic clock
         self.metrics = UploadMetrics()
+
+    def behind_s(self) -> float:
+        """How long ago a round began, if none since has brought all that was closed by then.
+
+        A store that is away shows in it, and one that is slow, or hangs. For any thread.
+        """
+        since_s = self._behind_since_s
+        return 0.0 if since_s is None else time.monotonic() - since_s
 
     def run(self, stop: threading.Event) -> None:
         """Until ``stop``; failures are counted and logged, then tried again."""
         pause_s = POLL_S
         while not stop.wait(pause_s):
+            if self._behind_since_s is None:
+                self._behind_since_s = time.monotonic()
             try:
                 self.round(stop.is_set)
             except OSError as error:
@@ -63,6 +75,7 @@ class Uploader:
                 if pause_s > POLL_S:
                     log.info("the store takes recordings again")
                 pause_s = POLL_S
+                self._behind_since_s = None
 
     def round(self, stopped: Callable[[], bool] = lambda: False) -> None:
         """Bring everything that is closed by now. OSError where store or disk refuse."""

@@ -48,6 +48,7 @@ class Load:
     late_s: float = 0.0  #: how late its ticks are, the 99th percentile
     write_lag_s: float = 0.0  #: from a frame's arrival to its being durable
     recorded_bytes_per_s: float = 0.0
+    store_behind_s: float = 0.0  #: for how long the store has not had all that is closed
     disk_bytes: float = math.inf  #: what is free, as in the next two
     memory_bytes: float = math.inf
     files: float = math.inf

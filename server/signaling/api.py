@@ -28,6 +28,14 @@ class InterviewItem(msgspec.Struct, frozen=True):
     state: InterviewState
     created_s: float
     started_s: float | None
+    recording_failed: bool  #: it is live, and what comes in is not recorded at present
+
+
+class StorageItem(msgspec.Struct, frozen=True):
+    """What holds of all recordings here."""
+
+    id: str  #: `store-behind` or `disk-filling`, as of the alerts of an interview
+    since_s: float
 
 
 class NewInterview(msgspec.Struct, frozen=True):
@@ -96,11 +104,21 @@ class Api:
         rows = await self._db.run(Store.interviews)
         return json_response(
             [
-                InterviewItem(r.id, r.title, r.state, r.created_s, r.started_s)
+                InterviewItem(
+                    r.id,
+                    r.title,
+                    r.state,
+                    r.created_s,
+                    r.started_s,
+                    self._hub.recording_failed(r.id),
+                )
                 for r in rows
                 if grant.interview_id in (None, r.id)
             ]
         )
+
+    async def storage(self, _: web.Request, grant: Grant) -> web.Response:
+        return json_response([StorageItem(each.id, each.since_s) for each in self._hub.storage])
 
     async def create_interview(self, request: web.Request, grant: Grant) -> web.Response:
         title = (await json_body(request, NewInterview)).title.strip()

@@ -5,6 +5,7 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator
 
+from server.core.indicators import Alert
 from server.signaling.errors import Refusal
 from server.signaling.interview import LiveInterview
 from server.signaling.participant import Participant
@@ -56,6 +57,16 @@ class Hub:
 
     def find(self, interview_id: str) -> LiveInterview | None:
         return self._live.get(interview_id)
+
+    def recording_failed(self, interview_id: str) -> bool:
+        """Whether a live interview is not being recorded at present."""
+        interview = self._live.get(interview_id)
+        return interview is not None and interview.recording_failed
+
+    @property
+    def storage(self) -> tuple[Alert, ...]:
+        """What threatens recordings at present, or may."""
+        return self._plant.storage.alerts
 
     async def revoke(self, link_id: str, now: float) -> bool:
         """Revoke a link and close what is open with it; False if there is none."""

@@ -277,6 +277,11 @@ class LiveInterview:
         return self._session is not None
 
     @property
+    def recording_failed(self) -> bool:
+        """Whether what comes in is not being recorded at present."""
+        return RECORDING_FAILED in self._alerts
+
+    @property
     def observers(self) -> int:
         return len(self._audience.watchers)
 
@@ -302,6 +307,7 @@ class LiveInterview:
         if self.started_s is None and self._source.first_media_s is not None:
             self._set_state(self.state, self._source.first_media_s)
         self._look_at_screen(now)
+        self._look_at_storage(now)
         if self._session is not None and self._session.feed is not None:
             sample = self._session.meter.sample(self._source.stats(now), now)
             if sample is not None:
@@ -336,6 +342,11 @@ class LiveInterview:
             link_id = self._seat.participant.link_id if self._seat is not None else None
             self._note("screen-shown" if shows else "screen-hidden", link_id, now)
             self._audience.tell_others(ScreenState(shows))
+
+    def _look_at_storage(self, now: float) -> None:
+        if self._session is not None:
+            for alert in self._plant.storage.changes(self._alerts, now):
+                self._alert_changed(alert)
 
     async def shut_down(self) -> None:
         """The server stops: seal the recording; the same links work after its next start."""
@@ -495,7 +506,7 @@ class LiveInterview:
     @property
     def _is_recording(self) -> bool:
         publishing = self._seat is not None and self._seat.connected
-        return publishing and self._session is not None and RECORDING_FAILED not in self._alerts
+        return publishing and self._session is not None and not self.recording_failed
 
     def _announce_recording(self) -> None:
         self._audience.tell_everyone(RecordingState(self._is_recording))

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from server.recorder.recorder import Recorder
 from server.signaling.admission import Admission, Load
+from server.signaling.storage import Storage
 
 #: The loop's lag is how much later than asked a sleep of this length ends. A blocking call may
 #: begin right after the sleep did, so that up to this much of it is not seen.
@@ -56,11 +57,13 @@ class LoadMeter:
     def __init__(
         self,
         admission: Admission,
+        storage: Storage,
         lag: LoopLag,
         recorder: Recorder,
         clock: Callable[[], float],
     ) -> None:
         self._admission = admission
+        self._storage = storage
         self._lag = lag
         self._recorder = recorder
         self._clock = clock
@@ -73,7 +76,9 @@ class LoadMeter:
             late_s = self._lag.quantile(0.99, RECENT)
             # /proc and the disk are asked in a thread: either may keep one waiting.
             load = await asyncio.to_thread(self.measure, late_s)
-            self._admission.measured(load, self._clock())
+            now = self._clock()
+            self._admission.measured(load, now)
+            self._storage.measured(load, self._admission.running, now)
             await asyncio.sleep(MEASURE_S)
 
     def measure(self, late_s: float) -> Load:
@@ -87,6 +92,7 @@ class LoadMeter:
             late_s,
             self._recorder.lag_s(),
             (recorded - before) / span_s,
+            self._recorder.store_behind_s(),
             shutil.disk_usage(self._recorder.data_dir).free,
             _free_memory(),
             _free_files(),

@@ -118,6 +118,8 @@ class _Collector(Collector):
             yield _counter("store_bytes", "Bytes brought into the store", stored.bytes)
             yield _counter("store_failures", "Rounds that the store refused", stored.failures)
             yield _gauge("store_waiting_bytes", "Closed, and here alone", stored.waiting_bytes)
+            behind_s = self._plant.recorder.store_behind_s()
+            yield _gauge("store_behind_seconds", "Since the store had all that is closed", behind_s)
         yield _gauge("recorder_write_lag_seconds", "From arrival to durable", now.write_lag_s)
 
     def _compressing(self) -> Iterable[Metric]:

@@ -8,6 +8,7 @@ from server.media.server import MediaServer
 from server.recorder.compressor import CompressMetrics
 from server.recorder.recorder import Recorder
 from server.signaling.admission import Admission
+from server.signaling.storage import Storage
 from server.signaling.turn import Turn
 from server.store import AsyncStore
 
@@ -31,5 +32,6 @@ class Plant:
     clock: Callable[[], float]
     turn: Turn = field(default_factory=Turn)
     admission: Admission = field(default_factory=Admission)
+    storage: Storage = field(default_factory=Storage)
     counters: Counters = field(default_factory=Counters)
     compressing: CompressMetrics = field(default_factory=CompressMetrics)

@@ -143,6 +143,14 @@ def _api(to: Handlers) -> tuple[Route, ...]:
             gives=list[api.InterviewItem],
         ),
         Route(
+            "GET",
+            "/api/storage",
+            to.api.storage,
+            "What threatens the recordings here, or may; nothing where all is well",
+            MANAGERS,
+            gives=list[api.StorageItem],
+        ),
+        Route(
             "POST",
             "/api/interviews",
             to.api.create_interview,

@@ -1,7 +1,7 @@
 """The home page, for those who run interviews."""
 
 import pytest
-from playwright.async_api import Page
+from playwright.async_api import Page, Route
 
 from tests.e2e.chromium import ChromiumLauncher
 from tests.e2e.pages import PATIENCE_MS
@@ -32,6 +32,46 @@ async def test_a_recruiter_makes_and_withdraws_links_of_the_one_interview(
     await page.locator(".links > li button:visible").first.click()
     await page.locator('#revoke-dialog button[value="revoke"]').click()
     await _valid_links(page, 4)
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize(
+    ("language", "kept", "full", "caught_up"),
+    [
+        ("en", "kept on the server", "nearly full", "all recordings again"),
+        ("zh-CN", "保存在服务器上", "即将写满", "已补传完毕"),
+    ],
+)
+async def test_what_threatens_recordings_is_said_and_that_it_is_over(
+    server: ServerProcess,
+    chromium: ChromiumLauncher,
+    language: str,
+    kept: str,
+    full: str,
+    caught_up: str,
+) -> None:
+    invited = await server.invite("Backend engineer")
+    context = await (await chromium.launch()).new_context(locale=language)
+    page = await context.new_page()
+    page.set_default_timeout(PATIENCE_MS)
+    holds = ["store-behind", "disk-filling"]
+
+    async def answer(route: Route) -> None:
+        await route.fulfill(json=[{"id": each, "since_s": 0} for each in holds])
+
+    await page.route("**/api/storage", answer)
+    await page.goto(invited["recruiter_url"].replace("/observe#", "/#"))
+    notices = page.locator("#storage > .notice")
+    await notices.nth(1).wait_for()
+    assert [await each.get_attribute("data-tone") for each in await notices.all()] == [
+        "wait",
+        "bad",
+    ]
+    assert kept in await notices.nth(0).inner_text()
+    assert full in await notices.nth(1).inner_text()
+    holds.clear()
+    await notices.filter(has_text=caught_up).wait_for()
+    assert await notices.count() == 1
 
 
 async def _valid_links(page: Page, count: int) -> None:

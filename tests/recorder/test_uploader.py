@@ -183,6 +183,37 @@ def test_failures_are_waited_for_longer_and_longer_and_logged_once(
     assert caplog.text.count("stay here") == caplog.text.count("again") == 1
 
 
+def test_it_is_behind_until_the_store_has_all_that_was_closed(desk: Desk, store: Listening) -> None:
+    behind: list[bool] = []
+
+    class Stop(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            behind.append(moved.behind_s() > 0)
+            store.refuses = lambda name: name == "00001.seg" and len(behind) < 3
+            return len(behind) == 4
+
+    desk.write(interview(seconds=25))
+    moved = uploader(desk, store)
+    moved.run(Stop())
+    assert behind == [False, True, True, False]
+
+
+def test_it_is_behind_while_a_store_hangs(desk: Desk, store: Listening) -> None:
+    desk.write(interview(seconds=3))
+    moved, stop = uploader(desk, store), threading.Event()
+    found: list[float] = []
+
+    def hang(name: str) -> bool:
+        stop.set()
+        found.append(moved.behind_s())
+        return False
+
+    store.refuses = hang
+    stop.wait = lambda timeout=None: stop.is_set()  # type: ignore[method-assign]
+    moved.run(stop)
+    assert found[0] > 0
+
+
 # ---- S3 ---------------------------------------------------------------------------------
 
 

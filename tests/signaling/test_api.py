@@ -1,3 +1,6 @@
+import asyncio
+import itertools
+
 import pytest
 
 from server.core.interviews import Role
@@ -27,7 +30,7 @@ async def test_an_owner_makes_an_interview_whose_links_work(serving: Serving) ->
 async def test_an_owner_lists_the_interviews_newest_first(serving: Serving) -> None:
     _, listed = await serving.call("GET", "/api/interviews", serving.owner)
     assert [each["title"] for each in listed] == ["Two", "One"]
-    assert set(listed[0]) == {"id", "title", "state", "created_s", "started_s"}
+    assert set(listed[0]) == {"id", "title", "state", "created_s", "started_s", "recording_failed"}
 
 
 async def test_a_recruiter_lists_its_own_interview_and_no_other(serving: Serving) -> None:
@@ -35,6 +38,37 @@ async def test_a_recruiter_lists_its_own_interview_and_no_other(serving: Serving
         token = serving.token(Role.RECRUITER, invitation)
         status, listed = await serving.call("GET", "/api/interviews", token)
         assert (status, [each["id"] for each in listed]) == (200, [invitation.interview_id])
+
+
+async def test_a_recruiter_sees_that_a_recording_has_failed(serving: Serving) -> None:
+    recruiter = serving.token(Role.RECRUITER)
+    _, (idle,) = await serving.call("GET", "/api/interviews", recruiter)
+    async with serving.socket(recruiter) as socket:
+        await receive(socket, "welcome")
+        live = serving.server.hub.find(serving.one.interview_id)
+        assert live is not None
+        _, (well,) = await serving.call("GET", "/api/interviews", recruiter)
+        live._recording_failed("disk full")
+        _, (failed,) = await serving.call("GET", "/api/interviews", recruiter)
+    assert [each["recording_failed"] for each in (idle, well, failed)] == [False, False, True]
+
+
+async def test_what_threatens_all_recordings_is_told_to_those_who_run_interviews(
+    serving: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recruiter = serving.token(Role.RECRUITER)
+    assert await serving.call("GET", "/api/storage", recruiter) == (200, [])
+    loop, measured, calls = asyncio.get_running_loop(), asyncio.Event(), itertools.count(1)
+
+    def store_behind_s() -> float:
+        if next(calls) == 2:  # what was measured the first time is known
+            loop.call_soon_threadsafe(measured.set)
+        return 61.0
+
+    monkeypatch.setattr(serving.server.recorder, "store_behind_s", store_behind_s)
+    await measured.wait()
+    _, told = await serving.call("GET", "/api/storage", recruiter)
+    assert [each["id"] for each in told] == ["store-behind"]
 
 
 async def test_an_owner_has_no_interview_of_its_own(serving: Serving) -> None:

@@ -288,6 +288,25 @@ async def test_a_recording_that_goes_on_ends_the_alert_and_turns_the_sign_on(rig
     assert await told(candidate) == [sign]
 
 
+async def test_what_threatens_recordings_is_an_alert_while_one_is_made(rig: Rig) -> None:
+    observer = rig.enter(Role.OBSERVER)
+    rig.plant.storage.measured(Load(store_behind_s=90), 1, rig.now)
+    await rig.interview.tick(rig.now)
+    assert not [m for m in await told(observer) if m["type"] == "alert"], "nothing is recorded"
+    candidate, _ = await rig.join()
+    for each in (candidate, observer):
+        await told(each)
+    await rig.interview.tick(rig.now)
+    assert await told(observer) == [
+        {"type": "alert", "alert": {"id": "store-behind", "active": True, "since_s": 910.0}}
+    ]
+    rig.plant.storage.measured(Load(), 1, rig.now)
+    await rig.interview.tick(rig.now)
+    (over,) = await told(observer)
+    assert (over["alert"]["id"], over["alert"]["active"]) == ("store-behind", False)
+    assert await told(candidate) == [], "the recording goes on: nothing to tell who is recorded"
+
+
 async def test_a_picture_that_is_held_back_is_told_to_its_observer_alone(rig: Rig) -> None:
     candidate, _ = await rig.join()
     slow, other = rig.enter(Role.OBSERVER), rig.enter(Role.OBSERVER)

@@ -11,6 +11,7 @@ from server.recorder.tlog import open_log
 from server.recorder.witness import Witness
 from server.signaling.admission import Admission, Load
 from server.signaling.load import RECENT, WINDOW, LoadMeter, LoopLag
+from server.signaling.storage import Storage
 
 
 def test_quantiles_are_of_the_last_minute() -> None:
@@ -39,7 +40,7 @@ def recorder(tmp_path: Path) -> Recorder:
 
 @pytest.fixture
 def meter(recorder: Recorder) -> LoadMeter:
-    return LoadMeter(Admission(), LoopLag(), recorder, time.monotonic)
+    return LoadMeter(Admission(), Storage(), LoopLag(), recorder, time.monotonic)
 
 
 def elsewhere(meter: LoadMeter, late_s: float = 0.0) -> Load:
@@ -53,11 +54,11 @@ def elsewhere(meter: LoadMeter, late_s: float = 0.0) -> Load:
 
 def test_a_thread_that_works_is_busy_and_one_that_waits_is_not(recorder: Recorder) -> None:
     made: list[LoadMeter] = []
-    made.append(LoadMeter(Admission(), LoopLag(), recorder, time.monotonic))
+    made.append(LoadMeter(Admission(), Storage(), LoopLag(), recorder, time.monotonic))
     ready, over = threading.Event(), threading.Event()
 
     def wait() -> None:
-        made.append(LoadMeter(Admission(), LoopLag(), recorder, time.monotonic))
+        made.append(LoadMeter(Admission(), Storage(), LoopLag(), recorder, time.monotonic))
         ready.set()
         over.wait()
 

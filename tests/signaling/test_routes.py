@@ -36,6 +36,7 @@ ALLOWED: dict[tuple[str, str], set[Role]] = {
     ("DELETE", "/whep/{token}/{session}"): {OB, R, OW},
     ("GET", "/api/me"): {C, IN, OB, R, OW},
     ("GET", "/api/interviews"): {R, OW},
+    ("GET", "/api/storage"): {R, OW},
     ("POST", "/api/interviews"): {OW},
     ("GET", "/api/interviews/{interview}/links"): {R, OW},
     ("POST", "/api/interviews/{interview}/links"): {R, OW},

@@ -15,8 +15,13 @@ export const KNOWN_ALERTS = /** @type {const} */ ([
   "too-dark",
   "poor-connection",
   "recording-failed",
+  "disk-filling",
+  "store-behind",
   "sound-only",
 ]);
+
+/** Nothing is at risk, and nobody here has to act. */
+const QUIET_ALERTS = ["store-behind"];
 
 /** @typedef {(typeof KNOWN_ALERTS)[number]} KnownAlert */
 
@@ -26,6 +31,11 @@ export const KNOWN_ALERTS = /** @type {const} */ ([
  */
 export function isKnownAlert(id) {
   return /** @type {readonly string[]} */ (KNOWN_ALERTS).includes(id);
+}
+
+/** @param {string} id */
+export function isQuiet(id) {
+  return QUIET_ALERTS.includes(id);
 }
 
 export class AlertLog {

@@ -6,7 +6,8 @@
  * @typedef {import("./protocol.js").InterviewState} InterviewState
  * @typedef {{role: Role, interview: {id: string, title: string} | null}} Me
  * @typedef {{id: string, title: string, state: InterviewState, created_s: number,
- *   started_s: number | null}} Interview
+ *   started_s: number | null, recording_failed: boolean}} Interview
+ * @typedef {{id: "store-behind" | "disk-filling", since_s: number}} StorageItem
  * @typedef {{id: string, role: Role, created_s: number, expires_s: number, revoked: boolean}} Link
  * @typedef {{interview_id: string, title: string, state: "recording" | "finished" | "interrupted",
  *   started_s: number | null, duration_s: number, tracks: string[], gaps: number, bytes: number, compressed: boolean}} RecordingSummary
@@ -48,6 +49,11 @@ export class Api {
   /** @returns {Promise<Interview[]>} */
   interviews() {
     return this.json("GET", "/api/interviews");
+  }
+
+  /** @returns {Promise<StorageItem[]>} */
+  storage() {
+    return this.json("GET", "/api/storage");
   }
 
   /**

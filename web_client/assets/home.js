@@ -12,6 +12,7 @@ import { InterviewCard } from "./interview_card.js";
 import { linkToken, reloadOnNewLink } from "./link.js";
 import { linkRow } from "./link_list.js";
 import { homeOf, refusalOf } from "./refusal.js";
+import { StorageNotice } from "./storage_notice.js";
 
 /** @typedef {import("./api.js").Interview} Interview */
 /** @typedef {import("./api.js").Invitation} Invitation */
@@ -22,6 +23,7 @@ const token = linkToken();
 const api = new Api(token);
 /** @type {Map<string, InterviewCard>} */
 const cards = new Map();
+const storageNotice = new StorageNotice(byId("storage"));
 /** @type {Invitation | null} */
 let made = null;
 
@@ -95,7 +97,9 @@ async function create(event) {
 }
 
 async function refresh() {
-  showInterviews(await api.interviews());
+  const [interviews, storage] = await Promise.all([api.interviews(), api.storage()]);
+  showInterviews(interviews);
+  storageNotice.show(storage);
   byId("home-notice").hidden = true;
 }
 

@@ -19,6 +19,8 @@ export class InterviewCard {
   constructor(api, interview, onError) {
     this.interview = interview;
     this.state = create("span", "pill");
+    this.failed = create("span", "pill");
+    this.failed.dataset.tone = "bad";
     this.facts = create("p", "muted");
     this.links = new LinkList(api, interview.id, onError);
     this.observe = action("eye", "home.observe", page("/observe", interview.id, api.token));
@@ -26,7 +28,7 @@ export class InterviewCard {
     this.recording = action("film", "home.recording", page("/recordings", interview.id, api.token));
     const text = create("div", "item-text", create("h2", "", interview.title), this.facts);
     const actions = create("div", "row", this.observe, this.recording, this.links.toggle);
-    const head = create("div", "item", text, this.state, actions);
+    const head = create("div", "item", text, this.failed, this.state, actions);
     this.root = create("li", "card interview", head, this.links.root);
   }
 
@@ -34,6 +36,7 @@ export class InterviewCard {
   show(interview) {
     this.interview = interview;
     this.state.dataset.tone = STATE_TONE[interview.state];
+    this.failed.hidden = !interview.recording_failed;
     this.observe.hidden = interview.state === "ended";
     this.recording.hidden = interview.started_s === null;
     this.say();
@@ -43,6 +46,7 @@ export class InterviewCard {
   say() {
     const { state, created_s, started_s } = this.interview;
     setText(this.state, `state.${state}`);
+    setText(this.failed, "alert.recording-failed");
     if (started_s === null) setText(this.facts, "home.created", { date: dateTime(created_s, locale()) });
     else setText(this.facts, "home.started", { date: dateTime(started_s, locale()) });
     this.links.say();

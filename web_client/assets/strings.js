@@ -379,7 +379,19 @@ export const STRINGS = {
   "alert.several-faces": ["More than one face in the picture", "画面中有多张人脸"],
   "alert.too-dark": ["The picture is too dark", "画面过暗"],
   "alert.poor-connection": ["The candidate's connection is poor", "候选人网络不佳"],
+  "alerts.store-caught-up": [
+    "The recording's store has all of it again",
+    "录像存储已恢复，内容已全部补传",
+  ],
   "alert.recording-failed": ["The recording has failed", "录制失败"],
+  "alert.disk-filling": [
+    "The server's disk is nearly full: the recording is at risk",
+    "服务器磁盘即将写满：录像可能不完整",
+  ],
+  "alert.store-behind": [
+    "The recording is kept on the server until its store takes it again; nothing is lost",
+    "录像存储暂时不可用，录像保存在服务器上，内容没有丢失",
+  ],
   "alert.sound-only": [
     "Your connection is too slow for the picture: sound only",
     "您的网络太慢，无法显示画面：仅有声音",
@@ -425,6 +437,15 @@ export const STRINGS = {
     "The links are valid until {date}. They are shown only now: copy them, or make new ones later.",
     "链接有效期至 {date}。链接只在此时显示，请立即复制，或以后重新生成。",
   ],
+  "home.store-behind": [
+    "The store does not take recordings at present. They are kept on the server and brought there later; nothing is lost.",
+    "录像存储暂时不可用。录像保存在服务器上，稍后自动补传，内容没有丢失。",
+  ],
+  "home.disk-filling": [
+    "The server's disk is nearly full: recordings will soon be cut off. Tell whoever runs the server to make room.",
+    "服务器磁盘即将写满，录像很快会中断。请通知服务器管理员清理空间。",
+  ],
+  "home.store-caught-up": ["The store has all recordings again.", "录像存储已恢复，所有录像已补传完毕。"],
   "home.observe": ["Observe", "观看"],
   "home.recording": ["Recording", "录像"],
   "home.links": ["Links", "链接"],

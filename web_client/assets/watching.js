@@ -1,7 +1,7 @@
 // @ts-check
 /** Seeing one interview live, without the candidate's knowing: pictures, indicators, alerts. */
 
-import { AlertLog, isKnownAlert } from "./alerts.js";
+import { AlertLog, isKnownAlert, isQuiet } from "./alerts.js";
 import { byId, create, element } from "./dom.js";
 import { FaceFrame } from "./face_frame.js";
 import { clock } from "./format.js";
@@ -206,7 +206,8 @@ export class Watching {
   takeAlert(alert) {
     if (!this.alertLog.take(alert, this.signaling.serverNowS())) return;
     const name = alertName(alert.id);
-    setText(byId("alerts-live"), alert.active ? "alerts.begun" : "alerts.over", { name });
+    if (alert.id === "store-behind" && !alert.active) setText(byId("alerts-live"), "alerts.store-caught-up");
+    else setText(byId("alerts-live"), alert.active ? "alerts.begun" : "alerts.over", { name });
     this.showAlerts();
     this.show();
   }
@@ -219,8 +220,11 @@ export class Watching {
       const time = create("span", "alert-time");
       if (entry.endedS === null) setText(time, "alerts.since", { time: lasted });
       else setText(time, "alerts.ended", { time: lasted, ago: clock(now - entry.endedS) });
-      const item = create("li", "alert", create("span", "alert-name", alertName(entry.id)), time);
+      const caughtUp = entry.id === "store-behind" && entry.endedS !== null;
+      const name = caughtUp ? t("alerts.store-caught-up") : alertName(entry.id);
+      const item = create("li", "alert", create("span", "alert-name", name), time);
       item.dataset.active = String(entry.endedS === null);
+      item.dataset.quiet = String(isQuiet(entry.id));
       return item;
     });
     byId("alerts").replaceChildren(...items);
