@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aiohttp import web
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from server.config import Config, ConfigError
 from server.data_dir import (
@@ -89,7 +88,7 @@ async def open_server(config: Config) -> AsyncIterator[Server]:
         db = await stack.enter_async_context(_store(config.data_dir))
         recorder = await stack.enter_async_context(_recorder(config))
         if config.timestamp_url:
-            key = Ed25519PublicKey.from_public_bytes(recorder.public_key)
+            key = recorder.public_key
             stamping = open_timestamper(config.data_dir, config.timestamp_url, key)
             await stack.enter_async_context(stamping)
         media = await stack.enter_async_context(_media(config, port))

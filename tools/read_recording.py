@@ -5,6 +5,7 @@
     python3 read_recording.py RECEIPT.json --public-key signing.pub
     python3 read_recording.py FOLDER --public-key signing.pub --key HEX -o recording.mp4
 
+Where the server's signing key was changed, `signing-keys.json` has to lie beside the public key.
 Written after docs/recording-format.md alone, and independent of the server: it takes Python 3.11 or
 newer and the package `cryptography`. What it writes is the fMP4 as it was recorded.
 Exit status: 0 intact, 1 not (each fault is named), 2 wrong use. The server's log is not looked at:
@@ -18,7 +19,7 @@ import json
 import re
 import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -27,7 +28,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from cryptography.hazmat.primitives.serialization import load_pem_public_key
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_pem_public_key,
+)
 
 SEGMENT = struct.Struct(">8sHHI16s32s7sB32s32s")
 RECORD = struct.Struct(">IBBHIIQI32s")
@@ -88,6 +93,20 @@ PROOF = re.compile(
 )
 
 
+SUCCESSION_FIELDS = [
+    "format",
+    "version",
+    "number",
+    "former",
+    "key",
+    "at_us",
+    "log_size",
+    "log_root",
+]
+#: Those of one server, in the order in which they were in use.
+Keys = Sequence[Ed25519PublicKey]
+
+
 class Fault(Exception):
     """What is wrong: `kind` is one of the format's words."""
 
@@ -118,6 +137,61 @@ class Segment(NamedTuple):
     hash: bytes
 
 
+# ---- the keys ----------------------------------------------------------------------------
+
+
+def signed_by(keys: Keys, signature: bytes, data: bytes) -> Ed25519PublicKey:
+    """Which of them has signed. InvalidSignature if none has."""
+    for key in keys:
+        try:
+            key.verify(signature, data)
+        except InvalidSignature:
+            continue
+        return key
+    raise InvalidSignature
+
+
+def read_keys(data: bytes) -> list[Ed25519PublicKey]:
+    """Of a list of signing keys, each signed for by the one before it and by itself. Fault."""
+    keys: list[Ed25519PublicKey] = []
+    try:
+        changes = json.loads(data)["successions"]
+        if compact({"successions": changes}) != data or not changes:
+            raise Fault("tampered", "the list of signing keys is not canonical")
+        for number, signed in enumerate(changes, 1):
+            change = signed["succession"]
+            if change["version"] != 1:
+                raise Fault("unknown version", f"a change of keys of version {change['version']}")
+            if list(signed) != ["succession", "by_former", "by_key"]:
+                raise Fault("tampered", "the list of signing keys is not canonical")
+            if list(change) != SUCCESSION_FIELDS or change["format"] != "vivavoce-succession":
+                raise Fault("tampered", "the list of signing keys is not canonical")
+            former, key = _public(change["former"]), _public(change["key"])
+            text = b"vivavoce/succession/v1" + compact(change)
+            former.verify(bytes.fromhex(signed["by_former"]), text)
+            key.verify(bytes.fromhex(signed["by_key"]), text)
+            keys = keys or [former]
+            if change["number"] != number or keys[-1].public_bytes_raw().hex() != change["former"]:
+                raise Fault("reordered", f"change {number} of the signing keys is not in its place")
+            keys.append(key)
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise Fault("tampered", "the list of signing keys does not parse") from None
+    except InvalidSignature:
+        raise Fault("tampered", "a signature in the list of signing keys does not fit") from None
+    return keys
+
+
+def _public(text: str) -> Ed25519PublicKey:
+    if not re.fullmatch(r"[0-9a-f]{64}", text):
+        raise ValueError("not a key")
+    return Ed25519PublicKey.from_public_bytes(bytes.fromhex(text))
+
+
+def fingerprint(key: Ed25519PublicKey) -> str:
+    spki = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return hashlib.sha256(spki).hexdigest()
+
+
 # ---- segments ---------------------------------------------------------------------------
 
 
@@ -139,9 +213,7 @@ def read_header(file: BinaryIO) -> Segment:
     return Segment(index, recording.hex(), salt, prefix, policy, previous, digest)
 
 
-def read_records(
-    file: BinaryIO, segment: Segment, public_key: Ed25519PublicKey
-) -> Iterator[Record]:
+def read_records(file: BinaryIO, segment: Segment, keys: Keys) -> Iterator[Record]:
     """Each checked: signature, counter, chain. Raises Fault at the first that is not whole."""
     before, counter, ended = segment.hash, 0, False
     while data := file.read(RECORD.size):
@@ -155,7 +227,7 @@ def read_records(
             raise Fault("truncated", "a record is cut off")
         digest = hashlib.sha256(data + ciphertext).digest()
         try:
-            public_key.verify(signature, b"vivavoce/record/v1" + digest)
+            signed_by(keys, signature, b"vivavoce/record/v1" + digest)
         except InvalidSignature:
             raise Fault("tampered", "a record's signature does not fit") from None
         if ended or number != counter or previous != before:
@@ -199,8 +271,8 @@ def compact(value: object) -> bytes:
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
 
 
-def read_manifest(data: bytes, public_key: Ed25519PublicKey) -> dict[str, Any]:
-    """Raises Fault."""
+def read_manifest(data: bytes, keys: Keys) -> tuple[dict[str, Any], Ed25519PublicKey]:
+    """And by which key it is. Raises Fault."""
     try:
         signed = json.loads(data)
         manifest, signature = signed["manifest"], bytes.fromhex(signed["signature"])
@@ -213,10 +285,10 @@ def read_manifest(data: bytes, public_key: Ed25519PublicKey) -> dict[str, Any]:
     if not exact or not _has_form(manifest):
         raise Fault("tampered", "the manifest is not canonical")
     try:
-        public_key.verify(signature, b"vivavoce/manifest/v1" + compact(manifest))
+        by = signed_by(keys, signature, b"vivavoce/manifest/v1" + compact(manifest))
     except InvalidSignature:
         raise Fault("tampered", "the manifest's signature does not fit") from None
-    return dict(manifest)
+    return dict(manifest), by
 
 
 def _has_form(manifest: object) -> bool:
@@ -232,8 +304,8 @@ def _has_form(manifest: object) -> bool:
 # ---- the receipt --------------------------------------------------------------------------
 
 
-def read_receipt(data: bytes, public_key: Ed25519PublicKey) -> dict[str, Any]:
-    """The receipt, all that it claims proved. Raises Fault."""
+def read_receipt(data: bytes, keys: Keys) -> tuple[dict[str, Any], Ed25519PublicKey]:
+    """The receipt, all that it claims proved, and by which key it is. Raises Fault."""
     try:
         signed = json.loads(data)
         receipt, signature = signed["receipt"], bytes.fromhex(signed["signature"])
@@ -243,16 +315,16 @@ def read_receipt(data: bytes, public_key: Ed25519PublicKey) -> dict[str, Any]:
         exact = re.fullmatch(r"[0-9a-f]{128}", signed["signature"]) and compact(signed) == data
         if not exact or list(receipt) != RECEIPT_FIELDS:
             raise Fault("tampered", "the receipt is not canonical")
-        public_key.verify(signature, b"vivavoce/receipt/v1" + compact(receipt))
+        by = signed_by(keys, signature, b"vivavoce/receipt/v1" + compact(receipt))
         entry = receipt["entry"]
-        _check_proof(receipt["proof"], compact(entry), receipt["key"], public_key)
+        _check_proof(receipt["proof"], compact(entry), receipt["key"], by)
         if entry["kind"] not in ("closed", "repaired"):
             raise Fault("tampered", "the log's entry is not of a recording's end")
     except (ValueError, KeyError, TypeError, RecursionError):
         raise Fault("tampered", "the receipt does not parse") from None
     except InvalidSignature:
         raise Fault("tampered", "a signature of the receipt does not fit") from None
-    return dict(receipt)
+    return dict(receipt), by
 
 
 def _check_proof(proof: str, leaf: bytes, key: str, public_key: Ed25519PublicKey) -> None:
@@ -296,9 +368,10 @@ def _root_from(leaf: bytes, index: int, size: int, path: list[bytes]) -> bytes |
 class Reader:
     """`verify` first: it yields the faults; then `media` may be read."""
 
-    def __init__(self, folder: Path, public_key: Ed25519PublicKey) -> None:
-        self.folder, self.public_key = folder, public_key
+    def __init__(self, folder: Path, keys: Keys) -> None:
+        self.folder, self.keys = folder, keys
         self.names: list[str] = []  #: of the segments, in order
+        self.signer: Ed25519PublicKey | None = None  #: of the manifest
         self._head = bytes(32)
         self._hashes: list[bytes] = []
         self._manifest: dict[str, Any] = {}
@@ -307,9 +380,8 @@ class Reader:
         """Each fault with the file that it is in. Raises OSError."""
         there = sorted(path.name for path in self.folder.iterdir())
         try:
-            self._manifest = read_manifest(
-                (self.folder / "manifest.json").read_bytes(), self.public_key
-            )
+            data = (self.folder / "manifest.json").read_bytes()
+            self._manifest, self.signer = read_manifest(data, self.keys)
         except FileNotFoundError:
             yield "manifest.json", Fault("missing", "there is no manifest")
             return
@@ -355,7 +427,7 @@ class Reader:
             with (self.folder / name).open("rb") as file:
                 segment = read_header(file)
                 try:
-                    for record in read_records(file, segment, self.public_key):
+                    for record in read_records(file, segment, self.keys):
                         plaintext = open_record(record, segment, recording_key)
                         if record.kind == MEDIA or (record.kind == INIT and plaintext != told):
                             yield plaintext
@@ -376,7 +448,7 @@ class Reader:
             file.seek(0)
             try:
                 segment = self._header(file)
-                hashes = [each.hash for each in read_records(file, segment, self.public_key)]
+                hashes = [each.hash for each in read_records(file, segment, self.keys)]
             except Fault as fault:
                 if fault.kind == "truncated" and size >= entry["size"]:
                     raise Fault("tampered", str(fault)) from None
@@ -396,7 +468,7 @@ class Reader:
             segment = self._header(file)
             if segment.previous != self._head:
                 raise Fault("reordered", "the segment does not follow the last one")
-            for record in read_records(file, segment, self.public_key):
+            for record in read_records(file, segment, self.keys):
                 self._head = record.hash
 
     def _header(self, file: BinaryIO) -> Segment:
@@ -421,19 +493,24 @@ def main() -> int:
         public_key = load_pem_public_key(flags.public_key.read_bytes())
         if not isinstance(public_key, Ed25519PublicKey):
             raise ValueError("not an Ed25519 key")
+        keys = _known(flags.public_key, public_key)
         if flags.path.is_file():
-            return _say_receipt(flags.path, public_key)
+            return _say_receipt(flags.path, keys, public_key)
         key = bytes.fromhex(flags.key) if flags.key else None
-        reader = Reader(flags.path, public_key)
+        reader = Reader(flags.path, keys)
         faults = list(reader.verify())
     except (OSError, ValueError) as error:
         print(f"read_recording: {error}", file=sys.stderr)
         return 2
+    except Fault as wrong:
+        print(f"NOT INTACT: signing-keys.json: {wrong}")
+        return 1
     for name, fault in faults:
         print(f"NOT INTACT: {name}: {fault}")
     if faults:
         return 1
     print(f"Intact: {len(reader.names)} segments.")
+    _say_signer(reader.signer, public_key)
     if key is None:
         return 0
     try:
@@ -451,13 +528,31 @@ def main() -> int:
     return 0
 
 
-def _say_receipt(path: Path, public_key: Ed25519PublicKey) -> int:
+def _known(path: Path, public_key: Ed25519PublicKey) -> Keys:
+    """Those that the list beside it tells of, or that one alone. Fault; OSError."""
+    listed = path.with_name("signing-keys.json")
+    if not listed.is_file():
+        return [public_key]
+    keys = read_keys(listed.read_bytes())
+    if public_key.public_bytes_raw() not in [key.public_bytes_raw() for key in keys]:
+        raise Fault("rolled back", "it does not have this public key")
+    return keys
+
+
+def _say_signer(by: Ed25519PublicKey | None, public_key: Ed25519PublicKey) -> None:
+    if by is not None and by.public_bytes_raw() != public_key.public_bytes_raw():
+        print(f"Signed with another key of the same server, SHA-256 {fingerprint(by)}.")
+
+
+def _say_receipt(path: Path, keys: Keys, public_key: Ed25519PublicKey) -> int:
     try:
-        entry = read_receipt(path.read_bytes(), public_key)["entry"]
+        receipt, by = read_receipt(path.read_bytes(), keys)
     except Fault as fault:
         print(f"NOT INTACT: {path.name}: {fault}")
         return 1
+    entry = receipt["entry"]
     print(f"Intact: the receipt of recording {entry['recording']}.")
+    _say_signer(by, public_key)
     print(f"{entry['tree_size']} records, root {entry['root']}; manifest {entry['manifest']}.")
     return 0
 

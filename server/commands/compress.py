@@ -69,7 +69,7 @@ def _finished(folder: Path, keys: KeyRing) -> list[str]:
     found = []
     for path in recording_folders(folder):
         try:
-            manifest = read_manifest(path, keys.signer.public_key())
+            manifest = read_manifest(path, keys.public_key)
         except (SegmentError, OSError) as error:
             print(f"{path.name}: left as it is: {error}", file=sys.stderr)
             continue

@@ -7,20 +7,20 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
 from server.commands.data import open_keys_of
 from server.commands.place import find_interview
 from server.commands.terminal import Progress
 from server.config import ConfigError, existing_data_dir
 from server.core.interviews import Way
 from server.data_dir import open_database as open_records
+from server.recorder import succession
 from server.recorder.catalog import is_recorded_now, recording_path
 from server.recorder.derivation import statement_of
 from server.recorder.evidence import Evidence, write_archive
-from server.recorder.keys import fingerprint, load_public_key, open_database, open_signer
+from server.recorder.keys import load_public_key, open_database, open_signer
 from server.recorder.manifest import MANIFEST_NAME, Manifest, decode_manifest
 from server.recorder.receipt import NotSealed, issue
+from server.recorder.server_key import ServerKey, fingerprint
 from server.store import Viewing, new_id
 
 
@@ -31,26 +31,25 @@ def export_evidence(flags: argparse.Namespace) -> int:
     folder = existing_data_dir(flags, os.environ)
     place = find_interview(flags, flags.interview_id)
     public_key = load_public_key(place.public_key)
-    ed25519 = Ed25519PublicKey.from_public_bytes(public_key)
-    if is_recorded_now(folder, flags.interview_id, ed25519):
+    if is_recorded_now(folder, flags.interview_id, public_key):
         raise ConfigError(f"Interview {flags.interview_id} is being recorded: end it first.")
     data = (place.files / MANIFEST_NAME).read_bytes()
-    key = _key(flags, folder, decode_manifest(data, ed25519)) if flags.with_key else None
+    key = _key(flags, folder, decode_manifest(data, public_key)) if flags.with_key else None
     evidence = Evidence(
         place.files,
         data,
         place.public_key.read_bytes(),
+        _signing_keys(place.public_key),
         public_key,
         place.log,
-        _receipt(folder, flags.interview_id),
+        _receipt(folder, flags.interview_id, public_key),
         _derivation(folder, flags.interview_id),
         key,
     )
     write_archive(flags.output, evidence, datetime.now(UTC), Progress(sys.stderr))
     print(f"Written: {flags.output} (vivavoce verify {flags.output})")
-    print(
-        f"Tell its receiver in another way: the public key's SHA-256 is {fingerprint(public_key)}"
-    )
+    sha256 = fingerprint(public_key.known)
+    print(f"Tell its receiver in another way: the public key's SHA-256 is {sha256}")
     if key is not None:
         print("The recording's key is in it: whoever has the archive can see and hear everything.")
     if place.log is None:
@@ -58,10 +57,15 @@ def export_evidence(flags: argparse.Namespace) -> int:
     return 0
 
 
-def _receipt(folder: Path, interview_id: str) -> bytes | None:
+def _signing_keys(public_key: Path) -> bytes | None:
+    path = public_key.with_name(succession.FILE)
+    return path.read_bytes() if path.is_file() else None
+
+
+def _receipt(folder: Path, interview_id: str, public_key: ServerKey) -> bytes | None:
     keys = folder / "keys"
     try:
-        return issue(folder, interview_id, open_signer(keys, open_database(keys)))
+        return issue(folder, interview_id, open_signer(keys, open_database(keys)), public_key)
     except (NotSealed, FileNotFoundError):
         return None
 

@@ -198,7 +198,7 @@ class _Seal:
         made = derivation.describe(
             path, origin, self._span_us, made_us, transcoded=self._transcoded
         )
-        put_down_derived(self._data_dir, made, self._keys.signer.public_key())
+        put_down_derived(self._data_dir, made, self._keys.public_key)
         derivation.sign(self._output, made, self._keys.signer)
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Literal
 
 import msgspec
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from server.commands.data import open_keys_of
 from server.commands.place import Place, find, in_archive
@@ -39,12 +38,13 @@ from server.recorder.manifest import (
     MANIFEST_NAME,
     Manifest,
     State,
-    decode_manifest,
     manifest_hash,
     read_unproved,
+    signed_by,
 )
 from server.recorder.root_key import KeyProblem
 from server.recorder.sealing import SegmentError
+from server.recorder.server_key import ServerKey, fingerprint
 from server.recorder.tlog import EntryKind
 from server.recorder.verify import logged_of
 
@@ -164,24 +164,28 @@ def _report(flags: argparse.Namespace, place: Place) -> InspectReport:
     return InspectReport(seen, _lies(place), signature, state, logged, log_said)
 
 
-def _public_key(path: Path) -> tuple[bytes | None, str]:
+def _public_key(path: Path) -> tuple[ServerKey | None, str]:
     try:
         return load_public_key(path), f"the key of {path}"
     except FileNotFoundError:
         return None, f"not checked: there is no {path} (--public-key)"
-    except KeyProblem as error:
+    except (KeyProblem, SegmentError) as error:
         raise ConfigError(f"{error}.") from error
 
 
-def _signature(data: bytes, manifest: Manifest, key: bytes | None, said: str) -> Signature:
+def _signature(data: bytes, manifest: Manifest, key: ServerKey | None, said: str) -> Signature:
     digest = manifest_hash(manifest)
     if key is None:
         return Signature(None, said, digest)
     try:
-        decode_manifest(data, Ed25519PublicKey.from_public_bytes(key))
+        by = fingerprint(signed_by(data, key))
     except SegmentError:
         return Signature(False, f"it is not by {said}", digest)
-    return Signature(True, f"by {said}", digest)
+    if by == fingerprint(key.known):
+        return Signature(True, f"by {said}", digest)
+    return Signature(
+        True, f"by the key with the SHA-256 {by}, of the same server as {said}", digest
+    )
 
 
 def _key(
@@ -208,14 +212,13 @@ def _key(
     return key, KeyState("present", True, wrapped)
 
 
-def _logged(place: Place, manifest: Manifest, key: bytes | None) -> tuple[Logged | None, str]:
+def _logged(place: Place, manifest: Manifest, key: ServerKey | None) -> tuple[Logged | None, str]:
     if place.log is None:
         return None, "no log is beside it"
     if key is None:
         return None, "not read: there is no public key to check it with"
     try:
-        public_key = Ed25519PublicKey.from_public_bytes(key)
-        entries = logged_of(place.log, public_key, manifest.recording)
+        entries = logged_of(place.log, key, manifest.recording)
     except SegmentError as error:
         return None, f"it is not authentic: {error}"
     if not entries:

@@ -1,4 +1,4 @@
-"""The command `vivavoce keys`: status, rotate, destroy, c2pa-root, backup."""
+"""The command `vivavoce keys`: status, rotate, rotate-signing, destroy, c2pa-root, backup."""
 
 import argparse
 import os
@@ -11,13 +11,17 @@ from pathlib import Path
 from server.commands.terminal import EXIT_FAULT
 from server.config import ConfigError, add_data_dir_flag, add_root_key_flag, root_key, root_key_name
 from server.config import existing_data_dir as data_dir_of
+from server.recorder import succession
 from server.recorder.catalog import lock_recordings
 from server.recorder.erasure import ErasureRefused, erase
-from server.recorder.keys import open_database, open_keys, rotate
+from server.recorder.key_change import rotate_signer
+from server.recorder.keys import SIGNING_KEY, SIGNING_PUB, open_database, open_keys, rotate
 from server.recorder.manifest import to_unix_us
 from server.recorder.root_key import KeyProblem
 from server.recorder.root_keys import open_root_key
 from server.recorder.sealing import SegmentError
+from server.recorder.server_key import fingerprint
+from server.recorder.tlog import LogProblem
 
 
 def add_to(parser: argparse.ArgumentParser) -> None:
@@ -38,6 +42,11 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     add_root_key_flag(rotated)
     rotated.add_argument(
         "--from", dest="former", metavar="WHERE", help="the root key until now, if it is another"
+    )
+    action(
+        "rotate-signing",
+        _rotate_signing,
+        "Have a new key sign from now on. What the former one signed stays provable.",
     )
     destroyed = action("destroy", _destroy, "Erase a recording for good by destroying its key.")
     destroyed.add_argument("interview_id", metavar="INTERVIEW_ID")
@@ -60,7 +69,7 @@ def _run(flags: argparse.Namespace) -> int:
     try:
         status: int = flags.act(flags, folder)
         return status
-    except (KeyProblem, ErasureRefused, SegmentError, OSError) as error:
+    except (KeyProblem, ErasureRefused, SegmentError, LogProblem, OSError) as error:
         raise ConfigError(f"{error}.") from error
 
 
@@ -102,6 +111,21 @@ def _rotate(flags: argparse.Namespace, folder: Path) -> int:
         return 0
     print(f"{count} keys are wrapped by the newest version of {name}.")
     print("Backups of the key database from before need the former one: make a new backup now.")
+    return 0
+
+
+def _rotate_signing(_: argparse.Namespace, folder: Path) -> int:
+    try:
+        alone = lock_recordings(folder)
+    except RuntimeError as error:
+        raise ConfigError(
+            "A server is running here: to have another key sign, stop it first."
+        ) from error
+    with alone:
+        public_key = rotate_signer(folder, to_unix_us(time.time()))
+    print(f"Signed from now on with the key that has the SHA-256 {fingerprint(public_key.known)}.")
+    print(f"Publish keys/{SIGNING_PUB} and keys/{succession.FILE} where the former key is known,")
+    print(f"and make a new backup of keys/{SIGNING_KEY}: the former key is gone.")
     return 0
 
 

@@ -6,14 +6,13 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
 from server.commands.terminal import EXIT_FAULT, utc
 from server.config import ConfigError, add_data_dir_flag, data_dir
 from server.recorder.derivation import Derivation, derivation_hash
 from server.recorder.keys import SIGNING_PUB, load_public_key
 from server.recorder.root_key import KeyProblem
 from server.recorder.sealing import FaultKind, SegmentError
+from server.recorder.server_key import ServerKey
 from server.recorder.spool import Spool
 from server.recorder.tiles import CHECKPOINT
 from server.recorder.tlog import FOLDER, Entry, EntryKind, read_log
@@ -50,9 +49,9 @@ def _log(flags: argparse.Namespace) -> int:
     return EXIT_FAULT if faults else 0
 
 
-def _lines(log: Path, key: bytes) -> Iterator[str]:
+def _lines(log: Path, key: ServerKey) -> Iterator[str]:
     """All but heartbeats, the oldest first; then what waits to be appended."""
-    view = read_log(log, Ed25519PublicKey.from_public_bytes(key))
+    view = read_log(log, key)
     for index, entry in zip(view.indexes, view.entries, strict=True):
         if entry.kind is not EntryKind.RECORDING:
             yield _line(str(index), entry)
@@ -61,18 +60,20 @@ def _lines(log: Path, key: bytes) -> Iterator[str]:
 
 
 def _line(place: str, entry: Entry) -> str:
-    what = f"statement {entry.statement}" if entry.statement else f"manifest {entry.manifest}"
     at = utc(entry.at_us)
+    if entry.kind is EntryKind.ROTATED:
+        return f"{place:>8}  {at}  {entry.kind:8}  another key signs, statement {entry.statement}\n"
+    what = f"statement {entry.statement}" if entry.statement else f"manifest {entry.manifest}"
     return (
         f"{place:>8}  {at}  {entry.kind:8}  {entry.interview}  {entry.tree_size} records, {what}\n"
     )
 
 
-def logged_derivation(made: Derivation, public_key: bytes, log: Path) -> Sequence[object]:
+def logged_derivation(made: Derivation, public_key: ServerKey, log: Path) -> Sequence[object]:
     """Says which entry of the log an export has; a fault where it has none. OSError."""
     digest = derivation_hash(made)
     try:
-        key = Ed25519PublicKey.from_public_bytes(public_key)
+        key = public_key
         view = read_log(log, key, made.source.recording)
     except SegmentError as error:
         return [Fault(error.kind, LOG_FILE, error.message)]

@@ -3,19 +3,23 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from server.commands.signer import say_signers
 from server.commands.terminal import utc
 from server.recorder.catalog import FOLDER
 from server.recorder.derivation import statement_of
 from server.recorder.derived import check_statement
 from server.recorder.manifest import MANIFEST_NAME
 from server.recorder.proof import parse_proof
-from server.recorder.receipt import Receipt, check_receipt
+from server.recorder.receipt import Receipt, check_receipt, signed_by
 from server.recorder.sealing import SegmentError
+from server.recorder.server_key import ServerKey
 from server.recorder.tlog import Entry
 from server.recorder.verify import check_log, verify
 
 
-def verify_receipt(path: Path, public_key: bytes, home: Path, log: Path | None) -> Sequence[object]:
+def verify_receipt(
+    path: Path, public_key: ServerKey, home: Path, log: Path | None
+) -> Sequence[object]:
     """The faults; what is intact is described.
 
     ``home`` is the data directory in which the recording may lie, if not beside the receipt.
@@ -26,6 +30,7 @@ def verify_receipt(path: Path, public_key: bytes, home: Path, log: Path | None) 
     except SegmentError as error:
         return (f"{path.name}: {error}",)
     _describe(receipt)
+    say_signers(public_key, [signed_by(data, public_key)])
     faults: list[object] = []
     if log is not None:
         faults += check_log(log, public_key, parse_proof(receipt.proof).checkpoint)
@@ -35,7 +40,7 @@ def verify_receipt(path: Path, public_key: bytes, home: Path, log: Path | None) 
 
 
 def _check_recording(
-    receipt: Receipt, beside: Path, home: Path, public_key: bytes, log: Path | None
+    receipt: Receipt, beside: Path, home: Path, public_key: ServerKey, log: Path | None
 ) -> Sequence[object]:
     """That what was sealed is still there, or what was made of it when it was compressed."""
     interview = receipt.entry.interview
@@ -54,7 +59,7 @@ def _check_recording(
     return report.faults
 
 
-def _was_compressed(receipt: Receipt, place: Path, public_key: bytes) -> bool:
+def _was_compressed(receipt: Receipt, place: Path, public_key: ServerKey) -> bool:
     """Whether the recording there was made of the receipt's, and says so, signed."""
     if not statement_of(place).exists():
         return False

@@ -7,15 +7,14 @@ from dataclasses import dataclass
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
 from server.commands.log import logged_derivation
 from server.commands.place import find, home_of, in_archive, log_of
 from server.commands.receipt import verify_receipt
+from server.commands.signer import say_signers
 from server.commands.terminal import EXIT_FAULT
 from server.commands.timestamp import ROOTS, check_timestamp
 from server.config import ConfigError, add_data_dir_flag, add_store_flag, data_dir
-from server.recorder import derivation
+from server.recorder import derivation, succession
 from server.recorder.archive import ArchivePath, is_archive, open_archive
 from server.recorder.catalog import FOLDER, is_compressed, read_manifest
 from server.recorder.claim_signer import load_roots
@@ -25,12 +24,14 @@ from server.recorder.derived import Compressed, check_statement
 from server.recorder.derived import decode as decode_compressed
 from server.recorder.evidence import CONTENTS, DERIVATION, LOG, READER, RECEIPT, RECORDING
 from server.recorder.export_check import NothingSigned, check_export
-from server.recorder.keys import C2PA_ROOT, SIGNING_PUB, fingerprint, load_public_key
+from server.recorder.keys import C2PA_ROOT, SIGNING_PUB, load_public_key
 from server.recorder.manifest import MANIFEST_NAME
 from server.recorder.receipt import check_receipt, is_receipt
 from server.recorder.root_key import KeyProblem
 from server.recorder.sealing import FaultKind, SegmentError
+from server.recorder.server_key import ServerKey, fingerprint
 from server.recorder.stores import Readable, split_s3
+from server.recorder.succession import extended
 from server.recorder.tlog import Entry
 from server.recorder.verify import LOG_FILE, Fault, lost_recordings, verify
 
@@ -103,16 +104,19 @@ def _verify(flags: argparse.Namespace) -> int:
     path = Path(flags.path).resolve()
     try:
         if _has_no_statement(path):
-            return _told(_verify_export(flags, path, b"", None))
-        key_file = flags.public_key or _home(flags) / "keys" / SIGNING_PUB
-        public_key = _load(key_file)
+            return _told(_verify_export(flags, path, None, None))
+        home = _home(flags) / "keys"
+        key_file = flags.public_key or home / SIGNING_PUB
+        public_key = _load(key_file, home / succession.FILE)
         own = key_file.parent / ROOTS
         flags.timestamp_root = flags.timestamp_root or (own if own.is_file() else None)
         faults = _check(flags, path, public_key, key_file.resolve().parent.parent)
+    except SegmentError as error:
+        return _told([Fault(error.kind, succession.FILE, error.message)])
     except (CredentialsUnavailable, KeyProblem, OSError) as error:
         raise ConfigError(f"{flags.path} can't be read: {error}.") from error
     if not faults:
-        print(f"Signed with the key of {key_file} (SHA-256 {fingerprint(public_key)}).")
+        print(f"Checked with the key of {key_file} (SHA-256 {fingerprint(public_key.known)}).")
     return _told(faults)
 
 
@@ -130,9 +134,11 @@ def _has_no_statement(path: Path) -> bool:
     return not derivation.statement_of(path).exists()
 
 
-def _load(key_file: Path) -> bytes:
+def _load(key_file: Path, of_home: Path) -> ServerKey:
+    """The key, with what the lists beside it and of the data directory say. SegmentError."""
     try:
-        return load_public_key(key_file)
+        public_key = load_public_key(key_file)
+        return extended(public_key, of_home.read_bytes()) if of_home.is_file() else public_key
     except FileNotFoundError as error:
         raise ConfigError(
             f"There is no public key {key_file}: give the server's with --public-key. One that "
@@ -158,7 +164,7 @@ def _holds_recordings(path: Path) -> bool:
 
 
 def _check(
-    flags: argparse.Namespace, path: Path, public_key: bytes, home: Path
+    flags: argparse.Namespace, path: Path, public_key: ServerKey, home: Path
 ) -> Sequence[object]:
     """The faults; what is intact is described. ConfigError where there is nothing; OSError.
 
@@ -241,12 +247,17 @@ def _in_bucket(url: str) -> Sequence[Readable]:
 # ---- checking it ------------------------------------------------------------------------
 
 
-def _verify_found(flags: argparse.Namespace, found: _Found, public_key: bytes) -> Sequence[object]:
+def _verify_found(
+    flags: argparse.Namespace, found: _Found, public_key: ServerKey
+) -> Sequence[object]:
     if len(found.subjects) == 1 and found.folder is None:
         return [*found.faults, *_verify_one(flags, found.subjects[0], public_key)]
     faults: list[object] = [*found.faults]
+    signers = []
     for each in found.subjects:
-        report = verify(each.files, public_key, flags.log or each.log)
+        key = _with_list(each.top, public_key)
+        report = verify(each.files, key, flags.log or each.log)
+        signers.append(report.signer)
         _, more = check_timestamp(each.files, flags.timestamp_root)
         faults += [f"{each.files.name}/{fault}" for fault in (*report.faults, *more)]
     if found.folder is not None:
@@ -254,13 +265,14 @@ def _verify_found(flags: argparse.Namespace, found: _Found, public_key: bytes) -
         faults += _lost(folder, public_key, flags.log or log)
     if not faults:
         print(f"Intact: {len(found.subjects)} recordings.")
+        say_signers(public_key, signers)
     return faults
 
 
-def _verify_compressed(path: Path, public_key: bytes) -> Sequence[object]:
+def _verify_compressed(path: Path, public_key: ServerKey) -> Sequence[object]:
     """Of a recording that was made of another one: what its statement says of that."""
     try:
-        manifest = read_manifest(path, Ed25519PublicKey.from_public_bytes(public_key))
+        manifest = read_manifest(path, public_key)
         if not is_compressed(manifest):
             return ()
         made = check_statement(path, public_key)
@@ -277,9 +289,10 @@ def _verify_compressed(path: Path, public_key: bytes) -> Sequence[object]:
 
 
 def _verify_one(
-    flags: argparse.Namespace, subject: _Subject, public_key: bytes
+    flags: argparse.Namespace, subject: _Subject, public_key: ServerKey
 ) -> Sequence[object]:
     log: Traversable | None = flags.log or subject.log
+    public_key = _with_list(subject.top, public_key)
     receipt, faults = _beside(subject.top, public_key)
     report = verify(subject.files, public_key, log, receipt)
     said, more = check_timestamp(subject.files, flags.timestamp_root)
@@ -293,6 +306,7 @@ def _verify_one(
         print("No log is beside it: that a tail was cut off an open one could not be seen.")
     else:
         print(f"The log{f' in {log}' if isinstance(log, Path) else ''} knows it so.")
+    say_signers(public_key, [report.signer])
     if receipt is not None:
         print("The receipt is of this recording.")
     if said:
@@ -300,9 +314,17 @@ def _verify_one(
     return ()
 
 
-def _beside(top: Traversable | None, public_key: bytes) -> tuple[Entry | None, list[Fault]]:
+def _with_list(top: Traversable | None, public_key: ServerKey) -> ServerKey:
+    """With what the list in an archive for evidence says of the key. SegmentError."""
+    file = None if top is None else top.joinpath(succession.FILE)
+    if file is None or not file.is_file():
+        return public_key
+    return extended(public_key, file.read_bytes())
+
+
+def _beside(top: Traversable | None, public_key: ServerKey) -> tuple[Entry | None, list[Fault]]:
     """What the receipt in an archive for evidence holds the recording to; what is wrong there."""
-    key, faults = Ed25519PublicKey.from_public_bytes(public_key), list[Fault]()
+    faults = list[Fault]()
     entry: Entry | None = None
     made: Compressed | None = None
     for name in (RECEIPT, DERIVATION):
@@ -313,7 +335,7 @@ def _beside(top: Traversable | None, public_key: bytes) -> tuple[Entry | None, l
             if name == RECEIPT:
                 entry = check_receipt(file.read_bytes(), public_key).entry
             else:
-                made = decode_compressed(file.read_bytes(), key)
+                made = decode_compressed(file.read_bytes(), public_key)
         except SegmentError as error:
             faults.append(Fault(error.kind, name, error.message))
     if entry is not None and made is not None and made.source.manifest == entry.manifest:
@@ -322,7 +344,7 @@ def _beside(top: Traversable | None, public_key: bytes) -> tuple[Entry | None, l
     return entry, faults
 
 
-def _lost(recordings: Path, public_key: bytes, log: Path | None) -> list[Fault]:
+def _lost(recordings: Path, public_key: ServerKey, log: Path | None) -> list[Fault]:
     try:
         return lost_recordings(recordings, public_key, log) if log is not None else []
     except SegmentError as error:
@@ -330,7 +352,7 @@ def _lost(recordings: Path, public_key: bytes, log: Path | None) -> list[Fault]:
 
 
 def _verify_export(
-    flags: argparse.Namespace, path: Path, public_key: bytes, log: Path | None
+    flags: argparse.Namespace, path: Path, public_key: ServerKey | None, log: Path | None
 ) -> Sequence[object]:
     """The faults; what is intact is described. Raises ConfigError if nothing was signed."""
     try:
@@ -347,7 +369,10 @@ def _verify_export(
             made = report.credentials.source
             _describe(f"the recording with the id {made.recording}", made, made)
         print(f"Its Content Credentials (C2PA) say so; signed by {report.credentials.signer}.")
-    if report.statement is None or log is None:
+    if public_key is None or report.statement is None:
+        return ()
+    say_signers(public_key, [report.signer])
+    if log is None:
         return ()
     return logged_derivation(report.statement, public_key, log)
 

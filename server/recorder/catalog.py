@@ -13,7 +13,6 @@ from pathlib import Path
 
 import msgspec
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
@@ -35,6 +34,7 @@ from server.recorder.sealing import (
     SegmentError,
 )
 from server.recorder.segments import index_records, unlisted_segments
+from server.recorder.server_key import ServerKey
 from server.recorder.stores import Readable, Store, StoredFolder
 
 FOLDER = "recordings"
@@ -76,7 +76,7 @@ def recording_folders(data_dir: Path) -> list[Path]:
     return sorted(path.parent for path in folders if INTERVIEW_ID.fullmatch(path.parent.name))
 
 
-def read_manifest(path: Path, public_key: Ed25519PublicKey) -> Manifest:
+def read_manifest(path: Path, public_key: ServerKey) -> Manifest:
     """The manifest of a recording's folder. OSError, or SegmentError if it is not authentic."""
     return decode_manifest((path / MANIFEST_NAME).read_bytes(), public_key)
 
@@ -91,7 +91,7 @@ def open_for_writing(
     OSError; SegmentError if the manifest there is not authentic; KeyProblem.
     """
     if (path / MANIFEST_NAME).exists():
-        manifest = read_manifest(path, keys.signer.public_key())
+        manifest = read_manifest(path, keys.public_key)
         if manifest.policies[-1:] != (policy,):
             policies = (*manifest.policies, policy)
             manifest = msgspec.structs.replace(manifest, policies=policies)
@@ -125,7 +125,7 @@ def open_reader(
     key = recording_key(data_dir, interview_id, keys)
     stored = None if store is None else store.folder(interview_id)
     path = recording_path(data_dir, interview_id)
-    return RecordingReader(path, key, keys.signer.public_key(), stored, signer)
+    return RecordingReader(path, key, keys.public_key, stored, signer)
 
 
 def recording_key(data_dir: Path, interview_id: str, keys: KeyRing) -> bytes:
@@ -133,7 +133,7 @@ def recording_key(data_dir: Path, interview_id: str, keys: KeyRing) -> bytes:
     path = recording_path(data_dir, interview_id)
     if not (path / MANIFEST_NAME).exists():
         raise KeyError(interview_id)
-    manifest = read_manifest(path, keys.signer.public_key())
+    manifest = read_manifest(path, keys.public_key)
     return keys.recording_key(interview_id, bytes.fromhex(manifest.recording))
 
 
@@ -145,7 +145,7 @@ def recording_files(data_dir: Path, interview_id: str, store: Store | None) -> R
     return path if store is None else StoredFolder(path, store.folder(interview_id))
 
 
-def is_recorded_now(data_dir: Path, interview_id: str, public_key: Ed25519PublicKey) -> bool:
+def is_recorded_now(data_dir: Path, interview_id: str, public_key: ServerKey) -> bool:
     """Whether a process writes this recording. ValueError if the id can't be a folder's name."""
     path = recording_path(data_dir, interview_id)
     if not (path / MANIFEST_NAME).exists():
@@ -161,7 +161,7 @@ def list_recordings(data_dir: Path, keys: KeyRing) -> list[RecordingSummary]:
     summaries = []
     for path in recording_folders(data_dir):
         try:
-            manifest = read_manifest(path, keys.signer.public_key())
+            manifest = read_manifest(path, keys.public_key)
             summaries.append(_summarise(path, manifest, titles.of(manifest), running))
         except (SegmentError, OSError):
             continue  # `verify` says what is wrong with it

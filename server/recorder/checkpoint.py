@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from server.recorder.merkle import HASH_BYTES
 from server.recorder.sealing import SIGNATURE_BYTES, FaultKind, SegmentError
+from server.recorder.server_key import ServerKey, raw
 
 #: signed-note: the signature type of Ed25519.
 _ED25519 = b"\x01"
@@ -44,8 +44,8 @@ def sign_checkpoint(checkpoint: Checkpoint, signer: Ed25519PrivateKey) -> bytes:
     return f"{text}\n— {checkpoint.origin} {base64.b64encode(signed).decode()}\n".encode()
 
 
-def read_checkpoint(data: bytes, public_key: Ed25519PublicKey) -> Checkpoint:
-    """The checkpoint, signed by this key. SegmentError if it is none.
+def read_checkpoint(data: bytes, public_key: ServerKey) -> Checkpoint:
+    """The checkpoint, signed by one of these keys. SegmentError if it is none.
 
     Signatures of others, as of witnesses, may stand beside ours and are not looked at.
     """
@@ -59,9 +59,9 @@ def read_checkpoint(data: bytes, public_key: Ed25519PublicKey) -> Checkpoint:
     checkpoint = Checkpoint(match[1], int(match[2]), base64.b64decode(match[3]))
     if checkpoint.text != text + "\n":
         raise SegmentError(FaultKind.TAMPERED, "the checkpoint is not canonical")
-    signature = _signature(signatures, checkpoint.origin, public_key)
+    key, signature = _signature(signatures, checkpoint.origin, public_key)
     try:
-        public_key.verify(signature, checkpoint.text.encode())
+        key.verify(signature, checkpoint.text.encode())
     except InvalidSignature as error:
         raise SegmentError(FaultKind.TAMPERED, "the checkpoint's signature does not fit") from error
     return checkpoint
@@ -69,12 +69,13 @@ def read_checkpoint(data: bytes, public_key: Ed25519PublicKey) -> Checkpoint:
 
 def verifier_key(origin: str, public_key: Ed25519PublicKey) -> str:
     """What tools of transparency logs take as the key (signed-note, "Verifier keys")."""
-    material = base64.b64encode(_ED25519 + _raw(public_key)).decode()
+    material = base64.b64encode(_ED25519 + raw(public_key)).decode()
     return f"{origin}+{_key_id(origin, public_key).hex()}+{material}"
 
 
-def _signature(lines: str, origin: str, public_key: Ed25519PublicKey) -> bytes:
-    expected = _key_id(origin, public_key)
+def _signature(lines: str, origin: str, public_key: ServerKey) -> tuple[Ed25519PublicKey, bytes]:
+    """The first of ours, and the key that it is to be of."""
+    ours = {_key_id(origin, key): key for key in public_key.keys}
     for line in lines.removesuffix("\n").split("\n"):
         mark, name, encoded = (*line.split(" "), "", "", "")[:3]
         try:
@@ -85,16 +86,13 @@ def _signature(lines: str, origin: str, public_key: Ed25519PublicKey) -> bytes:
             raise SegmentError(FaultKind.TAMPERED, "a signature of the checkpoint does not parse")
         if base64.b64encode(signed).decode() != encoded or line.count(" ") != 2:
             raise SegmentError(FaultKind.TAMPERED, "the checkpoint is not canonical")
-        if name == origin and signed[:_KEY_ID_BYTES] == expected:
-            return signed[_KEY_ID_BYTES:][: SIGNATURE_BYTES + 1]
+        key = ours.get(signed[:_KEY_ID_BYTES])
+        if name == origin and key is not None:
+            return key, signed[_KEY_ID_BYTES:][: SIGNATURE_BYTES + 1]
     raise SegmentError(FaultKind.TAMPERED, "the checkpoint is signed by another key")
 
 
 def _key_id(name: str, public_key: Ed25519PublicKey) -> bytes:
-    digest = hashlib.sha256(name.encode() + b"\n" + _ED25519 + _raw(public_key)).digest()
+    digest = hashlib.sha256(name.encode() + b"\n" + _ED25519 + raw(public_key)).digest()
     assert len(digest) == HASH_BYTES
     return digest[:_KEY_ID_BYTES]
-
-
-def _raw(public_key: Ed25519PublicKey) -> bytes:
-    return public_key.public_bytes(Encoding.Raw, PublicFormat.Raw)

@@ -213,7 +213,7 @@ class Compression:
         try:
             progress = msgspec.json.decode(_progress_of(self.path).read_bytes(), type=_Progress)
             data = (self.path / MANIFEST_NAME).read_bytes()
-            made = decode_manifest(data, self._keys.signer.public_key())
+            made = decode_manifest(data, self._keys.public_key)
         except (FileNotFoundError, msgspec.MsgspecError, SegmentError):
             return self._begin_anew()
         whole = len(made.segments) <= min(len(progress.measured), len(self._manifest.segments))

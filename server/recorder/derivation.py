@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from server.recorder.files import write_durably
 from server.recorder.manifest import Manifest, manifest_hash
 from server.recorder.sealing import FaultKind, SegmentError
+from server.recorder.server_key import ServerKey
 
 SUFFIX = ".vivavoce.json"
 VERSION = 1
@@ -125,10 +126,14 @@ def derivation_hash(derivation: Derivation) -> str:
     return hashlib.sha256(msgspec.json.encode(derivation)).hexdigest()
 
 
-def check(path: Path, public_key: bytes) -> Derivation:
+def signed_by(path: Path, public_key: ServerKey) -> Ed25519PublicKey:
+    """Which of the server's keys says what the file ``path`` was made of. SegmentError; OSError."""
+    return _decode(statement_of(path).read_bytes(), Derivation, VERSION, public_key)[1]
+
+
+def check(path: Path, public_key: ServerKey) -> Derivation:
     """What the file ``path`` was made of. SegmentError if it is not as it was signed; OSError."""
-    key = Ed25519PublicKey.from_public_bytes(public_key)
-    derivation = decode_statement(statement_of(path).read_bytes(), Derivation, VERSION, key)
+    derivation = decode_statement(statement_of(path).read_bytes(), Derivation, VERSION, public_key)
     size, sha256 = _digest(path)
     if size < derivation.size:
         raise SegmentError(FaultKind.TRUNCATED, f"{derivation.size - size} bytes are cut off")
@@ -145,9 +150,15 @@ def signed(statement: Any, signer: Ed25519PrivateKey) -> bytes:
 
 
 def decode_statement(
-    data: bytes, kind: type[_Statement], version: int, public_key: Ed25519PublicKey
+    data: bytes, kind: type[_Statement], version: int, public_key: ServerKey
 ) -> _Statement:
     """The struct of this version, its signature checked. SegmentError says what is wrong."""
+    return _decode(data, kind, version, public_key)[0]
+
+
+def _decode(
+    data: bytes, kind: type[_Statement], version: int, public_key: ServerKey
+) -> tuple[_Statement, Ed25519PublicKey]:
     try:
         said = msgspec.json.decode(data, type=_AnyVersion).derivation.version
         if said != version:
@@ -161,10 +172,10 @@ def decode_statement(
     if again != data or not _SIGNATURE.fullmatch(found.signature):
         raise SegmentError(FaultKind.TAMPERED, "the statement is not canonical")
     try:
-        public_key.verify(bytes.fromhex(found.signature), DERIVATION_CONTEXT + encoded)
+        by = public_key.verify(bytes.fromhex(found.signature), DERIVATION_CONTEXT + encoded)
     except InvalidSignature as error:
         raise SegmentError(FaultKind.TAMPERED, "the statement's signature does not fit") from error
-    return statement
+    return statement, by
 
 
 def _digest(path: Path) -> tuple[int, str]:

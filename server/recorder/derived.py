@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 import msgspec
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from server.core.frames import TrackName
 from server.recorder.catalog import (
@@ -33,6 +33,7 @@ from server.recorder.files import sync_directory, write_durably
 from server.recorder.keys import INTERVIEW_ID
 from server.recorder.manifest import MANIFEST_NAME, Manifest, State
 from server.recorder.sealing import FaultKind, SegmentError
+from server.recorder.server_key import ServerKey
 from server.recorder.verify import verify
 
 #: Where one is made, and where sources go.
@@ -89,21 +90,20 @@ def state(path: Path, statement: Compressed, signer: Ed25519PrivateKey) -> None:
     write_durably(statement_of(path), signed(statement, signer))
 
 
-def read_statement(path: Path, public_key: Ed25519PublicKey) -> Compressed:
+def read_statement(path: Path, public_key: ServerKey) -> Compressed:
     """Of the recording in folder ``path``. SegmentError unless it is signed; OSError."""
     return decode(statement_of(path).read_bytes(), public_key)
 
 
-def decode(data: bytes, public_key: Ed25519PublicKey) -> Compressed:
+def decode(data: bytes, public_key: ServerKey) -> Compressed:
     """SegmentError unless it is signed."""
     return decode_statement(data, Compressed, VERSION, public_key)
 
 
-def check_statement(path: Path, public_key: bytes) -> Compressed:
+def check_statement(path: Path, public_key: ServerKey) -> Compressed:
     """The same; SegmentError too where the recording there is not the one that was made."""
-    key = Ed25519PublicKey.from_public_bytes(public_key)
-    statement = read_statement(path, key)
-    manifest = read_manifest(path, key)
+    statement = read_statement(path, public_key)
+    manifest = read_manifest(path, public_key)
     whole = manifest.tree_size >= statement.tree_size
     if manifest.recording != statement.recording or not whole or not is_compressed(manifest):
         raise SegmentError(FaultKind.FOREIGN, "the statement is of another recording")
@@ -136,14 +136,13 @@ def refuse(data_dir: Path, manifest: Manifest, reason: str) -> None:
     write_durably(_refusal_of(data_dir, manifest.interview), msgspec.json.encode(refusal))
 
 
-def due(data_dir: Path, public_key: bytes, before_s: float) -> list[str]:
+def due(data_dir: Path, public_key: ServerKey, before_s: float) -> list[str]:
     """The interviews that were finished before that Unix time, and could be compressed. OSError."""
-    key = Ed25519PublicKey.from_public_bytes(public_key)
     found = []
     for path in recording_folders(data_dir):
         try:
             changed_s = (path / MANIFEST_NAME).stat().st_mtime
-            manifest = read_manifest(path, key)
+            manifest = read_manifest(path, public_key)
         except (FileNotFoundError, SegmentError):
             continue  # `verify` says what is wrong with it
         open = manifest.state is State.RECORDING or not manifest.segments
@@ -170,7 +169,7 @@ def lock_making(data_dir: Path) -> AbstractContextManager[None]:
     return lock_folder(data_dir / MAKING, f"another process compresses recordings of {data_dir}")
 
 
-def check_ready(data_dir: Path, interview_id: str, public_key: bytes) -> None:
+def check_ready(data_dir: Path, interview_id: str, public_key: ServerKey) -> None:
     """Look at every byte of what was made. NotAdopted, SegmentError unless it is as signed for."""
     making = making_path(data_dir, interview_id)
     check_statement(making, public_key)
@@ -179,7 +178,7 @@ def check_ready(data_dir: Path, interview_id: str, public_key: bytes) -> None:
         raise NotAdopted(f"what was made is not intact: {report.faults[:1]}")
 
 
-def adopt(data_dir: Path, interview_id: str, public_key: bytes) -> Manifest:
+def adopt(data_dir: Path, interview_id: str, public_key: ServerKey) -> Manifest:
     """Put what was made in the place of its source; the manifest that now holds there.
 
     Call it after `check_ready`, with the lock of the recordings, while nobody records that
@@ -187,22 +186,20 @@ def adopt(data_dir: Path, interview_id: str, public_key: bytes) -> Manifest:
     """
     making, place = making_path(data_dir, interview_id), recording_path(data_dir, interview_id)
     statement = check_statement(making, public_key)
-    key = Ed25519PublicKey.from_public_bytes(public_key)
-    if origin(read_manifest(place, key)) != statement.source:
+    if origin(read_manifest(place, public_key)) != statement.source:
         raise NotAdopted("the recording has changed since")
     _exchange(data_dir, interview_id)
-    return read_manifest(place, key)
+    return read_manifest(place, public_key)
 
 
-def settle(data_dir: Path, interview_id: str, public_key: bytes) -> None:
+def settle(data_dir: Path, interview_id: str, public_key: ServerKey) -> None:
     """After the log was told: the statement, and where the policy destroys the source, that."""
     making, place = making_path(data_dir, interview_id), recording_path(data_dir, interview_id)
     if statement_of(making).exists():
         os.rename(statement_of(making), statement_of(place))
         sync_directory(place.parent)
         sync_directory(making.parent)
-    key = Ed25519PublicKey.from_public_bytes(public_key)
-    if not read_statement(place, key).source_kept:
+    if not read_statement(place, public_key).source_kept:
         for path in sorted(source_path(data_dir, interview_id).glob("*.seg")):
             path.unlink()
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from server.recorder.catalog import is_recorded_now, read_manifest, recording_path
 from server.recorder.key_database import KeyDatabase
-from server.recorder.keys import open_database, open_signer
+from server.recorder.keys import SIGNING_PUB, load_public_key, open_database
 from server.recorder.manifest import MANIFEST_NAME
 from server.recorder.root_key import KeyProblem
 from server.recorder.spool import Spool, entry_of
@@ -25,7 +25,7 @@ def erase(data_dir: Path, interview_id: str, at_us: int) -> bool:
     """
     database = open_database(data_dir / "keys")
     known = database.candidate_of(interview_id)
-    public_key = open_signer(data_dir / "keys", database).public_key()
+    public_key = load_public_key(data_dir / "keys" / SIGNING_PUB)
     if is_recorded_now(data_dir, interview_id, public_key):
         raise ErasureRefused(f"interview {interview_id} is being recorded: end it first")
     path = recording_path(data_dir, interview_id)

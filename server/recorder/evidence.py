@@ -15,12 +15,10 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
+from server.recorder import succession
 from server.recorder.checkpoint import read_checkpoint
 from server.recorder.derivation import SUFFIX
 from server.recorder.files import scratch_beside, sync_directory
-from server.recorder.keys import fingerprint
 from server.recorder.manifest import (
     MANIFEST_NAME,
     TIMESTAMP_NAME,
@@ -32,6 +30,7 @@ from server.recorder.manifest import (
 from server.recorder.merkle import inclusion_path
 from server.recorder.proof import Proof
 from server.recorder.segments import unlisted_segments
+from server.recorder.server_key import ServerKey, fingerprint
 from server.recorder.stores import Readable, size_of
 from server.recorder.tiles import CHECKPOINT, Tiles
 from server.recorder.tlog import EntryKind, parse_entry
@@ -46,7 +45,19 @@ DERIVATION = RECORDING + SUFFIX
 README = "README.txt"
 READER = Path(__file__).parents[2] / "tools" / "read_recording.py"
 #: What lies in the archive's one folder, at most.
-CONTENTS = frozenset({RECORDING, LOG, PUBLIC_KEY, KEY, RECEIPT, DERIVATION, README, READER.name})
+CONTENTS = frozenset(
+    {
+        RECORDING,
+        LOG,
+        PUBLIC_KEY,
+        succession.FILE,
+        KEY,
+        RECEIPT,
+        DERIVATION,
+        README,
+        READER.name,
+    }
+)
 _BLOCK_BYTES = 1 << 20
 
 _README = """\
@@ -102,7 +113,8 @@ class Evidence:
     files: Readable
     manifest: bytes
     public_key_pem: bytes
-    public_key: bytes
+    signing_keys: bytes | None  #: how the server's keys gave way to each other, if they did
+    public_key: ServerKey
     log: Traversable | None
     receipt: bytes | None  #: None while it goes on, or the log does not know of its end
     derivation: bytes | None  #: of a compressed recording: the statement of what it was made of
@@ -124,9 +136,7 @@ def write_archive(
 
     SegmentError where manifest or log are not authentic; OSError.
     """
-    manifest = decode_manifest(
-        evidence.manifest, Ed25519PublicKey.from_public_bytes(evidence.public_key)
-    )
+    manifest = decode_manifest(evidence.manifest, evidence.public_key)
     parts = list(_parts(evidence, manifest, made))
     total, done = sum(part.size for part in parts) or 1, 0
     with scratch_beside(path) as scratch:
@@ -148,7 +158,11 @@ def _parts(evidence: Evidence, manifest: Manifest, made: datetime) -> Iterator[_
     yield _bytes(READER.name, READER.read_bytes())
     if evidence.key is not None:
         yield _bytes(KEY, f"{evidence.key.hex()}\n".encode())
-    for name, data in ((RECEIPT, evidence.receipt), (DERIVATION, evidence.derivation)):
+    for name, data in (
+        (succession.FILE, evidence.signing_keys),
+        (RECEIPT, evidence.receipt),
+        (DERIVATION, evidence.derivation),
+    ):
         if data is not None:
             yield _bytes(name, data)
     if evidence.log is not None:
@@ -198,20 +212,20 @@ def _readme(evidence: Evidence, manifest: Manifest, made: datetime) -> str:
         recording=manifest.recording,
         revision=manifest.revision,
         manifest=manifest_hash(manifest),
-        fingerprint=fingerprint(evidence.public_key),
+        fingerprint=fingerprint(evidence.public_key.known),
         made=made.strftime("%Y-%m-%d %H:%M:%S %Z"),
         key_english=english,
         key_chinese=chinese,
     )
 
 
-def _proofs(log: Traversable, public_key: bytes, recording: str) -> Iterator[tuple[str, bytes]]:
+def _proofs(log: Traversable, public_key: ServerKey, recording: str) -> Iterator[tuple[str, bytes]]:
     """The log's checkpoint, and of its entries those that tell when the recording changed.
 
     Of heartbeats the last alone: each tells more than those before it.
     """
     checkpoint = (log / CHECKPOINT).read_bytes()
-    signed = read_checkpoint(checkpoint, Ed25519PublicKey.from_public_bytes(public_key))
+    signed = read_checkpoint(checkpoint, public_key.newest)
     tiles, found = Tiles(log), []
     for index, data in enumerate(tiles.entries(signed.size)):
         entry = parse_entry(data) if recording.encode() in data else None

@@ -4,10 +4,13 @@ the server's key, and Content Credentials in it, signed by its certificate (C2PA
 from dataclasses import dataclass
 from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
 from server.recorder import content_credentials, derivation
 from server.recorder.content_credentials import Checked
 from server.recorder.derivation import Derivation
 from server.recorder.sealing import SegmentError
+from server.recorder.server_key import ServerKey
 
 
 class NothingSigned(Exception):
@@ -19,12 +22,13 @@ class ExportReport:
     """``statement`` and ``credentials`` are None where there are none, or they are at fault."""
 
     statement: Derivation | None
+    signer: Ed25519PublicKey | None  #: of the statement
     credentials: Checked | None
     faults: tuple[str, ...]
 
 
-def check_export(path: Path, public_key: bytes, roots: bytes) -> ExportReport:
-    """``roots``: certificates in PEM that may vouch for credentials.
+def check_export(path: Path, public_key: ServerKey | None, roots: bytes) -> ExportReport:
+    """``roots``: certificates in PEM that may vouch for credentials. Statements need the key.
 
     NothingSigned; OSError; CredentialsUnavailable.
     """
@@ -36,10 +40,11 @@ def check_export(path: Path, public_key: bytes, roots: bytes) -> ExportReport:
             "and no Content Credentials in it"
         )
     faults: list[str] = []
-    statement = credentials = None
+    statement = signer = credentials = None
     try:
-        if has_statement:
+        if has_statement and public_key is not None:
             statement = derivation.check(path, public_key)
+            signer = derivation.signed_by(path, public_key)
     except SegmentError as error:
         faults.append(str(error))
     try:
@@ -48,7 +53,7 @@ def check_export(path: Path, public_key: bytes, roots: bytes) -> ExportReport:
     except SegmentError as error:
         faults.append(str(error))
     faults += _disagreements(statement, credentials)
-    return ExportReport(statement, credentials, tuple(faults))
+    return ExportReport(statement, signer, credentials, tuple(faults))
 
 
 def _disagreements(statement: Derivation | None, credentials: Checked | None) -> list[str]:

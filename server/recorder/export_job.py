@@ -11,7 +11,7 @@ class Job(msgspec.Struct, frozen=True):
     folder: str  #: the recording's
     store: str  #: where closed segments may be (`open_store`); empty: nowhere
     key: str  #: hex
-    public_key: str  #: hex
+    public_key: tuple[str, ...]  #: hex, the newest last
     start_us: int  #: of the recording, since its epoch
     end_us: int
     transcode: bool  #: make all pictures H.264

@@ -16,8 +16,8 @@ from pathlib import Path
 import av
 import av.logging
 import msgspec
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from server.recorder import server_key
 from server.recorder.clip import Clip
 from server.recorder.export import ExportError, Source, write
 from server.recorder.export_job import Failed, Fault, Job, Said, Share, Written
@@ -79,7 +79,7 @@ def _written(job: Job, fd: int) -> Written:
 def _source(job: Job) -> Source:
     folder = Path(job.folder)
     stored = open_store(job.store).folder(folder.name) if job.store else None
-    public_key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(job.public_key))
+    public_key = server_key.from_hex(job.public_key)
     reader = RecordingReader(folder, bytes.fromhex(job.key), public_key, stored)
     if job.start_us == 0 and job.end_us >= reader.duration_us:
         return reader

@@ -3,12 +3,12 @@ another signs.
 
 Layout of ``data/keys``: ``keys.sqlite``, the wrapped keys; ``root.key``, the root key unless it
 lies elsewhere; ``signing.key`` (PKCS #8 PEM), all three mode 0600; for whoever verifies, in PEM,
-``signing.pub`` and, once something is signed for C2PA, ``c2pa-root.pem``. They lie apart from the
-recordings: destroying a candidate's key erases what it opens and leaves its evidence checkable;
-another root key rewraps the keys and touches no media.
+``signing.pub`` and, once something is signed for C2PA, ``c2pa-root.pem``; and, once another key
+signs than did at first, ``signing-keys.json``, which says how each gave way to the next. They
+lie apart from the recordings: destroying a candidate's key erases what it opens and leaves its
+evidence checkable; another root key rewraps the keys and touches no media.
 """
 
-import hashlib
 import os
 import re
 import secrets
@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 
-from server.recorder import claim_signer
+from server.recorder import claim_signer, succession
 from server.recorder.claim_signer import ClaimSigner
 from server.recorder.files import write_durably
 from server.recorder.key_database import CandidateKey, KeyDatabase, KeyWriter
@@ -37,11 +37,14 @@ from server.recorder.root_key import (
     open_key,
     seal_key,
 )
-from server.recorder.sealing import KEY_BYTES
+from server.recorder.sealing import KEY_BYTES, SegmentError
+from server.recorder.server_key import ServerKey, alone, raw
 
 DATABASE = "keys.sqlite"
 ROOT_KEY = "root.key"
 SIGNING_KEY = "signing.key"
+#: While one takes the other's place.
+NEXT_SIGNING_KEY = "signing-next.key"
 SIGNING_PUB = "signing.pub"
 C2PA_ROOT = "c2pa-root.pem"
 CANDIDATE_CONTEXT = "vivavoce/candidate-key/v1"
@@ -58,17 +61,15 @@ class KeyRing:
     Every call that takes an interview may raise KeyProblem, and KeyUnavailable (try again).
     """
 
-    def __init__(self, database: KeyDatabase, root: RootKey, signer: Ed25519PrivateKey) -> None:
+    def __init__(
+        self, database: KeyDatabase, root: RootKey, signer: Ed25519PrivateKey, public_key: ServerKey
+    ) -> None:
         self.database = database
         self.root = root
         self.signer = signer
+        self.public_key = public_key  #: the signer's, and those that it has followed
         self._opened: dict[str, tuple[Wrapped, bytes]] = {}  # by candidate
         self._claim_signer: ClaimSigner | None = None
-
-    @property
-    def public_key(self) -> bytes:
-        """The 32 bytes that :func:`server.recorder.verify.verify` takes."""
-        return self.signer.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
 
     def create_recording_key(self, interview_id: str, recording_id: bytes) -> bytes:
         """Make, wrap and store durably the key of a new recording."""
@@ -150,7 +151,7 @@ def open_keys(folder: Path, root: RootKey | None = None) -> KeyRing:
     root = root or FileRootKey(folder / ROOT_KEY)
     signer = open_signer(folder, database)
     _try_out(root, database)
-    return KeyRing(database, root, signer)
+    return KeyRing(database, root, signer, load_public_key(folder / SIGNING_PUB))
 
 
 def open_database(folder: Path) -> KeyDatabase:
@@ -196,21 +197,20 @@ def open_signer(folder: Path, database: KeyDatabase) -> Ed25519PrivateKey:
     """The key that signs, made while there is nothing it could have signed. KeyProblem; OSError."""
     path = folder / SIGNING_KEY
     if not path.exists():
-        if database.wrapped_by() or database.destroyed():
+        made_before = database.wrapped_by() or database.destroyed()
+        if made_before or (folder / succession.FILE).exists():
             raise KeyProblem(
                 f"{path} is missing, and recordings exist that it signed: restore it "
                 "(docs/operations.md says what to do if there is no copy)"
             )
-        pem = Ed25519PrivateKey.generate().private_bytes(
-            Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
-        )
-        write_durably(path, pem)
+        write_durably(path, private_pem(Ed25519PrivateKey.generate()))
     try:
         key = load_pem_private_key(path.read_bytes(), None)
     except ValueError as error:
-        raise KeyProblem(f"{path} is not a private key in PEM") from error
+        raise KeyProblem(f"{path} is not a private key in PEM: restore it from its copy") from error
     if not isinstance(key, Ed25519PrivateKey):
-        raise KeyProblem(f"{path} is not an Ed25519 key")
+        raise KeyProblem(f"{path} is not an Ed25519 key: restore it from its copy")
+    _check_newest(folder, key)
     _publish(
         folder / SIGNING_PUB,
         key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo),
@@ -218,22 +218,52 @@ def open_signer(folder: Path, database: KeyDatabase) -> Ed25519PrivateKey:
     return key
 
 
-def load_public_key(path: Path) -> bytes:
-    """The 32 bytes of an Ed25519 public key in PEM. KeyProblem if it is none; OSError."""
+def _check_newest(folder: Path, signer: Ed25519PrivateKey) -> None:
+    """KeyProblem unless it is the last of the list of signing keys, if there is one; OSError."""
+    path = folder / succession.FILE
+    try:
+        signed = succession.decode(path.read_bytes())
+    except FileNotFoundError:
+        return
+    except SegmentError as error:
+        raise KeyProblem(
+            f"{path} is not as it was written ({error.message}): restore it"
+        ) from error
+    newest, ours = signed[-1].succession.key, raw(signer.public_key()).hex()
+    if newest == ours:
+        return
+    if (folder / NEXT_SIGNING_KEY).exists():
+        raise KeyProblem(
+            "a change of the signing key was cut off: `vivavoce keys rotate-signing` ends it, "
+            "and so does a start of the server"
+        )
+    raise KeyProblem(
+        f"{folder / SIGNING_KEY} is not the key that {path} names as the newest: restore both of "
+        "the same, newest backup"
+    )
+
+
+def load_public_key(path: Path, list_file: Path | None = None) -> ServerKey:
+    """An Ed25519 public key in PEM, and those that the list beside it tells of.
+
+    ``list_file``: where else the list may lie. KeyProblem if it is no key; SegmentError where the
+    list is not authentic, or of another server; OSError.
+    """
     try:
         key = load_pem_public_key(path.read_bytes())
     except ValueError as error:
         raise KeyProblem(f"{path.name} is not a public key in PEM") from error
     if not isinstance(key, Ed25519PublicKey):
         raise KeyProblem(f"{path.name} is not an Ed25519 key")
-    return key.public_bytes(Encoding.Raw, PublicFormat.Raw)
+    for each in (path.with_name(succession.FILE), list_file):
+        if each is not None and each.is_file():
+            return succession.follow(key, each.read_bytes())
+    return alone(key)
 
 
-def fingerprint(public_key: bytes) -> str:
-    """SHA-256 in hex of the 32 bytes' SubjectPublicKeyInfo in DER, as `openssl` gives it too."""
-    key = Ed25519PublicKey.from_public_bytes(public_key)
-    spki = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    return hashlib.sha256(spki).hexdigest()
+def private_pem(key: Ed25519PrivateKey) -> bytes:
+    """As `SIGNING_KEY` has it."""
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
 def _publish(path: Path, pem: bytes) -> None:

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from server.core.frames import Gap, GapCause, TrackName
 from server.recorder.merkle import EMPTY_ROOT, Tree
 from server.recorder.sealing import FORMAT_VERSION, FaultKind, SegmentError
+from server.recorder.server_key import ServerKey
 
 MANIFEST_NAME = "manifest.json"
 TIMESTAMP_NAME = "manifest.tsr"  #: of an authority (RFC 3161), where one was asked
@@ -139,17 +140,26 @@ def encode_manifest(manifest: Manifest, signer: Ed25519PrivateKey) -> bytes:
     return msgspec.json.encode(_Signed(manifest, signature.hex()))
 
 
-def decode_manifest(data: bytes, public_key: Ed25519PublicKey) -> Manifest:
+def decode_manifest(data: bytes, public_key: ServerKey) -> Manifest:
     """The manifest, its signature checked. SegmentError says what is wrong with it."""
+    return _decode(data, public_key)[0]
+
+
+def _decode(data: bytes, public_key: ServerKey) -> tuple[Manifest, Ed25519PublicKey]:
     signed = _parse(data)
     try:
-        public_key.verify(
+        by = public_key.verify(
             bytes.fromhex(signed.signature),
             MANIFEST_CONTEXT + msgspec.json.encode(signed.manifest),
         )
     except InvalidSignature as error:
         raise SegmentError(FaultKind.TAMPERED, "the manifest's signature does not fit") from error
-    return signed.manifest
+    return signed.manifest, by
+
+
+def signed_by(data: bytes, public_key: ServerKey) -> Ed25519PublicKey:
+    """Which of the server's keys has signed a manifest. SegmentError as `decode_manifest`."""
+    return _decode(data, public_key)[1]
 
 
 def read_unproved(data: bytes) -> Manifest:

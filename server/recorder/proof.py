@@ -4,11 +4,10 @@ import base64
 import re
 from dataclasses import dataclass
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
 from server.recorder.checkpoint import Checkpoint, read_checkpoint
 from server.recorder.merkle import includes, leaf_hash
 from server.recorder.sealing import FaultKind, SegmentError
+from server.recorder.server_key import ServerKey
 
 #: Of a tree with as many leaves as a checkpoint can tell: more hashes are no proof.
 MAX_PATH = 64
@@ -51,7 +50,7 @@ def parse_proof(text: str) -> Proof:
     return proof
 
 
-def check_proof(proof: Proof, entry: bytes, public_key: Ed25519PublicKey) -> Checkpoint:
+def check_proof(proof: Proof, entry: bytes, public_key: ServerKey) -> Checkpoint:
     """The log that has ``entry``, as this key signed it. SegmentError where it does not."""
     checkpoint = read_checkpoint(proof.checkpoint, public_key)
     leaf = leaf_hash(entry)

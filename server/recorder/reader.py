@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from server.core.frames import GapCause, TrackName
 from server.recorder import hls, mp4, replay
@@ -37,6 +36,7 @@ from server.recorder.segments import (
     read_segment_header,
     unlisted_segments,
 )
+from server.recorder.server_key import ServerKey
 from server.recorder.stores import Readable, StoredFolder, size_of
 from server.recorder.tracks import TIMESCALE, Fragment, Tracks
 
@@ -146,7 +146,7 @@ class RecordingReader:
         self,
         path: Path,
         key: bytes,
-        public_key: Ed25519PublicKey,
+        public_key: ServerKey,
         stored: Readable | None = None,
         signer: Callable[[], ClaimSigner] | None = None,
     ) -> None:

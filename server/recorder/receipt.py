@@ -20,6 +20,7 @@ from server.recorder.derived import read_statement, source_path
 from server.recorder.manifest import MANIFEST_NAME, Manifest, Policy, State, manifest_hash
 from server.recorder.proof import Proof, check_proof, parse_proof
 from server.recorder.sealing import FaultKind, SegmentError
+from server.recorder.server_key import ServerKey, alone
 from server.recorder.tlog import CLOSING, FOLDER, Entry, prove
 
 VERSION = 1
@@ -64,13 +65,12 @@ class _AnyVersion(msgspec.Struct, frozen=True):
     receipt: _Version
 
 
-def issue(data_dir: Path, interview_id: str, signer: Ed25519PrivateKey) -> bytes:
-    """The receipt of a recording that is sealed. Reads the disk.
+def issue(data_dir: Path, interview_id: str, signer: Ed25519PrivateKey, key: ServerKey) -> bytes:
+    """The receipt of a recording that is sealed; ``key`` is the signer's. Reads the disk.
 
     KeyError if there is no recording; NotSealed; SegmentError; OSError; ValueError if the id
     can't be a folder's name.
     """
-    key = signer.public_key()
     path = recording_path(data_dir, interview_id)
     if not (path / MANIFEST_NAME).exists():
         raise KeyError(interview_id)
@@ -97,17 +97,21 @@ def sign(manifest: Manifest, entry: Entry, proof: Proof, signer: Ed25519PrivateK
     return msgspec.json.encode(SignedReceipt(receipt, signature.hex()))
 
 
-def check_receipt(data: bytes, public_key: bytes) -> Receipt:
+def check_receipt(data: bytes, public_key: ServerKey) -> Receipt:
     """The receipt, with all that it claims proved. SegmentError says what is wrong with it."""
-    key = Ed25519PublicKey.from_public_bytes(public_key)
-    receipt = _decode(data, key)
+    receipt, key = _decode(data, public_key)
     proof = parse_proof(receipt.proof)
-    checkpoint = check_proof(proof, msgspec.json.encode(receipt.entry), key)
+    checkpoint = check_proof(proof, msgspec.json.encode(receipt.entry), alone(key))
     if receipt.entry.kind not in CLOSING:
         raise SegmentError(FaultKind.TAMPERED, "the log's entry is not of a recording's end")
     if receipt.key != verifier_key(checkpoint.origin, key):
         raise SegmentError(FaultKind.TAMPERED, "the receipt names another key than signed it")
     return receipt
+
+
+def signed_by(data: bytes, public_key: ServerKey) -> Ed25519PublicKey:
+    """Which of the server's keys has signed a receipt. SegmentError."""
+    return _decode(data, public_key)[1]
 
 
 def is_receipt(path: Path) -> bool:
@@ -116,7 +120,7 @@ def is_receipt(path: Path) -> bool:
         return _BEGINS.match(file.read(_BEGINNING)) is not None
 
 
-def _sealed(data_dir: Path, path: Path, key: Ed25519PublicKey) -> Manifest:
+def _sealed(data_dir: Path, path: Path, key: ServerKey) -> Manifest:
     """What was recorded: not what a compression made of it, unless the interview went on in that.
 
     SegmentError; OSError.
@@ -128,7 +132,7 @@ def _sealed(data_dir: Path, path: Path, key: Ed25519PublicKey) -> Manifest:
 
 
 def _receipt(manifest: Manifest, entry: Entry, proof: Proof, key: Ed25519PublicKey) -> Receipt:
-    origin = read_checkpoint(proof.checkpoint, key).origin
+    origin = read_checkpoint(proof.checkpoint, alone(key)).origin
     there = {track for segment in manifest.segments for track in segment.tracks}
     return Receipt(
         "vivavoce-receipt",
@@ -148,7 +152,8 @@ def _ended_us(manifest: Manifest) -> int:
     return (manifest.epoch_us or 0) + end_us
 
 
-def _decode(data: bytes, key: Ed25519PublicKey) -> Receipt:
+def _decode(data: bytes, key: ServerKey) -> tuple[Receipt, Ed25519PublicKey]:
+    """And which key has signed it."""
     try:
         if len(data) > MAX_BYTES:
             raise SegmentError(FaultKind.TAMPERED, "the receipt is too long to be one")
@@ -161,10 +166,10 @@ def _decode(data: bytes, key: Ed25519PublicKey) -> Receipt:
     if msgspec.json.encode(signed) != data or not _SIGNATURE.fullmatch(signed.signature):
         raise SegmentError(FaultKind.TAMPERED, "the receipt is not canonical")
     try:
-        key.verify(
+        by = key.verify(
             bytes.fromhex(signed.signature),
             RECEIPT_CONTEXT + msgspec.json.encode(signed.receipt),
         )
     except InvalidSignature as error:
         raise SegmentError(FaultKind.TAMPERED, "the receipt's signature does not fit") from error
-    return signed.receipt
+    return signed.receipt, by

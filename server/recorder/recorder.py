@@ -31,11 +31,13 @@ from server.recorder.claim_signer import ClaimSigner
 from server.recorder.derivation import Derivation
 from server.recorder.erasure import settle
 from server.recorder.files import Folder, LocalFolder
+from server.recorder.key_change import finish as finish_key_change
 from server.recorder.keys import KeyRing, open_keys
 from server.recorder.manifest import MANIFEST_NAME, Manifest, Policy, to_unix_us
 from server.recorder.reader import RecordingReader
 from server.recorder.repair import repair, repair_all
 from server.recorder.root_key import KeyUnavailable, RootKey
+from server.recorder.server_key import ServerKey
 from server.recorder.spool import put_down_derived
 from server.recorder.stores import Readable, Store
 from server.recorder.tlog import FOLDER as LOG_FOLDER
@@ -223,7 +225,7 @@ class Recorder:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="recorder-writer")
         self.metrics = Metrics()
-        public_key = keys.signer.public_key()
+        public_key = keys.public_key
         self.uploader = None if store is None else Uploader(data_dir, store, public_key)
         self._uploading = threading.Thread(target=self._upload, name="recorder-uploader")
         self._round_began_s: float | None = None  # while the writer thread is in one
@@ -239,7 +241,7 @@ class Recorder:
         return 0.0 if self.uploader is None else self.uploader.behind_s()
 
     @property
-    def public_key(self) -> bytes:
+    def public_key(self) -> ServerKey:
         """For :func:`server.recorder.verify.verify`."""
         return self._keys.public_key
 
@@ -288,12 +290,12 @@ class Recorder:
 
         SegmentError; OSError.
         """
-        put_down_derived(self.data_dir, made, self._keys.signer.public_key())
+        put_down_derived(self.data_dir, made, self._keys.public_key)
         return derivation.signed(made, self._keys.signer)
 
     def receipt(self, interview_id: str) -> bytes:
         """What whoever was recorded may keep. Reads the disk. Errors as of `receipt.issue`."""
-        return receipt.issue(self.data_dir, interview_id, self._keys.signer)
+        return receipt.issue(self.data_dir, interview_id, self._keys.signer, self.public_key)
 
     def files(self, interview_id: str) -> Readable:
         """For :func:`server.recorder.verify.verify`. KeyError if there is none. Reads the disk."""
@@ -481,7 +483,7 @@ def _repair(data_dir: Path, keys: KeyRing) -> Witness:
     settle(data_dir, keys.database)
     witness = Witness(open_log(data_dir / LOG_FOLDER, keys.signer))
     repaired = repair_all(data_dir, keys)
-    public_key = keys.signer.public_key()
+    public_key = keys.public_key
     unsettled = derived.recover(data_dir)
     for interview_id in unsettled:
         manifest = read_manifest(recording_path(data_dir, interview_id), public_key)
@@ -506,8 +508,9 @@ async def open_recorder(
     KeyProblem where the keys don't fit; LogProblem where the log is not what was published;
     OSError; RuntimeError while another process records there.
     """
-    keys = await asyncio.to_thread(open_keys, data_dir / "keys", root_key)
     with await asyncio.to_thread(lock_recordings, data_dir):
+        await asyncio.to_thread(finish_key_change, data_dir)
+        keys = await asyncio.to_thread(open_keys, data_dir / "keys", root_key)
         await asyncio.to_thread(keys.database.scrub)
         witness = await asyncio.to_thread(_repair, data_dir, keys)
         recorder = Recorder(data_dir, keys, witness, folder_at, store, signer)

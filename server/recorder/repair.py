@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import BinaryIO
 
 import msgspec
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from server.core.frames import TrackName
 from server.recorder.catalog import FOLDER, read_manifest, recording_folders
@@ -45,6 +44,7 @@ from server.recorder.segments import (
     read_segment_header,
     unlisted_segments,
 )
+from server.recorder.server_key import ServerKey
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ def repair(path: Path, keys: KeyRing) -> bool:
 
     SegmentError if something there is not what a crash leaves: then nothing was changed.
     """
-    public_key = keys.signer.public_key()
+    public_key = keys.public_key
     manifest = read_manifest(path, public_key)
     if manifest.state is not State.RECORDING:
         return False
@@ -85,7 +85,7 @@ def repair(path: Path, keys: KeyRing) -> bool:
     return True
 
 
-def _recover(path: Path, manifest: Manifest, key: bytes, public_key: Ed25519PublicKey) -> Manifest:
+def _recover(path: Path, manifest: Manifest, key: bytes, public_key: ServerKey) -> Manifest:
     """Add the segment's whole records to the manifest; remove it if it has no fragment."""
     with path.open("rb") as file:
         try:
@@ -128,7 +128,7 @@ def _recover(path: Path, manifest: Manifest, key: bytes, public_key: Ed25519Publ
 
 
 def _whole_records(
-    file: BinaryIO, records: Iterator[tuple[Record, bytes]], public_key: Ed25519PublicKey
+    file: BinaryIO, records: Iterator[tuple[Record, bytes]], public_key: ServerKey
 ) -> list[tuple[Record, bytes]]:
     whole: list[tuple[Record, bytes]] = []
     try:
@@ -141,7 +141,7 @@ def _whole_records(
     return whole
 
 
-def _goes_on(file: BinaryIO, torn_at: int, public_key: Ed25519PublicKey) -> bool:
+def _goes_on(file: BinaryIO, torn_at: int, public_key: ServerKey) -> bool:
     """Whether a record that the server signed follows the torn one: then it was not torn."""
     file.seek(0, os.SEEK_END)
     torn = next(index_records(file, torn_at, file.tell()), None)

@@ -12,10 +12,12 @@ import struct
 from dataclasses import dataclass
 
 from cryptography.exceptions import InvalidSignature, InvalidTag
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from server.recorder.server_key import ServerKey
 
 FORMAT_VERSION = 1
 MAGIC = b"VIVAVOCE"
@@ -190,7 +192,7 @@ def record_hash(header: RecordHeader, ciphertext: bytes) -> bytes:
     return hashlib.sha256(header.encode() + ciphertext).digest()
 
 
-def check_signature(public_key: Ed25519PublicKey, digest: bytes, signature: bytes) -> None:
+def check_signature(public_key: ServerKey, digest: bytes, signature: bytes) -> None:
     """SegmentError unless the server signed the record with this hash."""
     try:
         public_key.verify(signature, SIGNATURE_CONTEXT + digest)

@@ -5,8 +5,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
 from server.recorder.sealing import (
     RECORD_HEADER_BYTES,
     SEGMENT_HEADER_BYTES,
@@ -22,6 +20,7 @@ from server.recorder.sealing import (
     parse_segment_header,
     record_hash,
 )
+from server.recorder.server_key import ServerKey
 
 #: Five digits sort as text through 99 999 segments: eleven days at ten seconds each.
 _SEGMENT_NAME = re.compile(r"\d{5,}\.seg")
@@ -76,7 +75,7 @@ def index_records(file: BinaryIO, offset: int, size: int) -> Iterator[Record]:
 
 
 def check_records(
-    file: BinaryIO, header: SegmentHeader, public_key: Ed25519PublicKey | None
+    file: BinaryIO, header: SegmentHeader, public_key: ServerKey | None
 ) -> Iterator[tuple[Record, bytes]]:
     """Every record after the segment header with its hash, each checked before it is yielded.
 
@@ -105,7 +104,7 @@ def check_records(
         previous, counter, offset = digest, counter + 1, record.end
 
 
-def is_signed_record(file: BinaryIO, offset: int, public_key: Ed25519PublicKey) -> bool:
+def is_signed_record(file: BinaryIO, offset: int, public_key: ServerKey) -> bool:
     """Whether a whole record that the server signed begins at ``offset``, wherever it belongs."""
     file.seek(offset)
     try:

@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import msgspec
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from server.recorder.catalog import read_manifest, recording_path
 from server.recorder.derivation import Derivation, derivation_hash
 from server.recorder.files import sync_directory, write_durably
 from server.recorder.manifest import Manifest, manifest_hash
+from server.recorder.server_key import ServerKey
 from server.recorder.tlog import FOLDER as LOG_FOLDER
 from server.recorder.tlog import Entry, EntryKind, parse_entry
 
@@ -72,7 +72,7 @@ class Spool:
         return [(path, entry) for path, entry in files if entry is not None]
 
 
-def put_down_derived(data_dir: Path, made: Derivation, public_key: Ed25519PublicKey) -> None:
+def put_down_derived(data_dir: Path, made: Derivation, public_key: ServerKey) -> None:
     """To be called before the statement is given to anybody. SegmentError; OSError."""
     manifest = read_manifest(recording_path(data_dir, made.source.interview), public_key)
     entry = entry_of(EntryKind.DERIVED, manifest, made.made_us, derivation_hash(made))

@@ -12,12 +12,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
 from server.recorder.catalog import FOLDER, recording_folders
 from server.recorder.files import write_durably
 from server.recorder.manifest import MANIFEST_NAME, TIMESTAMP_NAME, State, decode_manifest
 from server.recorder.sealing import SegmentError
+from server.recorder.server_key import ServerKey
 from server.recorder.timestamp import MAX_BYTES, Request, read_time
 
 log = logging.getLogger(__name__)
@@ -33,7 +32,7 @@ TIMEOUT_S = 5.0
 class Timestamper:
     """One thread's work: call :meth:`run` in it, or :meth:`round`."""
 
-    def __init__(self, data_dir: Path, url: str, public_key: Ed25519PublicKey) -> None:
+    def __init__(self, data_dir: Path, url: str, public_key: ServerKey) -> None:
         self._data_dir = data_dir
         self._url = url
         self._public_key = public_key
@@ -90,9 +89,7 @@ def _ask(url: str, body: bytes) -> bytes:
 
 
 @asynccontextmanager
-async def open_timestamper(
-    data_dir: Path, url: str, public_key: Ed25519PublicKey
-) -> AsyncIterator[None]:
+async def open_timestamper(data_dir: Path, url: str, public_key: ServerKey) -> AsyncIterator[None]:
     """Runs until the block ends."""
     stop = threading.Event()
     worker = Timestamper(data_dir, url, public_key)

@@ -20,11 +20,13 @@ from pathlib import Path
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from server.recorder import succession
 from server.recorder.checkpoint import Checkpoint, read_checkpoint, sign_checkpoint
 from server.recorder.files import sync_directory, write_durably
 from server.recorder.merkle import HASH_BYTES, Tree, inclusion_path, leaf_hash, node_hash
 from server.recorder.proof import Proof, check_proof
 from server.recorder.sealing import FaultKind, SegmentError
+from server.recorder.server_key import ServerKey, alone
 from server.recorder.tiles import (
     CHECKPOINT,
     ENTRIES,
@@ -41,6 +43,7 @@ FOLDER = "log"
 ORIGIN = "origin"
 TAIL = "tail"
 _MAX_ENTRY_BYTES = 0xFFFF
+_ROTATED = b'{"kind":"rotated"'
 
 
 class LogProblem(Exception):
@@ -48,7 +51,7 @@ class LogProblem(Exception):
 
 
 class EntryKind(enum.StrEnum):
-    """What has happened to a recording."""
+    """What has happened to a recording, or to all of them."""
 
     BEGUN = "begun"  #: or gone on with
     RECORDING = "recording"  #: at least each ten seconds while something is written
@@ -56,6 +59,7 @@ class EntryKind(enum.StrEnum):
     REPAIRED = "repaired"  #: closed after a crash
     DERIVED = "derived"  #: an export or a copy was made
     ERASED = "erased"  #: its key was destroyed
+    ROTATED = "rotated"  #: of no recording: another key signs from now on
 
 
 #: After these nothing of the recording changes until it has begun anew.
@@ -74,7 +78,7 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     revision: int  #: of its manifest
     manifest: str  #: SHA-256 of what is signed in it
     at_us: int  #: Unix time
-    statement: str = ""  #: of an export: SHA-256 of what is signed in it
+    statement: str = ""  #: of an export or a change of keys: SHA-256 of what is signed in it
 
     @property
     def is_state(self) -> bool:
@@ -90,22 +94,29 @@ def parse_entry(data: bytes) -> Entry | None:
         return None
 
 
-def open_log(folder: Path, signer: Ed25519PrivateKey) -> "Log":
-    """Open or begin the log, and put right what a crash left. LogProblem, OSError."""
+def open_log(
+    folder: Path, signer: Ed25519PrivateKey, other: Ed25519PublicKey | None = None
+) -> "Log":
+    """Open or begin the log, and put right what a crash left. LogProblem, OSError.
+
+    What was published is the signer's, or ``other``'s: while one takes the other's place.
+    """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not (folder / ORIGIN).exists():
         if (folder / CHECKPOINT).exists() or (folder / "tile").exists():
             raise LogProblem(f"{folder / ORIGIN} is missing: restore it from a backup")
         write_durably(folder / ORIGIN, f"vivavoce/{secrets.token_hex(8)}\n".encode())
     opened = Log(folder, (folder / ORIGIN).read_text().strip(), signer)
-    published = _published(folder, signer.public_key())
+    ours = signer.public_key()
+    either = ServerKey((other, ours), ours) if other is not None else alone(ours)
+    published = _published(folder, either)
     if published is not None:
         _refuse_fork(opened, published)
     opened.publish()
     return opened
 
 
-def _published(folder: Path, public_key: Ed25519PublicKey) -> Checkpoint | None:
+def _published(folder: Path, public_key: ServerKey) -> Checkpoint | None:
     """The checkpoint that lies there. None where there is none, or a power cut has emptied it."""
     try:
         data = (folder / CHECKPOINT).read_bytes()
@@ -133,6 +144,15 @@ def _refuse_fork(opened: "Log", published: Checkpoint) -> None:
         raise LogProblem(f"the log in {opened.folder} is not what was published of it; {remedy}")
 
 
+def _check_rotated(entry: Entry | None, public_key: ServerKey) -> None:
+    if entry is not None and entry.statement not in public_key.successions:
+        raise SegmentError(
+            FaultKind.ROLLED_BACK,
+            "the list of signing keys lacks a change of the key that the log tells of: "
+            f"{succession.FILE} has to lie beside the public key as the server has it now",
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class LogView:
     """A log that is whole and signed, and what it says of one recording, or of all."""
@@ -142,18 +162,19 @@ class LogView:
     indexes: tuple[int, ...]  #: of these in the log
 
 
-def read_log(
-    folder: Traversable, public_key: Ed25519PublicKey, recording: str | None = None
-) -> LogView:
+def read_log(folder: Traversable, public_key: ServerKey, recording: str | None = None) -> LogView:
     """Check the log and take the entries of ``recording`` from it (None: all).
 
-    SegmentError where it is not what its checkpoint says; OSError.
+    SegmentError where it is not what its checkpoint says, that is not of the newest key, or it
+    knows of a newer one; OSError.
     """
-    checkpoint = read_checkpoint(folder.joinpath(CHECKPOINT).read_bytes(), public_key)
+    checkpoint = read_checkpoint(folder.joinpath(CHECKPOINT).read_bytes(), public_key.newest)
     needle = (recording or "").encode()
     tree, entries, indexes = Tree(), [], []
     for index, data in enumerate(Tiles(folder).entries(checkpoint.size)):
         tree = tree.with_leaf(data)
+        if _ROTATED in data:
+            _check_rotated(parse_entry(data), public_key)
         if needle in data:
             entry = parse_entry(data)
             if entry is not None and recording in (None, entry.recording):
@@ -166,7 +187,7 @@ def read_log(
 
 def prove(
     folder: Traversable,
-    public_key: Ed25519PublicKey,
+    public_key: ServerKey,
     recording: str,
     wanted: Callable[[Entry], bool],
     since_us: int,
@@ -177,7 +198,7 @@ def prove(
     SegmentError where the log is not what its checkpoint says; OSError.
     """
     published = folder.joinpath(CHECKPOINT).read_bytes()
-    checkpoint = read_checkpoint(published, public_key)
+    checkpoint = read_checkpoint(published, public_key.newest)
     tiles, needle = Tiles(folder), recording.encode()
     bundle = _bundle_at(tiles, checkpoint.size, since_us)
     for index, data in enumerate(tiles.entries(checkpoint.size, bundle), bundle * TILE_WIDTH):

@@ -13,11 +13,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
 from server.recorder.catalog import FOLDER, recording_folders
 from server.recorder.manifest import MANIFEST_NAME, Manifest, decode_manifest
 from server.recorder.sealing import SegmentError
+from server.recorder.server_key import ServerKey
 from server.recorder.stores import Store
 
 log = logging.getLogger(__name__)
@@ -41,7 +40,7 @@ class UploadMetrics:
 class Uploader:
     """One thread's work: call :meth:`run` in it, or :meth:`round`."""
 
-    def __init__(self, data_dir: Path, store: Store, public_key: Ed25519PublicKey) -> None:
+    def __init__(self, data_dir: Path, store: Store, public_key: ServerKey) -> None:
         self._data_dir = data_dir
         self._store = store
         self._public_key = public_key

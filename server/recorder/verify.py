@@ -27,11 +27,13 @@ from server.recorder.manifest import (
     decode_manifest,
     manifest_hash,
     policy_hash,
+    signed_by,
 )
 from server.recorder.merkle import Tree, consistency_path, is_consistent
 from server.recorder.proof import check_proof, parse_proof
 from server.recorder.sealing import FaultKind, Kind, SegmentError, SegmentHeader
 from server.recorder.segments import check_records, read_segment_header, unlisted_segments
+from server.recorder.server_key import ServerKey, raw
 from server.recorder.stores import Readable
 from server.recorder.tiles import CHECKPOINT, Tiles
 from server.recorder.tlog import FOLDER, Entry, EntryKind, parse_entry, read_log
@@ -69,6 +71,14 @@ class VerifyReport(msgspec.Struct, frozen=True):
     gaps: int = 0
     started_s: float | None = None
     duration_s: float = 0.0
+    signed_by: str = ""  #: hex: the key that the manifest is signed with
+
+    @property
+    def signer(self) -> Ed25519PublicKey | None:
+        """None where the manifest can't be trusted."""
+        if not self.signed_by:
+            return None
+        return Ed25519PublicKey.from_public_bytes(bytes.fromhex(self.signed_by))
 
 
 @dataclass(slots=True)
@@ -76,7 +86,7 @@ class _Walk:
     """What is known after the segments walked so far."""
 
     manifest: Manifest
-    key: Ed25519PublicKey
+    key: ServerKey
     head: str = NO_SEGMENT.hex()
     end_us: int = 0
     seq: int = 0
@@ -105,7 +115,10 @@ class _Walk:
 
 
 def verify(
-    path: Readable, public_key: bytes, log: Traversable | None = None, receipt: Entry | None = None
+    path: Readable,
+    public_key: ServerKey,
+    log: Traversable | None = None,
+    receipt: Entry | None = None,
 ) -> VerifyReport:
     """Check the recording in folder ``path``, and against the log in ``log`` if there is one.
 
@@ -113,20 +126,20 @@ def verify(
     of one (see `receipt.check_receipt`) that the recording has to bear out. OSError if files
     can't be read.
     """
-    key = Ed25519PublicKey.from_public_bytes(public_key)
     # Before the manifest: a segment that a running server begins meanwhile is nobody's fault.
     names = sorted(file.name for file in path.iterdir())
     try:
-        manifest = decode_manifest((path / MANIFEST_NAME).read_bytes(), key)
+        data = (path / MANIFEST_NAME).read_bytes()
+        manifest = decode_manifest(data, public_key)
     except FileNotFoundError:
         return _no_manifest(FaultKind.MISSING, "there is no manifest")
     except SegmentError as error:
         return _no_manifest(error.kind, error.message)
     # After the manifest: what the log knows was on the disk before it was told.
-    logged, faults = _read_log(log, key, manifest)
+    logged, faults = _read_log(log, public_key, manifest)
     promised = () if receipt is None else (receipt,)
     sizes = frozenset(entry.tree_size for entry in (*(logged or ()), *promised))
-    walk = _Walk(manifest, key, sizes=sizes)
+    walk = _Walk(manifest, public_key, sizes=sizes)
     for entry in manifest.segments:
         faults += _check_listed(path, entry, walk)
         walk.head = entry.head
@@ -153,6 +166,7 @@ def verify(
         len(manifest.gaps),
         None if manifest.epoch_us is None else manifest.epoch_us / 1e6,
         walk.end_us / 1e6,
+        raw(signed_by(data, public_key)).hex(),
     )
 
 
@@ -258,13 +272,13 @@ def _check_tail(path: Readable, name: str, walk: _Walk, *, last: bool) -> Iterat
 # ---- the log ----------------------------------------------------------------------------
 
 
-def lost_recordings(recordings: Path, public_key: bytes, log: Path) -> list[Fault]:
+def lost_recordings(recordings: Path, public_key: ServerKey, log: Path) -> list[Fault]:
     """Those that the log knows, that were not erased, and that are not there any more.
 
     SegmentError where the log is not authentic; OSError.
     """
-    entries = read_log(log, Ed25519PublicKey.from_public_bytes(public_key)).entries
-    newest = {entry.interview: entry for entry in entries}
+    entries = read_log(log, public_key).entries
+    newest = {entry.interview: entry for entry in entries if entry.recording}
     erased = {entry.interview for entry in entries if entry.kind is EntryKind.ERASED}
     return [
         Fault(FaultKind.MISSING, name, "the whole recording is gone", 0.0, entry.end_us / 1e6)
@@ -273,12 +287,11 @@ def lost_recordings(recordings: Path, public_key: bytes, log: Path) -> list[Faul
     ]
 
 
-def check_log(log: Path, public_key: bytes, since: bytes | None) -> list[Fault]:
+def check_log(log: Path, public_key: ServerKey, since: bytes | None) -> list[Fault]:
     """What is wrong with the log, also in the light of a checkpoint that was kept. OSError."""
-    key = Ed25519PublicKey.from_public_bytes(public_key)
     try:
-        now = read_log(log, key, "").checkpoint
-        then = read_checkpoint(since, key) if since is not None else now
+        now = read_log(log, public_key, "").checkpoint
+        then = read_checkpoint(since, public_key) if since is not None else now
         if then.origin != now.origin:
             message = f"another log, {now.origin}, lies in the place of {then.origin}"
             return [Fault(FaultKind.TAMPERED, LOG_FILE, message)]
@@ -295,7 +308,7 @@ def check_log(log: Path, public_key: bytes, since: bytes | None) -> list[Fault]:
 
 
 def _read_log(
-    log: Traversable | None, key: Ed25519PublicKey, manifest: Manifest
+    log: Traversable | None, key: ServerKey, manifest: Manifest
 ) -> tuple[tuple[Entry, ...] | None, list[Fault]]:
     """What the log says of this recording; None where that can't be known."""
     if log is None:
@@ -308,7 +321,7 @@ def _read_log(
         return None, [Fault(FaultKind.MISSING, LOG_FILE, "there is no log")]
 
 
-def logged_of(log: Traversable, key: Ed25519PublicKey, recording: str) -> tuple[Entry, ...]:
+def logged_of(log: Traversable, key: ServerKey, recording: str) -> tuple[Entry, ...]:
     """What a log says of a recording, in order: a whole log, or a folder of entries with proofs.
 
     SegmentError where it is not authentic; OSError.
@@ -321,7 +334,7 @@ def logged_of(log: Traversable, key: Ed25519PublicKey, recording: str) -> tuple[
     return tuple(entry for entry in in_order if entry.recording == recording)
 
 
-def _proved(log: Traversable, file: Traversable, key: Ed25519PublicKey) -> tuple[int, Entry]:
+def _proved(log: Traversable, file: Traversable, key: ServerKey) -> tuple[int, Entry]:
     """The entry that a proof is of, and where the log has it. SegmentError; OSError."""
     leaf = log.joinpath(file.name.removesuffix(PROOF) + ENTRY).read_bytes()
     try:

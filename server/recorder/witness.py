@@ -9,11 +9,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from server.recorder.catalog import read_manifest, recording_path
 from server.recorder.manifest import Manifest, State
 from server.recorder.sealing import SegmentError
+from server.recorder.server_key import ServerKey
 from server.recorder.spool import Spool
 from server.recorder.tlog import Entry, EntryKind, Log
 from server.recorder.writer import Durable, RecordingWriter, saved
@@ -42,7 +42,7 @@ class Witness:
         self._failing = False
 
     def catch_up(
-        self, data_dir: Path, repaired: Iterable[str], public_key: Ed25519PublicKey, now_s: float
+        self, data_dir: Path, repaired: Iterable[str], public_key: ServerKey, now_s: float
     ) -> None:
         """At start: tell what was repaired, and what a crash kept from being told."""
         newest = self._log.latest(_LOOK_BACK)

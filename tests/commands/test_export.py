@@ -273,8 +273,8 @@ def test_evidence_comes_from_a_store_too(
 ) -> None:
     record(data, "iv")
     monkeypatch.setenv("VIVAVOCE_STORE", str(tmp_path / "store"))
-    signer = open_keys(data / "keys").signer
-    Uploader(data, LocalStore(tmp_path / "store"), signer.public_key()).round()
+    public_key = open_keys(data / "keys").public_key
+    Uploader(data, LocalStore(tmp_path / "store"), public_key).round()
     out = tmp_path / "out.zip"
     assert run(capsys, "export", "iv", "--evidence", "-o", str(out))[0] == 0
     assert run(capsys, "verify", str(out))[0] == 0

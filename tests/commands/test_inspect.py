@@ -151,8 +151,8 @@ def test_where_each_file_lies_is_told(
     record(data, "iv")
     with bucket(monkeypatch):
         monkeypatch.setenv("VIVAVOCE_STORE", "s3://recordings/p")
-        signer = open_keys(data / "keys").signer
-        Uploader(data, S3Store("recordings", "p"), signer.public_key()).round()
+        public_key = open_keys(data / "keys").public_key
+        Uploader(data, S3Store("recordings", "p"), public_key).round()
         status, report = inspected(capsys, "iv")
         assert (status, report["lies"]["here"], report["lies"]["stored"]) == (0, 1, 2)
         assert report["recording"]["tracks"][0]["codings"][0]["codec"] == "H264"

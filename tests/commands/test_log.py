@@ -23,7 +23,7 @@ def desk(data: Path) -> Desk:
 def start_server(desk: Desk) -> None:
     """What a start does for the log."""
     witness = Witness(open_log(desk.log, desk.keys.signer))
-    witness.catch_up(desk.data_dir, (), desk.keys.signer.public_key(), START_S + 500)
+    witness.catch_up(desk.data_dir, (), desk.keys.public_key, START_S + 500)
 
 
 def test_the_checkpoint_is_printed_and_one_that_was_kept_is_held_against_it(

@@ -11,6 +11,10 @@ from tests.recorder.conftest import Desk
 from tests.recorder.encoded import START_S
 
 
+def issued(desk: Desk) -> bytes:
+    return issue(desk.data_dir, "iv", desk.keys.signer, desk.keys.public_key)
+
+
 @pytest.fixture
 def desk(data: Path) -> Desk:
     desk = Desk(data)
@@ -24,7 +28,7 @@ def kept(desk: Desk, tmp_path: Path) -> Path:
     (tmp_path / "kept").mkdir()
     shutil.copy(desk.data_dir / "keys" / "signing.pub", tmp_path / "kept" / "server.pub")
     path = tmp_path / "kept" / "receipt.json"
-    path.write_bytes(issue(desk.data_dir, "iv", desk.keys.signer))
+    path.write_bytes(issued(desk))
     return path
 
 
@@ -52,7 +56,7 @@ def test_the_log_and_the_recording_have_to_bear_it_out(
     states = [tmp_path / "first"]
     shutil.copytree(desk.path(), states[0])
     desk.seal(start_s=START_S + 20)
-    kept.write_bytes(issue(desk.data_dir, "iv", desk.keys.signer))
+    kept.write_bytes(issued(desk))
     status, out, _ = run(capsys, "verify", str(kept))
     assert (status, "The log in" in out, "is the one that was sealed" in out) == (0, True, True)
     shutil.copytree(states[0], kept.parent / "iv")  # beside it counts first
@@ -77,10 +81,10 @@ def test_a_receipt_outlasts_the_compression_of_its_recording(
     assert run(capsys, "compress", "iv", "--replace-source")[0] == 0
     status, out, _ = run(capsys, "verify", str(kept))
     assert (status, "compressed since" in out) == (0, True)
-    after = check_receipt(issue(desk.data_dir, "iv", desk.keys.signer), desk.keys.public_key)
+    after = check_receipt(issued(desk), desk.keys.public_key)
     assert after.entry == before.entry
     desk.seal(start_s=START_S + 20)  # the interview goes on in what was made
-    later = check_receipt(issue(desk.data_dir, "iv", desk.keys.signer), desk.keys.public_key)
+    later = check_receipt(issued(desk), desk.keys.public_key)
     assert later.entry.recording != before.entry.recording
     (desk.data_dir / "recordings" / "iv.vivavoce.json").unlink()
     status, out, _ = run(capsys, "verify", str(kept))

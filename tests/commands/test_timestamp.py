@@ -44,4 +44,4 @@ def test_a_time_stamp_is_proved_by_the_authoritys_certificate_alone(
 
 
 def _stamp(desk: Desk, tsa: Authority) -> None:
-    Timestamper(desk.data_dir, tsa.url, desk.keys.signer.public_key()).round()
+    Timestamper(desk.data_dir, tsa.url, desk.keys.public_key).round()

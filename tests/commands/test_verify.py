@@ -47,8 +47,8 @@ def test_a_recording_in_a_store_is_verified_and_exported_from_there(
     public_key = str(data_dir / "keys" / "signing.pub")
     with bucket(monkeypatch):
         monkeypatch.setenv("VIVAVOCE_STORE", "s3://recordings/p")
-        signer = open_keys(data_dir / "keys").signer
-        Uploader(data_dir, S3Store("recordings", "p"), signer.public_key()).round()
+        known = open_keys(data_dir / "keys").public_key
+        Uploader(data_dir, S3Store("recordings", "p"), known).round()
         assert [file.name for file in path.iterdir()] == ["manifest.json"]
         for place in ("s3://recordings/p/iv", str(path)):
             status, out, _ = run(capsys, "verify", place, "--public-key", public_key)
@@ -215,7 +215,7 @@ def test_all_recordings_below_a_prefix_are_verified(
     public_key = ("--public-key", str(data / "keys" / "signing.pub"))
     with bucket(monkeypatch):
         store = S3Store("recordings", "p")
-        Uploader(data, store, open_keys(data / "keys").signer.public_key()).round()
+        Uploader(data, store, open_keys(data / "keys").public_key).round()
         # Which store it is, is in the address; the machine has no data directory.
         nowhere = ("--data-dir", str(tmp_path / "none"), *public_key)
         status, out, _ = run(capsys, "verify", "s3://recordings/p", *nowhere)

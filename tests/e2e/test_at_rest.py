@@ -10,6 +10,7 @@ import pytest
 from playwright.async_api import Page
 
 from server.recorder.keys import load_public_key
+from server.recorder.server_key import ServerKey
 from server.recorder.verify import verify
 from server.recorder.writer import SEGMENT_US
 from tests.e2e.chromium import ChromiumLauncher
@@ -93,7 +94,7 @@ def _nothing_in_the_clear(data_dir: Path) -> None:
 
 
 def _flip_is_found(
-    recording: Path, name: str, chance: random.Random, tmp_path: Path, key: bytes
+    recording: Path, name: str, chance: random.Random, tmp_path: Path, key: ServerKey
 ) -> None:
     copy = _copy(recording, tmp_path)
     content = bytearray((copy / name).read_bytes())

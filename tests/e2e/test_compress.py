@@ -72,7 +72,7 @@ def status(pid: int) -> str:
 async def replaced(desk: Desk) -> Manifest:
     while True:
         try:
-            manifest = read_manifest(desk.path(), desk.keys.signer.public_key())
+            manifest = read_manifest(desk.path(), desk.keys.public_key)
             if is_compressed(manifest) and not list(source_path(desk.data_dir, "iv").glob("*.seg")):
                 return manifest
         except FileNotFoundError:

@@ -80,7 +80,7 @@ def _compress(name: str, track: TrackName, desk: Desk, seconds: float) -> None:
         return
     cpu_s = time.process_time() - began_s
     key = desk.keys.recording_key("iv", bytes.fromhex(statement.recording))
-    public_key = desk.keys.signer.public_key()
+    public_key = desk.keys.public_key
     made = RecordingReader(making_path(desk.data_dir, "iv"), key, public_key)
     mean, worst = _vmaf(source, made, track)
     hours = seconds / 3600

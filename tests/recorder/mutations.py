@@ -21,12 +21,13 @@ from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from server.core.frames import Codec
 from server.recorder.manifest import MANIFEST_NAME
 from server.recorder.sealing import SEGMENT_HEADER_BYTES
 from server.recorder.segments import index_records
+from server.recorder.server_key import ServerKey, alone
 from server.recorder.tlog import open_log
 from server.recorder.verify import verify
 from server.recorder.witness import Witness
@@ -86,11 +87,11 @@ class Bench:
             self._whole = state
         return state != self._whole
 
-    def server_says(self, public_key: bytes) -> list[str]:
+    def server_says(self, public_key: ServerKey) -> list[str]:
         return [fault.kind for fault in verify(self.copy, public_key, self.log).faults]
 
-    def reader_says(self, public_key: bytes) -> list[str]:
-        reader = self.reader.Reader(self.copy, Ed25519PublicKey.from_public_bytes(public_key))
+    def reader_says(self, public_key: ServerKey) -> list[str]:
+        reader = self.reader.Reader(self.copy, public_key.keys)
         return [fault.kind for _, fault in reader.verify()]
 
     def _record(self, name: str, codec: Codec) -> Path:
@@ -256,7 +257,7 @@ def campaign(
 ) -> Found:
     """`runs` mutations of a recording made in `folder`."""
     bench, chance, found = Bench(folder), random.Random(seed), Found()
-    stranger = Ed25519PrivateKey.from_private_bytes(bytes(32)).public_key().public_bytes_raw()
+    stranger = alone(Ed25519PrivateKey.from_private_bytes(bytes(32)).public_key())
     bench.fresh()
     bench.changed()
     for run in range(runs):

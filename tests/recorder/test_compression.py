@@ -51,7 +51,7 @@ def make(desk: Desk, *, keep_source: bool = True) -> Compressed:
 
 def made_of(desk: Desk, interview_id: str = "iv") -> RecordingReader:
     path = making_path(desk.data_dir, interview_id)
-    public_key = desk.keys.signer.public_key()
+    public_key = desk.keys.public_key
     recording = read_manifest(path, public_key).recording
     key = desk.keys.recording_key(interview_id, bytes.fromhex(recording))
     return RecordingReader(path, key, public_key)
@@ -195,7 +195,7 @@ def test_one_that_a_kill_left_before_its_statement_is_finished(desk: Desk) -> No
     desk.write(interview())
     make(desk)
     path = making_path(desk.data_dir, "iv")
-    whole = read_manifest(path, desk.keys.signer.public_key())
+    whole = read_manifest(path, desk.keys.public_key)
     job = begin(desk)  # its progress is gone: begun anew
     assert job.left == 1
     while job.left:

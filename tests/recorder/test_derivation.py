@@ -13,10 +13,11 @@ from server.recorder import derivation
 from server.recorder.derivation import Derivation, check, describe, origin, sign, statement_of
 from server.recorder.keys import KeyRing
 from server.recorder.sealing import FaultKind, SegmentError
+from server.recorder.server_key import alone
 from tests.recorder.conftest import Desk
 from tests.recorder.encoded import camera
 
-KEY = Ed25519PrivateKey.from_private_bytes(bytes(32)).public_key()
+KEY = alone(Ed25519PrivateKey.from_private_bytes(bytes(32)).public_key())
 MADE_US = 1_760_000_100_000_000
 
 

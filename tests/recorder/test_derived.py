@@ -75,7 +75,7 @@ def test_what_is_ready_takes_its_place_and_the_source_moves(desk: Desk) -> None:
     assert is_compressed(manifest)
     assert check_statement(desk.path(), desk.keys.public_key) == statement
     kept = source_path(desk.data_dir, "iv")
-    assert read_manifest(kept, desk.keys.signer.public_key()) == source
+    assert read_manifest(kept, desk.keys.public_key) == source
     assert verify(kept, desk.keys.public_key, desk.log).intact
     assert ready(desk.data_dir) == []
 
@@ -88,7 +88,7 @@ def test_a_server_puts_it_in_its_place_and_tells_the_log(desk: Desk) -> None:
     report = verify(desk.path(), desk.keys.public_key, desk.log)
     assert report.intact, report.faults
     manifest = desk.reader().manifest
-    entries = read_log(desk.log, desk.keys.signer.public_key(), manifest.recording).entries
+    entries = read_log(desk.log, desk.keys.public_key, manifest.recording).entries
     assert [entry.kind for entry in entries] == [EntryKind.DERIVED]
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from server.core.frames import Codec
+from server.recorder import succession
 from server.recorder.archive import open_archive
 from server.recorder.catalog import read_manifest
 from server.recorder.evidence import (
@@ -60,12 +61,12 @@ def evidence(desk: Desk, key: bytes | None = None) -> Evidence:
     path = desk.path()
     pem = (desk.data_dir / "keys" / "signing.pub").read_bytes()
     data = (path / MANIFEST_NAME).read_bytes()
-    receipt = issue(desk.data_dir, "iv", desk.keys.signer)
-    return Evidence(path, data, pem, desk.keys.public_key, desk.log, receipt, None, key)
+    receipt = issue(desk.data_dir, "iv", desk.keys.signer, desk.keys.public_key)
+    return Evidence(path, data, pem, None, desk.keys.public_key, desk.log, receipt, None, key)
 
 
 def recording_key(desk: Desk) -> bytes:
-    manifest = read_manifest(desk.path(), desk.keys.signer.public_key())
+    manifest = read_manifest(desk.path(), desk.keys.public_key)
     return desk.keys.recording_key("iv", bytes.fromhex(manifest.recording))
 
 
@@ -75,7 +76,11 @@ def test_it_is_verified_as_it_is_with_its_log(desk: Desk, tmp_path: Path) -> Non
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     with open_archive(path) as archive:
         top = archive / "vivavoce-iv"
-        assert {each.name for each in top.iterdir()} == CONTENTS - {KEY, DERIVATION}
+        assert {each.name for each in top.iterdir()} == CONTENTS - {
+            KEY,
+            DERIVATION,
+            succession.FILE,
+        }
         report = verify(top / RECORDING, desk.keys.public_key, top / LOG)
         assert (report.faults, report.segments) == ((), 2)
         proofs = {each.name for each in (top / LOG).iterdir()}
@@ -126,7 +131,7 @@ def test_one_cut_by_a_crash_goes_with_what_no_manifest_lists(desk: Desk, tmp_pat
     desk.write(interview(Codec.VP8, 12.0), "iv2", finish=False)
     path = desk.path("iv2")
     data = (path / MANIFEST_NAME).read_bytes()
-    given = Evidence(path, data, b"", desk.keys.public_key, None, None, None, None)
+    given = Evidence(path, data, b"", None, desk.keys.public_key, None, None, None, None)
     write_archive(tmp_path / "out.zip", given, MADE, silent)
     with open_archive(tmp_path / "out.zip") as archive:
         report = verify(archive / "vivavoce-iv2" / RECORDING, desk.keys.public_key)

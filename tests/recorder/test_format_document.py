@@ -8,10 +8,19 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from server.core.frames import GapCause, TrackName
-from server.recorder import catalog, derivation, keys, manifest, mp4, receipt, sealing, tlog
+from server.recorder import (
+    catalog,
+    derivation,
+    keys,
+    manifest,
+    mp4,
+    receipt,
+    sealing,
+    succession,
+    tlog,
+)
 from server.recorder.sealing import (
     FaultKind,
     Kind,
@@ -22,6 +31,7 @@ from server.recorder.sealing import (
     segment_key,
 )
 from server.recorder.segments import check_records, read_ciphertext, read_segment_header
+from server.recorder.server_key import from_hex, raw
 from server.recorder.verify import verify
 from tests.recorder import worked_example
 
@@ -133,6 +143,15 @@ def test_the_logs_table_names_an_entrys_fields_in_order() -> None:
     assert all(f"`{kind}`" in section for kind in tlog.EntryKind)
 
 
+def test_the_table_of_a_change_of_keys_names_its_fields_in_order() -> None:
+    section = _section("The signing keys")
+    told = [name for name, _, _ in _rows(section, "succession")]
+    assert told == list(succession.Succession.__struct_fields__)
+    assert f'"{succession.CONTEXT.decode()}"' in section
+    assert f"`data/keys/{succession.FILE}`" in section
+    assert f"`{tlog.EntryKind.ROTATED}`" in section
+
+
 def test_the_receipts_table_names_its_fields_in_order() -> None:
     section = _section("The receipt")
     assert [name for name, _, _ in _rows(section, "receipt")] == list(
@@ -161,7 +180,7 @@ def test_the_key_schedule_names_the_codes_constants() -> None:
     assert f'"{manifest.MANIFEST_CONTEXT.decode()}"' in _section("The manifest")
     header = parse_segment_header(_dump())
     assert segment_key(worked_example.RECORDING_KEY, header).hex() in DOCUMENT
-    assert worked_example.PUBLIC_KEY.hex() in DOCUMENT
+    assert raw(worked_example.PUBLIC_KEY.known).hex() in DOCUMENT
     assert header.policy.hex() in DOCUMENT
     assert all(digest.hex() in DOCUMENT for digest in worked_example.record_hashes())
 
@@ -184,7 +203,7 @@ def test_the_worked_example_is_what_the_code_writes_and_verifies(tmp_path: Path)
 def _outcome(vector: dict[str, str]) -> str:
     """What reading a vector's segment with its keys comes to."""
     file = BytesIO(bytes.fromhex(vector["segment"]))
-    public_key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(vector["public_key"]))
+    public_key = from_hex((vector["public_key"],))
     try:
         header = read_segment_header(file)
         opener = Opener(bytes.fromhex(vector["recording_key"]), header)

@@ -19,9 +19,10 @@ from server.recorder.manifest import (
     with_gap,
 )
 from server.recorder.sealing import FaultKind, SegmentError
+from server.recorder.server_key import alone
 
 SIGNER = Ed25519PrivateKey.from_private_bytes(bytes(32))
-PUBLIC = SIGNER.public_key()
+PUBLIC = alone(SIGNER.public_key())
 MANIFEST = Manifest(
     "vivavoce-recording",
     1,

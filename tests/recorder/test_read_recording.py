@@ -41,7 +41,7 @@ def outcome(vector: dict[str, str]) -> str:
     public_key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(vector["public_key"]))
     try:
         segment = reader.read_header(file)
-        for record in reader.read_records(file, segment, public_key):
+        for record in reader.read_records(file, segment, [public_key]):
             reader.open_record(record, segment, bytes.fromhex(vector["recording_key"]))
     except reader.Fault as fault:
         return str(fault.kind)
@@ -134,16 +134,16 @@ def test_it_checks_a_receipt_with_the_public_key_alone(desk: Desk, tmp_path: Pat
     for number in range(6):
         desk.seal(f"iv-{number}", START_S + 10 * number)
     path, public_key = tmp_path / "receipt.json", desk.data_dir / "keys" / "signing.pub"
-    key = desk.keys.signer.public_key()
+    key = desk.keys.public_key
     for number in range(6):
-        receipt = issue(desk.data_dir, f"iv-{number}", desk.keys.signer)
-        assert reader.read_receipt(receipt, key)["entry"]["interview"] == f"iv-{number}"
+        receipt = issue(desk.data_dir, f"iv-{number}", desk.keys.signer, desk.keys.public_key)
+        assert reader.read_receipt(receipt, key.keys)[0]["entry"]["interview"] == f"iv-{number}"
     path.write_bytes(receipt)
     assert run(path, "--public-key", public_key)[0] == 0
     for at in range(len(receipt)):
         changed = receipt[:at] + bytes([receipt[at] ^ 1 << at % 8]) + receipt[at + 1 :]
         with pytest.raises(reader.Fault) as caught:
-            reader.read_receipt(changed, key)
+            reader.read_receipt(changed, key.keys)
     path.write_bytes(changed)
     assert run(path, "--public-key", public_key) == (
         1,

@@ -24,7 +24,7 @@ from tests.recorder.encoded import START_S, interview
 
 
 def issued(desk: Desk, interview_id: str = "iv") -> bytes:
-    return issue(desk.data_dir, interview_id, desk.keys.signer)
+    return issue(desk.data_dir, interview_id, desk.keys.signer, desk.keys.public_key)
 
 
 def fault(data: bytes, desk: Desk) -> FaultKind:
@@ -115,7 +115,7 @@ def test_an_entry_that_is_no_end_is_no_receipt(tmp_path: Path) -> None:
     assert begun.kind is EntryKind.BEGUN
     sibling = leaf_hash(msgspec.json.encode(closed))
     proof = Proof(0, (sibling,), parse_proof(true.proof).checkpoint)
-    assert check_proof(proof, msgspec.json.encode(begun), desk.keys.signer.public_key()).size == 2
+    assert check_proof(proof, msgspec.json.encode(begun), desk.keys.public_key).size == 2
     lie = msgspec.structs.replace(true, entry=begun, proof=proof.text)
     assert fault(signed(lie, desk), desk) is FaultKind.TAMPERED
 

@@ -28,6 +28,7 @@ from server.recorder.sealing import (
     record_hash,
     segment_key,
 )
+from server.recorder.server_key import alone
 
 KEY = bytes(range(32))
 SIGNER = Ed25519PrivateKey.from_private_bytes(bytes(32))
@@ -43,7 +44,7 @@ def _check(record: bytes) -> None:
     header = parse_record_header(head)
     if header.length != len(ciphertext):
         raise SegmentError(FaultKind.TAMPERED, "another length")
-    check_signature(SIGNER.public_key(), record_hash(header, ciphertext), signature)
+    check_signature(alone(SIGNER.public_key()), record_hash(header, ciphertext), signature)
 
 
 def test_a_record_opens_with_the_key_that_sealed_it() -> None:
@@ -55,7 +56,7 @@ def test_a_record_opens_with_the_key_that_sealed_it() -> None:
     assert (header.start_us, header.end_us, header.counter) == (1_000, 3_000, 0)
     assert header.previous == first_hash(HEADER)
     assert Opener(KEY, HEADER).open(header, ciphertext) == b"media"
-    check_signature(SIGNER.public_key(), record_hash(header, ciphertext), signature)
+    check_signature(alone(SIGNER.public_key()), record_hash(header, ciphertext), signature)
     assert sealer.head == record_hash(header, ciphertext)
 
 

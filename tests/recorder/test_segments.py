@@ -23,6 +23,7 @@ from server.recorder.segments import (
     segment_name,
     unlisted_segments,
 )
+from server.recorder.server_key import alone
 
 SIGNER = Ed25519PrivateKey.from_private_bytes(bytes(32))
 HEADER = SegmentHeader(0, b"r" * 16, bytes(32), bytes(7), bytes(32), bytes(32))
@@ -41,7 +42,9 @@ WHOLE = _segment(Kind.INIT, Kind.MEDIA, Kind.NOTE, Kind.MEDIA, Kind.END)
 def _walk(data: bytes) -> list[Kind]:
     file = io.BytesIO(data)
     header = read_segment_header(file)
-    return [record.header.kind for record, _ in check_records(file, header, SIGNER.public_key())]
+    return [
+        record.header.kind for record, _ in check_records(file, header, alone(SIGNER.public_key()))
+    ]
 
 
 def test_a_whole_segment_is_walked_with_and_without_a_key() -> None:
@@ -84,7 +87,7 @@ def test_any_change_is_found(data: st.DataObject) -> None:
 def test_an_index_of_any_bytes_ends(data: bytes) -> None:
     records = list(index_records(io.BytesIO(data), 0, len(data)))
     assert all(record.end <= len(data) for record in records)
-    assert not is_signed_record(io.BytesIO(data), 0, SIGNER.public_key())
+    assert not is_signed_record(io.BytesIO(data), 0, alone(SIGNER.public_key()))
 
 
 def test_segments_sort_by_name_in_order_of_time() -> None:

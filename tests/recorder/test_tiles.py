@@ -10,12 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.recorder.sealing import SegmentError
+from server.recorder.server_key import alone
 from server.recorder.tiles import Tiles, encode_entries, split_entries
 from server.recorder.tlog import Entry, EntryKind, open_log, prove, read_log
 from tests.recorder import worked_example
 
 SIZE = 300
-KEY = worked_example.SIGNER.public_key()
+KEY = alone(worked_example.SIGNER.public_key())
 
 
 def entry(at: int) -> Entry:

@@ -98,7 +98,7 @@ def test_an_answer_to_another_question_is_refused(tsa: Authority) -> None:
 
 
 def timestamper(desk: Desk, tsa: Authority) -> Timestamper:
-    return Timestamper(desk.data_dir, tsa.url, desk.keys.signer.public_key())
+    return Timestamper(desk.data_dir, tsa.url, desk.keys.public_key)
 
 
 def proved(desk: Desk, roots: list[Certificate]) -> datetime:

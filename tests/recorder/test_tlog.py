@@ -26,11 +26,12 @@ from server.recorder.merkle import (
     tree_of,
 )
 from server.recorder.sealing import FaultKind, SegmentError
+from server.recorder.server_key import alone
 from server.recorder.tiles import Tiles, split_entries, tile_path
 from server.recorder.tlog import Entry, EntryKind, Log, LogProblem, open_log, parse_entry
 
 SIGNER = Ed25519PrivateKey.from_private_bytes(b"\x07" * 32)
-PUBLIC = SIGNER.public_key()
+PUBLIC = alone(SIGNER.public_key())
 
 
 def _entry(number: int) -> Entry:

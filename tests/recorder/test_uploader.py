@@ -48,7 +48,7 @@ def store(tmp_path: Path) -> Listening:
 
 
 def uploader(desk: Desk, store: Store) -> Uploader:
-    return Uploader(desk.data_dir, store, desk.keys.signer.public_key())
+    return Uploader(desk.data_dir, store, desk.keys.public_key)
 
 
 def here(desk: Desk) -> list[str]:

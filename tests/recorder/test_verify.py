@@ -235,7 +235,7 @@ def test_an_older_manifest_beside_newer_segments_is_rolled_back(desk: Desk) -> N
 
 
 def _signed_anew(desk: Desk, path: Path, **changes: object) -> VerifyReport:
-    manifest = read_manifest(path, desk.keys.signer.public_key())
+    manifest = read_manifest(path, desk.keys.public_key)
     changed = msgspec.structs.replace(manifest, **changes)
     (path / "manifest.json").write_bytes(encode_manifest(changed, desk.keys.signer))
     return _report(desk, path)
@@ -357,7 +357,7 @@ def test_a_log_put_back_cut_or_changed_is_found(
     witnessed: Desk, moved: Callable[[str], Path], tmp_path: Path
 ) -> None:
     older = open_log(tmp_path / "older", witnessed.keys.signer)
-    older.append(read_log(witnessed.log, witnessed.keys.signer.public_key()).entries[:5])
+    older.append(read_log(witnessed.log, witnessed.keys.public_key).entries[:5])
     (fault,) = _against_log(witnessed, witnessed.path("iv"), tmp_path / "older").faults
     assert (fault.kind, fault.file) == (FaultKind.ROLLED_BACK, "log/checkpoint")
     (fault,) = _against_log(witnessed, witnessed.path("iv"), tmp_path).faults
@@ -375,7 +375,7 @@ def test_another_history_under_the_same_key_is_found_by_the_log(
     witnessed: Desk, moved: Callable[[str], Path]
 ) -> None:
     path = moved("iv")
-    manifest = read_manifest(path, witnessed.keys.signer.public_key())
+    manifest = read_manifest(path, witnessed.keys.public_key)
     renamed = msgspec.structs.replace(manifest, events=(EventEntry("forged", 1),))
     (path / "manifest.json").write_bytes(encode_manifest(renamed, witnessed.keys.signer))
     assert _report(witnessed, path).intact
@@ -387,7 +387,7 @@ def test_a_log_contains_each_checkpoint_that_was_kept(
     witnessed: Desk, moved: Callable[[str], Path], tmp_path: Path
 ) -> None:
     key = witnessed.keys.public_key
-    entries = read_log(witnessed.log, witnessed.keys.signer.public_key()).entries
+    entries = read_log(witnessed.log, witnessed.keys.public_key).entries
     other = open_log(tmp_path / "other", witnessed.keys.signer)
     kept = []
     for entry in entries:

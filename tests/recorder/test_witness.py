@@ -32,12 +32,12 @@ def started(desk: Desk, now_s: float = START_S + 100) -> Witness:
     """As a server that starts does it."""
     erasure.settle(desk.data_dir, desk.keys.database)
     witness = Witness(open_log(desk.log, desk.keys.signer))
-    witness.catch_up(desk.data_dir, (), desk.keys.signer.public_key(), now_s)
+    witness.catch_up(desk.data_dir, (), desk.keys.public_key, now_s)
     return witness
 
 
 def told(desk: Desk) -> list[Entry]:
-    return list(read_log(desk.log, desk.keys.signer.public_key()).entries)
+    return list(read_log(desk.log, desk.keys.public_key).entries)
 
 
 def kinds(desk: Desk) -> list[EntryKind]:
@@ -45,7 +45,7 @@ def kinds(desk: Desk) -> list[EntryKind]:
 
 
 def derive(desk: Desk, sha256: str = "ab" * 32) -> Derivation:
-    key = desk.keys.signer.public_key()
+    key = desk.keys.public_key
     source = derivation.origin(read_manifest(desk.path(), key))
     made = derivation.of_digest(7, sha256, source, (0, 1), AT_US, transcoded=False)
     put_down_derived(desk.data_dir, made, key)
@@ -124,7 +124,7 @@ def test_a_log_that_refuses_is_told_later(
 
 def test_an_export_does_not_hide_that_an_end_was_not_told(sealed: Desk) -> None:
     sealed.write(interview(Codec.VP8, 1.0, START_S + 30))  # and a crash before the log was told
-    key = sealed.keys.signer.public_key()
+    key = sealed.keys.public_key
     manifest = read_manifest(sealed.path(), key)
     export = entry_of(EntryKind.DERIVED, manifest, AT_US, "ab" * 32)
     open_log(sealed.log, sealed.keys.signer).append([export])

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from server.core.frames import TrackName
 from server.recorder import receipt as receipts
@@ -38,13 +37,14 @@ from server.recorder.sealing import (
     Sealer,
     SegmentHeader,
 )
+from server.recorder.server_key import alone, raw
 from server.recorder.tlog import Entry, EntryKind
 
 VECTORS = Path(__file__).parent / "vectors"
 RECORDING_ID = bytes(range(16))
 RECORDING_KEY = bytes(range(32))
 SIGNER = Ed25519PrivateKey.from_private_bytes(b"\x2a" * 32)
-PUBLIC_KEY = SIGNER.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+PUBLIC_KEY = alone(SIGNER.public_key())
 POLICY = Policy("1/en", (TrackName.CAMERA, TrackName.MICROPHONE), False)
 HEADER = SegmentHeader(0, RECORDING_ID, b"\x55" * 32, b"\x66" * 7, policy_hash(POLICY), bytes(32))
 PLAINTEXT = b"a fragment"
@@ -100,7 +100,7 @@ def manifest() -> bytes:
 
 def receipt() -> bytes:
     """From a log with one entry before that of the recording's end."""
-    made = decode_manifest(manifest(), SIGNER.public_key())
+    made = decode_manifest(manifest(), alone(SIGNER.public_key()))
     common = (RECORDING_ID.hex(), "example", made.tree_size, made.root, DURATION_US)
     begun = Entry(EntryKind.BEGUN, *common[:2], 0, tree_of([]).root.hex(), 0, 1, "", EPOCH_US)
     closed = Entry(
@@ -154,7 +154,7 @@ def vectors() -> dict[str, dict[str, str]]:
     return {
         name: {
             "expect": str(expect),
-            "public_key": PUBLIC_KEY.hex(),
+            "public_key": raw(PUBLIC_KEY.known).hex(),
             "recording_key": key.hex(),
             "segment": data.hex(),
         }

@@ -11,7 +11,6 @@ from typing import Any
 
 import av
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from server.core.frames import Codec
 from server.core.interviews import Role
@@ -120,7 +119,7 @@ def logged(serving: Serving) -> set[str]:
     """The statements that the log has, or will have at its next heartbeat."""
     log = serving.data_dir / "log"
     waiting = Spool(log).waiting().values()  # first: it goes from there into the log
-    key = Ed25519PublicKey.from_public_bytes(serving.server.recorder.public_key)
+    key = serving.server.recorder.public_key
     return {each.statement for each in (*waiting, *read_log(log, key).entries)}
 
 
