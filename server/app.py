@@ -40,7 +40,7 @@ from server.recorder.tlog import LogProblem
 from server.signaling.access import Access
 from server.signaling.addresses import LOOPBACK, base_url, local_addresses, media_addresses
 from server.signaling.api import Api
-from server.signaling.exports import open_exports
+from server.signaling.exports import Exports, open_exports
 from server.signaling.first_byte import FirstByte
 from server.signaling.hls import Hls
 from server.signaling.hub import Hub, open_hub
@@ -123,7 +123,7 @@ async def _http(
     async with (
         open_replay(plant) as replay,
         open_exports(plant, replay, config.store) as exports,
-        open_compressor(_compressor(config, plant, replay)),
+        open_compressor(_compressor(config, plant, replay, exports)),
     ):
         api = Api(hub, plant.db, links)
         pages = await asyncio.to_thread(Pages)
@@ -160,12 +160,12 @@ async def _http(
             await runner.cleanup()
 
 
-def _compressor(config: Config, plant: Plant, replay: Replay) -> Compressor:
+def _compressor(config: Config, plant: Plant, replay: Replay, exports: Exports) -> Compressor:
     return Compressor(
         plant.recorder,
         config.root_key,
         CompressPolicy(config.compress),
-        lambda: plant.admission.running > 0,
+        lambda: plant.admission.running > 0 or exports.busy,
         replay,
         plant.clock,
         plant.compressing,

@@ -16,6 +16,8 @@ from server.config import (
     store,
 )
 from server.recorder.catalog import is_compressed, lock_recordings, read_manifest, recording_folders
+from server.recorder.compress_job import compress
+from server.recorder.compression import NotCompressed
 from server.recorder.derived import (
     Compressed,
     NotAdopted,
@@ -79,10 +81,6 @@ def _finished(folder: Path, keys: KeyRing) -> list[str]:
 
 
 def _make(folder: Path, interview_id: str, keys: KeyRing, *, keep: bool) -> bool:
-    # Only here: it brings decoders, and the serving process must have none.
-    from server.recorder.compress_job import compress
-    from server.recorder.compression import NotCompressed
-
     try:
         progress = Progress(sys.stderr)
         made = compress(folder, interview_id, keys, progress, time.time, keep_source=keep)
@@ -114,6 +112,6 @@ def _say(interview_id: str, made: Compressed) -> None:
     print(f"{interview_id}: {made.source_bytes} bytes are now {made.bytes} ({share:.0%})")
     for each in made.quality:
         print(
-            f"  {each.track}: {each.pictures} pictures, XPSNR {each.xpsnr_db:.1f} dB "
-            f"({each.lowest_xpsnr_db:.1f} dB at worst)"
+            f"  {each.track}: {each.pictures} pictures, VMAF {each.vmaf:.1f} or more "
+            f"({each.lowest_vmaf:.1f} in the worst second), XPSNR {each.xpsnr_db:.1f} dB"
         )

@@ -1,12 +1,13 @@
-"""The job of compressing one recording, for a process of its own: it decodes and encodes."""
+"""The job of compressing one recording: keys here, decoders in a process that has none."""
 
 from collections.abc import Callable
 from pathlib import Path
 
 from server.recorder.catalog import open_reader, recording_path
 from server.recorder.compression import Compression, NotCompressed, discard
-from server.recorder.derived import Compressed, making_path, refuse
+from server.recorder.derived import Compressed, Left, making_path, refuse
 from server.recorder.keys import KeyRing
+from server.recorder.recoder import open_recoder
 from server.recorder.tiles import CHECKPOINT
 from server.recorder.tlog import FOLDER as LOG_FOLDER
 from server.recorder.verify import verify
@@ -27,19 +28,24 @@ def compress(
     recording; NotCompressed: it stays as it is, which is noted; KeyProblem; SegmentError; OSError.
     """
     reader = open_reader(data_dir, interview_id, keys)
+    try:
+        _refuse_damaged(data_dir, interview_id, keys)
+        with open_recoder() as recoder:
+            job = Compression(data_dir, reader, keys, recoder, keep_source=keep_source)
+            progress(job.done)
+            while job.left:
+                job.step()
+                progress(job.done)
+            return job.finish(round(clock() * 1e6))
+    except NotCompressed as error:
+        discard(making_path(data_dir, interview_id))
+        refuse(data_dir, reader.manifest, error.why, str(error))
+        raise
+
+
+def _refuse_damaged(data_dir: Path, interview_id: str, keys: KeyRing) -> None:
     log = data_dir / LOG_FOLDER
     known = log if (log / CHECKPOINT).is_file() else None
     report = verify(recording_path(data_dir, interview_id), keys.public_key, known)
-    try:
-        if not report.intact:
-            raise NotCompressed(f"it is not intact: {report.faults[0]}")
-        job = Compression(data_dir, reader, keys, keep_source=keep_source)
-        progress(job.done)
-        while job.left:
-            job.step()
-            progress(job.done)
-        return job.finish(round(clock() * 1e6))
-    except NotCompressed as error:
-        discard(making_path(data_dir, interview_id))
-        refuse(data_dir, reader.manifest, str(error))
-        raise
+    if not report.intact:
+        raise NotCompressed(Left.DAMAGED, f"it is not intact: {report.faults[0]}")

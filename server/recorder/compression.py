@@ -2,24 +2,20 @@
 
 Segment by segment, each durable before the next is begun: whatever stops it, the next run goes on
 behind the last whole segment. Each track of pictures is encoded at the highest constant rate
-factor that keeps a segment near enough to its source (`BARS`), which is found by trying. Sound is
-copied: Opus as browsers send it is small already. The result is one that `verify`, replay and
-export take like any other; `server.recorder.derived` puts it in its source's place.
+factor that keeps every fragment near enough to its source (`BARS`), which is found by trying.
+Sound is copied. The result is one that `verify`, replay and export take like any other;
+`server.recorder.derived` puts it in its source's place.
 
-Only for a process of its own: it decodes and encodes.
+The keys are used here, and nothing is decoded: that is done by another process (`recoder`).
 """
 
 import os
 import secrets
 import shutil
-from collections import deque
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Sequence
 from itertools import accumulate
-from math import ceil, floor, log
 from pathlib import Path
 
-import av
 import msgspec
 
 from server.core.frames import TrackName
@@ -29,6 +25,7 @@ from server.recorder.derivation import origin, statement_of
 from server.recorder.derived import (
     VERSION,
     Compressed,
+    Left,
     TrackQuality,
     making_path,
     size_of_segments,
@@ -45,53 +42,34 @@ from server.recorder.manifest import (
     encode_manifest,
 )
 from server.recorder.reader import RecordingReader
-from server.recorder.recode import Decoding, Picture, Recoded, RecodeError, recode
+from server.recorder.recode_job import Quality
+from server.recorder.recoder import NotRecoded, Recoded, Recoder
 from server.recorder.sealed_segment import SealedSegment
-from server.recorder.sealing import Flags, SegmentError
+from server.recorder.sealing import SegmentError
 from server.recorder.segments import read_segment_header, unlisted_segments
-from server.recorder.tracks import Fragment, Sample, Tracks, VideoConfig, to_ticks
+from server.recorder.track_recoder import (
+    BARS,
+    NotNearEnough,
+    TrackRecoder,
+    mean_of,
+    worst_of,
+)
+from server.recorder.tracks import Fragment, Sample, Tracks
 
 #: What a compressed recording may take, all tracks together.
 MAX_BYTES_PER_HOUR = 200_000_000
 #: A recording that is not smaller than this share of its source stays as it is.
 MAX_SHARE = 0.8
-#: Playback can begin at least so often, where there are pictures.
-KEYFRAME_US = 10_000_000
-_KEYFRAME_TICKS = to_ticks(TrackName.CAMERA, KEYFRAME_US)
-
-
-@dataclass(frozen=True, slots=True)
-class Bar:
-    """How near a segment's pictures have to come, and where to begin with trying."""
-
-    aim_db: float  #: of XPSNR, while there is room for it
-    least_db: float  #: what is below it is refused
-    crf: int
-    best_crf: int  #: what is below the bar with this one can't be compressed
-
-
-#: docs/decisions/recorder-compression.md has the measurements. Of a screen's print every pixel
-#: counts, and it costs little.
-_FACE = Bar(37.5, 36.2, 32, 12)
-BARS = {
-    TrackName.CAMERA: _FACE,
-    TrackName.SCREEN: Bar(42.0, 40.0, 42, 12),
-    TrackName.INTERVIEWER_CAMERA: _FACE,
-}
-#: A step of the rate factor is worth about an eighth of a decibel; so many at once.
-_STEPS_PER_DB, _MIN_STEPS, _MAX_STEPS = 8, 2, 12
-#: And so many more bytes. Of what a recording may take, the rest is for sound and for worse times.
-_GROWTH, _ROOM = 1.07, 0.75
-
-_KEYFRAME_FLAGS = {
-    TrackName.CAMERA: Flags.KEYFRAME,
-    TrackName.SCREEN: Flags.SCREEN_KEYFRAME,
-    TrackName.INTERVIEWER_CAMERA: Flags.INTERVIEWER_KEYFRAME,
-}
+#: Of what is left of that, so much goes into coming nearer than need be.
+_ROOM = 0.9
 
 
 class NotCompressed(Exception):
     """The recording stays as it is; the message says why."""
+
+    def __init__(self, why: Left, message: str) -> None:
+        super().__init__(message)
+        self.why = why
 
 
 class _Measured(msgspec.Struct, frozen=True):
@@ -99,7 +77,8 @@ class _Measured(msgspec.Struct, frozen=True):
 
     track: TrackName
     pictures: int
-    xpsnr_db: float
+    mean: Quality  #: of the fragments
+    worst: Quality  #: of any
 
 
 class _Progress(msgspec.Struct, frozen=True):
@@ -117,7 +96,13 @@ class Compression:
     """
 
     def __init__(
-        self, data_dir: Path, source: RecordingReader, keys: KeyRing, *, keep_source: bool
+        self,
+        data_dir: Path,
+        source: RecordingReader,
+        keys: KeyRing,
+        recoder: Recoder,
+        *,
+        keep_source: bool,
     ) -> None:
         self._source = source
         self._manifest = source.manifest
@@ -128,8 +113,7 @@ class Compression:
         self._ends = list(accumulate(entry.fragments for entry in self._manifest.segments))
         self._folder = LocalFolder(self.path)
         self._made, self._key, self._progress = self._begin()
-        self._pictures = {name: _Pictures(source, name) for name in BARS}
-        self._crf = {name: bar.crf for name, bar in BARS.items()}
+        self._recoders = {name: TrackRecoder(source, name, recoder) for name in BARS}
         self._init, self._tracks = len(self._made.segments), Tracks(None, False)
 
     @property
@@ -176,8 +160,10 @@ class Compression:
         """Sign what was made, and for what it was made of. ``made_us``: Unix time."""
         source, made = self._manifest, self._made
         size, source_size = size_of_segments(made), size_of_segments(source)
+        self._refuse_large(made)
         if size > MAX_SHARE * source_size:
-            raise NotCompressed(f"it would take {size} bytes instead of {source_size}")
+            message = f"it would take {size} bytes instead of {source_size}"
+            raise NotCompressed(Left.GAINLESS, message)
         self._save(
             msgspec.structs.replace(
                 made,
@@ -253,13 +239,17 @@ class Compression:
 
     def _recode(self, indices: range) -> tuple[Tracks, list[Fragment], tuple[_Measured, ...]]:
         announced = self._source.tracks(indices[0])
+        fragments = [self._source.samples(index) for index in indices]
         made: dict[TrackName, Recoded] = {}
-        videos = announced.videos()
-        for name, video in videos.items():
-            most = _ROOM * self._allowed(indices) / len(videos)
-            found = self._near_enough(name, video, indices, most)
+        room = self._room(indices, fragments)
+        names = [name for name in BARS if name in announced.videos()]
+        for behind, name in enumerate(names):
+            # What one does not need is for those behind it.
+            most = _ROOM * room / (len(names) - behind)
+            found = self._near_enough(name, indices, fragments, most)
             if found is not None:
                 made[name] = found
+                room -= found.size
         remade = {name: each.video for name, each in made.items()}
         tracks = Tracks(
             remade.get(TrackName.CAMERA),
@@ -271,48 +261,36 @@ class Compression:
         pictures = {
             (name, sample.time): sample for name, each in made.items() for sample in each.samples
         }
-        fragments = [_remade(self._source.samples(index), pictures) for index in indices]
-        measured = tuple(
-            _Measured(name, len(each.samples), each.xpsnr_db) for name, each in made.items()
-        )
-        return tracks, [each for each in fragments if any(s for _, s in each.by_track())], measured
+        small = [_remade(each, pictures) for each in fragments]
+        measured = tuple(_measured(name, each) for name, each in made.items())
+        return tracks, [each for each in small if any(s for _, s in each.by_track())], measured
 
     def _near_enough(
-        self, name: TrackName, video: VideoConfig, indices: range, most: float
+        self, name: TrackName, indices: range, fragments: Sequence[Fragment], most: float
     ) -> Recoded | None:
-        """As small as it gets above the bar; None where there is nothing to be seen.
+        try:
+            return self._recoders[name].near_enough(indices, fragments, most)
+        except NotNearEnough as error:
+            raise NotCompressed(Left.FAR, str(error)) from error
+        except NotRecoded as error:
+            raise NotCompressed(Left.DAMAGED, f"{name}: {error}") from error
 
-        ``most``: bytes; what takes more need not be nearer than the least.
-        """
-        bar, crf = BARS[name], self._crf[name]
-        pictures = self._pictures[name]
-        if not pictures.has_any(indices):
-            return None
-        while True:
-            try:
-                made = recode(pictures.of(indices), video, crf)
-            except RecodeError as error:
-                raise NotCompressed(f"{name}: {error}") from error
-            better = crf - _steps(made, bar, most)
-            if better == crf:
-                break
-            if crf == bar.best_crf:
-                if made.xpsnr_db >= bar.least_db:
-                    break
-                raise NotCompressed(
-                    f"{name}: {made.xpsnr_db:.1f} dB (XPSNR) at best "
-                    f"around {self._source.header(indices[0]).start_us / 1e6:.0f} s, "
-                    f"{bar.least_db:g} are asked for"
-                )
-            crf = max(bar.best_crf, better)
-        above_db = max(0.0, made.xpsnr_db - bar.aim_db)
-        self._crf[name] = min(bar.crf + _MAX_STEPS, crf + int(above_db * _STEPS_PER_DB / 2))
-        return made
+    def _room(self, indices: range, fragments: Sequence[Fragment]) -> float:
+        """Bytes for the pictures of this segment, if all before it and its sound stay in the
+        limit; what an easier time has left over is there for a harder one."""
+        sound = sum(
+            len(sample.data)
+            for each in fragments
+            for name, samples in each.by_track()
+            if name.is_sound
+            for sample in samples
+        )
+        return self._allowed(indices.stop) - size_of_segments(self._made) - sound
 
-    def _allowed(self, indices: range) -> float:
-        """Bytes that so much time may take of all tracks."""
-        first, last = (self._source.header(index) for index in (indices[0], indices[-1]))
-        return MAX_BYTES_PER_HOUR * (last.end_us - first.start_us) / 3.6e9
+    def _allowed(self, fragments: int) -> float:
+        """Bytes that the first ``fragments`` may take. Pauses give nothing."""
+        recorded_us = sum(self._source.header(index).duration_us for index in range(fragments))
+        return MAX_BYTES_PER_HOUR * recorded_us / 3.6e9
 
     def _policy_of(self, index: int) -> bytes:
         name = self._manifest.segments[index].name
@@ -320,61 +298,17 @@ class Compression:
             return read_segment_header(file).policy
 
     def _refuse_large(self, made: Manifest) -> None:
-        hours = self._source.duration_us / 3.6e9
-        size = size_of_segments(made)
-        if size > MAX_BYTES_PER_HOUR * hours:
+        allowed, size = self._allowed(len(self._source)), size_of_segments(made)
+        if size > allowed:
             raise NotCompressed(
-                f"it would take more than {MAX_BYTES_PER_HOUR // 1_000_000} MB an hour: "
-                f"{size} bytes of {self._source.duration_us / 1e6:.0f} s, {self.done:.0%} done"
+                Left.LARGE,
+                f"all tracks together would take more than {MAX_BYTES_PER_HOUR // 1_000_000} MB "
+                f"an hour: {size} bytes at {self.done:.0%}, {allowed:.0f} are for all of it",
             )
 
 
-class _Pictures:
-    """One track's pictures of the source, decoded: in order, or from anywhere."""
-
-    def __init__(self, source: RecordingReader, name: TrackName) -> None:
-        self._source = source
-        self._name = name
-        self._decoding = Decoding()
-        self._next = 0  # fragment
-        self._keyframe_us = 0
-
-    def has_any(self, indices: range) -> bool:
-        return any(self._samples(index) for index in indices)
-
-    def of(self, indices: range) -> Iterator[Picture]:
-        if indices.start != self._next:
-            self._decoding = Decoding()
-            for index in range(self._decodes_from(indices.start), indices.start):
-                deque(self._decoded(index), maxlen=0)
-        self._next = -1  # until all are taken
-        since = None
-        for index in indices:
-            first = True
-            for sample, frame in self._decoded(index):
-                due = since is not None and sample.time - since >= _KEYFRAME_TICKS
-                keyframe = since is None or (first and due)
-                since = sample.time if keyframe else since
-                first = False
-                yield Picture(sample, frame, keyframe)
-        self._next = indices.stop
-
-    def _decoded(self, index: int) -> Iterator[tuple[Sample, av.VideoFrame]]:
-        samples = self._samples(index)
-        if samples:
-            yield from self._decoding.decode(
-                self._source.tracks(index).videos()[self._name], samples
-            )
-
-    def _samples(self, index: int) -> tuple[Sample, ...]:
-        return dict(self._source.samples(index).by_track())[self._name]
-
-    def _decodes_from(self, index: int) -> int:
-        """The fragment with the keyframe that the one at ``index`` builds on."""
-        for earlier in range(index - 1, -1, -1):
-            if self._source.header(earlier).flags & _KEYFRAME_FLAGS[self._name]:
-                return earlier
-        return 0
+def _measured(name: TrackName, made: Recoded) -> _Measured:
+    return _Measured(name, len(made.samples), mean_of(made), worst_of(made))
 
 
 def _remade(source: Fragment, pictures: dict[tuple[TrackName, int], Sample]) -> Fragment:
@@ -389,26 +323,13 @@ def _remade(source: Fragment, pictures: dict[tuple[TrackName, int], Sample]) -> 
     return Fragment(*(remade(name, samples) for name, samples in source.by_track()))
 
 
-def _steps(made: Recoded, bar: Bar, most: float) -> int:
-    """By how much to better the rate factor; 0: it is near enough, or as near as there is room."""
-    if made.xpsnr_db >= bar.aim_db:
-        return 0
-    steps = ceil((bar.aim_db - made.xpsnr_db) * _STEPS_PER_DB)
-    if made.xpsnr_db >= bar.least_db:
-        size = sum(len(sample.data) for sample in made.samples)
-        steps = min(steps, floor(log(max(1.0, most / size), _GROWTH)))
-        if steps < _MIN_STEPS:
-            return 0
-    return max(_MIN_STEPS, min(_MAX_STEPS, steps))
-
-
 def _refuse_unfit(manifest: Manifest) -> None:
     if manifest.state is State.RECORDING:
-        raise NotCompressed("it is still being recorded")
+        raise NotCompressed(Left.UNFIT, "it is still being recorded")
     if is_compressed(manifest):
-        raise NotCompressed("it is compressed already")
+        raise NotCompressed(Left.UNFIT, "it is compressed already")
     if not manifest.segments:
-        raise NotCompressed("there is nothing in it")
+        raise NotCompressed(Left.UNFIT, "there is nothing in it")
 
 
 def _progress_of(path: Path) -> Path:
@@ -429,7 +350,16 @@ def _quality(progress: _Progress) -> tuple[TrackQuality, ...]:
         of_track = [each for row in progress.measured for each in row if each.track is name]
         pictures = sum(each.pictures for each in of_track)
         if pictures:
-            mean = sum(each.pictures * each.xpsnr_db for each in of_track) / pictures
-            lowest = min(each.xpsnr_db for each in of_track)
-            found.append(TrackQuality(name, pictures, round(mean, 2), round(lowest, 2)))
+            vmaf = sum(each.pictures * each.mean.vmaf for each in of_track) / pictures
+            xpsnr_db = sum(each.pictures * each.mean.xpsnr_db for each in of_track) / pictures
+            found.append(
+                TrackQuality(
+                    name,
+                    pictures,
+                    round(vmaf, 2),
+                    round(min(each.worst.vmaf for each in of_track), 2),
+                    round(xpsnr_db, 2),
+                    round(min(each.worst.xpsnr_db for each in of_track), 2),
+                )
+            )
     return tuple(found)

@@ -1,9 +1,9 @@
-"""The background job of a server: one recording after the other is compressed, when nobody is live.
+"""The background job of a server: one recording after the other is compressed, when nobody waits.
 
-The work is done by a process (`server.recorder.compress_worker`), never more than one, of the
-lowest priority. While an interview runs it is stopped where it stands (SIGSTOP), within
-`WATCH_S`; what it has in memory stays there. Whatever ends it, the next one goes on behind the
-last segment that is whole.
+The work is done by a process (`server.recorder.compress_worker`) and one that it starts, never
+more, of the lowest priority. While an interview runs, or an export that somebody waits for, they
+are stopped where they stand (SIGSTOP), within `WATCH_S`; what they have in memory stays there.
+Whatever ends them, the next ones go on behind the last segment that is whole.
 """
 
 import asyncio
@@ -14,14 +14,15 @@ import os
 import signal
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import msgspec
 
-from server.recorder.derived import NotAdopted, check_ready, due, ready
+from server.recorder.derived import Left, NotAdopted, check_ready, due, ready
 from server.recorder.recorder import Recorder
 from server.recorder.sealing import SegmentError
 
@@ -29,7 +30,7 @@ log = logging.getLogger(__name__)
 
 #: How often the disk is looked at for what is due, and for what waits to take its place.
 POLL_S = 5.0
-#: How often a running process is held against what runs live.
+#: How often a running process is held against what others do.
 WATCH_S = 0.25
 #: After its end an interview may go on: by mistake one leaves.
 QUIET_S = 600.0
@@ -46,11 +47,14 @@ class Policy(enum.StrEnum):
 
 
 class Told(msgspec.Struct, frozen=True):
-    """What a process says: how much is done; last, why it left the recording as it is."""
+    """What a process says: how much is done; last, what became of it."""
 
     done: float
-    left: str = ""
-    failed: str = ""
+    source_bytes: int = 0
+    bytes: int = 0  #: of what was made of it
+    left: Left | None = None  #: it stays as it is
+    failed: bool = False
+    reason: str = ""  #: why it was left, or failed
 
 
 class Readers(Protocol):
@@ -68,7 +72,9 @@ class CompressMetrics:
     """Since the process started, but for what runs now."""
 
     compressed: int = 0
-    left: int = 0  #: stayed as they are
+    source_bytes: int = 0  #: of these, before
+    bytes: int = 0  #: and now
+    left: Counter[Left] = field(default_factory=Counter)  #: stayed as they are
     failures: int = 0
     running: bool = False
     paused: bool = False
@@ -76,7 +82,7 @@ class CompressMetrics:
 
 
 class Compressor:
-    """``busy``: whether something runs live. Use :func:`open_compressor`."""
+    """``busy``: whether it has to wait for others. Use :func:`open_compressor`."""
 
     def __init__(
         self,
@@ -143,35 +149,37 @@ class Compressor:
             await self._listen(process, interview_id)
         finally:
             watch.cancel()
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
+            _signal(process, signal.SIGKILL)
             await process.wait()
             now.running = now.paused = False
 
     async def _listen(self, process: Process, interview_id: str) -> None:
         assert process.stdout is not None
-        told = Told(0.0, failed="its process ended")
+        told = Told(0.0, failed=True, reason="its process ended")
         async for line in process.stdout:
             told = msgspec.json.decode(line, type=Told)
             self.metrics.done = told.done
+        now = self.metrics
         if await process.wait() or told.failed:
             self._failed.add(interview_id)
-            self.metrics.failures += 1
-            log.error("recording %s is not compressed: %s", interview_id, told.failed)
+            now.failures += 1
+            log.error("recording %s is not compressed: %s", interview_id, told.reason)
         elif told.left:
-            self.metrics.left += 1
-            log.warning("recording %s stays as it is: %s", interview_id, told.left)
+            now.left[told.left] += 1
+            log.warning("recording %s stays as it is: %s", interview_id, told.reason)
         else:
-            self.metrics.compressed += 1
-            log.info("recording %s is compressed", interview_id)
+            now.compressed += 1
+            now.source_bytes += told.source_bytes
+            now.bytes += told.bytes
+            sizes = told.source_bytes, told.bytes
+            log.info("recording %s is compressed: %d bytes are now %d", interview_id, *sizes)
 
     async def _watch(self, process: Process) -> None:
-        """Stop it while something runs live."""
+        """Stop it while others are busy."""
         while True:
             busy = self._busy()
             if busy != self.metrics.paused:
-                with contextlib.suppress(ProcessLookupError):
-                    process.send_signal(signal.SIGSTOP if busy else signal.SIGCONT)
+                _signal(process, signal.SIGSTOP if busy else signal.SIGCONT)
                 self.metrics.paused = busy
             await asyncio.sleep(WATCH_S)
 
@@ -186,6 +194,13 @@ class Compressor:
             # A Ctrl-C in the server's terminal is for the server, which ends its processes.
             start_new_session=True,
         )
+
+
+def _signal(process: Process, number: signal.Signals) -> None:
+    """It and the process that it started, which ends with it: they are a group of their own."""
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
 
 
 @asynccontextmanager

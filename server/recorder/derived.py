@@ -6,6 +6,7 @@ source moves to ``data/sources/INTERVIEW``, whole or, where the policy destroys 
 alone: what it was can be told for good. Whoever holds the lock of the recordings does that.
 """
 
+import enum
 import os
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -47,8 +48,10 @@ class TrackQuality(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     track: TrackName
     pictures: int
+    vmaf: float  #: what it is at least, as far as can be told without VMAF: the mean
+    lowest_vmaf: float  #: of a fragment
     xpsnr_db: float  #: the mean
-    lowest_xpsnr_db: float  #: of a segment
+    lowest_xpsnr_db: float  #: of a fragment
 
 
 class Compressed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -67,6 +70,16 @@ class Compressed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     bytes: int
     quality: tuple[TrackQuality, ...]
     made_us: int  #: Unix time
+
+
+class Left(enum.StrEnum):
+    """Why a recording stays as it is."""
+
+    FAR = "far"  #: its pictures would not come near enough
+    LARGE = "large"  #: it would take more than a recording may
+    GAINLESS = "gainless"  #: it would take hardly less than it does
+    DAMAGED = "damaged"  #: it does not verify, or what it holds can't be decoded
+    UNFIT = "unfit"  #: it is not finished, empty, or compressed already
 
 
 class NotAdopted(Exception):
@@ -127,13 +140,14 @@ class Refusal(msgspec.Struct, frozen=True):
     """Why a recording stays as it is, as long as it is the same."""
 
     source: Origin
+    why: Left
     reason: str
 
 
-def refuse(data_dir: Path, manifest: Manifest, reason: str) -> None:
+def refuse(data_dir: Path, manifest: Manifest, why: Left, reason: str) -> None:
     """Note that nobody need try again. OSError."""
-    refusal = Refusal(origin(manifest), reason)
-    write_durably(_refusal_of(data_dir, manifest.interview), msgspec.json.encode(refusal))
+    refusal = Refusal(origin(manifest), why, reason)
+    write_durably(_refusal_path(data_dir, manifest.interview), msgspec.json.encode(refusal))
 
 
 def due(data_dir: Path, public_key: ServerKey, before_s: float) -> list[str]:
@@ -147,20 +161,22 @@ def due(data_dir: Path, public_key: ServerKey, before_s: float) -> list[str]:
             continue  # `verify` says what is wrong with it
         open = manifest.state is State.RECORDING or not manifest.segments
         made = is_compressed(manifest) or statement_of(making_path(data_dir, path.name)).exists()
-        if changed_s < before_s and not (open or made or _is_refused(data_dir, manifest)):
+        if changed_s < before_s and not (open or made or refusal_of(data_dir, manifest)):
             found.append(path.name)
     return found
 
 
-def _is_refused(data_dir: Path, manifest: Manifest) -> bool:
+def refusal_of(data_dir: Path, manifest: Manifest) -> Refusal | None:
+    """Of the recording as it is now."""
     try:
-        data = _refusal_of(data_dir, manifest.interview).read_bytes()
-        return msgspec.json.decode(data, type=Refusal).source == origin(manifest)
+        data = _refusal_path(data_dir, manifest.interview).read_bytes()
+        refusal = msgspec.json.decode(data, type=Refusal)
     except (FileNotFoundError, msgspec.MsgspecError):
-        return False
+        return None
+    return refusal if refusal.source == origin(manifest) else None
 
 
-def _refusal_of(data_dir: Path, interview_id: str) -> Path:
+def _refusal_path(data_dir: Path, interview_id: str) -> Path:
     return data_dir / MAKING / f"{interview_id}.refused.json"
 
 

@@ -185,6 +185,11 @@ class Exports:
         await _end(found)
         return web.Response(status=204)
 
+    @property
+    def busy(self) -> bool:
+        """Whether one is being written, for which somebody waits."""
+        return any(each.state is ExportState.RUNNING for each in self._exports.values())
+
     async def close(self) -> None:
         """Stop what is under way, and remove every file."""
         for each in tuple(self._exports.values()):

@@ -14,6 +14,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
 from server.core.interviews import InterviewState
+from server.recorder.derived import Left
 from server.signaling.access import token_of
 from server.signaling.errors import Refusal
 from server.signaling.hub import Hub
@@ -125,10 +126,17 @@ class _Collector(Collector):
     def _compressing(self) -> Iterable[Metric]:
         now = self._plant.compressing
         yield _counter("recordings_compressed", "Finished recordings made small", now.compressed)
-        yield _counter("recordings_left", "Recordings that would not come near enough", now.left)
+        yield _counter("compress_source_bytes", "Of those, before", now.source_bytes)
+        yield _counter("compress_bytes", "Of those, after", now.bytes)
+        left = CounterMetricFamily(
+            "vivavoce_recordings_left", "Recordings that stay as they are", labels=["reason"]
+        )
+        for reason in Left:
+            left.add_metric([reason], now.left[reason])
+        yield left
         yield _counter("compress_failures", "Recordings not compressed by a fault", now.failures)
         yield _gauge("compress_running", "1 while one is being compressed", now.running)
-        yield _gauge("compress_paused", "1 while it waits for live interviews", now.paused)
+        yield _gauge("compress_paused", "1 while it waits for interviews or exports", now.paused)
         yield _gauge("compress_done", "Share of it that is done, 0 to 1", now.done)
 
     def _analysis(self) -> Iterable[Metric]:

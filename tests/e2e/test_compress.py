@@ -53,12 +53,15 @@ async def until(http: ClientSession, name: str, holds: Callable[[float], bool]) 
 
 def worker_of(server: ServerProcess) -> int:
     """The process that compresses, a child of the server."""
-    children = Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()
     return next(
-        int(pid)
-        for pid in children
+        pid
+        for pid in children(server.pid)
         if b"compress_worker" in Path(f"/proc/{pid}/cmdline").read_bytes()
     )
+
+
+def children(pid: int) -> list[int]:
+    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def status(pid: int) -> str:
@@ -100,15 +103,21 @@ async def test_it_stops_for_an_interview_and_goes_on_after_a_kill(
         worker = worker_of(server)
         while status(worker) != "T":  # noqa: ASYNC110 - a write to the disk ends first
             await asyncio.sleep(POLL_S)
-        assert os.sched_getscheduler(worker) == os.SCHED_IDLE
+        (decoder,) = children(worker)
+        while status(decoder) != "T":  # noqa: ASYNC110 - likewise
+            await asyncio.sleep(POLL_S)
+        for each in (worker, decoder):
+            assert os.sched_getscheduler(each) == os.SCHED_IDLE
+            assert os.getpriority(os.PRIO_PROCESS, each) == 19
         done = await metric(http, "compress_done")
         async with http.delete(resource):
             pass
         assert await until(http, "compress_done", lambda now: now > done) > done
 
         await server.kill()
-        while status(worker) not in "ZX":  # noqa: ASYNC110 - it ends with the server
-            await asyncio.sleep(POLL_S)
+        for each in (worker, decoder):
+            while status(each) not in "ZX":  # noqa: ASYNC110 - it ends with the server
+                await asyncio.sleep(POLL_S)
         made = sorted((desk.data_dir / "compressing" / "iv").glob("*.seg"))
         first = made[0].read_bytes()
         await server.start()

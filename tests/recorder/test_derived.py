@@ -14,6 +14,7 @@ from server.recorder.catalog import is_compressed, read_manifest
 from server.recorder.derivation import decode_statement, statement_of
 from server.recorder.derived import (
     Compressed,
+    Left,
     NotAdopted,
     adopt,
     check_ready,
@@ -28,6 +29,7 @@ from server.recorder.derived import (
 )
 from server.recorder.files import sync_directory
 from server.recorder.manifest import MANIFEST_NAME, Manifest
+from server.recorder.recoder import Recoder
 from server.recorder.recorder import open_recorder
 from server.recorder.sealing import FaultKind, SegmentError
 from server.recorder.tlog import EntryKind, open_log, read_log
@@ -35,10 +37,10 @@ from server.recorder.verify import verify
 from server.recorder.witness import Witness
 from tests.recorder.conftest import Desk
 from tests.recorder.encoded import START_S, interview
-from tests.recorder.test_compression import make, small
+from tests.recorder.test_compression import make, recoder, small
 from tests.recorder.test_derivation import KEY
 
-__all__ = ["small"]
+__all__ = ["recoder", "small"]
 NEVER = float("inf")
 
 
@@ -65,9 +67,9 @@ def recorded(desk: Desk, interview_id: str = "iv") -> Manifest:
     return desk.reader(interview_id).manifest
 
 
-def test_what_is_ready_takes_its_place_and_the_source_moves(desk: Desk) -> None:
+def test_what_is_ready_takes_its_place_and_the_source_moves(desk: Desk, recoder: Recoder) -> None:
     source = recorded(desk)
-    statement = make(desk)
+    statement = make(desk, recoder)
     assert ready(desk.data_dir) == ["iv"]
     check_ready(desk.data_dir, "iv", desk.keys.public_key)
     manifest = adopt(desk.data_dir, "iv", desk.keys.public_key)
@@ -80,9 +82,9 @@ def test_what_is_ready_takes_its_place_and_the_source_moves(desk: Desk) -> None:
     assert ready(desk.data_dir) == []
 
 
-def test_a_server_puts_it_in_its_place_and_tells_the_log(desk: Desk) -> None:
+def test_a_server_puts_it_in_its_place_and_tells_the_log(desk: Desk, recoder: Recoder) -> None:
     recorded(desk)
-    make(desk, keep_source=False)
+    make(desk, recoder, keep_source=False)
     serve(desk, "iv")
     assert [each.name for each in source_path(desk.data_dir, "iv").iterdir()] == [MANIFEST_NAME]
     report = verify(desk.path(), desk.keys.public_key, desk.log)
@@ -92,9 +94,9 @@ def test_a_server_puts_it_in_its_place_and_tells_the_log(desk: Desk) -> None:
     assert [entry.kind for entry in entries] == [EntryKind.DERIVED]
 
 
-def test_a_recording_that_goes_on_meanwhile_keeps_its_place(desk: Desk) -> None:
+def test_a_recording_that_goes_on_meanwhile_keeps_its_place(desk: Desk, recoder: Recoder) -> None:
     recorded(desk)
-    make(desk)
+    make(desk, recoder)
     desk.write(interview(start_s=START_S + 100))
     check_ready(desk.data_dir, "iv", desk.keys.public_key)
     with pytest.raises(NotAdopted, match="has changed since"):
@@ -105,9 +107,9 @@ def test_a_recording_that_goes_on_meanwhile_keeps_its_place(desk: Desk) -> None:
     assert due(desk.data_dir, desk.keys.public_key, NEVER) == ["iv"]
 
 
-def test_an_interview_goes_on_in_what_was_made_of_it(desk: Desk) -> None:
+def test_an_interview_goes_on_in_what_was_made_of_it(desk: Desk, recoder: Recoder) -> None:
     recorded(desk)
-    statement = make(desk, keep_source=False)
+    statement = make(desk, recoder, keep_source=False)
     serve(desk, "iv")
     desk.write(interview(start_s=START_S + 100))
     assert verify(desk.path(), desk.keys.public_key).intact
@@ -121,10 +123,10 @@ def test_an_interview_goes_on_in_what_was_made_of_it(desk: Desk) -> None:
 @pytest.mark.parametrize("keep_source", [True, False])
 @pytest.mark.parametrize("step", range(1, 7))
 def test_a_crash_between_any_two_steps_is_made_good_at_the_next_start(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch, step: int, keep_source: bool
+    desk: Desk, recoder: Recoder, monkeypatch: pytest.MonkeyPatch, step: int, keep_source: bool
 ) -> None:
     recorded(desk)
-    make(desk, keep_source=keep_source)
+    make(desk, recoder, keep_source=keep_source)
     left = [step]
 
     def failing(call: Callable[..., None]) -> Callable[..., None]:
@@ -154,9 +156,9 @@ def test_a_crash_between_any_two_steps_is_made_good_at_the_next_start(
     assert recover(desk.data_dir) == []
 
 
-def test_what_was_changed_is_not_adopted(desk: Desk) -> None:
+def test_what_was_changed_is_not_adopted(desk: Desk, recoder: Recoder) -> None:
     recorded(desk)
-    make(desk)
+    make(desk, recoder)
     segment = making_path(desk.data_dir, "iv") / "00000.seg"
     data = bytearray(segment.read_bytes())
     data[-1] ^= 1
@@ -165,9 +167,9 @@ def test_what_was_changed_is_not_adopted(desk: Desk) -> None:
         check_ready(desk.data_dir, "iv", desk.keys.public_key)
 
 
-def test_a_statement_of_another_recording_is_foreign(desk: Desk) -> None:
+def test_a_statement_of_another_recording_is_foreign(desk: Desk, recoder: Recoder) -> None:
     recorded(desk)
-    make(desk)
+    make(desk, recoder)
     statement = statement_of(making_path(desk.data_dir, "iv"))
     os.rename(statement, statement_of(desk.path()))
     with pytest.raises(SegmentError) as raised:
@@ -175,9 +177,9 @@ def test_a_statement_of_another_recording_is_foreign(desk: Desk) -> None:
     assert raised.value.kind is FaultKind.FOREIGN
 
 
-def test_each_changed_byte_of_a_statement_is_found(desk: Desk) -> None:
+def test_each_changed_byte_of_a_statement_is_found(desk: Desk, recoder: Recoder) -> None:
     recorded(desk)
-    make(desk)
+    make(desk, recoder)
     path = making_path(desk.data_dir, "iv")
     signed = statement_of(path).read_bytes()
     for place in range(len(signed)):
@@ -201,7 +203,7 @@ def test_due_is_what_is_finished_and_neither_made_nor_refused(desk: Desk) -> Non
     assert due(desk.data_dir, key, NEVER) == ["fresh", "refused"]
     assert due(desk.data_dir, key, 0.0) == []
     (desk.data_dir / "compressing").mkdir()
-    refuse(desk.data_dir, refused, "it would be large")
+    refuse(desk.data_dir, refused, Left.LARGE, "it would be large")
     assert due(desk.data_dir, key, NEVER) == ["fresh"]
     desk.write(interview(start_s=START_S + 100), "refused")  # another one now
     assert due(desk.data_dir, key, NEVER) == ["fresh", "refused"]

@@ -1,0 +1,171 @@
+"""One track of a recording, encoded anew segment by segment, as near as a bar asks for."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import ceil, floor, log
+
+from server.core.frames import TrackName
+from server.recorder.reader import RecordingReader
+from server.recorder.recode_job import Begin, Pictures, Quality
+from server.recorder.recoder import Recoded, Recoder
+from server.recorder.sealing import Flags
+from server.recorder.tracks import Fragment, Sample, to_ticks
+
+#: Playback can begin at least so often, where there are pictures.
+KEYFRAME_US = 10_000_000
+_KEYFRAME_TICKS = to_ticks(TrackName.CAMERA, KEYFRAME_US)
+#: A step of the rate factor is worth so much; so many at once.
+_STEPS_PER_POINT, _STEPS_PER_DB, _MIN_STEPS, _MAX_STEPS = 4, 8, 2, 12
+#: And so many more bytes.
+_GROWTH = 1.07
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """How near every fragment's pictures have to come, and where to begin with trying."""
+
+    aim: Quality  #: while there is room for it
+    least: Quality  #: what is below it is refused
+    crf: int
+    best_crf: int  #: what is below the bar with this one can't be compressed
+
+
+#: docs/decisions/recorder-compression.md has the measurements. Of a screen's print every pixel
+#: counts, and it costs little.
+_FACE = Bar(Quality(92.0, 0.0), Quality(90.0, 0.0), 32, 12)
+BARS = {
+    TrackName.CAMERA: _FACE,
+    TrackName.SCREEN: Bar(Quality(92.0, 42.0), Quality(90.0, 40.0), 42, 12),
+    TrackName.INTERVIEWER_CAMERA: _FACE,
+}
+
+_KEYFRAME_FLAGS = {
+    TrackName.CAMERA: Flags.KEYFRAME,
+    TrackName.SCREEN: Flags.SCREEN_KEYFRAME,
+    TrackName.INTERVIEWER_CAMERA: Flags.INTERVIEWER_KEYFRAME,
+}
+
+
+class NotNearEnough(Exception):
+    """The message says how near it comes, and where."""
+
+
+class TrackRecoder:
+    """Remembers the rate factor, and where the other process has got to."""
+
+    def __init__(self, source: RecordingReader, name: TrackName, recoder: Recoder) -> None:
+        self._source = source
+        self._name = name
+        self._recoder = recoder
+        self._crf = BARS[name].crf
+        self._next = 0  # the fragment that follows on what was decoded last
+
+    def near_enough(
+        self, indices: range, fragments: Sequence[Fragment], most: float
+    ) -> Recoded | None:
+        """The fragments' pictures, as small as they get above the bar; None: nothing to be seen.
+
+        ``most``: bytes; what takes more need not be nearer than the least. NotNearEnough;
+        NotRecoded.
+        """
+        bar, crf = BARS[self._name], self._crf
+        while True:
+            made = self._recode(indices, fragments, crf)
+            if made is None:
+                return None
+            worst = worst_of(made)
+            better = crf - _steps(worst, made.size, bar, most)
+            if better == crf:
+                break
+            if crf == bar.best_crf:
+                if _is_above(worst, bar.least):
+                    break
+                at_s = self._source.header(indices[0]).start_us / 1e6
+                raise NotNearEnough(
+                    f"{self._name}: around {at_s:.0f} s it comes no nearer than VMAF "
+                    f"{worst.vmaf:.1f}, XPSNR {worst.xpsnr_db:.1f} dB"
+                )
+            crf = max(bar.best_crf, better)
+        above = max(0.0, worst.vmaf - bar.aim.vmaf)
+        self._crf = min(bar.crf + _MAX_STEPS, crf + int(above * _STEPS_PER_POINT / 2))
+        return made
+
+    def _recode(self, indices: range, fragments: Sequence[Fragment], crf: int) -> Recoded | None:
+        shown = [sample for each in fragments for sample in _of(self._name, each)]
+        if not shown:
+            return None
+        video = self._source.tracks(indices[0]).videos()[self._name]
+        # 4:2:0 is encoded in even sizes.
+        size = max(2, video.width // 2 * 2), max(2, video.height // 2 * 2)
+        anew = indices.start != self._next
+        begin = Begin(self._name, *size, crf, anew)
+        self._next = -1  # until all are taken
+        made = self._recoder.recode(begin, self._pictures(indices, fragments, anew), shown)
+        self._next = indices.stop
+        return made
+
+    def _pictures(
+        self, indices: range, fragments: Sequence[Fragment], anew: bool
+    ) -> Iterator[Pictures]:
+        if anew:
+            for index in range(self._decodes_from(indices.start), indices.start):
+                earlier = _of(self._name, self._source.samples(index))
+                yield from self._message(index, earlier, shown=False, keyframe=False)
+        since = None
+        for index, fragment in zip(indices, fragments, strict=True):
+            samples = _of(self._name, fragment)
+            due = since is None or (samples and samples[0].time - since >= _KEYFRAME_TICKS)
+            if samples and due:
+                since = samples[0].time
+            yield from self._message(index, samples, shown=True, keyframe=bool(due))
+
+    def _message(
+        self, index: int, samples: Sequence[Sample], *, shown: bool, keyframe: bool
+    ) -> Iterator[Pictures]:
+        if samples:
+            video = self._source.tracks(index).videos()[self._name]
+            yield Pictures(video, tuple(each.data for each in samples), shown, keyframe)
+
+    def _decodes_from(self, index: int) -> int:
+        """The fragment with the keyframe that the one at ``index`` builds on."""
+        for earlier in range(index - 1, -1, -1):
+            if self._source.header(earlier).flags & _KEYFRAME_FLAGS[self._name]:
+                return earlier
+        return 0
+
+
+def mean_of(made: Recoded) -> Quality:
+    """Of all fragments."""
+    count = len(made.quality)
+    return Quality(
+        sum(each.vmaf for each in made.quality) / count,
+        sum(each.xpsnr_db for each in made.quality) / count,
+    )
+
+
+def worst_of(made: Recoded) -> Quality:
+    """Of any fragment."""
+    return Quality(
+        min(each.vmaf for each in made.quality), min(each.xpsnr_db for each in made.quality)
+    )
+
+
+def _of(name: TrackName, fragment: Fragment) -> tuple[Sample, ...]:
+    return dict(fragment.by_track())[name]
+
+
+def _is_above(quality: Quality, bar: Quality) -> bool:
+    return quality.vmaf >= bar.vmaf and quality.xpsnr_db >= bar.xpsnr_db
+
+
+def _steps(worst: Quality, size: int, bar: Bar, most: float) -> int:
+    """By how much to better the rate factor; 0: it is near enough, or as near as there is room."""
+    if _is_above(worst, bar.aim):
+        return 0
+    points = (bar.aim.vmaf - worst.vmaf) * _STEPS_PER_POINT
+    steps = ceil(max(points, (bar.aim.xpsnr_db - worst.xpsnr_db) * _STEPS_PER_DB))
+    if _is_above(worst, bar.least):
+        steps = min(steps, floor(log(max(1.0, most / size), _GROWTH)))
+        if steps < _MIN_STEPS:
+            return 0
+    return max(_MIN_STEPS, min(_MAX_STEPS, steps))

@@ -1,0 +1,157 @@
+"""Who decodes what candidates sent has no keys, can't get out, and is not believed."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from io import BytesIO
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from server.core.frames import Codec, TrackName
+from server.recorder.recode_job import Begin, Coded, Made, Pictures, Quality, read, told
+from server.recorder.recode_worker import MOST_MEMORY
+from server.recorder.recoder import NotRecoded, Recoded, Recoder, open_recoder, recoded
+from server.recorder.tracks import Sample, VideoConfig
+from tests.recorder.encoded import video
+
+VIDEO = VideoConfig(Codec.VP8, 160, 120, b"")
+BEGIN = Begin(TrackName.CAMERA, 160, 120, 50, anew=False)
+SECOND = tuple(data for data, _ in video(Codec.VP8, 1.0))
+SHOWN = tuple(Sample(3000 * index, 3000, index == 0, data) for index, data in enumerate(SECOND))
+
+
+@pytest.fixture
+def recoder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Recoder]:
+    monkeypatch.setenv("VIVAVOCE_ROOT_KEY", "env:SECRET")
+    monkeypatch.setenv("SECRET", "00" * 32)
+    with open_recoder() as opened:
+        yield opened
+
+
+def second(keyframe: bool = True) -> Pictures:
+    return Pictures(VIDEO, SECOND, shown=True, keyframe=keyframe)
+
+
+def made(recoder: Recoder) -> Recoded:
+    found = recoder.recode(BEGIN, [second()], SHOWN)
+    assert found is not None
+    return found
+
+
+def test_each_picture_keeps_its_time_and_is_measured(recoder: Recoder) -> None:
+    found = made(recoder)
+    assert [(each.time, each.duration) for each in found.samples] == [
+        (each.time, each.duration) for each in SHOWN
+    ]
+    assert [each.keyframe for each in found.samples] == [True] + 29 * [False]
+    assert (found.video.codec, found.video.width, found.video.height) == (Codec.AV1, 160, 120)
+    (quality,) = found.quality
+    assert 0 < quality.vmaf < 100
+    assert 20 < quality.xpsnr_db < 100
+
+
+def test_what_only_the_later_ones_build_on_is_not_shown(recoder: Recoder) -> None:
+    before = Pictures(VIDEO, SECOND[:10], shown=False, keyframe=False)
+    after = Pictures(VIDEO, SECOND[10:], shown=True, keyframe=False)
+    found = recoder.recode(BEGIN, [before, after], SHOWN[10:])
+    assert found is not None
+    assert [each.time for each in found.samples] == [each.time for each in SHOWN[10:]]
+    assert found.samples[0].keyframe, "an encoder begins with one"
+
+
+def test_where_nothing_can_be_seen_nothing_is_made(recoder: Recoder) -> None:
+    late = Pictures(VIDEO, SECOND[10:], shown=True, keyframe=True)
+    assert recoder.recode(BEGIN, [late], SHOWN[10:]) is None
+    assert made(recoder), "and the next one is"
+
+
+def test_a_size_that_no_encoder_takes_is_refused_and_the_next_one_made(recoder: Recoder) -> None:
+    for width, said in ((100_000, "100000x120 is not encoded"), (2, "too small to be measured")):
+        other = msgspec.structs.replace(BEGIN, width=width)
+        with pytest.raises(NotRecoded, match=said):
+            recoder.recode(other, [second(), second()], SHOWN * 2)
+    assert made(recoder)
+
+
+def test_it_has_nothing_to_take_and_little_to_spend(recoder: Recoder) -> None:
+    made(recoder)
+    process = Path(f"/proc/{recoder.pid}")
+    assert b"SECRET" not in (process / "environ").read_bytes()
+    assert b"00000000" not in (process / "cmdline").read_bytes()
+    assert "NoNewPrivs:\t1\n" in (process / "status").read_text()
+    limits = (process / "limits").read_text().splitlines()
+    assert any(line.split()[:4] == ["Max", "address", "space", str(MOST_MEMORY)] for line in limits)
+    assert any(line.split()[:5] == ["Max", "core", "file", "size", "0"] for line in limits)
+
+
+def test_one_that_is_killed_is_a_recording_that_stays(recoder: Recoder) -> None:
+    os.kill(recoder.pid, signal.SIGKILL)
+    with pytest.raises(NotRecoded, match="crashes or hangs"):
+        made(recoder)
+
+
+#: Shut in, then tries what it must not be able to do, and says what it could.
+_ESCAPES = """
+import os, signal, socket, sys
+from server.recorder.confine import confine
+if not confine(1 << 30):
+    sys.exit("no Landlock")
+TRIES = {
+    "reads": lambda: open(sys.argv[1]),
+    "writes": lambda: open(sys.argv[1], "w"),
+    "lists": lambda: os.listdir("/"),
+    "runs": lambda: os.execv("/bin/true", ["true"]),
+    "connects": lambda: socket.create_connection(("127.0.0.1", int(sys.argv[2])), 1),
+    "signals": lambda: os.kill(os.getppid(), 0),
+    "takes memory": lambda: bytearray(2 << 30),
+}
+for name, attempt in TRIES.items():
+    try:
+        attempt()
+        print(name)
+    except (OSError, MemoryError):
+        pass
+"""
+
+
+def test_who_is_shut_in_reaches_nothing(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("secret")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = str(server.getsockname()[1])
+        command = (sys.executable, "-c", _ESCAPES, str(secret), port)
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if "no Landlock" in done.stderr:
+        pytest.skip("this kernel has no Landlock")
+    assert (done.stdout, done.stderr) == ("", "")
+    assert secret.read_text() == "secret"
+
+
+@given(
+    st.lists(st.tuples(st.integers(-3, 40), st.booleans(), st.binary(max_size=40)), max_size=4),
+    st.integers(0, 2),
+)
+def test_what_it_answers_is_not_believed(
+    pictures: list[tuple[int, bool, bytes]], measured: int
+) -> None:
+    answer = Made(tuple(Coded(*each) for each in pictures), (Quality(95.0, 40.0),) * measured)
+    try:
+        found = recoded(answer, SHOWN)
+    except NotRecoded:
+        return
+    times = [each.time for each in found.samples] if found else []
+    assert times == sorted(set(times))
+
+
+@given(st.binary(max_size=100))
+def test_any_message_is_read_or_refused(data: bytes) -> None:
+    with suppress(EOFError, msgspec.MsgspecError):
+        told.decode(read(BytesIO(data)))
