@@ -29,6 +29,7 @@ from server.recorder import mp4
 from server.recorder.decoders import picture_decoder, sound_decoder
 from server.recorder.files import scratch_beside
 from server.recorder.tracks import (
+    MAX_SOUND_BEHIND_US,
     TIMESCALE,
     Fragment,
     Sample,
@@ -48,7 +49,7 @@ _X264_OPTIONS = {"crf": "20", "preset": "veryfast", "profile": "main"}
 #: Some players take a longer step between pictures for the end.
 _LONGEST_STEP = TIMESCALE[TrackName.CAMERA]
 #: How far one voice may lie behind the others before it counts as silent.
-_VOICE_LATE = _SOUND_RATE
+_VOICE_LATE = to_ticks(TrackName.MICROPHONE, MAX_SOUND_BEHIND_US)
 
 
 class ExportError(Exception):

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 from server.core import av1, h264, vp8, vp9
 from server.core.frames import Codec, EncodedFrame, Gap, GapCause, TrackName
+from server.recorder.sound_line import SOUND_STEP_US, SoundLine
 from server.recorder.tracks import (
-    SOUND_STEP_TICKS,
     Fragment,
     Sample,
     VideoConfig,
@@ -30,14 +30,18 @@ KEYFRAME_CUT_US = 100_000
 MAX_SKEW_S = 10.0
 #: Least time from sample to sample: more than one tick of either track.
 MIN_STEP_US = 25
-SOUND_STEP_US = SOUND_STEP_TICKS * 1000 // 48
-#: Sound follows what was before it without a hole, as it is heard, until it would lie so far
-#: from when it was captured: a sound card's clock runs apart from the clock of the reports.
-MAX_SOUND_LATE_US, MAX_SOUND_EARLY_US = 15_000, 10_000
+#: Pictures follow the voice that they are seen with by so much of the time that passes: faster
+#: than it moves, and not so fast that it is seen.
+FOLLOWING = 0.3
 #: A picture that the next one follows later than this did not last until then.
 MAX_PICTURE_US = 1_000_000
 FIRST_PICTURE_US = 33_333
-_PICTURE_TRACKS = tuple(name for name in TrackName if not name.is_sound)
+#: The voice that pictures are seen with, as one clock stamps both.
+_VOICE = {
+    TrackName.CAMERA: TrackName.MICROPHONE,
+    TrackName.SCREEN: TrackName.MICROPHONE,
+    TrackName.INTERVIEWER_CAMERA: TrackName.INTERVIEWER_MICROPHONE,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,23 +89,26 @@ class Fragmenter:
         self._newest_us = 0
         self._end_us = 0  # of the pending fragment, at the latest
         self._last_us: dict[TrackName, int] = {}
-        self._sound_ends_us: dict[TrackName, int] = {}
-        self._beginning = {name for name in TrackName if name.is_sound}  # in no fragment yet
-        self._pictures = {name: _Pictures(name) for name in _PICTURE_TRACKS}
+        self._voices = {name: SoundLine() for name in TrackName if name.is_sound}
+        self._beginning = set(self._voices)  # in no fragment yet
+        self._pictures = {
+            name: _Pictures(name, self._voices[voice]) for name, voice in _VOICE.items()
+        }
         self._gaps: list[Gap] = []
 
     def add(self, frame: EncodedFrame) -> list[Cut]:
         """Take one frame; returns the fragments that it completes."""
-        time_us = self._place(frame)
         pictures = self._pictures.get(frame.track)
         if pictures is None:
             duration_us = opus_duration(frame.payload) * 1000 // 48
             if not duration_us:
                 return []  # RFC 7587 4: an empty packet carries nothing
-            time_us = self._in_line(frame.track, time_us)
+            time_us = self._lay(frame.track, self._captured_us(frame), duration_us)
             cuts = self._cut_before(time_us)
+            self._voices[frame.track].move(self._before_epoch_us(time_us))
             sample = _Pending(time_us, duration_us, True, frame.payload)
         else:
+            time_us = self._show(pictures, self._captured_us(frame))
             try:
                 config, data, keyframe = pictures.read(frame)
             except _Unusable:
@@ -113,8 +120,8 @@ class Fragmenter:
             )
             pictures.config = config
             sample = _Pending(time_us, 0, keyframe, data)
-        if self.epoch_us is not None and sample.time_us < self.epoch_us:
-            sample = sample._replace(time_us=self.epoch_us)  # the cut has just set the epoch
+        if late_us := self._before_epoch_us(time_us):
+            sample = sample._replace(time_us=time_us + late_us)
         self._append(frame.track, sample)
         return cuts
 
@@ -134,45 +141,47 @@ class Fragmenter:
 
     # ---- time ---------------------------------------------------------------------------
 
-    def _place(self, frame: EncodedFrame) -> int:
-        """Unix time of a frame, made to grow along its track and not to precede the epoch."""
+    def _captured_us(self, frame: EncodedFrame) -> int:
+        """Unix time of a frame, made not to precede the epoch."""
         early, late = frame.arrived_s - MAX_SKEW_S, frame.arrived_s + MAX_SKEW_S
         time_us = round(min(max(frame.capture_s, early), late) * 1_000_000)
-        after = self._last_us.get(frame.track)
-        if after is not None:
-            time_us = max(time_us, after + MIN_STEP_US)
         return max(time_us, self.epoch_us or 0)
 
-    def _in_line(self, track: TrackName, time_us: int) -> int:
-        """Where sound captured at that time is laid: after what was before it, or steps off."""
-        ends_us = self._sound_ends_us.get(track, time_us)
-        skew_us = time_us - ends_us
-        if skew_us < 0 and track in self._beginning:
-            return self._begin_earlier(track, skew_us)
-        if -MAX_SOUND_LATE_US < skew_us < MAX_SOUND_EARLY_US:
-            return ends_us
-        steps = round(skew_us / SOUND_STEP_US)
-        return max(ends_us + steps * SOUND_STEP_US, self._last_us[track] + SOUND_STEP_US)
+    def _before_epoch_us(self, time_us: int) -> int:
+        """How much later what lies there has to lie, where a cut has just set the epoch."""
+        return max(0, (self.epoch_us or 0) - time_us)
 
-    def _begin_earlier(self, track: TrackName, skew_us: int) -> int:
+    def _show(self, pictures: "_Pictures", captured_us: int) -> int:
+        """When a picture is shown: beside its voice, and after the one before it."""
+        time_us = max(captured_us + pictures.apart_us(captured_us), self.epoch_us or 0)
+        after_us = self._last_us.get(pictures.track)
+        return time_us if after_us is None else max(time_us, after_us + MIN_STEP_US)
+
+    def _lay(self, track: TrackName, captured_us: int, duration_us: int) -> int:
+        """When a packet of sound is heard."""
+        voice = self._voices[track]
+        start_us = voice.lay(captured_us, duration_us)
+        if voice.late_us > 0 and track in self._beginning:
+            return start_us + self._begin_earlier(track, voice)
+        return start_us
+
+    def _begin_earlier(self, track: TrackName, voice: SoundLine) -> int:
         """The first packets came late, as it turns out: what is pending of the track moves.
 
-        Returns where it then ends.
+        Returns by how much, which is not above 0.
         """
         pending = self._pending[track]
-        if pending:
-            skew_us = max(skew_us, (self.epoch_us or 0) - pending[0].time_us)
-            pending[:] = [one._replace(time_us=one.time_us + skew_us) for one in pending]
-            self.pending_since_us = min(self.pending_since_us or 0, pending[0].time_us)
-            self._last_us[track] += skew_us
-            self._sound_ends_us[track] += skew_us
-        return self._sound_ends_us[track]
+        if not pending:
+            return 0
+        by_us = max(-voice.late_us, (self.epoch_us or 0) - pending[0].time_us)
+        pending[:] = [one._replace(time_us=one.time_us + by_us) for one in pending]
+        self.pending_since_us = min(self.pending_since_us or 0, pending[0].time_us)
+        voice.move(by_us)
+        return by_us
 
     def _append(self, track: TrackName, sample: _Pending) -> None:
         time_us, since_us = sample.time_us, self.pending_since_us
         self._last_us[track] = time_us
-        if sample.duration_us:
-            self._sound_ends_us[track] = time_us + sample.duration_us
         self._newest_us = max(self._newest_us, time_us)
         if since_us is None:
             self._end_us = time_us - time_us % FRAGMENT_US + FRAGMENT_US
@@ -219,7 +228,7 @@ class Fragmenter:
         self._beginning -= {name for name, cut in samples.items() if cut}
         self._pending = {name: [] for name in TrackName}
         self.pending_since_us, self._newest_us = None, 0
-        camera, screen, interviewer = (self._pictures[name].config for name in _PICTURE_TRACKS)
+        camera, screen, interviewer = (self._pictures[name].config for name in _VOICE)
         return [Cut(fragment, camera, screen, interviewer, early)]
 
     def _sounds(self, track: TrackName) -> Iterator[Sample]:
@@ -241,12 +250,23 @@ class Fragmenter:
 class _Pictures:
     """How the pictures of a track are coded; those that no player could show."""
 
-    def __init__(self, track: TrackName) -> None:
+    def __init__(self, track: TrackName, voice: SoundLine) -> None:
         self.track = track
+        self._voice = voice
+        self._apart_us = 0  # as the voice
+        self._captured_us: int | None = None  # of the last one
         self.config: VideoConfig | None = None
         self.unusable: list[int] = []  # Unix us of pictures dropped since the last usable one
         self._picture_us = FIRST_PICTURE_US
         self._parameter_sets = _ParameterSets()
+
+    def apart_us(self, captured_us: int) -> int:
+        """How much later than it was captured a picture is shown: as its voice is heard."""
+        since_us = MAX_PICTURE_US if self._captured_us is None else captured_us - self._captured_us
+        self._captured_us = captured_us
+        most_us = round(FOLLOWING * max(0, since_us))
+        self._apart_us += max(-most_us, min(most_us, self._voice.late_us - self._apart_us))
+        return self._apart_us
 
     def duration_us(self, picture: _Pending, following_us: int | None) -> int:
         """Until the following one; as long as the one before where that is unknown or far off."""

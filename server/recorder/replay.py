@@ -20,6 +20,7 @@ from server.core.frames import Codec, TrackName
 from server.recorder import mp4, webm
 from server.recorder.sealing import NO_FLAGS, Flags, RecordHeader
 from server.recorder.tracks import (
+    MAX_SOUND_BEHIND_US,
     OPUS_SILENCES,
     SOUND_STEP_TICKS,
     VISIT_STILL_US,
@@ -212,10 +213,9 @@ def _fill_sound(
 ) -> tuple[Sample, ...]:
     """With neither hole nor overlap: browsers play sound packet after packet, whatever the time
     of each says, and pictures by how much sound they have played."""
-    position = _sound_place(source.header(index).start_us)
-    if index:
-        before = source.samples(index - 1).audio
-        position = max(position, _sound_end(before[-1]) if before else 0)
+    first = audio[0].time if audio else _next_sound(source, index)
+    begins = _no_later(_sound_place(source.header(index).start_us), first)
+    position = max(begins, _sound_before(source, index))
     filled: list[Sample] = []
     for sample in audio:
         end = _sound_end(sample)
@@ -225,7 +225,7 @@ def _fill_sound(
             filled += _silence(position, sample.time)
             filled.append(sample._replace(duration=end - sample.time))
         position = max(position, end)
-    filled += _silence(position, _sound_place(_filled_until(source, index, fill_us)))
+    filled += _silence(position, _filled_until(source, index, fill_us))
     return tuple(filled)
 
 
@@ -247,12 +247,43 @@ def _silence(start: int, end: int) -> Iterator[Sample]:
 
 
 def _filled_until(source: Recorded, index: int, fill_us: int) -> int:
-    """Where the fragment's sound has to reach: the next one's start, unless that is far off."""
+    """Where the fragment's sound has to reach, in ticks: the next sound or the next fragment,
+    unless that is far off."""
     end_us = source.header(index).end_us
     if index + 1 == len(source):
-        return end_us
+        return _sound_place(end_us)
     next_us = source.header(index + 1).start_us
-    return next_us if next_us - end_us <= fill_us else end_us
+    if next_us - end_us > fill_us:
+        return _sound_place(end_us)
+    return _no_later(_sound_place(next_us), _next_sound(source, index))
+
+
+def _no_later(place: int, sound: int | None) -> int:
+    return place if sound is None else min(place, sound)
+
+
+def _next_sound(source: Recorded, index: int) -> int | None:
+    """When the next sound begins, in ticks; None if not in the fragments of the next seconds."""
+    until_us = source.header(index).end_us + MAX_SOUND_BEHIND_US
+    for later in range(index + 1, len(source)):
+        header = source.header(later)
+        if header.start_us > until_us:
+            return None
+        if header.flags & Flags.AUDIO:
+            return source.samples(later).audio[0].time
+    return None
+
+
+def _sound_before(source: Recorded, index: int) -> int:
+    """When the sound before ends, in ticks; 0 if there was none in the seconds before."""
+    since_us = source.header(index).start_us - MAX_SOUND_BEHIND_US
+    for earlier in range(index - 1, -1, -1):
+        header = source.header(earlier)
+        if header.end_us < since_us:
+            return 0
+        if header.flags & Flags.AUDIO:
+            return _sound_end(source.samples(earlier).audio[-1])
+    return 0
 
 
 # ---- pictures ---------------------------------------------------------------------------

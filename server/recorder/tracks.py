@@ -25,6 +25,9 @@ OPUS_SILENCES = {
 #: Sound lies on multiples of this since the recording began, so that silence fills a hole of it
 #: to the last sample: what the shortest Opus packet lasts.
 SOUND_STEP_TICKS = 120
+#: Sound that waited for what was lost before it (`server/media/nack.py`: up to 3 s) is in a later
+#: fragment than pictures of its time, but no further behind than this.
+MAX_SOUND_BEHIND_US = 5_000_000
 
 
 @dataclass(frozen=True, slots=True)

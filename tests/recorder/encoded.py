@@ -181,3 +181,14 @@ def interview(
 def in_order(*tracks: list[EncodedFrame]) -> list[EncodedFrame]:
     """The frames of several tracks as they arrive."""
     return sorted((frame for each in tracks for frame in each), key=lambda frame: frame.capture_s)
+
+
+def held_back(frames: list[EncodedFrame], from_s: float, by_s: float) -> list[EncodedFrame]:
+    """As they come where sound waits so long for a packet that was lost at that time."""
+
+    def comes_s(frame: EncodedFrame) -> float:
+        since_s = frame.capture_s - START_S - from_s
+        waits = frame.track.is_sound and 0 <= since_s < by_s
+        return START_S + from_s + by_s if waits else frame.capture_s
+
+    return sorted(frames, key=comes_s)
