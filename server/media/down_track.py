@@ -67,11 +67,16 @@ class _Former(NamedTuple):
     ended_s: float
 
 
+def _nothing(_: int) -> None:
+    """Of a down track that follows nobody no packet is kept, and none waits that may be dropped."""
+
+
 class DownTrack:
     """Contract: `attach` the up track, `forward` each of its packets.
 
     `payload_types`: of each codec by profile, the best first. `repairs`: what NACKs are
     answered in, of the payload types that it knows; None: in the track itself, byte for byte.
+    `drop`: what waits of a stream to be sent, by its SSRC.
     Where `send` gives each packet a number of its own it can't be None: one nonce for two
     packets would give away the key of SRTP's authentication (RFC 7714 10.1, RFC 5116 5.1.1).
     Which layer it is attached to, and how much of it is sent, the source's track decides.
@@ -83,11 +88,13 @@ class DownTrack:
         payload_types: Mapping[Codec, Mapping[str, int]],
         send: Send,
         repairs: RepairStream | None = None,
+        drop: Callable[[int], None] = _nothing,
     ) -> None:
         self.ssrc = ssrc
         self.repairs = repairs
         self._payload_types = payload_types
         self._send = send
+        self._drop = drop
         self.allowed_bps = math.inf
         self.least_bps = self.most_bps = 0.0  #: of its layers; 0: not known, or not asked
         self._up: UpTrack | None = None
@@ -192,9 +199,10 @@ class DownTrack:
             before.downs.remove(self._entry)
         up.downs[up.downs.index(approach)] = entry  # in its place: they are being gone through
         self._next = None
-        self._former = _Former(
-            self._packet, self._first_seqno, self._seqno_offset, self._timestamp_offset, now
-        )
+        if not self._waiting:
+            self._former = _Former(
+                self._packet, self._first_seqno, self._seqno_offset, self._timestamp_offset, now
+            )
         self._follow(up, entry)
         self._open(seqno, timestamp, elapsed_s, now)
         self.limit(approach.temporal_id)
@@ -208,16 +216,38 @@ class DownTrack:
     @property
     def waiting(self) -> bool:
         """Whether it needs a keyframe to begin with; the up track asks for one as long as so."""
-        return self._waiting and self._up is not None and not self._held_back
+        return self._waiting and self._up is not None and not self._is_mute
 
     @property
-    def is_held_back(self) -> bool:
-        return self._held_back
+    def _is_mute(self) -> bool:
+        """Whether no keyframe of the layer that it follows is wanted, if it waits."""
+        return self._held_back or self._next is not None
+
+    def begin_anew(self) -> None:
+        """Sends nothing until the next keyframe, which it asks for: where it turns to another
+        layer, that one's. What waits of before is dropped, and what was lost of it is not repaired.
+        """
+        if self._waiting or self._up is None:
+            return
+        self._stop()
+        if self._next is None:
+            self._up.request_keyframe()
 
     def hold_back(self) -> None:
         """Sends nothing until `show`."""
+        self._stop()
         self._held_back = True
+        approach = self._next
+        if approach is not None:
+            self.attach(approach.up)
+            self.limit(approach.temporal_id)
+
+    def _stop(self) -> None:
         self._wait()
+        self._former = None
+        self._drop(self.ssrc)
+        if self.repairs is not None:
+            self._drop(self.repairs.ssrc)
 
     def _wait(self) -> None:
         self._waiting = True
@@ -261,7 +291,7 @@ class DownTrack:
     def _begins(self, seqno: int, timestamp: int, payload: bytes, now: float) -> bool:
         """Whether it is the keyframe's beginning that was waited for, and the first to be sent."""
         up = self._up
-        if not self._waiting or self._held_back or up is None:
+        if not self._waiting or self._is_mute or up is None:
             return False  # or older than the keyframe this observer began with
         if not up.assembler.starts_keyframe(payload):
             return False
@@ -283,12 +313,19 @@ class DownTrack:
         self._timestamp_offset = resumed - timestamp
 
     def resend(
-        self, seqnos: Sequence[int], now: float, round_trip_s: float | None, *, twice: bool = False
+        self,
+        seqnos: Sequence[int],
+        now: float,
+        round_trip_s: float | None,
+        *,
+        twice: bool = False,
+        most_octets: float = math.inf,
     ) -> None:
         """Answers a NACK from the up track's ring; what is on its way is not sent again.
 
         For a while after a switch, what was lost of the layer before is in that one's.
-        `twice`: and once more with the copies, as repairs get lost as well.
+        `twice`: and once more with the copies, as repairs get lost as well. `most_octets`: there is
+        no room for more, so that what is left out has to be asked for again.
         """
         up, repairs = self._up, self.repairs
         if up is None or self._waiting:
@@ -300,7 +337,11 @@ class DownTrack:
         for seqno16 in seqnos:
             # The nearest sequence number to the last one sent that ends in these 16 bits.
             out = self._last_seqno - ((self._last_seqno - seqno16) & 0xFFFF)
-            if self._resent_s.get(seqno16, 0.0) <= may_again_s and self._send_again(out, now):
+            if self._resent_s.get(seqno16, 0.0) > may_again_s or most_octets <= 0:
+                continue
+            octets = self._send_again(out, now)
+            if octets:
+                most_octets -= octets
                 answered.append(out)
         if twice and len(answered) <= MAX_SENT_TWICE:
             self._add_copies(answered, now)
@@ -361,11 +402,11 @@ class DownTrack:
         kept = packet(seqno) if seqno >= first_seqno else None
         return (kept[0], kept[1] + offset, *kept[2:]) if kept is not None else None
 
-    def _send_again(self, out: int, now: float) -> bool:
-        """Whether it is still there, and not too much has been sent again this second."""
+    def _send_again(self, out: int, now: float) -> int:
+        """Its octets; none where it is not there, or too much was sent again this second."""
         kept = self._kept(out)
         if kept is None or self._resent == MAX_RESENT_PER_S:
-            return False
+            return 0
         self._resent += 1
         seqno16 = out & 0xFFFF
         self._resent_s[seqno16] = now
@@ -386,7 +427,7 @@ class DownTrack:
             payload,
             now,
         )
-        return True
+        return len(payload) + WIRE_OCTETS
 
     def pad(self, octets: int, now: float) -> None:
         """Sends at least so many octets that mean nothing, in the stream of repairs, if any."""
@@ -420,23 +461,17 @@ class DownTrack:
         )
 
 
-def _nothing(_: int) -> None:
-    """Of a down track that follows nobody no packet is kept."""
-
-
 class _Approach:
     """Among those who follow a layer, in the place of a down track that is to follow it, too."""
+
+    waiting = True
 
     def __init__(self, down: DownTrack, up: UpTrack, temporal_id: int | None) -> None:
         self.down = down
         self.up = up
         self.temporal_id = temporal_id
 
-    @property
-    def waiting(self) -> bool:
-        return not self.down.is_held_back
-
     def forward(self, seqno: int, timestamp: int, marker: bool, payload: bytes, now: float) -> None:
-        if self.waiting and self.up.assembler.starts_keyframe(payload):
+        if self.up.assembler.starts_keyframe(payload):
             entry = self.down.arrive(self, seqno, timestamp, payload, now)
             entry.forward(seqno, timestamp, marker, payload, now)

@@ -3,9 +3,10 @@
 All packets of the connection, repairs included, carry one count in a header extension; the
 browser's feedback refers to it (draft-holmer-rmcat-transport-wide-cc-extensions-01 2) and feeds
 the estimate of what the network takes. While that is not far above what is sent, pictures leave
-no faster than the network can follow; sound never waits.
+no faster than the network can follow; sound never waits, and repairs have what room is left.
 """
 
+import math
 from collections import deque
 from collections.abc import Callable
 
@@ -20,12 +21,17 @@ HISTORY_LENGTH = 2048
 OVERHEAD_OCTETS = 20 + 8 + 20 + 16
 #: Pictures are spread where the estimate is below so many times what is delivered,
 PACED_BELOW = 2.0
-#: at so many times the estimate, which keyframes need to come in time. So much leaves at once: all
-#: of an ordinary picture, for which nobody has to be woken again,
-PACING_FACTOR = 2.5
+#: at so many times the estimate, sound included: more would keep a queue full that is before us
+#: (an estimate is 0.85 of what came through it), and lose of it what is new. So much leaves at
+#: once: all of an ordinary picture, for which nobody has to be woken again,
+PACING_FACTOR = 1.1
 BURST_S = 0.04
-#: and what would have to wait longer is dropped: the picture is held back soon after.
-MAX_WAIT_S = 0.5
+#: and where something would have to wait longer, it is dropped. A keyframe of ten pictures' size
+#: comes through.
+MAX_WAIT_S = 0.7
+#: Nothing is sent again where it would have to wait longer: what is new comes first, and what is
+#: asked for in vain is asked for again after a round trip.
+MAX_REPAIR_WAIT_S = 0.15
 
 
 _MASK = HISTORY_LENGTH - 1
@@ -38,7 +44,8 @@ class Egress:
     """Contract: `send` each packet, `feedback_received` each feedback, `drain` when asked to.
 
     `extension`: the number of the header extension, of one octet; `send`: takes a packet's header
-    and payload; `wake`: asks for `drain` in so many seconds. All times in Unix seconds.
+    and payload; `wake`: asks for `drain` in so many seconds; `full`: a packet of that SSRC was
+    dropped, as too much waits. All times in Unix seconds.
     """
 
     def __init__(
@@ -46,11 +53,13 @@ class Egress:
         extension: int,
         send: Callable[[bytes, bytes], None],
         wake: Callable[[float], None],
+        full: Callable[[int], None],
         now: float,
     ) -> None:
         self._element = extension << 4 | 1
         self._send = send
         self._wake = wake
+        self._full = full
         self.estimate = Estimate(now)
         self._count = 0  # of packets sent: the next one's number, extended
         self._sent_s = [0.0] * HISTORY_LENGTH
@@ -117,24 +126,37 @@ class Egress:
         )
 
     def _may_leave(self, ssrc: int, octets: int, now: float) -> bool:
-        return ssrc in self._unpaced or (not self._waiting and self._has_room(octets, now))
+        if ssrc in self._unpaced:
+            self._takes_place(octets, now)
+            return True
+        return not self._waiting and self._has_room(octets, now)
 
     def _has_room(self, octets: int, now: float) -> bool:
-        free_s = max(self._free_s, now)
-        if free_s - now > BURST_S:
+        if self._free_s - now > BURST_S:
             return False
-        self._free_s = free_s + (octets + OVERHEAD_OCTETS) * self._s_per_octet
+        self._takes_place(octets, now)
         return True
+
+    def _takes_place(self, octets: int, now: float) -> None:
+        self._free_s = max(self._free_s, now) + (octets + OVERHEAD_OCTETS) * self._s_per_octet
 
     def _wait(self, packet: _Waiting, now: float) -> None:
         octets = len(packet[5]) + OVERHEAD_OCTETS
         if (self._waiting_octets + octets) * self._s_per_octet > MAX_WAIT_S:
             self.packets_dropped += 1
+            self._full(packet[4])
             return
         if not self._waiting:
             self._wake(max(0.0, self._free_s - now - BURST_S))
         self._waiting.append(packet)
         self._waiting_octets += octets
+
+    def spare_octets(self, now: float) -> float:
+        """How much of what was lost may be sent again now."""
+        if not self._pacing:
+            return math.inf
+        waits_s = max(0.0, self._free_s - now) + self._waiting_octets * self._s_per_octet
+        return max(0.0, MAX_REPAIR_WAIT_S - waits_s) / self._s_per_octet
 
     def drop(self, ssrc: int) -> None:
         """What waits of this stream is not worth sending any more."""

@@ -268,7 +268,7 @@ class Estimate:
         excess, delivered_bps = self._loss.excess, self.delivered_bps or 0.0
         if excess > MOST_LOSS and fraction > MOST_LOSS:  # still: less may be sent by now
             self._set(min(self.bitrate_bps, DECREASE * delivered_bps))
-        elif excess > MUCH_LOSS:
+        elif excess > MUCH_LOSS and fraction > SOME_LOSS:
             lower = self.bitrate_bps * (1 - 0.5 * excess)
             # What is delivered fits, whatever else is lost.
             self._set(min(self.bitrate_bps, max(lower, delivered_bps)))

@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 
 #: How often it is seen to what the network has room for.
 ALLOT_INTERVAL_S = 0.25
+#: and at once where it has so much less than then: what is sent meanwhile is lost.
+FALLEN = 0.9
 #: So many times what is wanted is as good as no limit.
 AMPLE = 2.0
 #: Feedback that may wait for the timers: browsers send at most twenty a second.
@@ -34,6 +36,9 @@ PICTURES = (TrackName.SCREEN, TrackName.CAMERA, TrackName.INTERVIEWER_CAMERA)
 
 
 def _nobody(_: bool) -> None: ...
+
+
+def _none_waits(_: int) -> None: ...
 
 
 class Outgoing(NamedTuple):
@@ -69,7 +74,9 @@ class Observer(Peer):
         counting = [each.transport_cc for each in outgoing.values() if each.transport_cc]
         self.egress: Egress | None = None
         if counting:
-            self.egress = Egress(counting[0], self._send_rtp, self._drain_in, clock())
+            self.egress = Egress(
+                counting[0], self._send_rtp, self._drain_in, self._begin_anew, clock()
+            )
         self.downs = {name: self._down_track(each) for name, each in outgoing.items()}
         self._told: list[bytes] = []  # feedback that waits
         self._by_ssrc = {down.ssrc: down for down in self.downs.values()}
@@ -78,6 +85,7 @@ class Observer(Peer):
         self._probes = ProbePlan()
         self._doubling = Doubling()
         self._allotted_s = clock()
+        self._allotted_bps = 0.0  # of it all, then
         for name in self.downs:
             source.expect_down(name)
         if self.egress is not None:
@@ -95,6 +103,7 @@ class Observer(Peer):
             payload_types(outgoing.formats),
             self.egress.send if self.egress is not None and counted else self._send_plain,
             repairs,
+            self.egress.drop if self.egress is not None else _none_waits,
         )
 
     def _send_plain(
@@ -130,14 +139,11 @@ class Observer(Peer):
             match item:
                 case rtcp.Nack() if item.media_ssrc in self._by_ssrc:
                     down = self._by_ssrc[item.media_ssrc]
-                    plenty = self.egress is not None and not self.egress.is_pacing
-                    room = plenty or self._doubling.through is not None
-                    down.resend(item.seqnos, now, self._round_trip_s, twice=room)
-                    if room:
-                        self._hurry()
+                    self._resend(down, item.seqnos, now)
                 case TransportFeedback() if self.egress is not None:
                     self.egress.feedback_received(item, now, self._round_trip_s)
-                    if now - self._allotted_s >= ALLOT_INTERVAL_S:
+                    fallen = self.egress.estimate.bitrate_bps < FALLEN * self._allotted_bps
+                    if fallen or now - self._allotted_s >= ALLOT_INTERVAL_S:
                         self._allot(self.egress, now)
                 case rtcp.ReceiverReport() | rtcp.SenderReport():
                     self._measure_round_trip(item.blocks, now)
@@ -145,6 +151,14 @@ class Observer(Peer):
                     self._by_ssrc[item.media_ssrc].request_keyframe()
                 case _:
                     pass
+
+    def _resend(self, down: DownTrack, seqnos: Sequence[int], now: float) -> None:
+        egress, doubled = self.egress, self._doubling.through is not None
+        twice = doubled or (egress is not None and not egress.is_pacing)
+        spare = egress.spare_octets(now) if egress is not None else math.inf
+        down.resend(seqnos, now, self._round_trip_s, twice=twice, most_octets=spare)
+        if twice:
+            self._hurry()
 
     def _measure_round_trip(self, blocks: Sequence[rtcp.ReportBlock], now: float) -> None:
         for block in blocks:
@@ -169,6 +183,12 @@ class Observer(Peer):
         if self.egress is not None and self.state is not PeerState.CLOSED:
             self.egress.drain(self._clock())
 
+    def _begin_anew(self, ssrc: int) -> None:
+        """A picture that lacks some of its packets is worth nothing, nor is what refers to it."""
+        for down in self.downs.values():
+            if down.ssrc == ssrc:
+                down.begin_anew()
+
     def _allot(self, egress: Egress, now: float) -> None:
         """Sees to it that what is sent fits, and that it is known what would."""
         elapsed_s, self._allotted_s = now - self._allotted_s, now
@@ -177,7 +197,7 @@ class Observer(Peer):
         wanted_bps = sum(
             max(self._meters[name].bitrate_bps, down.most_bps) for name, down in self.downs.items()
         )
-        estimated_bps = egress.estimate.bitrate_bps
+        estimated_bps = self._allotted_bps = egress.estimate.bitrate_bps
         held_back = self._is_held_back
         self._share(egress, estimated_bps > AMPLE * wanted_bps, elapsed_s, now)
         if self._is_held_back is not held_back:
@@ -199,6 +219,8 @@ class Observer(Peer):
         if not all(each.shown for each in self._allotments.values()):
             # A machine that stands still looks like a queue, beside which sound alone is nothing.
             egress.estimate.probed(self._probes.proven_bps(now))
+        if egress.estimate.losing:
+            return  # a full queue takes nothing that is sent for a trial
         probed_bps = self._probes.look(wanted_bps, egress.estimate.bitrate_bps, now)
         if probed_bps is not None:
             egress.probe(probed_bps, now)
@@ -221,7 +243,6 @@ class Observer(Peer):
             match allotment.look(needed_bps, left_bps, elapsed_s, now, losing=losing):
                 case Change.HOLD_BACK:
                     down.hold_back()
-                    egress.drop(down.ssrc)
                 case Change.SHOW:
                     down.show()
             if allotment.shown:

@@ -219,8 +219,8 @@ class Track:
             return
         follower.changed_s = now
         follower.down.switch(rung.layer.up, rung.temporal_id)
-        if rung.layer is not before.layer and before.bitrate_bps > rung.bitrate_bps:
-            follower.down.limit(0)  # until the other one's keyframe has come
+        if rung.layer.size.pixels < before.layer.size.pixels:
+            follower.down.begin_anew()  # a queue of the larger one is before the smaller
 
 
 def _smallest_first(layers: Sequence[Layer]) -> list[Layer]:

@@ -42,7 +42,8 @@ class Observer:
         repairs: RepairStream | None = None,
     ) -> None:
         self.sent: list[bytes] = []
-        self.down = DownTrack(SSRC, payload_types, self._send, repairs)
+        self.dropped: list[int] = []
+        self.down = DownTrack(SSRC, payload_types, self._send, repairs, self.dropped.append)
 
     def _send(
         self,
@@ -387,6 +388,42 @@ def test_where_there_is_room_repairs_are_sent_once_more_a_little_later() -> None
     assert again(observer) == asked
     observer.down.resend(asked, LATER + APART_S + 0.001, None, twice=True)
     assert again(observer) == [], "what is on its way"
+
+
+def test_what_there_is_no_room_for_is_not_sent_again_until_it_is_asked_for_once_more() -> None:
+    observer = Observer(repairs=RepairStream(0xFEED, {120: 121}))
+    receive(publish(observer), stream(pictures(Codec.VP8)))
+    asked = [observer.headers[index][0] for index in (3, 4, 5)]
+    observer.down.resend(asked, LATER, None, most_octets=0.0)
+    assert again(observer) == []
+    observer.down.resend(asked, LATER, None, most_octets=1.0)
+    assert again(observer) == asked[:1]
+    observer.down.resend(asked, LATER, None)
+    assert again(observer) == asked[1:], "and the first is on its way"
+
+
+def test_what_begins_anew_drops_what_waits_and_goes_on_with_a_keyframe() -> None:
+    observer = Observer(repairs=RepairStream(0xFEED, {120: 121}))
+    up, sent = publish(observer), stream(pictures(Codec.VP8))
+    keyframe = next(
+        place
+        for place, data in enumerate(sent)
+        if place > 5 and up.assembler.starts_keyframe(data[HEADER_LENGTH:])
+    )
+    receive(up, sent[:5])
+    before = [seqno for seqno, _ in observer.headers]
+    observer.sent.clear()
+    observer.down.begin_anew()
+    assert observer.dropped == [SSRC, 0xFEED]
+    assert observer.down.waiting, "so that a keyframe is asked for"
+    receive(up, sent[5:keyframe])
+    observer.down.resend(before, LATER, None)
+    assert observer.sent == []
+    receive(up, sent[keyframe:])
+    after = [seqno for seqno, _ in observer.headers]
+    assert after == [(before[-1] + 1 + index) & 0xFFFF for index in range(len(sent) - keyframe)]
+    observer.down.resend([*before, after[0]], LATER, None)
+    assert again(observer) == after[:1], "what nobody can see any more is not repaired"
 
 
 def test_many_repairs_and_those_in_the_track_itself_are_sent_once() -> None:

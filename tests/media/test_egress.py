@@ -1,3 +1,6 @@
+import math
+
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -6,6 +9,7 @@ from server.core.twcc import TransportFeedback
 from server.media.egress import (
     BURST_S,
     HISTORY_LENGTH,
+    MAX_REPAIR_WAIT_S,
     MAX_WAIT_S,
     OVERHEAD_OCTETS,
     PACING_FACTOR,
@@ -24,7 +28,8 @@ class Sender:
     def __init__(self) -> None:
         self.sent: list[bytes] = []
         self.wakes: list[float] = []
-        self.egress = Egress(5, self._sent, self.wakes.append, NOW)
+        self.full: list[int] = []
+        self.egress = Egress(5, self._sent, self.wakes.append, self.full.append, NOW)
         self.egress.never_waits(SOUND)
         self.told_of = 0
 
@@ -123,10 +128,15 @@ def test_feedback_on_what_was_never_sent_or_is_forgotten_tells_nothing() -> None
 
 
 def slowed(rate_bps: float = 500e3) -> tuple[Sender, float]:
-    """A sender that has learnt what its network takes, a moment after its queue has drained."""
+    """A sender that has learnt what its network takes, a moment after all queues have drained."""
     sender = Sender()
     sender.pass_through(rate_bps, NOW, 3.0)
+    for hundredth in range(200):
+        sender.egress.drain(NOW + 3.0 + hundredth / 100)
+    assert not sender.egress._waiting
     sender.sent.clear()
+    sender.wakes.clear()
+    sender.full.clear()
     return sender, NOW + 5.0
 
 
@@ -161,18 +171,46 @@ def test_a_burst_is_spread_in_order_and_sound_overtakes_it() -> None:
     assert video == list(range(10))
     counts = [int.from_bytes(extension(data, 5) or b"", "big") for data in sender.sent]
     assert counts == list(range(counts[0], counts[0] + 11)), "counted when they leave"
-    spread_s = sent_s[-1] - (NOW + 5.0)
-    assert spread_s == 8 * 10 * 1064 / pace_bps - BURST_S or 0.02 < spread_s < 0.1
+    whole_s = 8 * (9 * 1064 + 80 + OVERHEAD_OCTETS) / pace_bps
+    assert sent_s[-1] - (NOW + 5.0) == pytest.approx(whole_s - BURST_S, abs=0.005)
+
+
+def test_sound_takes_of_the_room_for_pictures() -> None:
+    sender, now = slowed()
+    for index in range(10):
+        sender.egress.send(0x80, 111, index, 7, SOUND, bytes(1000), now)
+    sender.egress.send(0x80, 96, 0, 7, VIDEO, bytes(1000), now)
+    assert [unpack_header(data)[4] for data in sender.sent] == [SOUND] * 10
 
 
 def test_queue_is_bounded_by_how_long_it_would_take() -> None:
     sender, now = slowed()
+    egress, before = sender.egress, sender.egress.packets_dropped
     for index in range(500):
-        sender.egress.send(0x80, 96, index, 7, VIDEO, bytes(1000), now)
-    egress = sender.egress
+        egress.send(0x80, 96, index, 7, VIDEO, bytes(1000), now)
     most = MAX_WAIT_S * PACING_FACTOR * egress.estimate.bitrate_bps / 8
     assert egress._waiting_octets <= most
-    assert egress.packets_dropped == 500 - len(sender.sent) - len(egress._waiting) > 0
+    dropped = egress.packets_dropped - before
+    assert dropped == 500 - len(sender.sent) - len(egress._waiting) > 0
+    assert sender.full == [VIDEO] * dropped
+
+
+def test_what_may_be_sent_again_is_what_is_left_of_a_short_wait() -> None:
+    sender, now = slowed()
+    egress = sender.egress
+    octets_per_s = PACING_FACTOR * egress.estimate.bitrate_bps / 8
+    assert egress.spare_octets(now) == pytest.approx(MAX_REPAIR_WAIT_S * octets_per_s)
+    for index in range(4):
+        egress.send(0x80, 96, index, 7, VIDEO, bytes(1000), now)
+    assert egress._waiting, "and what waits counts"
+    left = MAX_REPAIR_WAIT_S * octets_per_s - 4 * 1064
+    assert egress.spare_octets(now) == pytest.approx(left, abs=1)
+    for index in range(10):
+        egress.send(0x80, 96, index, 7, VIDEO, bytes(1000), now)
+    assert egress.spare_octets(now) == 0
+    sender = Sender()
+    sender.pass_through(20e6, NOW, 3.0)
+    assert sender.egress.spare_octets(NOW + 3) == math.inf
 
 
 def test_what_waits_of_a_stream_can_be_dropped() -> None:
@@ -182,8 +220,9 @@ def test_what_waits_of_a_stream_can_be_dropped() -> None:
         ssrc = other if index % 4 == 3 else VIDEO
         sender.egress.send(0x80, 96, index, 7, ssrc, bytes(1000), now)
     waiting = [packet[4] for packet in sender.egress._waiting]
+    before = sender.egress.packets_dropped
     sender.egress.drop(VIDEO)
-    assert sender.egress.packets_dropped == waiting.count(VIDEO) > 10
+    assert sender.egress.packets_dropped - before == waiting.count(VIDEO) > 10
     sender.sent.clear()
     for _ in range(100):
         now += 0.02

@@ -189,6 +189,20 @@ def test_loss_that_stays_becomes_the_paths_own_unless_it_is_most() -> None:
         assert loss.excess == pytest.approx(excess, abs=0.01)
 
 
+def test_loss_that_is_over_lowers_nothing_more() -> None:
+    estimate = Estimate(0.0)
+    lowest_bps = []
+    for tenth in range(60):
+        now = tenth / 10
+        lost = 6 if 20 <= tenth < 30 else 0
+        count = 10 if tenth < 30 else 3
+        came = [Arrival(now + index / 100, now + index / 100, 1250) for index in range(count)]
+        estimate.feedback(came, lost, now + 0.1, 0.06)
+        lowest_bps.append(estimate.bitrate_bps)
+    assert lowest_bps[30] < lowest_bps[19]
+    assert min(lowest_bps[31:]) == lowest_bps[31]
+
+
 ARRIVALS = st.lists(
     st.builds(
         Arrival,

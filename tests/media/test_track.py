@@ -199,6 +199,41 @@ def test_only_the_layer_to_go_to_is_asked_for_a_keyframe() -> None:
     assert more == {"m"}
 
 
+def turn(candidate: Simulcast, watcher: Watcher) -> None:
+    """Until the observer is to get another layer, from its next keyframe on."""
+    while watcher.down._next is None:
+        candidate.step()
+
+
+def test_nothing_of_a_larger_layer_is_sent_while_a_smaller_one_is_waited_for() -> None:
+    candidate = Simulcast()
+    watcher = watched(candidate)
+    watcher.sent.clear()
+    watcher.down.allow(550e3)
+    turn(candidate, watcher)
+    before = len(watcher.sent)
+    candidate.run(0.1, "lh")  # the keyframe is late
+    assert len(watcher.sent) == before
+    assert not watcher.down.waiting, "for a keyframe of the larger one"
+    candidate.run(2.0)
+    assert watcher.layers == ["h", "m"]
+
+
+def test_a_picture_that_is_held_back_while_it_changes_comes_back_in_the_layer_chosen() -> None:
+    candidate = Simulcast()
+    watcher = watched(candidate)
+    watcher.sent.clear()
+    watcher.down.allow(550e3)
+    turn(candidate, watcher)
+    watcher.down.hold_back()
+    before = len(watcher.sent)
+    candidate.run(2.0)
+    assert len(watcher.sent) == before
+    watcher.down.show()
+    candidate.run(1.0)
+    assert watcher.layers == ["h", "m"]
+
+
 def test_observers_get_layers_of_their_own() -> None:
     candidate = Simulcast()
     watcher, other = watched(candidate), watched(candidate)
