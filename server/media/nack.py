@@ -21,12 +21,22 @@ MIN_PATIENCE_S, MAX_PATIENCE_S = 0.8, 3.0
 MAX_MISSING = 512
 #: Asked for at a time: each may take four bytes of a packet that has room for 330.
 MAX_PER_REQUEST = 128
+#: Of pictures so many packets are asked for at most for each that came, and what was not asked for
+#: is saved up, a second's worth: where more is missing than that, a network is full, and what is
+#: sent again takes the place of what is new. A path that loses a quarter needs less.
+SHARE_OF_CAME, MAX_SAVED = 0.5, 64.0
 
 
 class NackTracker:
-    """The holes in one incoming stream of extended sequence numbers."""
+    """The holes in one incoming stream of extended sequence numbers.
 
-    def __init__(self) -> None:
+    `limited`: as is told of SHARE_OF_CAME; sound is little beside it, and never is.
+    """
+
+    def __init__(self, *, limited: bool) -> None:
+        self._limited = limited
+        self._allowed = MAX_SAVED
+        self._came = 0
         self._missing: dict[int, tuple[int, float]] = {}  # seqno -> (requests, next time)
         self.requested = 0
 
@@ -51,8 +61,13 @@ class NackTracker:
         for missing in [each for each in self._missing if each < seqno]:
             del self._missing[missing]
 
-    def due(self, now: float, round_trip_s: float | None) -> list[int]:
-        """The sequence numbers to ask for now, ascending; what is over waits for the next call."""
+    def due(self, now: float, round_trip_s: float | None, came: int) -> list[int]:
+        """The sequence numbers to ask for now, ascending; what is over waits for the next call.
+
+        `came`: how many packets of the stream have come, repairs included.
+        """
+        saved = self._allowed + SHARE_OF_CAME * (came - self._came)
+        self._allowed, self._came = min(MAX_SAVED, saved), came
         due = list(islice(self._take_due(now, _retry_s(round_trip_s)), MAX_PER_REQUEST))
         self.requested += len(due)
         return sorted(due)
@@ -64,6 +79,10 @@ class NackTracker:
             if requests >= DOUBLED_TRIES + MAX_TRIES:
                 del self._missing[seqno]
                 continue
+            if not _is_second(requests):  # nothing more is sent for that one
+                if self._limited and self._allowed < 1:
+                    continue
+                self._allowed -= 1
             self._missing[seqno] = self._next(requests, now, retry_s)
             yield seqno
 
@@ -71,7 +90,7 @@ class NackTracker:
         """After so many requests and one more: how many that is, and when the next one is due."""
         if requests >= 2 * DOUBLED_TRIES:
             return requests + 1, now + retry_s
-        if requests % 2:
+        if _is_second(requests):
             return requests + 1, now + retry_s - DOUBLED_AFTER_S
         if len(self._missing) > MAX_DOUBLED:
             return requests + 2, now + retry_s
@@ -85,6 +104,11 @@ class NackTracker:
 def patience_s(round_trip_s: float | None) -> float:
     """How long a hole is worth waiting for: the longer the round trip, the longer."""
     return min(MAX_PATIENCE_S, max(MIN_PATIENCE_S, MAX_TRIES * _retry_s(round_trip_s)))
+
+
+def _is_second(requests: int) -> bool:
+    """Whether, after so many requests, the next one is the second of a try."""
+    return requests < 2 * DOUBLED_TRIES and bool(requests % 2)
 
 
 def _retry_s(round_trip_s: float | None) -> float:

@@ -104,7 +104,7 @@ class UpTrack:
         #: Tells temporal layers where the payload does not; by that header extension.
         self.dependencies = Dependencies() if dependency_extension is not None else None
         self.dependency_extension = dependency_extension or 0
-        self.nacks = NackTracker() if repair else None
+        self.nacks = NackTracker(limited=video) if repair else None
         if not repair:
             self.assembler.reorderer.deadline_s = REORDER_DEADLINE_S
         self._timestamps = Unwrapper(32)
@@ -380,7 +380,7 @@ class UpTrack:
         if not self.nacks:
             return []
         self.nacks.forget_before(reorderer.next_seqno)
-        return [seqno & 0xFFFF for seqno in self.nacks.due(now, round_trip_s)]
+        return [seqno & 0xFFFF for seqno in self.nacks.due(now, round_trip_s, self.packets)]
 
     def request_keyframe(self) -> None:
         """Asks for a keyframe at the next tick that may; many requests become one."""
