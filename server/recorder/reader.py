@@ -88,7 +88,7 @@ class ReplayEvent(msgspec.Struct, frozen=True):
 
 
 class ReplayIndex(msgspec.Struct, frozen=True):
-    """What a player needs to know; while ``state`` is `recording` it grows."""
+    """What a player needs to know; while ``state`` is `recording` it grows (`replay.settled`)."""
 
     state: State
     started_s: float | None  #: Unix time of second 0
@@ -175,18 +175,19 @@ class RecordingReader:
         with self._lock:
             self.manifest = self._refresh()
             epoch_s = (self.manifest.epoch_us or 0) / 1e6
-            fragments = tuple(map(self._describe, range(after, len(self))))
+            running = self.manifest.state is State.RECORDING
+            count = replay.settled(self) if running else len(self)
             names = {name for tracks in self.recorded_tracks for name in tracks.names()}
             return ReplayIndex(
                 self.manifest.state,
                 None if self.manifest.epoch_us is None else epoch_s,
                 replay.mime(self._plan.inits[0]) if self._plan.inits else "",
-                self.duration_us / 1e6,
+                max((each.end_us for each in self.headers()[:count]), default=0) / 1e6,
                 tuple(name for name in TrackName if name in names),
                 tuple(map(_describe_init, self._plan.inits)),
                 tuple(map(_describe_init, self._plan.screens)),
                 tuple(map(_describe_init, self._interviewer.plan.inits)),
-                fragments,
+                tuple(map(self._describe, range(after, count))),
                 tuple(
                     ReplayGap(
                         gap.track,

@@ -23,6 +23,7 @@ from server.recorder.tracks import (
     MAX_SOUND_BEHIND_US,
     OPUS_SILENCES,
     SOUND_STEP_TICKS,
+    TIMESCALE,
     VISIT_STILL_US,
     Fragment,
     Sample,
@@ -34,7 +35,12 @@ from server.recorder.tracks import (
 
 #: The longest pause of both tracks that is filled.
 MAX_FILL_US = 10_000_000
+#: A camera that shows nothing for so long while a recording runs is not waited for any longer,
+#: nor is a microphone.
+PATIENCE_US = 3_500_000
 _MAX_DURATION_TICKS = 0x7FFF_FFFF
+#: Of fragments so near to each other, sound and pictures may lie in different order.
+_NEAR_US = 1_000_000
 
 
 class Recorded(Protocol):
@@ -158,6 +164,41 @@ def init_segment(tracks: Tracks) -> bytes:
     return webm.init_segment(tracks) if in_webm(tracks) else mp4.init_segment(tracks)
 
 
+def settled(source: Recorded) -> int:
+    """How many fragments of a running recording stay as they are, whatever follows.
+
+    A fragment is filled up to what comes after it: played before that is known, the next one
+    would overlap it or leave a hole, and browsers drop all pictures from there up to the next
+    keyframe (W3C Media Source Extensions 3.5.8, step 6).
+    """
+    count = _newest(source, Flags.VIDEO)
+    if count is None:
+        count = max(0, len(source) - 1)
+    heard = _newest(source, Flags.AUDIO)
+    while count and heard is not None and not _is_heard(source, count - 1, heard):
+        count -= 1
+    return count
+
+
+def _newest(source: Recorded, flag: Flags) -> int | None:
+    """The last fragment with that; None if that was too long ago to wait for more."""
+    last = len(source) - 1
+    for index in range(last, -1, -1):
+        header = source.header(index)
+        if source.header(last).end_us - header.end_us > PATIENCE_US:
+            break
+        if header.flags & flag:
+            return index
+    return None
+
+
+def _is_heard(source: Recorded, index: int, newest: int) -> bool:
+    """Whether all sound of the fragment has come, of which ``newest`` has the newest."""
+    end_us = _handover_us(source, index, MAX_FILL_US)
+    heard = _sound_end(source.samples(newest).audio[-1])
+    return end_us is None or _sound_place(end_us) <= heard
+
+
 def media_segment(source: Recorded, index: int, fill_us: int = MAX_FILL_US) -> bytes:
     """The fragment at ``index``, filled so that playback runs on into the next one.
 
@@ -167,7 +208,7 @@ def media_segment(source: Recorded, index: int, fill_us: int = MAX_FILL_US) -> b
     tracks = plan.inits[plan.number(source.tracks(index))]
     fragment = source.samples(index).of_candidate()
     if tracks.audio:
-        fragment = replace(fragment, audio=_fill_sound(source, index, fragment.audio, fill_us))
+        fragment = replace(fragment, audio=_fill_sound(source, index, fill_us))
     if tracks.video is not None:
         fragment = replace(fragment, video=_fill_pictures(source, index, fragment.video, fill_us))
     return _written(tracks, index, fragment)
@@ -208,25 +249,84 @@ def _speaks(tracks: Tracks) -> bool:
 # ---- sound ------------------------------------------------------------------------------
 
 
-def _fill_sound(
-    source: Recorded, index: int, audio: tuple[Sample, ...], fill_us: int
-) -> tuple[Sample, ...]:
+def _fill_sound(source: Recorded, index: int, fill_us: int) -> tuple[Sample, ...]:
     """With neither hole nor overlap: browsers play sound packet after packet, whatever the time
-    of each says, and pictures by how much sound they have played."""
-    first = audio[0].time if audio else _next_sound(source, index)
-    begins = _no_later(_sound_place(source.header(index).start_us), first)
-    position = max(begins, _sound_before(source, index))
-    filled: list[Sample] = []
-    for sample in audio:
-        end = _sound_end(sample)
-        if sample.time < position:  # its clock has run ahead by so much
-            filled += _silence(position, end)
-        else:
+    of each says, and pictures by how much sound they have played.
+
+    All that begins between the fragment's cuts, whichever fragment it came in: sound comes later
+    than pictures, or earlier.
+    """
+    cuts_us = _cuts_us(source, index, fill_us)
+    begin, end = map(_sound_place, cuts_us)
+    position, filled = begin, list[Sample]()
+    for sample in _sounds_around(source, index, *cuts_us):
+        until = _sound_end(sample)
+        if sample.time >= end:
+            break
+        if begin <= sample.time < position:  # its clock has run ahead by so much
+            filled += _silence(position, until)
+        elif sample.time >= begin:
             filled += _silence(position, sample.time)
-            filled.append(sample._replace(duration=end - sample.time))
-        position = max(position, end)
-    filled += _silence(position, _filled_until(source, index, fill_us))
+            filled.append(sample._replace(duration=until - sample.time))
+        position = max(position, until)
+    filled += _silence(position, end)
     return tuple(filled)
+
+
+def _cuts_us(source: Recorded, index: int, fill_us: int) -> tuple[int, int]:
+    """From when to when the fragment is played."""
+    begin_us = _handover_us(source, index - 1, fill_us) if index else None
+    end_us = _handover_us(source, index, fill_us)
+    header = source.header(index)
+    return (
+        header.start_us if begin_us is None else begin_us,
+        header.end_us if end_us is None else end_us,
+    )
+
+
+def _handover_us(source: Recorded, index: int, fill_us: int) -> int | None:
+    """When the fragment after that one takes over; None if there is none, or a hole before it.
+
+    It does so with its first picture, if it has one.
+    """
+    if index + 1 == len(source):
+        return None
+    if source.header(index + 1).start_us - source.header(index).end_us > fill_us:
+        return None
+    return max(_begins_us(source, near + 1) for near in _near_before(source, index))
+
+
+def _begins_us(source: Recorded, index: int) -> int:
+    header = source.header(index)
+    if not header.flags & Flags.VIDEO:
+        return header.start_us
+    return source.samples(index).video[0].time * 1_000_000 // TIMESCALE[TrackName.CAMERA]
+
+
+def _sounds_around(source: Recorded, index: int, begin_us: int, end_us: int) -> Iterator[Sample]:
+    """In order, of the fragments that may have sound of that time."""
+    for near in _near(source, index, MAX_SOUND_BEHIND_US):
+        header = source.header(near)
+        if header.flags & Flags.AUDIO and header.start_us <= end_us and header.end_us >= begin_us:
+            yield from source.samples(near).audio
+
+
+def _near(source: Recorded, index: int, within_us: int) -> range:
+    """The fragment, and those around it that begin or end so near to it."""
+    header, first, last = source.header(index), index, index
+    while first and header.start_us - source.header(first - 1).end_us < within_us:
+        first -= 1
+    while last + 1 < len(source) and source.header(last + 1).start_us - header.end_us < within_us:
+        last += 1
+    return range(first, last + 1)
+
+
+def _near_before(source: Recorded, index: int) -> range:
+    """The fragment, and those before it that may have something as late as it has."""
+    first = index
+    while first and source.header(index).start_us - source.header(first - 1).start_us < _NEAR_US:
+        first -= 1
+    return range(first, index + 1)
 
 
 def _sound_place(time_us: int) -> int:
@@ -244,46 +344,6 @@ def _silence(start: int, end: int) -> Iterator[Sample]:
         while end - start >= ticks:
             yield Sample(start, ticks, True, packet)
             start += ticks
-
-
-def _filled_until(source: Recorded, index: int, fill_us: int) -> int:
-    """Where the fragment's sound has to reach, in ticks: the next sound or the next fragment,
-    unless that is far off."""
-    end_us = source.header(index).end_us
-    if index + 1 == len(source):
-        return _sound_place(end_us)
-    next_us = source.header(index + 1).start_us
-    if next_us - end_us > fill_us:
-        return _sound_place(end_us)
-    return _no_later(_sound_place(next_us), _next_sound(source, index))
-
-
-def _no_later(place: int, sound: int | None) -> int:
-    return place if sound is None else min(place, sound)
-
-
-def _next_sound(source: Recorded, index: int) -> int | None:
-    """When the next sound begins, in ticks; None if not in the fragments of the next seconds."""
-    until_us = source.header(index).end_us + MAX_SOUND_BEHIND_US
-    for later in range(index + 1, len(source)):
-        header = source.header(later)
-        if header.start_us > until_us:
-            return None
-        if header.flags & Flags.AUDIO:
-            return source.samples(later).audio[0].time
-    return None
-
-
-def _sound_before(source: Recorded, index: int) -> int:
-    """When the sound before ends, in ticks; 0 if there was none in the seconds before."""
-    since_us = source.header(index).start_us - MAX_SOUND_BEHIND_US
-    for earlier in range(index - 1, -1, -1):
-        header = source.header(earlier)
-        if header.end_us < since_us:
-            return 0
-        if header.flags & Flags.AUDIO:
-            return _sound_end(source.samples(earlier).audio[-1])
-    return 0
 
 
 # ---- pictures ---------------------------------------------------------------------------

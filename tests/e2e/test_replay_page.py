@@ -31,6 +31,8 @@ from tests.signaling.test_replay import record, viewings
 
 #: A player, and how far behind the interview it may be.
 MOST_BEHIND_S = 10.0
+#: A browser that has dropped pictures shows none until the next keyframe, up to four seconds.
+MOST_FROZEN_S = 1.5
 #: The number that the shown picture says.
 NUMBER_SHOWN = f"""(() => {{
   const video = document.getElementById("replay-video");
@@ -73,6 +75,14 @@ async def page(browser: Browser) -> Page:
 def says_numbers(codec: Codec, seconds: float, start_s: float = START_S) -> list[EncodedFrame]:
     pictures = camera(codec, seconds, start_s, width=320, height=180, keyframe_s=4.0, draw=numbered)
     return in_order(pictures, microphone(seconds, start_s))
+
+
+def sound_late(frames: list[EncodedFrame], late_s: float) -> list[EncodedFrame]:
+    """The same, of which sound arrives so much later than pictures of its time."""
+    late = [
+        replace(each, arrived_s=each.arrived_s + late_s * each.track.is_sound) for each in frames
+    ]
+    return sorted(late, key=lambda frame: frame.arrived_s)
 
 
 async def open_replay(page: Page, serving: Serving, query: str = "") -> None:
@@ -246,9 +256,11 @@ async def running(
 
     async def feed() -> None:
         for frame in frames:
-            at_s = frame.capture_s - START_S + began_s
-            await asyncio.sleep(at_s - clock())
-            recording.on_frame(replace(frame, capture_s=at_s, arrived_s=at_s))
+            at_s, arrived_s = (
+                each - START_S + began_s for each in (frame.capture_s, frame.arrived_s)
+            )
+            await asyncio.sleep(arrived_s - clock())
+            recording.on_frame(replace(frame, capture_s=at_s, arrived_s=arrived_s))
 
     async with asyncio.TaskGroup() as tasks:
         feeding = tasks.create_task(feed(), name="feed")
@@ -264,12 +276,18 @@ async def behind_s(page: Page, began_s: float) -> float:
     return time.time() - began_s - int(await page.evaluate(NUMBER_SHOWN)) / FPS
 
 
+async def frozen_s(page: Page) -> float:
+    """How much older the shown picture is than what is heard."""
+    shown = f"document.getElementById('replay-video').currentTime - {NUMBER_SHOWN} / {FPS}"
+    return float(await page.evaluate(shown))
+
+
 @pytest.mark.parametrize("codec", [Codec.H264, Codec.VP8])
 @pytest.mark.timeout(180)
 async def test_a_running_interview_is_replayed_live_and_to_its_end(
     serving: Serving, page: Page, codec: Codec
 ) -> None:
-    frames = says_numbers(codec, 60)
+    frames = sound_late(says_numbers(codec, 60), 0.05)
     await open_replay(page, serving)
     await page.locator("#no-recordings").wait_for()
     async with running(serving, frames) as began_s:
@@ -284,11 +302,13 @@ async def test_a_running_interview_is_replayed_live_and_to_its_end(
         )
         await page.locator("#go-live").click()
         await _plays(page)
-        lags = []
+        lags, frozen = [], []
         for _ in range(20):
             await asyncio.sleep(0.5)
             lags.append(await behind_s(page, began_s))
+            frozen.append(await frozen_s(page))
         assert max(lags) < MOST_BEHIND_S, lags
+        assert max(frozen) < MOST_FROZEN_S, "pictures go on with the sound"
     ended_s = time.monotonic()
     await page.locator('#live[data-live="ended"]').wait_for()
     await page.wait_for_function("() => document.getElementById('replay-video').ended")

@@ -10,8 +10,8 @@ from msgspec.structs import replace
 from server.core.frames import OF_INTERVIEWER, Codec, EncodedFrame, TrackName
 from server.recorder import mp4
 from server.recorder.replay import mime
-from server.recorder.tracks import Fragment, Tracks, VideoConfig, opus_duration
-from tests.recorder.conftest import Desk
+from server.recorder.tracks import Fragment, Sample, Tracks, VideoConfig, opus_duration
+from tests.recorder.conftest import Desk, feed
 from tests.recorder.encoded import (
     START_S,
     VIDEO_CODECS,
@@ -82,10 +82,11 @@ def test_init_and_fragments_together_are_a_file_that_plays(desk: Desk, codec: Co
 def test_undisturbed_media_is_replayed_unchanged(desk: Desk) -> None:
     played = _played(desk, interview(Codec.H264, 3))
     reader = desk.reader()
-    for index, fragment in enumerate(played):
-        recorded = reader.samples(index)
-        assert [s.data for s in fragment.video] == [s.data for s in recorded.video]
-        assert [s.data for s in fragment.audio] == [s.data for s in recorded.audio]
+    recorded = [reader.samples(index) for index in range(len(played))]
+    for one, other in zip(played, recorded, strict=True):
+        assert [s.data for s in one.video] == [s.data for s in other.video]
+    heard, was_heard = ([s.data for f in each for s in f.audio] for each in (played, recorded))
+    assert heard == was_heard
     assert _holes_s(played) == []
 
 
@@ -162,6 +163,48 @@ def test_sound_that_came_later_than_pictures_of_its_time_has_its_place(
     sounds = [each for fragment in _replayed(desk) for each in fragment.audio]
     assert [each.data for each in sounds] == [each.payload for each in sound]
     assert [each.time for each in sounds] == [960 * number for number in range(400)]
+
+
+def _jumps(samples: list[Sample]) -> list[tuple[Sample, Sample]]:
+    """Where a browser drops all pictures up to the next keyframe.
+
+    W3C Media Source Extensions 3.5.8, step 6 of coded frame processing: the time goes back, or
+    by more than twice the last frame's duration forth.
+    """
+    return [
+        (one, following)
+        for one, following in pairwise(samples)
+        if not 0 <= following.time - one.time <= 2 * one.duration
+    ]
+
+
+_SPARSE = camera(Codec.H264, 6)[::12], microphone(6)  # 2.5 pictures a second
+_PAUSING = camera(Codec.H264, 2) + camera(Codec.H264, 2, START_S + 3.5), microphone(6)
+_SILENT = camera(Codec.H264, 6), microphone(2) + microphone(2, START_S + 3.5)
+
+
+@pytest.mark.parametrize("sound_late_s", [-0.3, 0.0, 0.04, 0.3])
+@pytest.mark.parametrize(
+    ("pictures", "sound"),
+    [(camera(Codec.H264, 6), microphone(6)), _SPARSE, _PAUSING, _SILENT],
+    ids=["whole", "sparse", "pausing", "silent"],
+)
+def test_what_is_played_while_it_is_recorded_is_followed_by_the_rest_without_a_jump(
+    desk: Desk, pictures: list[EncodedFrame], sound: list[EncodedFrame], sound_late_s: float
+) -> None:
+    """However much of it is known when each fragment is read."""
+    late = [replace(each, arrived_s=each.arrived_s + sound_late_s) for each in sound]
+    arriving = sorted(pictures + late, key=lambda frame: frame.arrived_s)
+    writer = desk.writer()
+    feed(writer, arriving[:1])
+    reader, played = desk.reader(), list[Fragment]()
+    for place in range(1, len(arriving), 7):
+        feed(writer, arriving[place : place + 7])
+        more = reader.describe(after=len(played)).fragments
+        played += [mp4.parse_media(reader.fragment(each.seq)) for each in more]
+    assert len(played) >= 6
+    assert _jumps([each for fragment in played for each in fragment.video]) == []
+    assert _jumps([each for fragment in played for each in fragment.audio]) == []
 
 
 @pytest.mark.parametrize("codec", [Codec.H264, Codec.VP9, Codec.AV1])

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from playwright.async_api import Page, async_playwright
 
 from server.core.frames import Codec, EncodedFrame
@@ -80,7 +81,7 @@ def _pieces(reader: RecordingReader) -> list[dict[str, str]]:
 
 
 async def _play(page: Page, desk: Desk, frames: list[EncodedFrame]) -> dict[str, Any]:
-    desk.write(sorted(frames, key=lambda frame: frame.capture_s))
+    desk.write(sorted(frames, key=lambda frame: frame.arrived_s))
     played: dict[str, Any] = await page.evaluate(
         _PLAY, {"pieces": _pieces(desk.reader()), "rate": 4}
     )
@@ -114,6 +115,18 @@ async def test_a_troubled_interview_plays_through_without_a_hole(
     played = await _play(page, desk, frames)
     _plays_through(played, 9)
     assert played["pictures"] > 30
+
+
+@pytest.mark.parametrize("codec", [Codec.VP8, Codec.H264])
+@pytest.mark.parametrize("late_s", [-0.05, 0.01, 0.02, 0.3])
+async def test_sound_that_comes_earlier_or_later_than_pictures_costs_none_of_them(
+    page: Page, desk: Desk, codec: Codec, late_s: float
+) -> None:
+    late = [replace(each, arrived_s=each.arrived_s + late_s) for each in microphone(8)]
+    pictures = camera(codec, 8, keyframe_s=4.0)
+    played = await _play(page, desk, pictures + late)
+    _plays_through(played, 8)
+    assert played["pictures"] >= 230
 
 
 async def test_sound_alone_plays(page: Page, desk: Desk) -> None:
