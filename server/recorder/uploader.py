@@ -2,7 +2,8 @@
 
 What is not there yet stays on the local disk, which is the spill: a store that is away costs
 room, never a recording. Of each recording first the segments, in order, then the manifest that
-lists them, so that what is in the store is at any time a recording that verifies.
+lists them, so that what is in the store is at any time a recording that verifies; then, whenever
+it comes, the manifest's time stamp.
 """
 
 import io
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from server.recorder.catalog import FOLDER, recording_folders
-from server.recorder.manifest import MANIFEST_NAME, Manifest, decode_manifest
+from server.recorder.manifest import MANIFEST_NAME, TIMESTAMP_NAME, Manifest, decode_manifest
 from server.recorder.sealing import SegmentError
 from server.recorder.server_key import ServerKey
 from server.recorder.stores import Store
@@ -45,6 +46,7 @@ class Uploader:
         self._store = store
         self._public_key = public_key
         self._brought: dict[str, int] = {}  # a manifest's time of change when it was stored
+        self._stamps: dict[str, int] = {}  # likewise of time stamps
         self._tidied = False
         self._behind_since_s: float | None = None  # on the monotonic clock
         self.metrics = UploadMetrics()
@@ -92,6 +94,7 @@ class Uploader:
             if not self._bring(path, data, manifest, stopped):
                 return
             self._brought[path.name] = changed_ns
+        self._bring_stamps(stopped)
 
     def _due(self) -> list[tuple[Path, int, bytes, Manifest]]:
         """The recordings whose manifest has changed since it was stored."""
@@ -125,6 +128,22 @@ class Uploader:
             (path / entry.name).unlink(missing_ok=True)
             self.metrics.waiting_bytes -= entry.size
         return True
+
+    def _bring_stamps(self, stopped: Callable[[], bool]) -> None:
+        """Those that have come, or come anew, since their manifests went."""
+        for path in recording_folders(self._data_dir):
+            try:
+                changed_ns = (path / TIMESTAMP_NAME).stat().st_mtime_ns
+            except FileNotFoundError:
+                continue
+            if path.name not in self._brought or self._stamps.get(path.name) == changed_ns:
+                continue
+            if stopped():
+                return
+            data = (path / TIMESTAMP_NAME).read_bytes()
+            self._store.put(path.name, TIMESTAMP_NAME, io.BytesIO(data), len(data))
+            self._count(len(data))
+            self._stamps[path.name] = changed_ns
 
     def _count(self, size: int) -> None:
         self.metrics.files += 1

@@ -5,11 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from server.recorder.s3 import S3Store
 from server.recorder.timestamper import Timestamper
+from server.recorder.uploader import Uploader
 from tests.commands.conftest import run
 from tests.recorder.authority import Authority, authority
 from tests.recorder.conftest import Desk
 from tests.recorder.encoded import START_S
+from tests.recorder.test_stores import bucket
 
 
 def test_a_time_stamp_is_proved_by_the_authoritys_certificate_alone(
@@ -41,6 +44,31 @@ def test_a_time_stamp_is_proved_by_the_authoritys_certificate_alone(
         desk.seal(start_s=START_S + 20)
         status, out, _ = run(capsys, "verify", path)
         assert (status, "the newest has none yet" in out) == (0, True)
+
+
+def test_a_time_stamp_is_found_in_the_bucket(
+    data: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    desk = Desk(data)
+    desk.seal()
+    with authority(tmp_path / "tsa") as tsa, bucket(monkeypatch):
+        uploader = Uploader(data, S3Store("recordings", "p"), desk.keys.public_key)
+        uploader.round()
+        _stamp(desk, tsa)
+        uploader.round()
+        more = ("--public-key", str(data / "keys" / "signing.pub"), "--timestamp-root")
+        for place in ("s3://recordings/p/iv", "s3://recordings/p"):
+            status, out, _ = run(capsys, "verify", place, *more, str(tsa.root))
+            assert status == 0, out
+        status, out, _ = run(capsys, "verify", "s3://recordings/p/iv", *more, str(tsa.root))
+        assert "It was sealed by 20" in out
+        with authority(tmp_path / "other") as other:
+            for place in ("s3://recordings/p/iv", "s3://recordings/p"):
+                status, out, _ = run(capsys, "verify", place, *more, str(other.root))
+                assert (status, "manifest.tsr: tampered" in out) == (1, True)
 
 
 def _stamp(desk: Desk, tsa: Authority) -> None:

@@ -1,6 +1,7 @@
 """What is closed goes into the store, what is not there yet stays, and all of it is read."""
 
 import asyncio
+import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -212,6 +213,36 @@ def test_it_is_behind_while_a_store_hangs(desk: Desk, store: Listening) -> None:
     stop.wait = lambda timeout=None: stop.is_set()  # type: ignore[method-assign]
     moved.run(stop)
     assert found[0] > 0
+
+
+def test_a_time_stamp_goes_after_its_manifest_whenever_it_comes(
+    desk: Desk, store: Listening
+) -> None:
+    desk.write(interview(seconds=3))
+    moved, stamp = uploader(desk, store), desk.path() / "manifest.tsr"
+    moved.round()
+    assert store.put_names == ["00000.seg", "manifest.json"]
+    for number, content in enumerate((b"first", b"of what went on"), 1):
+        stamp.write_bytes(content)
+        os.utime(stamp, ns=(number, number))
+        moved.round()
+        moved.round()
+        assert store.put_names[2:] == ["manifest.tsr"] * number, "each once"
+        assert (store.folder("iv") / "manifest.tsr").read_bytes() == content
+    assert stamp.is_file(), "it stays here beside its manifest"
+
+
+def test_a_time_stamp_that_the_store_refuses_is_brought_later(desk: Desk, store: Listening) -> None:
+    desk.write(interview(seconds=3))
+    (desk.path() / "manifest.tsr").write_bytes(b"stamp")
+    moved = uploader(desk, store)
+    store.refuses = lambda name: name == "manifest.tsr"
+    with pytest.raises(OSError, match="away"):
+        moved.round()
+    assert store.put_names == ["00000.seg", "manifest.json"]
+    store.refuses = lambda name: False
+    moved.round()
+    assert store.put_names == ["00000.seg", "manifest.json", "manifest.tsr"]
 
 
 # ---- S3 ---------------------------------------------------------------------------------
