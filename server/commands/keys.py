@@ -15,7 +15,7 @@ from server.recorder import succession
 from server.recorder.catalog import lock_recordings
 from server.recorder.erasure import ErasureRefused, erase
 from server.recorder.key_change import rotate_signer
-from server.recorder.keys import SIGNING_KEY, SIGNING_PUB, open_database, open_keys, rotate
+from server.recorder.keys import SIGNING_KEY, SIGNING_PUB, open_database, open_keys, rotate, try_out
 from server.recorder.manifest import to_unix_us
 from server.recorder.root_key import KeyProblem
 from server.recorder.root_keys import open_root_key
@@ -75,7 +75,8 @@ def _run(flags: argparse.Namespace) -> int:
 
 def _status(flags: argparse.Namespace, folder: Path) -> int:
     database, name = open_database(folder / "keys"), root_key(flags, os.environ)
-    newest = open_root_key(name, folder / "keys", os.environ).version()
+    root = open_root_key(name, folder / "keys", os.environ)
+    newest = root.version()
     print(f"Root key: {name}, version {newest}.")
     stale = 0
     for (theirs, version), count in sorted(database.wrapped_by().items()):
@@ -85,6 +86,8 @@ def _status(flags: argparse.Namespace, folder: Path) -> int:
             f"  {count} keys by {theirs}, version {version}{'' if current else ': to be rotated'}"
         )
     print(f"  {database.destroyed()} keys destroyed")
+    if all(theirs == name for theirs, _ in database.wrapped_by()):
+        try_out(root, database)
     return EXIT_FAULT if stale else 0
 
 

@@ -7,6 +7,7 @@ the standard chain of AWS credentials.
 
 import base64
 import binascii
+import os
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -19,6 +20,8 @@ from botocore.exceptions import (
     ClientError,
     EndpointConnectionError,
     HTTPClientError,
+    NoCredentialsError,
+    NoRegionError,
 )
 
 from server.recorder.root_key import KeyProblem, KeyUnavailable, Wrapped
@@ -99,12 +102,18 @@ class AwsKmsRootKey:
         try:
             self._client = boto3.client(
                 "kms",
+                # boto3 itself knows AWS_DEFAULT_REGION alone.
+                region_name=os.environ.get("AWS_REGION") or None,
                 config=Config(
                     connect_timeout=CONNECT_TIMEOUT_S,
                     read_timeout=READ_TIMEOUT_S,
                     retries={"total_max_attempts": 2},
                 ),
             )
+        except NoRegionError as error:
+            raise KeyProblem(
+                f"{self.name}: set the key's region in AWS_REGION, or in the profile of AWS_PROFILE"
+            ) from error
         except (BotoCoreError, ValueError) as error:
             raise KeyProblem(f"{self.name}: {error}") from error
 
@@ -138,10 +147,18 @@ class AwsKmsRootKey:
             status = error.response["ResponseMetadata"]["HTTPStatusCode"]
             if status >= 500 or code == "ThrottlingException":
                 raise KeyUnavailable(f"{self.name} does not answer: {error}") from error
-            raise KeyProblem(f"{self.name} refuses: {error}") from error
+            raise KeyProblem(
+                f"{self.name} refuses: {str(error).rstrip('.')}: is it the key's right name and "
+                "region, is it enabled, and may these credentials use kms:Encrypt and kms:Decrypt?"
+            ) from error
         except (HTTPClientError, EndpointConnectionError) as error:
             raise KeyUnavailable(f"{self.name} does not answer: {error}") from error
-        except BotoCoreError as error:  # no credentials, no region
+        except NoCredentialsError as error:
+            raise KeyProblem(
+                f"{self.name}: there are no AWS credentials: set AWS_ACCESS_KEY_ID and "
+                "AWS_SECRET_ACCESS_KEY, AWS_PROFILE, or give the machine a role"
+            ) from error
+        except BotoCoreError as error:
             raise KeyProblem(f"{self.name}: {error}") from error
 
 

@@ -150,7 +150,7 @@ def open_keys(folder: Path, root: RootKey | None = None) -> KeyRing:
     database = open_database(folder)
     root = root or FileRootKey(folder / ROOT_KEY)
     signer = open_signer(folder, database)
-    _try_out(root, database)
+    try_out(root, database)
     return KeyRing(database, root, signer, load_public_key(folder / SIGNING_PUB))
 
 
@@ -275,7 +275,8 @@ def _publish(path: Path, pem: bytes) -> None:
 # ---- the root key -----------------------------------------------------------------------
 
 
-def _try_out(root: RootKey, database: KeyDatabase) -> None:
+def try_out(root: RootKey, database: KeyDatabase) -> None:
+    """KeyProblem unless it opens what is wrapped here, a key of each version."""
     wrapped_by = database.wrapped_by()
     for name, _ in wrapped_by:
         if name != root.name:

@@ -11,6 +11,7 @@ import base64
 import errno
 import hashlib
 import io
+import os
 from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
 from typing import Any, BinaryIO, Literal, TypeVar
@@ -297,7 +298,8 @@ class _Files:
 
 
 def _client() -> Any:
-    session = boto3.Session()
+    # boto3 itself knows AWS_DEFAULT_REGION alone.
+    session = boto3.Session(region_name=os.environ.get("AWS_REGION") or None)
     try:
         client = session.client("s3", config=_CONFIG)
         if ".amazonaws." in client.meta.endpoint_url:

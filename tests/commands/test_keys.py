@@ -39,6 +39,14 @@ def test_status_tells_what_wraps_the_keys(
     assert "to be rotated" in said
 
 
+def test_status_says_that_a_root_key_is_not_the_one(
+    data_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (data_dir / "keys" / "root.key").write_text("ab" * 32)
+    status, said = keys(capsys, "status")
+    assert (status, "which wrapped this: restore that file" in said) == (2, True)
+
+
 def test_keys_move_to_another_root_key_while_no_server_runs(
     data_dir: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -25,6 +25,9 @@ class Provider:
     renew: Callable[[], None] | None  #: None: a new version has another name
 
 
+REGION = "eu-central-1"
+
+
 @contextmanager
 def moto_server(patch: pytest.MonkeyPatch) -> Iterator[str]:
     """AWS as moto has it, with real AES-GCM and encryption contexts in its KMS."""
@@ -33,10 +36,10 @@ def moto_server(patch: pytest.MonkeyPatch) -> Iterator[str]:
     host, port = server.get_host_and_port()
     url = f"http://{host}:{port}"
     requests.post(f"{url}/moto-api/reset", timeout=10)  # its state is the process's
+    patch.delenv("AWS_DEFAULT_REGION", raising=False)
     for name, value in {
         "AWS_ENDPOINT_URL": url,
-        "AWS_REGION": "eu-central-1",
-        "AWS_DEFAULT_REGION": "eu-central-1",
+        "AWS_REGION": REGION,
         "AWS_ACCESS_KEY_ID": "test",
         "AWS_SECRET_ACCESS_KEY": "test",
     }.items():
@@ -76,7 +79,7 @@ def vault_provider(folder: Path, patch: pytest.MonkeyPatch) -> Iterator[Provider
 @contextmanager
 def kms_provider(folder: Path, patch: pytest.MonkeyPatch) -> Iterator[Provider]:
     with moto_server(patch):
-        kms = boto3.client("kms")
+        kms = boto3.client("kms", REGION)
 
         def next_key() -> str:
             return str(kms.create_key()["KeyMetadata"]["KeyId"])

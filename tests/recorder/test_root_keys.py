@@ -13,7 +13,7 @@ import pytest
 from server.recorder.key_services import AwsKmsRootKey, VaultRootKey
 from server.recorder.root_key import FileRootKey, KeyProblem, KeyUnavailable
 from server.recorder.root_keys import open_root_key
-from tests.recorder.key_services import PROVIDERS, Provider, moto_server
+from tests.recorder.key_services import PROVIDERS, REGION, Provider, moto_server
 from tests.recorder.transit_server import Transit, transit_server
 
 KEY = bytes(range(32))
@@ -177,16 +177,23 @@ def test_kms_without_the_key_region_or_credentials_is_a_problem(
             with pytest.raises(KeyProblem, match="refuses") as refused:
                 AwsKmsRootKey(key).version()
             assert not isinstance(refused.value, KeyUnavailable)
-        monkeypatch.delenv("AWS_REGION")
-        monkeypatch.delenv("AWS_DEFAULT_REGION")
         monkeypatch.setenv("AWS_CONFIG_FILE", "/dev/null")
-        with pytest.raises(KeyProblem, match="region"):
-            AwsKmsRootKey("alias/some")
+        monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
+        monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        with monkeypatch.context() as nowhere:
+            nowhere.delenv("AWS_REGION")
+            with pytest.raises(KeyProblem, match="AWS_REGION"):
+                AwsKmsRootKey("alias/some").version()
+        monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)  # it remembers credentials
+        monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+        monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+        with pytest.raises(KeyProblem, match="AWS_PROFILE, or give the machine a role"):
+            AwsKmsRootKey("alias/some").version()
 
 
 def test_kms_refuses_what_another_key_wrapped(monkeypatch: pytest.MonkeyPatch) -> None:
     with moto_server(monkeypatch):
-        kms = boto3.client("kms")
+        kms = boto3.client("kms", REGION)
         one, two = (AwsKmsRootKey(kms.create_key()["KeyMetadata"]["KeyId"]) for _ in range(2))
         wrapped = one.wrap(KEY, "a")
         with pytest.raises(KeyProblem):

@@ -15,7 +15,7 @@ from server.recorder import s3
 from server.recorder.s3 import S3Store
 from server.recorder.stores import LocalStore, Store, StoredFolder, split_s3
 from tests.recorder.faulty_path import FaultyPath, faulty_path
-from tests.recorder.key_services import moto_server
+from tests.recorder.key_services import REGION, moto_server
 
 PART = 5 << 20
 SMALL = random.Random(1).randbytes(70_000)
@@ -28,8 +28,8 @@ def bucket(patch: pytest.MonkeyPatch) -> Iterator[FaultyPath]:
     patch.setattr(s3, "PART_BYTES", PART)
     with moto_server(patch) as url, faulty_path("127.0.0.1", urlsplit(url).port or 0) as path:
         patch.setenv("AWS_ENDPOINT_URL", path.url)
-        boto3.client("s3").create_bucket(
-            Bucket="recordings", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"}
+        boto3.client("s3", REGION).create_bucket(
+            Bucket="recordings", CreateBucketConfiguration={"LocationConstraint": REGION}
         )
         path.requests.clear()
         yield path
@@ -146,7 +146,9 @@ def stored() -> S3Store:
 
 
 def begun() -> list[str]:
-    uploads = boto3.client("s3").list_multipart_uploads(Bucket="recordings").get("Uploads", [])
+    uploads = (
+        boto3.client("s3", REGION).list_multipart_uploads(Bucket="recordings").get("Uploads", [])
+    )
     return [each["Key"] for each in uploads]
 
 
