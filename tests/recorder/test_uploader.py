@@ -85,7 +85,7 @@ def test_what_is_being_written_stays(desk: Desk, store: Listening) -> None:
     assert here(desk) == ["00001.seg", "manifest.json"]
     reader = open_reader(desk.data_dir, "iv", desk.keys, store)
     assert reader.describe().state is State.RECORDING
-    assert reader.describe().duration_s > 14
+    assert reader.describe().duration_s >= 14, "but for what may still change"
     writer.finish()
     moved.round()
     moved.round()
