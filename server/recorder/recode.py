@@ -21,7 +21,7 @@ from server.recorder.tracks import VideoConfig
 
 #: Of SVT-AV1, 0 to 13: a quarter fewer bits than 8 at the same quality, for twice the work.
 PRESET = 6
-#: FFmpeg's filter of VIF crashes on smaller sides.
+#: FFmpeg's filter of XPSNR crashes on smaller sides.
 LEAST_PIXELS = 64
 #: Only where they are asked for; the encoder's own would be every few seconds.
 _NO_KEYFRAMES = 1 << 20

@@ -27,6 +27,7 @@ from server.recorder.tracks import Sample, VideoConfig
 
 #: What the process gets of the environment: what finds Python, nothing that could be secret.
 ENVIRONMENT = ("PATH", "PYTHONPATH", "VIRTUAL_ENV", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH")
+ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1"}
 
 
 class NotRecoded(Exception):
@@ -115,7 +116,7 @@ def open_recoder() -> Iterator[Recoder]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        env={name: os.environ[name] for name in ENVIRONMENT if name in os.environ},
+        env={name: os.environ[name] for name in ENVIRONMENT if name in os.environ} | ONE_THREAD,
     )
     try:
         yield Recoder(process)

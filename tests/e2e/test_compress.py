@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from aiohttp import ClientSession
 
@@ -24,12 +25,20 @@ SECONDS = 30
 SETTINGS = ("--workers", "0", "--compress", "replace-source")
 
 
+def waves(index: int, width: int, height: int) -> np.ndarray:
+    """Soft enough to come near, and not so still that there is nothing to gain."""
+    x, y = np.meshgrid(np.arange(width), np.arange(height))
+    plane = 120 + 60 * np.sin((x + 2 * index) / 11) * np.cos((y - index) / 9)
+    return np.repeat(plane.astype(np.uint8)[..., None], 3, axis=2)
+
+
 @pytest.fixture
 def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
     """Where a recording was finished an hour ago."""
     monkeypatch.setattr(writer, "SEGMENT_US", 400_000)
     desk = Desk(tmp_path / "data")
-    written = desk.write(in_order(camera(seconds=SECONDS, keyframe_s=0.5), microphone(SECONDS)))
+    pictures = camera(seconds=SECONDS, keyframe_s=0.5, draw=waves)
+    written = desk.write(in_order(pictures, microphone(SECONDS)))
     witness = Witness(open_log(desk.log, desk.keys.signer))
     witness.closed(written, START_S)
     witness.tell((), START_S)

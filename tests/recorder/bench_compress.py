@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("films", nargs="*", type=Path, metavar="FILM")
     parser.add_argument("--seconds", type=float, default=20.0)
     flags = parser.parse_args()
-    print("source      seconds  MB/h before  after  share  VMAF mean  worst  XPSNR  CPU s/h")
+    print("source      seconds  MB/h before  after  share  VMAF mean  worst  told  XPSNR  CPU s/h")
     for film in flags.films:
         _bench(film.stem, TrackName.CAMERA, media._film(film), flags.seconds)
     if not flags.films:
@@ -89,7 +89,8 @@ def _compress(name: str, track: TrackName, desk: Desk, seconds: float) -> None:
     before, after = statement.source_bytes / 1e6 / hours, statement.bytes / 1e6 / hours
     print(
         f"{name:10}  {seconds:7.1f}  {before:11.0f}  {after:5.0f}  {after / before:5.1%}  "
-        f"{mean:9.1f}  {worst:5.1f}  {statement.quality[0].xpsnr_db:5.1f}  {cpu_s / hours:7.0f}",
+        f"{mean:9.1f}  {worst:5.1f}  {statement.quality[0].lowest_vmaf:4.1f}  "
+        f"{statement.quality[0].xpsnr_db:5.1f}  {cpu_s / hours:7.0f}",
         flush=True,
     )
 

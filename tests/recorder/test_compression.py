@@ -1,10 +1,11 @@
 """A finished recording becomes a small one: the same segments, fragments and times, in AV1."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import av
+import msgspec
 import pytest
-from msgspec.structs import replace
 
 from server.core.frames import Codec, EncodedFrame, Gap, GapCause, TrackName
 from server.recorder import compression, track_recoder, writer
@@ -12,7 +13,7 @@ from server.recorder.catalog import open_title, read_manifest
 from server.recorder.compression import Compression, NotCompressed, discard
 from server.recorder.decoders import picture_decoder
 from server.recorder.derivation import origin
-from server.recorder.derived import Compressed, check_statement, making_path
+from server.recorder.derived import Compressed, Left, check_statement, making_path
 from server.recorder.manifest import EventEntry, to_unix_us
 from server.recorder.reader import RecordingReader
 from server.recorder.recode_job import Quality
@@ -38,7 +39,10 @@ MADE_US = 1_760_000_100_000_000
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is so short and shrill is not small by the hour."""
+    """What is so short and shrill is not small by the hour, nor does it come near."""
+    for name in (TrackName.CAMERA, TrackName.INTERVIEWER_CAMERA):
+        lower = replace(BARS[name], aim=db(35.0), least=db(30.0))
+        monkeypatch.setitem(track_recoder.BARS, name, lower)
     monkeypatch.setattr(compression, "MAX_BYTES_PER_HOUR", 10**12)
     monkeypatch.setattr(compression, "MAX_SHARE", 10.0)
 
@@ -54,12 +58,17 @@ def db(xpsnr_db: float) -> Quality:
     return Quality(0.0, xpsnr_db)
 
 
-def begin(desk: Desk, recoder: Recoder, *, keep_source: bool = True) -> Compression:
-    return Compression(desk.data_dir, desk.reader(), desk.keys, recoder, keep_source=keep_source)
+def begin(
+    desk: Desk, recoder: Recoder, interview_id: str = "iv", *, keep_source: bool = True
+) -> Compression:
+    source = desk.reader(interview_id)
+    return Compression(desk.data_dir, source, desk.keys, recoder, keep_source=keep_source)
 
 
-def make(desk: Desk, recoder: Recoder, *, keep_source: bool = True) -> Compressed:
-    made = begin(desk, recoder, keep_source=keep_source)
+def make(
+    desk: Desk, recoder: Recoder, interview_id: str = "iv", *, keep_source: bool = True
+) -> Compressed:
+    made = begin(desk, recoder, interview_id, keep_source=keep_source)
     while made.left:
         made.step()
     return made.finish(MADE_US)
@@ -182,7 +191,9 @@ def test_what_is_made_verifies_and_says_of_what(desk: Desk, recoder: Recoder) ->
     source = desk.reader().manifest
     assert (statement.source, statement.source_root) == (origin(source), source.root)
     assert statement.quality[0].pictures == 60
-    assert statement.quality[0].lowest_vmaf >= BARS[TrackName.CAMERA].least.vmaf
+    (quality,) = statement.quality
+    assert quality.xpsnr_db >= quality.lowest_xpsnr_db >= 30.0
+    assert quality.vmaf >= quality.lowest_vmaf > 0
 
 
 def test_what_was_made_before_a_kill_is_not_made_again(
@@ -268,6 +279,30 @@ def test_what_would_be_large_or_not_smaller_is_refused(
         make(desk, recoder)
 
 
+def test_all_tracks_share_one_limit_and_pauses_give_nothing(
+    desk: Desk, recoder: Recoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def everything(start_s: float) -> list[EncodedFrame]:
+        """Two seconds."""
+        pictures = (each(Codec.VP8, 2.0, start_s) for each in (camera, interviewer, screen))
+        return in_order(*pictures, microphone(2.0, start_s))
+
+    monkeypatch.setitem(BARS, TrackName.SCREEN, Bar(db(36.0), db(36.0), 40, 12))
+    monkeypatch.setattr(compression, "_ROOM", 0.0)  # nothing comes nearer than it has to
+    desk.write(camera(seconds=2), "camera")
+    desk.write(everything(START_S), "everything")
+    desk.write(everything(START_S), "paused")
+    desk.write(everything(START_S + 3600), "paused")
+    whole = make(desk, recoder, "everything").bytes
+    discard(making_path(desk.data_dir, "everything"))
+    monkeypatch.setattr(compression, "MAX_BYTES_PER_HOUR", round(whole * 1800 * 0.9))
+    assert make(desk, recoder, "camera").bytes < 0.9 * whole
+    for interview_id in ("everything", "paused"):
+        with pytest.raises(NotCompressed, match="all tracks together") as refused:
+            make(desk, recoder, interview_id)
+        assert refused.value.why is Left.LARGE
+
+
 def test_only_what_is_finished_and_not_compressed_is(desk: Desk, recoder: Recoder) -> None:
     desk.write(interview(), finish=False)
     with pytest.raises(NotCompressed, match="still being recorded"):
@@ -285,7 +320,7 @@ def test_pictures_of_odd_sizes_are_encoded_in_even_ones(desk: Desk, recoder: Rec
 def test_what_no_decoder_takes_shows_the_picture_before(desk: Desk, recoder: Recoder) -> None:
     frames = camera(seconds=1)
     torn = [
-        replace(each, payload=each.payload[:40]) if i == 20 else each
+        msgspec.structs.replace(each, payload=each.payload[:40]) if i == 20 else each
         for i, each in enumerate(frames)
     ]
     desk.write(torn)
