@@ -1,16 +1,20 @@
 """The command as its users run it, in this process."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from server.cli import main
-from server.core.frames import Codec
+from server.core.frames import Codec, TrackName
+from server.recorder import track_recoder
 from server.recorder.catalog import open_for_writing, recording_path
 from server.recorder.files import LocalFolder
 from server.recorder.keys import open_keys
+from server.recorder.recode_job import Quality
+from server.recorder.track_recoder import BARS
 from server.recorder.writer import Metrics, RecordingWriter
 from tests.recorder.conftest import POLICY
 from tests.recorder.encoded import camera, microphone
@@ -22,6 +26,13 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("VIVAVOCE_DATA_DIR", str(tmp_path / "data"))
     return tmp_path / "data"
+
+
+@pytest.fixture
+def near(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What these tests record is too shrill to come as near as a face has to."""
+    bar = replace(BARS[TrackName.CAMERA], aim=Quality(0.0, 35.0), least=Quality(0.0, 30.0))
+    monkeypatch.setitem(track_recoder.BARS, TrackName.CAMERA, bar)
 
 
 def run(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str, str]:

@@ -1,22 +1,12 @@
 """`vivavoce compress`, as a person types it."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from server.core.frames import TrackName
-from server.recorder import track_recoder
-from server.recorder.recode_job import Quality
-from server.recorder.track_recoder import BARS
 from tests.commands.conftest import record, run
 
-
-@pytest.fixture(autouse=True)
-def near(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What these tests record is too shrill to come as near as a face has to."""
-    bar = replace(BARS[TrackName.CAMERA], aim=Quality(0.0, 35.0), least=Quality(0.0, 30.0))
-    monkeypatch.setitem(track_recoder.BARS, TrackName.CAMERA, bar)
+pytestmark = pytest.mark.usefixtures("near")
 
 
 def test_a_recording_is_compressed_verified_and_exported(

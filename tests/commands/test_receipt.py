@@ -74,6 +74,7 @@ def test_a_log_that_does_not_go_on_from_the_receipts_is_named(
     assert (status, "another log" in out) == (1, True)
 
 
+@pytest.mark.usefixtures("near")
 def test_a_receipt_outlasts_the_compression_of_its_recording(
     kept: Path, desk: Desk, capsys: pytest.CaptureFixture[str]
 ) -> None:
