@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from aiohttp import web
@@ -43,6 +44,7 @@ from server.signaling.api import Api
 from server.signaling.exports import Exports, open_exports
 from server.signaling.first_byte import FirstByte
 from server.signaling.hls import Hls
+from server.signaling.http_connection import HttpConnection
 from server.signaling.hub import Hub, open_hub
 from server.signaling.invitations import Links, owner_link
 from server.signaling.load import LoadMeter, LoopLag
@@ -131,7 +133,7 @@ async def _http(
             pages, api, replay, exports, Hls(replay), Whip(hub), Sockets(hub, access), metrics
         )
         app = await asyncio.to_thread(make_app, hub, access, handlers)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=HTTP_GRACE_S)
+        runner = web.AppRunner(app, shutdown_timeout=HTTP_GRACE_S)
         await runner.setup()
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -178,8 +180,9 @@ async def _connect(
     """Gives a connection to the HTTP server; with TLS, once its handshake is over."""
     loop = asyncio.get_running_loop()
     assert runner.server is not None
+    made = partial(HttpConnection, runner.server, loop)
     try:
-        await loop.connect_accepted_socket(runner.server, connection, ssl=context)
+        await loop.connect_accepted_socket(made, connection, ssl=context)
     except OSError:  # it has ended already, or its handshake failed
         connection.close()
 

@@ -7,6 +7,7 @@ from aiohttp import web
 
 from server.core.interviews import InterviewState, Role
 from server.signaling.access import Grant
+from server.signaling.body import read_body
 from server.signaling.errors import Refusal
 from server.signaling.hub import Hub
 from server.signaling.invitations import LINK_LIFETIME_S, MAX_LIFETIME_S, Links, invite
@@ -75,10 +76,8 @@ def json_response(value: Any, status: int = 200) -> web.Response:
 
 
 async def json_body(request: web.Request, type: type[_T]) -> _T:
-    """The request's body. Raises Refusal: too large, or not that."""
-    body = await request.read()
-    if len(body) > MAX_JSON_BYTES:
-        raise Refusal(ErrorId.TOO_LARGE, f"A request has at most {MAX_JSON_BYTES} bytes.")
+    """The request's body. Raises Refusal: too large, too slow, or not that."""
+    body = await read_body(request, MAX_JSON_BYTES)
     try:
         return msgspec.json.decode(body, type=type)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:

@@ -37,6 +37,7 @@ STATUS: dict[ErrorId, int] = {
     ErrorId.RECORDING_UNREADABLE: 500,
     ErrorId.METHOD_NOT_ALLOWED: 405,
     ErrorId.TOO_LARGE: 413,
+    ErrorId.TOO_SLOW: 408,
     ErrorId.TOO_MANY_REQUESTS: 429,
     ErrorId.TOO_MANY_EXPORTS: 429,
     ErrorId.CONSENT_MISSING: 403,

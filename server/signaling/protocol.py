@@ -43,6 +43,7 @@ class ErrorId(enum.StrEnum):
     RECORDING_UNREADABLE = "recording-unreadable"
     METHOD_NOT_ALLOWED = "method-not-allowed"
     TOO_LARGE = "too-large"
+    TOO_SLOW = "too-slow"
     TOO_MANY_REQUESTS = "too-many-requests"
     TOO_MANY_EXPORTS = "too-many-exports"
     CONSENT_MISSING = "consent-missing"

@@ -10,6 +10,7 @@ from server.media.ice import Credentials
 from server.media.sdpfrag import parse_fragment
 from server.media.server import Peer, SdpError
 from server.signaling.access import Grant
+from server.signaling.body import read_body
 from server.signaling.errors import Refusal, refusing_offers
 from server.signaling.hub import Hub
 from server.signaling.interview import LiveInterview
@@ -121,7 +122,8 @@ async def discover(_: web.Request) -> web.Response:
 
 async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
     """For `on_response_prepare`: a page of another origin may read refusals too."""
-    if request.path.split("/")[1] in ("whip", "whep"):
+    # RFC 9112 3.2: `OPTIONS *` and CONNECT have no path with a "/" in it.
+    if request.path.startswith(("/whip", "/whep")):
         response.headers.update(CORS)
         if response.status == 415:  # RFC 5789 2.2, and likewise for POST
             name = "Accept-Patch" if request.method == "PATCH" else "Accept-Post"
@@ -131,9 +133,7 @@ async def add_headers(request: web.Request, response: web.StreamResponse) -> Non
 async def _body(request: web.Request, media_type: str) -> str:
     if request.content_type != media_type:
         raise Refusal(ErrorId.UNSUPPORTED_MEDIA_TYPE, f"The body must be {media_type}.")
-    body = await request.read()
-    if len(body) > MAX_SDP_BYTES:
-        raise Refusal(ErrorId.TOO_LARGE, f"The body has at most {MAX_SDP_BYTES} bytes.")
+    body = await read_body(request, MAX_SDP_BYTES)
     try:
         return body.decode()
     except UnicodeDecodeError as error:
