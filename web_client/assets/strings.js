@@ -5,7 +5,7 @@
  */
 
 /** Of what candidates are told before they agree (`notice.*`); recordings name it: new with each change. */
-export const NOTICE_VERSION = 1;
+export const NOTICE_VERSION = 2;
 
 export const STRINGS = {
   "language.other": ["中文", "English"],
@@ -27,8 +27,8 @@ export const STRINGS = {
   ],
   "notice.who": ["Who sees you", "谁能看到您"],
   "notice.who.text": [
-    "The people to whom the inviting organisation has given a link for this interview. An interviewer who talks with you is shown to you. Others may watch and listen live without being shown; some may watch the recording later.",
-    "邀请方为本次面试授权的人员。与您交谈的面试官会显示在页面上；其他人员可能实时观看和收听而不显示，其中部分人员之后可以观看录像。",
+    "The people to whom the inviting organisation has given a link for this interview. An interviewer who talks with you is shown to you. Others may watch and listen live without being shown; some may watch the recording later and save it, or a part of it, as a file. Who has watched or saved which seconds, and when, is written down; you can read that with your own link.",
+    "邀请方为本次面试授权的人员。与您交谈的面试官会显示在页面上；其他人员可能实时观看和收听而不显示，其中部分人员之后可以观看录像，也可以将录像的全部或一部分保存为文件。谁在何时观看或保存了哪一段都有记录，您可以用自己的链接查看。",
   ],
   "notice.recorded": ["What is recorded", "录制什么"],
   "notice.recorded.text": [
@@ -42,8 +42,8 @@ export const STRINGS = {
   ],
   "notice.kept": ["How long it is kept", "保存多久"],
   "notice.kept.text": [
-    "On the server of the inviting organisation, until that organisation deletes it. Your contact there can tell you its period, show you your recording and have it deleted at your request.",
-    "保存在邀请方的服务器上，直到邀请方将其删除。您可以向联系人询问保存期限，要求查看录像，或要求删除。",
+    "The encrypted recording stays where the inviting organisation stores it, on its server or with a storage provider of its choice, until it deletes it. Files that its people have saved are not encrypted any more, and lie where they put them; deleting the recording does not delete them. Your contact there can tell you how long recordings and files are kept, show you your recording and have both deleted at your request.",
+    "加密的录像保存在邀请方的服务器上，或其选用的存储服务中，直到邀请方将其删除。其人员另存的文件不再加密，保存在他们选择的位置；删除录像不会同时删除这些文件。您可以向联系人询问录像和文件的保存期限，要求查看录像，或要求将两者一并删除。",
   ],
   "notice.leave": ["You may leave", "您可以随时离开"],
   "notice.leave.text": [
