@@ -253,24 +253,40 @@ def _fill_sound(source: Recorded, index: int, fill_us: int) -> tuple[Sample, ...
     """With neither hole nor overlap: browsers play sound packet after packet, whatever the time
     of each says, and pictures by how much sound they have played.
 
-    All that begins between the fragment's cuts, whichever fragment it came in: sound comes later
-    than pictures, or earlier.
+    All whose greater part lies between the fragment's cuts, whichever fragment it came in: sound
+    comes later than pictures, or earlier.
     """
     cuts_us = _cuts_us(source, index, fill_us)
     begin, end = map(_sound_place, cuts_us)
-    position, filled = begin, list[Sample]()
+    own, before, following = list[Sample](), 0, end
     for sample in _sounds_around(source, index, *cuts_us):
-        until = _sound_end(sample)
-        if sample.time >= end:
+        if _is_after(sample, end):
+            following = min(end, sample.time)
             break
-        if begin <= sample.time < position:  # its clock has run ahead by so much
+        if _is_after(sample, begin):
+            own.append(sample)
+        else:
+            before = _sound_end(sample)
+    position, filled = max(before, min([begin, *(each.time for each in own[:1])])), list[Sample]()
+    for sample in own:
+        until = _sound_end(sample)
+        if sample.time < position:  # its clock has run ahead by so much
             filled += _silence(position, until)
-        elif sample.time >= begin:
+        else:
             filled += _silence(position, sample.time)
             filled.append(sample._replace(duration=until - sample.time))
         position = max(position, until)
-    filled += _silence(position, end)
+    filled += _silence(position, following)
     return tuple(filled)
+
+
+def _is_after(sample: Sample, cut: int) -> bool:
+    """Whether it belongs to what begins at ``cut``.
+
+    What reaches over a cut of WebM is cut short there (`webm.media_segment`): of a packet, or
+    of the picture beside it, that must be less than half, or browsers take the rest for a hole.
+    """
+    return 2 * sample.time + opus_duration(sample.data) >= 2 * cut
 
 
 def _cuts_us(source: Recorded, index: int, fill_us: int) -> tuple[int, int]:

@@ -1,7 +1,9 @@
 """What one SourceBuffer gets: the same tracks throughout, and nothing to stall on."""
 
 import io
+from collections.abc import Iterator
 from itertools import pairwise
+from typing import NamedTuple
 
 import av
 import pytest
@@ -205,6 +207,61 @@ def test_what_is_played_while_it_is_recorded_is_followed_by_the_rest_without_a_j
     assert len(played) >= 6
     assert _jumps([each for fragment in played for each in fragment.video]) == []
     assert _jumps([each for fragment in played for each in fragment.audio]) == []
+
+
+class _Block(NamedTuple):
+    track: int
+    time_ms: int
+    duration_ms: int
+
+
+def _elements(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """As `webm` writes them: every size in eight octets."""
+    while data:
+        length = 8 - data[0].bit_length() + 1
+        number, start = int.from_bytes(data[:length]), length + 8
+        end = start + (int.from_bytes(data[length:start]) & (1 << 56) - 1)
+        yield number, data[start:end]
+        data = data[end:]
+
+
+def _blocks(cluster: bytes) -> list[_Block]:
+    """Of a media segment that is one Cluster (RFC 9559 5.1.3)."""
+    ((_, body),) = _elements(cluster)
+    (_, base), *blocks = _elements(body)
+    found = []
+    for number, block in blocks:
+        told = dict(_elements(block)) if number == 0xA0 else {0xA1: block}  # BlockGroup
+        track, offset = told[0xA1][0] & 0x7F, int.from_bytes(told[0xA1][1:3])
+        duration_ms = opus_duration(told[0xA1][4:]) // 48
+        if 0x9B in told:  # BlockDuration
+            duration_ms = int.from_bytes(told[0x9B])
+        found.append(_Block(track, int.from_bytes(base) + offset, duration_ms))
+    return found
+
+
+@pytest.mark.parametrize("sound_late_s", [-0.05, *(each / 1000 for each in range(0, 20, 4)), 0.3])
+def test_a_cluster_begins_where_the_former_ends_whenever_sound_comes(
+    desk: Desk, sound_late_s: float
+) -> None:
+    """Before that, Firefox begins anew; after a last block that was cut too short, Chromium does:
+    both drop all pictures up to the next keyframe."""
+    late = [
+        replace(each, capture_s=each.capture_s + 0.0073, arrived_s=each.arrived_s + sound_late_s)
+        for each in microphone(6)
+    ]
+    pictures = camera(Codec.VP8, 6, keyframe_s=4.0)
+    desk.write(sorted(pictures + late, key=lambda frame: frame.arrived_s))
+    reader = desk.reader()
+    clusters = [_blocks(reader.fragment(each.seq)) for each in reader.describe().fragments]
+    for former, following in pairwise(clusters):
+        assert min(each.time_ms for each in following) >= max(
+            each.time_ms + each.duration_ms for each in former
+        )
+    for track in (1, 2):
+        blocks = [each for cluster in clusters for each in cluster if each.track == track]
+        for last, first in pairwise(blocks):
+            assert first.time_ms - last.time_ms <= 2 * last.duration_ms
 
 
 @pytest.mark.parametrize("codec", [Codec.H264, Codec.VP9, Codec.AV1])
