@@ -90,6 +90,8 @@ def add_to(parser: argparse.ArgumentParser) -> None:
 def _run(flags: argparse.Namespace) -> int:
     if flags.output.exists() and not flags.overwrite:
         raise ConfigError(f"{flags.output} exists: --overwrite replaces it.")
+    if not flags.output.parent.is_dir():
+        raise ConfigError(f"There is no folder {flags.output.parent} to write to.")
     if flags.with_key and not flags.evidence:
         raise ConfigError("--with-key belongs to --evidence: an MP4 is not encrypted.")
     try:
@@ -119,7 +121,10 @@ def _export(flags: argparse.Namespace) -> int:
     try:
         reader = open_reader(folder, flags.interview_id, keys, open_store_of(flags))
     except (KeyError, ValueError) as error:
-        raise ConfigError(f"There is no recording of {flags.interview_id}.") from error
+        raise ConfigError(
+            f"There is no recording of {flags.interview_id} in {folder}: `vivavoce recordings` "
+            "lists them, --data-dir says where to look."
+        ) from error
     except (SegmentError, KeyProblem, OSError) as error:
         return _not_exported(error)
     source, span_us = _part(reader, flags.start_s, flags.end_s)
@@ -213,7 +218,9 @@ def _part(
         return Clip(reader, round(start_s * 1e6), end_us), (round(start_s * 1e6), end_us)
     except ValueError as error:
         duration_s = reader.duration_us / 1e6
-        raise ConfigError(f"There is nothing: the recording lasts {duration_s:.1f} s.") from error
+        reversed_ = end_s is not None and end_s <= start_s
+        why = "--to has to come after --from" if reversed_ else "There is nothing at that time"
+        raise ConfigError(f"{why}: the recording lasts {duration_s:.1f} s.") from error
 
 
 def _moment(text: str) -> float:

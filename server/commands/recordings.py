@@ -2,13 +2,14 @@
 
 import argparse
 import os
+from pathlib import Path
 
 import msgspec
 
 from server.commands.data import open_keys_of
 from server.commands.terminal import add_json_flag, date, print_json
 from server.commands.text import length, size, table, terminal_columns
-from server.config import add_data_dir_flag, add_root_key_flag, existing_data_dir
+from server.config import ConfigError, add_data_dir_flag, add_root_key_flag, existing_data_dir
 from server.core.frames import TrackName
 from server.data_dir import open_database
 from server.recorder.catalog import list_recordings, recording_path
@@ -84,9 +85,22 @@ def _row(line: RecordingLine) -> tuple[str, ...]:
     )
 
 
+def _is_recorded(folder: Path, interview_id: str) -> bool:
+    try:
+        return recording_path(folder, interview_id).is_dir()
+    except ValueError:  # no id at all
+        return False
+
+
 def _viewings(flags: argparse.Namespace) -> int:
-    with open_database(existing_data_dir(flags, os.environ)) as store:
+    folder = existing_data_dir(flags, os.environ)
+    with open_database(folder) as store:
         items = [item_of(*each) for each in store.viewings(flags.interview_id)]
+    if not items and not _is_recorded(folder, flags.interview_id):
+        raise ConfigError(
+            f"There is no recording of {flags.interview_id} in {folder}: `vivavoce recordings` "
+            "lists them, --data-dir says where to look."
+        )
     if flags.json:
         print_json(items)
         return 0

@@ -56,6 +56,10 @@ def test_a_clip_of_nothing_is_refused(
     for times in (("--from", "1:00"), ("--to", "0"), ("--from", "1", "--to", "0.5")):
         status, _, err = run(capsys, "export", "interview-1", "-o", str(out), *times)
         assert (status, "the recording lasts 2.0 s" in err) == (2, True)
+        assert ("--to has to come after --from" in err) is ("--to" in times)
+    nowhere = str(tmp_path / "nowhere" / "out.mp4")
+    status, _, err = run(capsys, "export", "interview-1", "-o", nowhere)
+    assert (status, "There is no folder" in err) == (2, True)
     status, _, err = run(capsys, "export", "interview-1", "-o", str(out), "--from", "1:2:3:4")
     assert (status, "as 90, 1:30" in err) == (2, True)
     assert not out.exists()

@@ -57,6 +57,16 @@ def test_a_person_sees_a_table_or_where_it_is_too_wide_a_block_for_each(
     assert max(map(len, lines)) <= 40
 
 
+@pytest.mark.parametrize("wrong", ["interview-2", "../interview-1"])
+def test_of_no_recording_there_is_nobody_to_tell_of(
+    data: Path, capsys: pytest.CaptureFixture[str], wrong: str
+) -> None:
+    record(data, "interview-1")
+    run(capsys, "viewings", "interview-1")
+    status, out, err = run(capsys, "viewings", wrong)
+    assert (status, out, "There is no recording of" in err) == (2, "", True)
+
+
 def test_viewings_tells_of_each_export(
     data: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
