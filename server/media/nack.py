@@ -66,9 +66,10 @@ class NackTracker:
 
         `came`: how many packets of the stream have come, repairs included.
         """
-        saved = self._allowed + SHARE_OF_CAME * (came - self._came)
-        self._allowed, self._came = min(MAX_SAVED, saved), came
+        self._allowed += SHARE_OF_CAME * (came - self._came)
+        self._came = came
         due = list(islice(self._take_due(now, _retry_s(round_trip_s)), MAX_PER_REQUEST))
+        self._allowed = min(MAX_SAVED, self._allowed)
         self.requested += len(due)
         return sorted(due)
 

@@ -86,7 +86,7 @@ async def test_a_running_recording_reads_up_to_its_last_fragment(tmp_path: Path)
         reader = await asyncio.to_thread(recorder.reader, "iv")
         index = await asyncio.to_thread(reader.describe)
         assert index.state is State.RECORDING
-        assert index.duration_s >= 1.5
+        assert index.duration_s >= 1.0, "all but the last, which may still be filled"
         assert len(await asyncio.to_thread(reader.fragment, 1)) > 1000
         (summary,) = await asyncio.to_thread(recorder.list)
         assert summary.state is State.RECORDING
