@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+from server.core.rtp import PacketError
+
 
 class Block(NamedTuple):
     payload_type: int
@@ -12,19 +14,19 @@ class Block(NamedTuple):
 def split(payload: bytes) -> list[Block]:
     """All blocks, the oldest first; the last one is the packet's own, with an offset of zero.
 
-    Raises `ValueError` when the payload is shorter than its headers say.
+    Raises `PacketError` when the payload is shorter than its headers say.
     """
     headers: list[tuple[int, int, int]] = []
     at = 0
     # RFC 2198 3: F, 7 bits of payload type, 14 of timestamp offset, 10 of length.
     while at < len(payload) and payload[at] & 0x80:
         if at + 4 > len(payload):
-            raise ValueError("RED block header is truncated")
+            raise PacketError("RED block header is truncated")
         word = int.from_bytes(payload[at : at + 4], "big")
         headers.append((word >> 24 & 0x7F, word >> 10 & 0x3FFF, word & 0x3FF))
         at += 4
     if at == len(payload):
-        raise ValueError("RED payload has no primary block")
+        raise PacketError("RED payload has no primary block")
     primary_type = payload[at]
     at += 1
     blocks = []
@@ -32,14 +34,14 @@ def split(payload: bytes) -> list[Block]:
         blocks.append(Block(payload_type, offset, payload[at : at + length]))
         at += length
     if at > len(payload):
-        raise ValueError("RED block is truncated")
+        raise PacketError("RED block is truncated")
     return [*blocks, Block(primary_type, 0, payload[at:])]
 
 
 def own_block(payload: bytes) -> tuple[int, int]:
     """The payload type and the start of the packet's own block, whatever it carries besides.
 
-    Raises `ValueError` when the payload is shorter than its headers say.
+    Raises `PacketError` when the payload is shorter than its headers say.
     """
     at = start = 0
     try:
@@ -48,10 +50,10 @@ def own_block(payload: bytes) -> tuple[int, int]:
             at += 4
         payload_type = payload[at]
     except IndexError as error:
-        raise ValueError("RED payload has no primary block") from error
+        raise PacketError("RED payload has no primary block") from error
     start += at + 1
     if start > len(payload):
-        raise ValueError("RED block is truncated")
+        raise PacketError("RED block is truncated")
     return payload_type, start
 
 

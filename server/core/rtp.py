@@ -23,6 +23,10 @@ ONE_ELEMENT = (0xBEDE, 1)  # RFC 8285 4.2, and the length in words
 RTCP_TYPES = range(192, 224)
 
 
+class PacketError(ValueError):
+    """A packet, or what it carries, is not whole."""
+
+
 def is_rtcp(data: bytes) -> bool:
     """Whether a multiplexed packet is RTCP; needs at least two bytes (RFC 5761 4)."""
     return data[1] in RTCP_TYPES
@@ -41,28 +45,28 @@ def payload_of(data: bytes) -> bytes:
 def payload_span(data: bytes) -> tuple[int, int]:
     """Where the payload starts and ends, past CSRCs and extension, before padding.
 
-    Raises `ValueError` when the packet is shorter than its own header says.
+    Raises `PacketError` when the packet is shorter than its own header says.
     """
     size = len(data)
     if size < HEADER_LENGTH:
-        raise ValueError("RTP packet shorter than its fixed header")
+        raise PacketError("RTP packet shorter than its fixed header")
     first = data[0]
     if first == 0x80:  # the usual packet: version 2, no padding, extension or CSRC
         return HEADER_LENGTH, size
     if first >> 6 != 2:
-        raise ValueError("RTP version is not 2")
+        raise PacketError("RTP version is not 2")
     start = HEADER_LENGTH + 4 * (first & 0x0F)
     if first & 0x10:
         if size < start + 4:
-            raise ValueError("RTP header extension is truncated")
+            raise PacketError("RTP header extension is truncated")
         start += 4 + 4 * _EXTENSION.unpack_from(data, start)[1]
     end = size
     if first & 0x20:
         end -= data[-1]
         if data[-1] == 0:
-            raise ValueError("RTP padding of length zero")
+            raise PacketError("RTP padding of length zero")
     if start > end:
-        raise ValueError("RTP payload is truncated")
+        raise PacketError("RTP payload is truncated")
     return start, end
 
 

@@ -6,6 +6,7 @@ themselves, and takes what an up track takes. Pure: time is an argument.
 """
 
 from server.core import red
+from server.core.rtp import PacketError
 from server.media.up_track import UpTrack
 
 
@@ -18,13 +19,15 @@ class RetransmissionStream:
     def receive(
         self, marker: bool, seqno: int, timestamp: int, payload: bytes, now: float, packet: bytes
     ) -> None:
-        """Raises `ValueError` for a packet that is not whole."""
+        """Raises `PacketError` for a packet that is not whole."""
         if not payload:
             return  # padding only: a bandwidth probe
         if len(payload) < 2:
-            raise ValueError("retransmission without its original sequence number")
+            raise PacketError("retransmission without its original sequence number")
         original = payload[0] << 8 | payload[1]
-        self.up.receive_again(marker, original, timestamp, payload[2:], now, packet)
+        up, before = self.up, self.up.packets
+        up.receive(marker, original, timestamp, payload[2:], now, packet)
+        up.repaired += up.packets - before  # reports don't hide that it was lost
 
 
 class RedundantStream:
@@ -36,7 +39,7 @@ class RedundantStream:
     def receive(
         self, marker: bool, seqno: int, timestamp: int, payload: bytes, now: float, packet: bytes
     ) -> None:
-        """Raises `ValueError` for a packet that is not whole."""
+        """Raises `PacketError` for a packet that is not whole."""
         if not payload:
             return
         up = self.up

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from server.core import rtcp
 from server.core.frames import OF_CANDIDATE, TrackName
-from server.core.rtp import extension, payload_of, unpack_header
+from server.core.rtp import PacketError, extension, payload_of, unpack_header
 from server.media.arrivals import Arrivals
 from server.media.carried import RedundantStream, RetransmissionStream
 from server.media.clock import PeerClock
@@ -95,7 +95,7 @@ class Publisher(Peer):
                 return
         try:
             stream.receive(second > 127, seqno, timestamp, payload_of(packet), now, packet)
-        except ValueError:
+        except PacketError:
             self.refused += 1
 
     def _bound(self, ssrc: int, payload_type: int, packet: bytes, now: float) -> Stream | None:

@@ -182,20 +182,6 @@ class UpTrack:
         for down in self.downs:
             down.forward(seqno, timestamp, marker, payload, now)
 
-    def receive_again(
-        self,
-        marker: bool,
-        seqno16: int,
-        timestamp32: int,
-        payload: bytes,
-        now: float,
-        packet: bytes,
-    ) -> None:
-        """A packet that was lost and came in a stream of repairs, which reports don't hide."""
-        before = self.packets
-        self.receive(marker, seqno16, timestamp32, payload, now, packet)
-        self.repaired += self.packets - before
-
     def expects(self, seqno16: int) -> bool:
         """Whether it is the packet after the last one, as nearly always."""
         return seqno16 == self._next_seqno16

@@ -2,7 +2,7 @@ import pytest
 
 from server.core import rtcp
 from server.core.frames import Codec, EncodedFrame, Gap, GapCause, TrackName
-from server.core.rtp import unpack_header
+from server.media.carried import RetransmissionStream
 from server.media.clock import PeerClock
 from server.media.nack import patience_s
 from server.media.up_track import (
@@ -368,8 +368,7 @@ def test_report_tells_of_losses_that_a_stream_of_repairs_has_mended() -> None:
     for data in sent[:50] + sent[60:]:
         track.receive(data)
     for data in sent[50:60]:
-        _, _, seqno, timestamp, _ = unpack_header(data)
-        track.up.receive_again(False, seqno, timestamp, b"opus", NOW, data)
+        receive(RetransmissionStream(track.up), data[:12] + data[2:4] + data[12:], NOW)
     assemble(track.up.fresh)
     block = track.up.report(NOW)
     assert (block.fraction_lost, block.packets_lost) == (256 * 10 // 100, 10)
