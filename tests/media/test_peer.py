@@ -306,6 +306,23 @@ async def test_a_packet_that_is_shorter_than_its_padding_is_refused(padding: int
         assert (candidate.peer.refused, stats.packets, stats.packets_lost) == (1, 2, 1)
 
 
+async def test_a_fault_of_ours_is_no_refusal_and_is_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    room = Room()
+
+    def fail(*_: object) -> None:
+        raise ValueError("ours")
+
+    async with joined(publisher(room)) as candidate, joined(observer(room)):
+        candidate.send_rtp(sound(1))
+        (down,) = room.source.downs(TrackName.MICROPHONE)
+        down._send = fail
+        candidate.send_rtp(sound(2))
+        assert (candidate.peer.refused, room.router.failed) == (0, 1)
+        assert "ours" in caplog.text
+
+
 async def test_new_stream_of_a_track_replaces_the_old_whose_stragglers_are_refused() -> None:
     room = Room()
     async with joined(publisher(room)) as candidate:
