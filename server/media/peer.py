@@ -74,6 +74,7 @@ class Peer(abc.ABC):
         self._on_state = on_state
         self._clock = clock
         self._path: Path | None = None  # what the peer nominated: where everything is sent
+        self._checked_s = 0.0  # when that was checked last
         self._reached = asyncio.Event()  # there is one
         # RFC 8842 5.3: the server's part is ours unless the peer insists on it, as ffmpeg does.
         self.dtls_role = DtlsRole.CLIENT if remote.setup == "passive" else DtlsRole.SERVER
@@ -191,12 +192,25 @@ class Peer(abc.ABC):
         checked = self._answer_check(check, path.address)
         if checked is None:
             return False
-        if self._path is None or checked.nominated:
+        self._alive()
+        if checked.nominated or self._is_forsaken:
             self._path = path
             self._reached.set()
-        self._alive()
+        if path is self._path:
+            self._checked_s = self._seen_s
         path.send(checked.response)
         return True
+
+    @property
+    def _is_forsaken(self) -> bool:
+        """Whether nothing is sent to the peer as long as it nominates no other path.
+
+        Firefox keeps its path by checks that nominate nothing (RFC 7675 5.1, every 4 to 6 s), and
+        is not told of another address that its NAT has for it: only where they come from shows it.
+        """
+        path = self._path
+        ended = path is None or path.session is not self
+        return ended or self._clock() - self._checked_s > SILENCE_S
 
     def dtls_received(self, data: bytes) -> None:
         self._dtls.feed(data)

@@ -93,6 +93,7 @@ class Room:
     now: float = NOW
 
     paths: dict[Address, "Way"] = field(default_factory=dict)
+    lost: list[bytes] = field(default_factory=list)  #: sent to where nobody is any more
 
     def __post_init__(self) -> None:
         self.source.add_sink(self.sink)
@@ -107,7 +108,11 @@ class Way:
     session: Session | None = None
 
     def send(self, data: bytes) -> None:
-        self.room.browsers[self.address].received(data)
+        browser = self.room.browsers.get(self.address)
+        if browser is not None:
+            browser.received(data)
+        else:
+            self.room.lost.append(data)
 
     def bound(self) -> None:
         self.room.paths[self.address] = self
@@ -808,6 +813,38 @@ async def test_loss_is_told_within_five_seconds_of_the_last_packet_that_was_auth
         assert 4.0 < room.now - last_s < 5.0
 
 
+async def test_media_follows_a_nomination_from_another_address_at_once() -> None:
+    room = Room()
+    async with joined(publisher(room)) as candidate, joined(observer(room)) as watcher:
+        for browser in (candidate, watcher):
+            moved(browser)
+            browser.check()
+        candidate.send_rtp(sound(1))
+        assert (len(watcher.rtp), room.lost) == (1, [])
+
+
+async def test_media_follows_a_browser_that_does_not_know_of_its_new_address() -> None:
+    """By its consent checks, which nominate nothing, and only once its former path has none."""
+    room = Room()
+    async with joined(publisher(room)) as candidate, joined(observer(room)) as watcher:
+        moved(watcher)
+        for elapsed_s, arrived in ((SILENCE_S - 0.5, 0), (1.0, 1)):
+            room.now += elapsed_s
+            watcher.send(bytes(check(watcher.peer.ice)))
+            candidate.send_rtp(sound(1 + arrived))
+            assert (len(watcher.rtp), len(room.lost)) == (arrived, 1)
+
+
+async def test_media_follows_any_check_once_the_nominated_connection_has_ended() -> None:
+    room = Room()
+    async with joined(publisher(room)) as candidate, joined(observer(room)) as watcher:
+        room.router.path_closed(room.paths[watcher.address])
+        moved(watcher)
+        watcher.send(bytes(check(watcher.peer.ice)))
+        candidate.send_rtp(sound(1))
+        assert (len(watcher.rtp), room.lost) == (1, [])
+
+
 async def test_peer_that_says_goodbye_is_gone_whatever_straggles_in() -> None:
     room = Room()
     async with joined(publisher(room)) as candidate:
@@ -921,6 +958,7 @@ def new_check(browser: Browser, *, nominate: bool = True) -> bytes:
 
 def moved(browser: Browser) -> None:
     """The browser's network changed: another address, from which nothing was checked yet."""
+    del browser.room.browsers[browser.address]
     browser.address = (browser.address[0], browser.address[1] + 500)
     browser.room.browsers[browser.address] = browser
 
