@@ -8,6 +8,7 @@ here by hand, at a tenth of what a general parser costs, and hashed only for a s
 
 import hmac
 import ipaddress
+import re
 import secrets
 import struct
 import zlib
@@ -18,6 +19,9 @@ Address = tuple[str, int]
 MAX_STUN_LENGTH = 548  # a check never needs more than the smallest safe datagram
 #: Browsers send six before the fingerprint; what reading costs must not be the sender's to choose.
 MAX_ATTRIBUTES = 16
+#: RFC 8839 5.4: ice-chars; 24 bits of user name and 128 bits of password at least.
+UFRAG = re.compile(r"[A-Za-z0-9+/]{4,256}")
+PWD = re.compile(r"[A-Za-z0-9+/]{22,256}")
 
 # RFC 8489 5, 14 and 18; RFC 8445 7.1.
 _HEADER_LENGTH = 20

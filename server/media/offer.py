@@ -3,6 +3,7 @@
 Only what an ICE-lite, BUNDLE-only, RTP-only server needs is read; everything else is passed over.
 """
 
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from server.core import dependency, twcc
 from server.core.frames import Codec
 from server.media.errors import SdpError
 from server.media.formats import RtpFormat
+from server.media.ice import PWD, UFRAG
 
 MAX_SDP_LENGTH = 65_536
 #: A browser offers three sections for camera, microphone and screen; more is an attack.
@@ -185,8 +187,11 @@ def _read_attribute(section: MediaSection, name: str, value: str) -> None:
             section.direction = name
         case "rtcp-mux" | "rtcp-rsize" | "bundle-only":
             setattr(section, name.replace("-", "_"), True)
-        case "ice-ufrag" | "ice-pwd" | "setup":
+        case "ice-ufrag" | "ice-pwd":
+            _check_credential(name, value)
             setattr(section, name.replace("-", "_"), value)
+        case "setup":
+            section.setup = value
         case "fingerprint":
             algorithm, _, digest = value.partition(" ")
             if not re.fullmatch(r"[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2})+", digest):
@@ -198,6 +203,11 @@ def _read_attribute(section: MediaSection, name: str, value: str) -> None:
             _read_ssrcs(section, name, value)
         case "rtpmap" | "fmtp" | "rtcp-fb":
             _read_format(section, name, value)
+
+
+def _check_credential(name: str, value: str) -> None:
+    if not (UFRAG if name == "ice-ufrag" else PWD).fullmatch(value):
+        raise ValueError(f"{name} is malformed")
 
 
 def _read_layering(section: MediaSection, name: str, value: str) -> None:
@@ -256,7 +266,11 @@ def _read_simulcast(value: str) -> tuple[tuple[str, ...], ...]:
     if len(words) != 2 * len(lists) or not lists.keys() <= {"send", "recv"}:
         raise ValueError("simulcast needs send or recv before each list")
     layers = lists["send"].split(";") if "send" in lists else []
-    return tuple(tuple(each.removeprefix("~") for each in one.split(",")) for one in layers)
+    sent = tuple(tuple(each.removeprefix("~") for each in one.split(",")) for one in layers)
+    names = list(itertools.chain(*sent))
+    if len(set(names)) < len(names):
+        raise ValueError("simulcast names a layer twice")
+    return sent
 
 
 def _read_format(section: MediaSection, name: str, value: str) -> None:

@@ -7,12 +7,9 @@ peer's checks. The rest is read all the same, so that what is malformed is refus
 import re
 
 from server.media.errors import SdpError
-from server.media.ice import Credentials
+from server.media.ice import PWD, UFRAG, Credentials
 from server.media.offer import MAX_SDP_LENGTH, MAX_SECTIONS
 
-#: RFC 8839 5.4: ice-chars; 24 bits of user name and 128 bits of password at least.
-_UFRAG = re.compile(r"[A-Za-z0-9+/]{4,256}")
-_PWD = re.compile(r"[A-Za-z0-9+/]{22,256}")
 #: RFC 8839 5.1: foundation, component, transport, priority, address, port, type, extensions.
 #: The address may be a name: browsers hide theirs behind one of mDNS.
 _CANDIDATE = re.compile(
@@ -52,7 +49,7 @@ def _problem(line: str) -> str | None:
         return None if _MEDIA_LINE.fullmatch(line[2:]) else "media section is malformed"
     if not re.fullmatch(r"a=[A-Za-z0-9-]+(?::.+)?", line):
         return "neither an attribute nor a media section"
-    pattern = {"ice-ufrag": _UFRAG, "ice-pwd": _PWD, "candidate": _CANDIDATE}.get(name)
+    pattern = {"ice-ufrag": UFRAG, "ice-pwd": PWD, "candidate": _CANDIDATE}.get(name)
     if pattern is not None and not pattern.fullmatch(value):
         return f"{name} is malformed"
     return None
