@@ -245,6 +245,20 @@ async def test_packets_are_what_the_wrapper_of_libsrtp_makes_of_them() -> None:
     await pair.close()
 
 
+async def test_sessions_of_a_certificate_share_a_context() -> None:
+    """As long as aiortc asks the certificate for it by the name that dtls.py overrides."""
+    certificates = Certificate(), Certificate()
+    pairs = [await join(certificates) for _ in range(2)]
+    contexts = set()
+    for pair in pairs:
+        connection = pair.server._dtls._ssl
+        assert connection is not None
+        contexts.add(connection.get_context())
+        assert pair.server.unprotect(pair.client.protect(PACKET)) == PACKET
+        await pair.close()
+    assert len(contexts) == 1
+
+
 async def test_private_names_of_aiortc_are_there() -> None:
     """What dtls.py uses and a new version of aiortc may move."""
     pair = await join()
