@@ -1,5 +1,6 @@
 """The candidate's or an interviewer's connection: its packets become up tracks of the source."""
 
+import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -56,9 +57,12 @@ class Publisher(Peer):
         incoming: Mapping[TrackName, Incoming],
         transport_cc_extension: int | None = None,
         tracks: Sequence[TrackName] = OF_CANDIDATE,
+        *,
+        chance: Callable[[], float] = random.random,
     ) -> None:
         super().__init__(router, certificate, remote, on_state, clock, source)
         self._incoming = incoming
+        self._chance = chance
         self._ups: dict[int, UpTrack] = {}
         self._fresh: list[Fresh] = []
         self._silent_s = 0.0  # since when the candidate was lost
@@ -174,6 +178,7 @@ class Publisher(Peer):
             profile=rtp_format.profile,
             rid=rid,
             dependency_extension=dependency_extension(section, rtp_format),
+            chance=self._chance,
         )
         self._ups[ssrc] = up
         self._report_s = 0.0  # due at the next look: a new stream is limited from the start

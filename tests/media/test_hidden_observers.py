@@ -2,10 +2,22 @@
 
 import contextlib
 
-from tests.media.test_peer import Browser, Room, camera, joined, observer, publisher, sound
+from server.core import rtcp
+from server.media.publisher import Publisher
+from server.media.up_track import KEYFRAME_INTERVAL_S
+from tests.media.test_peer import (
+    FORMATS,
+    Browser,
+    Room,
+    camera,
+    joined,
+    observer,
+    publisher,
+    sound,
+)
 
-#: RFC 4585 6.1: payload-specific feedback, of which keyframe requests are. Browsers are asked for
-#: keyframes by the recording, too: when, tells nothing.
+#: RFC 4585 6.1: payload-specific feedback, of which keyframe requests are. An observer's are among
+#: those that the server makes for the recording, at times by chance (`SHORTER` in up_track.py).
 _PAYLOAD_SPECIFIC = 206
 
 
@@ -49,3 +61,18 @@ async def test_the_server_sends_a_candidate_the_same_with_and_without_observers(
     observed = await session(3)
     assert len(alone) > 5
     assert observed == alone
+
+
+async def test_keyframes_come_early_now_and_then_though_nobody_observes() -> None:
+    room, waited = Room(), []
+    async with joined(Browser(room, Publisher, FORMATS)) as candidate:
+        for cycle in range(100):  # all of one length: once in half a million runs
+            for data in camera(1, seqno=1 + cycle * len(camera(1))):
+                candidate.send_rtp(data)
+            since_s, asked = room.now, len(candidate.items(rtcp.KeyframeRequest))
+            while len(candidate.items(rtcp.KeyframeRequest)) == asked:
+                candidate.check()
+                candidate.tick(0.1)
+            waited.append(room.now - since_s)
+    assert min(waited) < 0.9 * KEYFRAME_INTERVAL_S
+    assert max(waited) < 1.1 * KEYFRAME_INTERVAL_S

@@ -5,6 +5,7 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeVar
 
 import pytest
@@ -211,8 +212,17 @@ LAYERED = {
 }
 
 
-def publisher(room: Room, incoming: Mapping[TrackName, Incoming] = FORMATS) -> Browser:
-    return Browser(room, Publisher, incoming)
+def _never_earlier() -> float:
+    return 1.0
+
+
+def publisher(
+    room: Room,
+    incoming: Mapping[TrackName, Incoming] = FORMATS,
+    *more: object,
+    setup: str = "actpass",
+) -> Browser:
+    return Browser(room, partial(Publisher, chance=_never_earlier), incoming, *more, setup=setup)
 
 
 def observer(room: Room, outgoing: Mapping[TrackName, Outgoing] = OBSERVED) -> Browser:
@@ -348,7 +358,7 @@ def named(data: bytes, mid: str, rid: str) -> bytes:
 
 async def test_layers_of_a_simulcast_are_told_apart_by_their_names() -> None:
     room = Room()
-    async with joined(Browser(room, Publisher, LAYERED)) as candidate:
+    async with joined(publisher(room, LAYERED)) as candidate:
         for ssrc, rid in ((31, "h"), (32, "l")):
             first, *others = camera(1, ssrc=ssrc)
             # A name is sent until a report has told that it was understood.
@@ -366,7 +376,7 @@ async def test_layers_of_a_simulcast_are_told_apart_by_their_names() -> None:
 
 async def test_layer_that_was_not_agreed_on_or_has_no_name_is_refused() -> None:
     room = Room()
-    async with joined(Browser(room, Publisher, LAYERED)) as candidate:
+    async with joined(publisher(room, LAYERED)) as candidate:
         for data in (named(camera(1)[0], "1", "x"), camera(1)[0], named(camera(1)[0], "9", "h")):
             candidate.send_rtp(data)
         assert (candidate.peer.refused, room.source.stats(room.now).tracks) == (3, {})
@@ -374,7 +384,7 @@ async def test_layer_that_was_not_agreed_on_or_has_no_name_is_refused() -> None:
 
 async def test_new_stream_of_a_layer_replaces_the_old_one_of_the_same_alone() -> None:
     room = Room()
-    async with joined(Browser(room, Publisher, LAYERED)) as candidate:
+    async with joined(publisher(room, LAYERED)) as candidate:
         for ssrc, rid in ((31, "h"), (32, "l"), (33, "h")):
             candidate.send_rtp(named(camera(1, ssrc=ssrc)[0], "1", rid))
         candidate.send_rtp(named(camera(1, ssrc=31)[1], "1", "h"))
@@ -543,7 +553,7 @@ async def test_candidate_gets_receiver_reports_and_a_bitrate_limit() -> None:
 
 async def test_a_new_video_is_limited_within_a_look_and_a_screen_adds_to_it() -> None:
     room = Room()
-    async with joined(Browser(room, Publisher, THREE)) as candidate:
+    async with joined(publisher(room, THREE)) as candidate:
         candidate.tick()
         for ssrc in (20, 21):
             for data in camera(ssrc=ssrc):
@@ -561,7 +571,7 @@ def counted(packet: bytes, number: int) -> bytes:
 
 async def test_candidate_is_told_when_what_it_counts_has_arrived() -> None:
     room = Room()
-    async with joined(Browser(room, Publisher, FORMATS, 3)) as candidate:
+    async with joined(publisher(room, FORMATS, 3)) as candidate:
         for number, data in enumerate([*camera(), sound(1)]):
             if number != 2:
                 candidate.send_rtp(counted(data, number))
@@ -709,7 +719,7 @@ def tracks_seen(room: Room) -> set[TrackName]:
 
 async def test_two_videos_of_one_payload_type_are_told_apart_by_mid() -> None:
     room = Room()
-    async with joined(Browser(room, Publisher, THREE)) as candidate:
+    async with joined(publisher(room, THREE)) as candidate:
         for data in camera(ssrc=8):
             candidate.send_rtp(with_mid(data, b"2"))
         candidate.tick()
@@ -723,7 +733,7 @@ async def test_two_videos_of_one_payload_type_are_told_apart_by_mid() -> None:
 
 async def test_a_mid_holds_for_the_packets_after_it_and_an_unknown_one_is_refused() -> None:
     room = Room()
-    async with joined(Browser(room, Publisher, THREE)) as candidate:
+    async with joined(publisher(room, THREE)) as candidate:
         first, *others = camera(ssrc=8)
         candidate.send_rtp(with_mid(first, b"2"))
         for data in others:
@@ -736,7 +746,7 @@ async def test_a_mid_holds_for_the_packets_after_it_and_an_unknown_one_is_refuse
 
 async def test_two_videos_without_mid_are_told_apart_by_the_offers_ssrcs_or_not_at_all() -> None:
     room = Room()
-    async with joined(Browser(room, Publisher, THREE)) as candidate:
+    async with joined(publisher(room, THREE)) as candidate:
         for ssrc, tracks in ((9, set()), (21, {TrackName.SCREEN}), (20, {*THREE} - {"microphone"})):
             for data in camera(ssrc=ssrc):
                 candidate.send_rtp(data)
@@ -749,7 +759,7 @@ async def test_keyframes_and_bitrate_are_asked_for_each_video() -> None:
     room = Room()
     observed = {**OBSERVED, TrackName.SCREEN: OBSERVED[TrackName.CAMERA]}
     async with (
-        joined(Browser(room, Publisher, THREE)) as candidate,
+        joined(publisher(room, THREE)) as candidate,
         joined(Browser(room, Observer, observed)) as watcher,
     ):
         for data in [*camera(ssrc=20), *camera(ssrc=21)]:
@@ -770,7 +780,7 @@ async def test_keyframes_and_bitrate_are_asked_for_each_video() -> None:
 
 async def test_a_goodbye_ends_a_screen_and_no_other_track() -> None:
     room = Room()
-    async with joined(Browser(room, Publisher, THREE)) as candidate:
+    async with joined(publisher(room, THREE)) as candidate:
         for data in [*camera(ssrc=20), *camera(ssrc=21)]:
             candidate.send_rtp(data)
         candidate.tick()
@@ -859,7 +869,7 @@ async def test_peer_that_says_goodbye_is_gone_whatever_straggles_in() -> None:
 
 async def test_peer_that_insists_on_the_dtls_servers_part_gets_it() -> None:
     room = Room()
-    async with joined(Browser(room, Publisher, FORMATS, setup="passive")) as candidate:
+    async with joined(publisher(room, FORMATS, setup="passive")) as candidate:
         candidate.send_rtp(sound(1))
     assert len(room.sink.frames) == 1
 
@@ -1078,7 +1088,7 @@ async def test_random_authenticated_packets_raise_nothing_and_stay_bounded(
 ) -> None:
     """One real pair of keys; what passes them is anything."""
     room = Room()
-    make = Browser(room, Publisher, FORMATS, 3)
+    make = publisher(room, FORMATS, 3)
     async with joined(make) as candidate, joined(observer(room)) as watcher:
         for browser in (candidate, watcher):
             browser.peer._dtls.unprotect_inbox = lambda size: bytes(INBOX[:size])

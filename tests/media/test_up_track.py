@@ -1,3 +1,5 @@
+from collections.abc import Callable
+
 import pytest
 
 from server.core import rtcp
@@ -13,8 +15,10 @@ from server.media.up_track import (
     KEYFRAME_SPACING_S,
     REORDER_DEADLINE_S,
     RING_LENGTH,
+    SHORTER,
     UpTrack,
     assemble,
+    keyframe_interval_s,
 )
 from tests.media.streams import TICKS, Picture, pictures, receive, rtp
 
@@ -41,6 +45,7 @@ class Track:
         repair: bool = True,
         codec: Codec | None = None,
         dependency_extension: int | None = None,
+        chance: Callable[[], float] = lambda: 1.0,
     ) -> None:
         codec = codec or (Codec.VP8 if name is TrackName.CAMERA else Codec.OPUS)
         self.frames: list[EncodedFrame] = []
@@ -59,6 +64,7 @@ class Track:
             [],
             repair=repair,
             dependency_extension=dependency_extension,
+            chance=chance,
         )
         self.up.downs.append(self.down)
 
@@ -302,8 +308,8 @@ def test_observer_who_joins_right_after_a_keyframe_gets_its_own_soon() -> None:
     assert track.up.keyframe_due(NOW + 0.31 + KEYFRAME_SPACING_S)
 
 
-def with_keyframe() -> Track:
-    track = Track()
+def with_keyframe(chance: Callable[[], float] = lambda: 1.0) -> Track:
+    track = Track(chance=chance)
     for _, data in wire(pictures(Codec.VP8)[:1]):
         track.receive(data, NOW)
     return track
@@ -315,6 +321,30 @@ def test_keyframe_answers_the_request_and_another_is_due_in_time() -> None:
     track.up.request_keyframe()
     assert track.up.keyframe_due(NOW + 1)
     assert with_keyframe().up.keyframe_due(NOW + KEYFRAME_INTERVAL_S)
+
+
+def test_some_keyframes_are_asked_for_earlier_as_if_an_observer_had_come() -> None:
+    """By chance, so that a candidate who watches the requests can't tell an observer's."""
+    track = with_keyframe(chance=[SHORTER / 4, SHORTER / 2, SHORTER, 0.9].pop)
+    keyframe = pictures(Codec.VP8)[:1]
+    asked, last_s = [], NOW
+    for tenths in range(1, 200):
+        now = NOW + tenths / 10
+        if track.up.keyframe_due(now):
+            asked.append(now - last_s)
+            last_s = now
+            seqno = 65_500 + len(asked) * len(keyframe[0].payloads)
+            for _, data in wire(keyframe, seqno=seqno, timestamp=0xFFFF_0000 + tenths * 9000):
+                track.receive(data, now)
+        if len(asked) == 3:
+            break
+    assert asked == pytest.approx([4.0, 4.0, 2.0])
+
+
+def test_one_interval_in_eight_is_shorter() -> None:
+    intervals = [keyframe_interval_s(each / 1000) for each in range(1000)]
+    assert sum(each < KEYFRAME_INTERVAL_S for each in intervals) == 1000 * SHORTER
+    assert (min(intervals), max(intervals)) == (0.0, KEYFRAME_INTERVAL_S)
 
 
 def test_keyframe_is_asked_for_as_long_as_an_observer_waits() -> None:
