@@ -1,6 +1,7 @@
 """What the log is told, whoever is killed, and whatever the disk refuses meanwhile."""
 
 import os
+from itertools import pairwise
 
 import pytest
 
@@ -16,7 +17,7 @@ from server.recorder.spool import Spool, entry_of, put_down_derived
 from server.recorder.tlog import Entry, EntryKind, open_log, read_log
 from server.recorder.verify import lost_recordings, verify
 from server.recorder.witness import HEARTBEAT_S, RETRY_S, Witness
-from tests.recorder.conftest import Desk
+from tests.recorder.conftest import Desk, feed
 from tests.recorder.encoded import START_S, interview
 
 AT_US = 1_760_000_200_000_000
@@ -120,6 +121,18 @@ def test_a_log_that_refuses_is_told_later(
     assert kinds(sealed) == [*BEFORE, EntryKind.CLOSED, EntryKind.DERIVED]
     assert told(sealed)[2].revision == writer.manifest.revision
     assert verify(sealed.path(), sealed.keys.public_key, sealed.log).intact
+
+
+def test_a_clock_that_is_set_back_stops_no_heartbeat(desk: Desk) -> None:
+    witness, writer = started(desk, START_S), desk.writer()
+    writer.sync()
+    for second in range(0, 60, 2):
+        feed(writer, interview(Codec.VP8, 2.0, START_S + second))
+        witness.tell([writer], START_S + second - (3600 if second > 20 else 0))
+    ends_s = [round(entry.end_us / 1e6) for entry in told(desk)]
+    assert max(after - before for before, after in pairwise(ends_s)) <= HEARTBEAT_S + 2
+    assert ends_s[-1] > 60 - HEARTBEAT_S - 2
+    assert verify(desk.path(), desk.keys.public_key, desk.log).intact, "no false alarm"
 
 
 def test_an_export_does_not_hide_that_an_end_was_not_told(sealed: Desk) -> None:
