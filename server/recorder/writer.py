@@ -30,9 +30,11 @@ from server.recorder.manifest import (
     gap_entry,
     manifest_hash,
     policy_hash,
+    to_unix_us,
     with_gap,
 )
 from server.recorder.merkle import Tree
+from server.recorder.onward import Onward
 from server.recorder.open_segment import OpenSegment
 from server.recorder.pauses import Pauses
 from server.recorder.sealing import Kind, Sealer, SegmentHeader
@@ -116,6 +118,7 @@ class RecordingWriter:
         self._index = _next_index(manifest)
         self._seq = sum(segment.fragments for segment in manifest.segments)
         self._pauses = Pauses(manifest)
+        self._onward = Onward(manifest)
         self.manifest = msgspec.structs.replace(manifest, state=State.RECORDING)
 
     @property
@@ -140,6 +143,9 @@ class RecordingWriter:
     # ---- input --------------------------------------------------------------------------
 
     def write(self, frame: EncodedFrame) -> None:
+        if later_s := self._onward.later_s(frame.capture_s):
+            captured_s, arrived_s = frame.capture_s + later_s, frame.arrived_s + later_s
+            frame = msgspec.structs.replace(frame, capture_s=captured_s, arrived_s=arrived_s)
         self._write_cuts(self._fragmenter.add(frame))
 
     def flush(self) -> None:
@@ -147,10 +153,13 @@ class RecordingWriter:
         self._write_cuts(self._fragmenter.flush())
 
     def note_gap(self, gap: Gap) -> None:
-        self._note(gap_entry(gap))
+        later_s = self._onward.later_s(gap.start_s)
+        self._note(
+            gap_entry(replace(gap, start_s=gap.start_s + later_s, end_s=gap.end_s + later_s))
+        )
 
     def note_event(self, event: str, at_us: int) -> None:
-        self._note(EventEntry(event, at_us))
+        self._note(EventEntry(event, at_us + to_unix_us(self._onward.later_s(at_us / 1e6))))
 
     def sync(self) -> None:
         """Make everything written so far durable."""
@@ -183,7 +192,7 @@ class RecordingWriter:
 
     def _write_cuts(self, cuts: list[Cut]) -> None:
         for gap in self._fragmenter.take_gaps():
-            self.note_gap(gap)
+            self._note(gap_entry(gap))
         if cuts and self.manifest.epoch_us is None:
             epoch_us = self._fragmenter.epoch_us
             self.manifest = msgspec.structs.replace(self.manifest, epoch_us=epoch_us)
