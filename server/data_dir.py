@@ -10,7 +10,7 @@ import secrets
 from pathlib import Path
 
 from server.config import ConfigError
-from server.recorder.files import sync_directory
+from server.recorder.files import make_folder, sync_directory
 from server.signaling.tokens import KEY_BYTES
 from server.store import Store, StoreError
 
@@ -23,8 +23,7 @@ METRICS_TOKEN = Path("keys") / "metrics.token"
 def prepare_data_dir(path: Path) -> None:
     """Make the data directory if there is none. Raises ConfigError unless it can be written."""
     try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        (path / "keys").mkdir(mode=0o700, exist_ok=True)
+        make_folder(path / "keys")
         probe = path / f".probe-{os.getpid()}"
         probe.touch()
         probe.unlink()

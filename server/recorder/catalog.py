@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from server.core.frames import TrackName
 from server.core.interviews import COMPRESSED
 from server.recorder.claim_signer import ClaimSigner
-from server.recorder.files import sync_directory
+from server.recorder.files import make_folder
 from server.recorder.keys import INTERVIEW_ID, KeyRing
 from server.recorder.manifest import MANIFEST_NAME, Manifest, Policy, State, decode_manifest
 from server.recorder.reader import RecordingReader
@@ -97,8 +97,7 @@ def open_for_writing(
             manifest = msgspec.structs.replace(manifest, policies=policies)
         return manifest, keys.recording_key(path.name, bytes.fromhex(manifest.recording))
     recording_id = secrets.token_bytes(16)
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    sync_directory(path.parent)
+    make_folder(path)
     key = keys.create_recording_key(path.name, recording_id)
     manifest = Manifest(
         "vivavoce-recording",
@@ -280,7 +279,7 @@ def lock_recordings(data_dir: Path) -> AbstractContextManager[None]:
 
 def lock_folder(folder: Path, refusal: str) -> AbstractContextManager[None]:
     """Hold a folder for this process; RuntimeError with this text if another one does."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_folder(folder)
     fd = os.open(folder / _LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

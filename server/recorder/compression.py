@@ -31,7 +31,7 @@ from server.recorder.derived import (
     size_of_segments,
     state,
 )
-from server.recorder.files import LocalFolder, sync_directory, write_durably
+from server.recorder.files import LocalFolder, make_folder, write_durably
 from server.recorder.keys import KeyRing
 from server.recorder.manifest import (
     MANIFEST_NAME,
@@ -213,8 +213,7 @@ class Compression:
 
     def _begin_anew(self) -> tuple[Manifest, bytes, _Progress]:
         discard(self.path)
-        self.path.mkdir(mode=0o700, parents=True)
-        sync_directory(self.path.parent)
+        make_folder(self.path)
         source, recording_id = self._manifest, secrets.token_bytes(16)
         key = self._keys.create_recording_key(source.interview, recording_id)
         source_key = self._keys.recording_key(source.interview, bytes.fromhex(source.recording))

@@ -30,7 +30,7 @@ from server.recorder.derivation import (
     signed,
     statement_of,
 )
-from server.recorder.files import sync_directory, write_durably
+from server.recorder.files import make_folder, sync_directory, write_durably
 from server.recorder.keys import INTERVIEW_ID
 from server.recorder.manifest import MANIFEST_NAME, Manifest, State
 from server.recorder.sealing import FaultKind, SegmentError
@@ -241,7 +241,7 @@ def _exchange(data_dir: Path, interview_id: str) -> None:
     """Two names change, the source's first; `recover` sees it where a crash comes between."""
     making, place = making_path(data_dir, interview_id), recording_path(data_dir, interview_id)
     source = source_path(data_dir, interview_id)
-    source.parent.mkdir(mode=0o700, exist_ok=True)
+    make_folder(source.parent)
     if not source.exists():
         os.rename(place, source)
         sync_directory(source.parent)

@@ -6,7 +6,6 @@ the public key, the independent reader, and a `README.txt`. With the recording's
 only then, its receiver can see and hear the recording.
 """
 
-import os
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from typing import BinaryIO, NamedTuple
 from server.recorder import succession
 from server.recorder.checkpoint import read_checkpoint
 from server.recorder.derivation import SUFFIX
-from server.recorder.files import scratch_beside, sync_directory
+from server.recorder.files import put_in_place, scratch_beside
 from server.recorder.manifest import (
     MANIFEST_NAME,
     TIMESTAMP_NAME,
@@ -140,16 +139,12 @@ def write_archive(
     parts = list(_parts(evidence, manifest, made))
     total, done = sum(part.size for part in parts) or 1, 0
     with scratch_beside(path) as scratch:
-        with scratch.open("wb") as file:
-            with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-                for part in parts:
-                    for count in _add(archive, f"vivavoce-{manifest.interview}", part, made):
-                        done += count
-                        progress(done / total)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(scratch, path)
-        sync_directory(path.parent)
+        with zipfile.ZipFile(scratch, "w", zipfile.ZIP_STORED) as archive:
+            for part in parts:
+                for count in _add(archive, f"vivavoce-{manifest.interview}", part, made):
+                    done += count
+                    progress(done / total)
+        put_in_place(scratch, path)
 
 
 def _parts(evidence: Evidence, manifest: Manifest, made: datetime) -> Iterator[_Part]:

@@ -10,7 +10,6 @@ A clip that begins between keyframes is encoded: copied, it would hold what was 
 """
 
 import io
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -27,7 +26,7 @@ from server.core import vp9
 from server.core.frames import Codec, TrackName
 from server.recorder import mp4
 from server.recorder.decoders import picture_decoder, sound_decoder
-from server.recorder.files import scratch_beside
+from server.recorder.files import put_in_place, scratch_beside
 from server.recorder.tracks import (
     MAX_SOUND_BEHIND_US,
     TIMESCALE,
@@ -96,7 +95,7 @@ def export(
         with av.open(str(scratch), "w", format="mp4", options=options) as container:
             encoded = write(source, container, progress, transcode)
         seal(scratch, encoded)
-        os.replace(scratch, out)
+        put_in_place(scratch, out)
 
 
 def write(

@@ -173,10 +173,30 @@ def scratch_beside(path: Path) -> Iterator[Path]:
         scratch.unlink(missing_ok=True)
 
 
+def put_in_place(scratch: Path, path: Path) -> None:
+    """Give a file that is whole its name, in place of what has it; durable on return. OSError."""
+    fd = os.open(scratch, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    os.replace(scratch, path)
+    sync_directory(path.parent)
+
+
 def overwrite(fd: int) -> None:
     """Zeros over all of a file. Not every file system writes in place (docs/threat-model.md)."""
     os.pwrite(fd, bytes(os.fstat(fd).st_size), 0)
     os.fsync(fd)
+
+
+def make_folder(path: Path) -> None:
+    """With those above it that are missing, mode 0700; there for good on return. OSError."""
+    if path.is_dir():
+        return
+    make_folder(path.parent)
+    path.mkdir(mode=0o700, exist_ok=True)
+    sync_directory(path.parent)
 
 
 def sync_directory(path: Path) -> None:

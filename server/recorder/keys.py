@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from server.recorder import claim_signer, succession
 from server.recorder.claim_signer import ClaimSigner
-from server.recorder.files import write_durably
+from server.recorder.files import make_folder, write_durably
 from server.recorder.key_database import CandidateKey, KeyDatabase, KeyWriter
 from server.recorder.root_key import (
     FileRootKey,
@@ -146,7 +146,7 @@ def open_keys(folder: Path, root: RootKey | None = None) -> KeyRing:
     ``root`` None: the file in ``folder``. It is tried out here: both on a key that it wrapped
     and on a new one.
     """
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_folder(folder)
     database = open_database(folder)
     root = root or FileRootKey(folder / ROOT_KEY)
     signer = open_signer(folder, database)

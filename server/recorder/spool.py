@@ -14,7 +14,7 @@ import msgspec
 
 from server.recorder.catalog import read_manifest, recording_path
 from server.recorder.derivation import Derivation, derivation_hash
-from server.recorder.files import sync_directory, write_durably
+from server.recorder.files import make_folder, sync_directory, write_durably
 from server.recorder.manifest import Manifest, manifest_hash
 from server.recorder.server_key import ServerKey
 from server.recorder.tlog import FOLDER as LOG_FOLDER
@@ -58,9 +58,7 @@ class Spool:
             (self._folder / name).unlink(missing_ok=True)
 
     def _write(self, entry: Entry, suffix: str) -> None:
-        if not self._folder.is_dir():
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            sync_directory(self._folder.parent)
+        make_folder(self._folder)
         data = msgspec.json.encode(entry)
         write_durably(self._folder / (hashlib.sha256(data).hexdigest() + suffix), data)
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, BinaryIO, Literal, Protocol
 
-from server.recorder.files import copy_durably
+from server.recorder.files import copy_durably, make_folder
 
 
 class Readable(Protocol):
@@ -49,7 +49,7 @@ class LocalStore:
 
     def put(self, recording: str, name: str, source: BinaryIO, size: int) -> None:
         folder = self._path / recording
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(folder)
         copy_durably(source, size, folder / name, self._path)
 
     def folder(self, recording: str) -> Readable:

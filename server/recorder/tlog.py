@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from server.recorder import succession
 from server.recorder.checkpoint import Checkpoint, read_checkpoint, sign_checkpoint
-from server.recorder.files import sync_directory, write_durably
+from server.recorder.files import make_folder, sync_directory, write_durably
 from server.recorder.merkle import HASH_BYTES, Tree, inclusion_path, leaf_hash, node_hash
 from server.recorder.proof import Proof, check_proof
 from server.recorder.sealing import FaultKind, SegmentError
@@ -101,7 +101,7 @@ def open_log(
 
     What was published is the signer's, or ``other``'s: while one takes the other's place.
     """
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_folder(folder)
     if not (folder / ORIGIN).exists():
         if (folder / CHECKPOINT).exists() or (folder / "tile").exists():
             raise LogProblem(f"{folder / ORIGIN} is missing: restore it from a backup")
@@ -340,7 +340,7 @@ class Log:
 
     def _settle_tile(self, level: int | str, index: int, data: bytes) -> None:
         path = self.folder / tile_path(level, index)
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(path.parent)
         write_durably(path, data)
         _remove_partial(path)
 
@@ -349,7 +349,7 @@ class Log:
         if path in self._placed:
             return
         self._placed = {each for each in self._placed if each.parent != path.parent} | {path}
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(path.parent)
         _put(path, data)
         for narrower in path.parent.iterdir():
             if narrower != path:

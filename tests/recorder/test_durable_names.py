@@ -1,0 +1,109 @@
+"""A file is not there after a power cut unless its folder was synced since it got its name.
+
+File systems mostly do more than they must, so that a disk whose power is cut (tests/loadtest) does
+not show it: here, what was synced is noted call by call.
+"""
+
+import os
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+from server.core.frames import Codec
+from server.data_dir import links_key, prepare_data_dir
+from server.recorder.export import export
+from server.recorder.files import make_folder
+from server.recorder.recorder import open_recorder
+from server.recorder.stores import LocalStore
+from server.recorder.tlog import Entry, EntryKind, open_log
+from server.recorder.uploader import Uploader
+from tests.recorder.conftest import POLICY, Desk
+from tests.recorder.encoded import interview
+
+
+class Names:
+    """Which names each folder has had at its last sync, and of which inodes."""
+
+    def __init__(self, top: Path) -> None:
+        self._top = top
+        self._synced: defaultdict[Path, set[tuple[str, int]]] = defaultdict(set)
+
+    def sync(self, fd: int) -> None:
+        path = Path(os.readlink(f"/proc/self/fd/{fd}"))
+        if path.is_dir():
+            self._synced[path] = {(each.name, each.stat().st_ino) for each in path.iterdir()}
+
+    def lost(self, path: Path) -> list[str]:
+        """Of what is there below ``path``: what a power cut takes away."""
+        below = [each for each in (path, *path.rglob("*")) if not self._is_durable(each)]
+        return sorted(str(each.relative_to(self._top)) for each in below)
+
+    def _is_durable(self, path: Path) -> bool:
+        if path == self._top:
+            return True
+        there = (path.name, path.stat().st_ino) in self._synced[path.parent]
+        return there and self._is_durable(path.parent)
+
+
+@pytest.fixture
+def names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Names:
+    noted, fsync = Names(tmp_path.resolve()), os.fsync
+
+    def noting(fd: int) -> None:
+        fsync(fd)
+        noted.sync(fd)
+
+    monkeypatch.setattr(os, "fsync", noting)
+    return noted
+
+
+def test_a_folder_and_those_above_it_that_were_missing_are_durable(
+    names: Names, tmp_path: Path
+) -> None:
+    folder = tmp_path / "a" / "b" / "c"
+    folder.mkdir(parents=True)
+    assert names.lost(tmp_path) == ["a", "a/b", "a/b/c"], "else this would show nothing"
+    make_folder(tmp_path / "d" / "e")
+    make_folder(tmp_path / "d" / "e")
+    assert names.lost(tmp_path / "d") == []
+
+
+@pytest.mark.may_block("what is looked at here is on the disk already")
+async def test_a_recording_its_key_and_its_log_are_where_nobody_looked_before(
+    names: Names, tmp_path: Path
+) -> None:
+    data = tmp_path / "new" / "data"
+    prepare_data_dir(data)
+    links_key(data)
+    async with open_recorder(data) as recorder:
+        recording = recorder.record("iv", "t", POLICY, lambda _: None)
+        for frame in interview(Codec.VP8, 12):
+            recording.on_frame(frame)
+        await recording.close()
+    assert {path.name for path in (data / "recordings" / "iv").iterdir()} >= {"00001.seg"}
+    # The lock holds nothing; tiles that still grow are made anew at a start.
+    lost = [each for each in names.lost(data) if "/tile/" not in each and ".lock" not in each]
+    assert lost == ["new/data/log/checkpoint"], "which follows from the entries"
+
+
+def test_full_tiles_of_the_log_are_durable(names: Names, desk: Desk) -> None:
+    log = open_log(desk.log, desk.keys.signer)
+    for _ in range(2):
+        log.append([Entry(EntryKind.BEGUN, "0a" * 16, "iv", 1, "", 1, 1, "", 1)] * 256)
+    for tile in ("tile/entries/000", "tile/entries/001", "tile/0/000", "tile/0/001"):
+        assert names.lost(desk.log / tile) == []
+
+
+def test_an_export_is_durable(names: Names, desk: Desk, tmp_path: Path) -> None:
+    desk.write(interview(Codec.H264, 1))
+    export(desk.reader(), tmp_path / "out.mp4", lambda share: None)
+    assert names.lost(tmp_path / "out.mp4") == []
+
+
+def test_what_a_directory_has_stored_is_durable(names: Names, desk: Desk, tmp_path: Path) -> None:
+    desk.write(interview(Codec.VP8, 2))
+    store = LocalStore(tmp_path / "some" / "store")
+    Uploader(desk.data_dir, store, desk.keys.public_key).round()
+    assert [path.name for path in desk.path().iterdir()] == ["manifest.json"]
+    assert names.lost(tmp_path / "some") == []
