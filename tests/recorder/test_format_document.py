@@ -1,19 +1,26 @@
 """`docs/recording-format.md` says what the code does; the vectors say it to other readers."""
 
+import hmac
 import json
 import re
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from io import BytesIO
 from pathlib import Path
 
 import msgspec
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from server.core.frames import GapCause, TrackName
+from server.core.frames import Codec, GapCause, TrackName
 from server.recorder import (
     catalog,
+    claim_signer,
     derivation,
+    derived,
     keys,
+    live_credentials,
     manifest,
     mp4,
     receipt,
@@ -23,6 +30,7 @@ from server.recorder import (
 )
 from server.recorder.sealing import (
     FaultKind,
+    Flags,
     Kind,
     Opener,
     SegmentError,
@@ -34,6 +42,9 @@ from server.recorder.segments import check_records, read_ciphertext, read_segmen
 from server.recorder.server_key import from_hex, raw
 from server.recorder.verify import verify
 from tests.recorder import worked_example
+from tests.recorder.conftest import Desk
+from tests.recorder.encoded import interview
+from tests.recorder.mutations import load_reader
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "recording-format.md").read_text()
 
@@ -100,6 +111,23 @@ def test_the_record_headers_table_reads_the_dump(base: int) -> None:
     assert str(sealing.MAX_CIPHERTEXT_BYTES) in DOCUMENT
 
 
+def test_the_flags_are_all_told_with_their_bits() -> None:
+    rows = _rows(_section("Record header: 60 bytes"), "offset")
+    told = next(meaning for _, _, name, meaning in rows if name == "flags")
+    meant = dict(re.findall(r"(\d+) ([^,]+)", told))
+    words = {
+        Flags.KEYFRAME: "its first picture is a keyframe",
+        Flags.VIDEO: "it has pictures",
+        Flags.AUDIO: "it has sound",
+        Flags.SCREEN: "it has pictures of the screen",
+        Flags.SCREEN_KEYFRAME: "one of these is a keyframe",
+        Flags.INTERVIEWER_VIDEO: "it has pictures of an interviewer",
+        Flags.INTERVIEWER_AUDIO: "sound of an interviewer",
+        Flags.INTERVIEWER_KEYFRAME: "one of an interviewer's pictures is a keyframe",
+    }
+    assert meant == {str(flag.value): words[flag] for flag in Flags}
+
+
 def test_the_kinds_and_fault_words_are_all_told() -> None:
     kinds = {
         name: int(number) for number, name, _ in _rows(_section("Record header: 60 bytes"), "kind")
@@ -134,6 +162,14 @@ def test_the_table_of_what_was_made_names_its_fields_in_order() -> None:
     assert told == list(derivation.Derivation.__struct_fields__)
     assert f'"{derivation.DERIVATION_CONTEXT.decode()}"' in section
     assert f"`NAME{derivation.SUFFIX}`" in section
+
+
+def test_the_table_of_a_compressed_recording_names_its_fields_in_order() -> None:
+    rows = list(_rows(_section("A compressed recording"), "derivation | type | meaning"))
+    assert [name for name, _, _ in rows] == list(derived.Compressed.__struct_fields__)
+    told = next(meaning for name, _, meaning in rows if name == "quality")
+    named = [name for name in re.findall(r"`(\w+)`", told)]
+    assert named == list(derived.TrackQuality.__struct_fields__)
 
 
 def test_the_logs_table_names_an_entrys_fields_in_order() -> None:
@@ -175,14 +211,58 @@ def test_the_key_schedule_names_the_codes_constants() -> None:
         catalog.TITLE_INFO,
         keys.CANDIDATE_CONTEXT.encode(),
         keys.RECORDING_CONTEXT.encode(),
+        live_credentials.INFO + b":",
     ):
         assert f'"{constant.decode()}"' in schedule
+    assert f"`{claim_signer.CONTEXT}:`" in schedule
     assert f'"{manifest.MANIFEST_CONTEXT.decode()}"' in _section("The manifest")
     header = parse_segment_header(_dump())
     assert segment_key(worked_example.RECORDING_KEY, header).hex() in DOCUMENT
     assert raw(worked_example.PUBLIC_KEY.known).hex() in DOCUMENT
     assert header.policy.hex() in DOCUMENT
     assert all(digest.hex() in DOCUMENT for digest in worked_example.record_hashes())
+
+
+def test_the_columns_of_the_key_database_are_told(desk: Desk) -> None:
+    schedule = _section("The key schedule")
+    with closing(sqlite3.connect(desk.keys.database.path)) as db:
+        for table in ("candidate_keys", "recording_keys"):
+            (listed,) = re.findall(rf"`{table}` \(([^)]+)\)", schedule)
+            told = [column.split(":")[0] for column in listed.split(", ")]
+            found = [row[1] for row in db.execute(f"PRAGMA table_info({table})")]
+            assert told == found, table
+
+
+def test_a_recording_is_opened_from_its_files_by_the_key_schedule_as_it_is_written(
+    desk: Desk,
+) -> None:
+    """No code of the server's has a part in it, but for what wrote the files."""
+    desk.write(interview(Codec.VP8, 1))
+    told = json.loads((desk.path() / "manifest.json").read_bytes())["manifest"]
+    recording, interview_id = told["recording"], told["interview"]
+    root = bytes.fromhex((desk.data_dir / "keys" / "root.key").read_text().split()[-1])
+    with closing(sqlite3.connect(desk.data_dir / "keys" / "keys.sqlite")) as db:
+        query = "SELECT candidate, wrapped FROM candidate_keys WHERE interview = ?"
+        candidate, wrapped = db.execute(query, (interview_id,)).fetchone()
+        query = "SELECT wrapped FROM recording_keys WHERE recording = ? AND candidate = ?"
+        (wrapped_by_candidate,) = db.execute(query, (recording, candidate)).fetchone()
+    by_candidate = _unwrapped(root, wrapped, f"vivavoce/candidate-key/v1:{candidate}")
+    context = f"vivavoce/recording-key/v1:{candidate}:{recording}:{interview_id}"
+    key = _unwrapped(by_candidate, wrapped_by_candidate, context)
+    by_title = hmac.digest(hmac.digest(bytes(32), key, "sha256"), b"vivavoce/title/v1\1", "sha256")
+    sealed = bytes.fromhex(told["title"])
+    title = AESGCM(by_title).decrypt(sealed[:12], sealed[12:], bytes.fromhex(recording))
+    assert title == b"A title"
+    reader = load_reader()
+    with (desk.path() / "00000.seg").open("rb") as file:
+        segment = reader.read_header(file)
+        records = list(reader.read_records(file, segment, desk.keys.public_key.keys))
+    opened = [reader.open_record(record, segment, key) for record in records]
+    assert [plaintext[4:8] for plaintext in opened] == [b"ftyp", *[b"moof"] * 2, b""]
+
+
+def _unwrapped(by: bytes, wrapped: bytes, context: str) -> bytes:
+    return AESGCM(by).decrypt(wrapped[:12], wrapped[12:], context.encode())
 
 
 def test_the_worked_example_is_what_the_code_writes_and_verifies(tmp_path: Path) -> None:
