@@ -1,4 +1,5 @@
-"""A path to an HTTP service on which a test does harm: it answers 500, cuts, or says nothing."""
+"""A path to an HTTP service on which a test does harm: it answers 500, cuts, flips a bit of what is
+sent, or says nothing."""
 
 import socket
 import threading
@@ -8,7 +9,7 @@ from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 #: A request, as "PUT /bucket/key?partNumber=2"; what is to happen: None (nothing), "500", "cut",
-#: or "hang": no answer until the test is over.
+#: "flip", or "hang": no answer until the test is over.
 Harm = Callable[[str], str | None]
 _OF_THE_HOP = {"connection", "transfer-encoding", "content-length", "server", "date"}
 
@@ -24,6 +25,11 @@ class FaultyPath:
 
     def count(self, part: str) -> int:
         return sum(part in request for request in self.requests)
+
+
+def _flipped(body: bytes) -> bytes:
+    at = len(body) // 2
+    return body[:at] + bytes([body[at] ^ 1]) + body[at + 1 :]
 
 
 @contextmanager
@@ -48,7 +54,7 @@ def faulty_path(host: str, port: int) -> Iterator[FaultyPath]:
             elif harm == "500":
                 self._send(500, {}, b"")
             else:
-                self._forward(body)
+                self._forward(_flipped(body) if harm == "flip" else body)
 
         do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _pass
 

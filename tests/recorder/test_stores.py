@@ -231,6 +231,16 @@ def test_one_failure_is_tried_again_at_once(path: FaultyPath) -> None:
     assert (stored().folder("iv") / "a").read_bytes() == SMALL
 
 
+@pytest.mark.parametrize("data", [SMALL, LARGE], ids=["small", "large"])
+def test_bytes_that_change_on_the_way_are_found_out(path: FaultyPath, data: bytes) -> None:
+    path.harm = lambda request: "flip" if request.startswith("PUT") else None
+    with pytest.raises(OSError, match="other bytes"):
+        put(stored(), "a", data)
+    path.harm = lambda request: None
+    put(stored(), "a", data)
+    assert (stored().folder("iv") / "a").read_bytes() == data
+
+
 def test_a_store_that_keeps_other_bytes_is_found_out(
     path: FaultyPath, monkeypatch: pytest.MonkeyPatch
 ) -> None:
