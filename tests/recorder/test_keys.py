@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from server.recorder.catalog import open_reader
 from server.recorder.keys import KeyRing, load_public_key, open_keys, rotate
 from server.recorder.root_key import FileRootKey, KeyProblem, RootKey, Wrapped
+from tests.recorder.conftest import Desk
 from tests.recorder.key_services import (
     PROVIDERS,
     Provider,
@@ -265,6 +267,36 @@ def test_a_wrong_former_root_key_changes_nothing(tmp_path: Path) -> None:
     with pytest.raises(KeyProblem, match="--from file"):
         rotate(tmp_path, target, target, unheeded)
     assert opened(open_keys(tmp_path), made) == made
+
+
+def test_rotation_touches_no_media_and_all_of_it_still_opens(desk: Desk) -> None:
+    desk.seal()
+
+    def there() -> dict[str, tuple[bytes, int, int]]:
+        states = ((path, path.stat()) for path in sorted(desk.path().iterdir()))
+        return {
+            path.name: (path.read_bytes(), state.st_ino, state.st_mtime_ns)
+            for path, state in states
+        }
+
+    before, folder = there(), desk.data_dir / "keys"
+    assert len(before) == 2
+    assert rotate(folder, desk.keys.root, desk.keys.root, unheeded) == 1
+    assert there() == before
+    reader = open_reader(desk.data_dir, "iv", open_keys(folder))
+    assert len(list(reader.all_samples())) == len(reader) > 2
+
+
+def test_a_key_database_of_before_a_rotation_says_which_root_key_it_lacks(tmp_path: Path) -> None:
+    keys = open_keys(tmp_path)
+    recorded(keys)
+    former = keys.root.version()
+    backup = tmp_path.parent / "backup.sqlite"
+    keys.database.back_up(backup)
+    rotate(tmp_path, keys.root, keys.root, unheeded)
+    backup.replace(tmp_path / "keys.sqlite")
+    with pytest.raises(KeyProblem, match=f"does not hold root key {former}"):
+        open_keys(tmp_path)
 
 
 def test_rotation_leaves_no_byte_of_what_it_replaced(tmp_path: Path) -> None:
