@@ -13,6 +13,10 @@ from server.recorder.tracks import VISIT_STILL_US, VISITING, Fragment, to_us
 
 #: A pause of all tracks that is longer is a gap; Opus' DTX sends a packet every 0.4 s.
 PAUSE_US = 1_000_000
+#: A pause of one track beside others: longer than sound waits for what was lost before it
+#: (`server/media/nack.py`), than a voice that says nothing, and than a camera that is covered, of
+#: which browsers send a black picture a second.
+PAUSED_US = 3_000_000
 
 
 class Pauses:
@@ -80,10 +84,10 @@ class Pauses:
     ) -> Iterator[GapEntry]:
         """Of a camera or microphone that should be there: its sender sent nothing."""
         since_us = self._ends_us.get(track, until_us)
-        if track in VISITING or until_us - since_us <= VISIT_STILL_US:
+        if track in VISITING or until_us - since_us <= PAUSED_US:
             return  # nearly always
         for start_us, end_us in _undeclared(track, epoch_us + since_us, epoch_us + until_us, known):
-            if end_us - start_us > VISIT_STILL_US:
+            if end_us - start_us > PAUSED_US:
                 yield GapEntry(track, start_us, end_us, GapCause.PAUSED, 0)
 
 

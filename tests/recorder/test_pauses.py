@@ -53,6 +53,16 @@ def test_a_camera_that_is_off_while_the_voice_goes_on_is_told_as_such() -> None:
     assert _told(Pauses(_manifest()), interview) == [(CAMERA, GapCause.PAUSED, 3.0, 23.0)]
 
 
+@pytest.mark.parametrize(("away", "told"), [(2, False), (3, False), (4, True), (9, True)])
+def test_a_camera_that_is_away_for_some_seconds_is_told_and_a_hitch_is_not(
+    away: int, *, told: bool
+) -> None:
+    both, back = (CAMERA, MICROPHONE), 3 + away
+    interview = _seconds(0, 3, *both) + _seconds(3, back, MICROPHONE) + _seconds(back, 15, *both)
+    gaps = [(CAMERA, GapCause.PAUSED, 3.0, float(back))]
+    assert _told(Pauses(_manifest()), interview) == gaps * told
+
+
 def test_a_microphone_that_is_silent_to_the_end_is_told_at_the_end() -> None:
     interview = _seconds(0, 2, CAMERA, MICROPHONE) + _seconds(2, 20, CAMERA)
     assert _told(Pauses(_manifest()), interview) == [(MICROPHONE, GapCause.PAUSED, 2.0, 20.0)]
