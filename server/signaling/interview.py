@@ -106,6 +106,7 @@ class LiveInterview:
         self._alerts: dict[str, Alert] = {}
         self._shows_screen = False
         self._cameras_off: set[Role] = set()  # of those who speak
+        self._cameras_noted_off: set[Role] = set()
         self._lock = asyncio.Lock()  # one change of the seat or the session at a time
         self._wake = asyncio.Event()
 
@@ -307,6 +308,7 @@ class LiveInterview:
         if self.started_s is None and self._source.first_media_s is not None:
             self._set_state(self.state, self._source.first_media_s)
         self._look_at_screen(now)
+        self._look_at_cameras(now)
         self._look_at_storage(now)
         if self._session is not None and self._session.feed is not None:
             sample = self._session.meter.sample(self._source.stats(now), now)
@@ -342,6 +344,17 @@ class LiveInterview:
             link_id = self._seat.participant.link_id if self._seat is not None else None
             self._note("screen-shown" if shows else "screen-hidden", link_id, now)
             self._audience.tell_others(ScreenState(shows))
+
+    def _look_at_cameras(self, now: float) -> None:
+        """Of a camera that is off the recording has black pictures: it says why, too.
+
+        Once a second at most, however often pages say so.
+        """
+        if self._session is None:
+            return
+        for role in sorted(self._cameras_off ^ self._cameras_noted_off):
+            self._note(_camera_event(role, on=role not in self._cameras_off), None, now)
+        self._cameras_noted_off = set(self._cameras_off)
 
     def _look_at_storage(self, now: float) -> None:
         if self._session is not None:
@@ -437,6 +450,7 @@ class LiveInterview:
         self._source.add_sink(recording)
         if self._session.feed is not None:
             self._source.add_sink(self._session.feed, ENOUGH_LINES, tracks=OF_CANDIDATE)
+        self._cameras_noted_off = set()
         if self._interviewer.present:  # who came before the candidate
             recording.mark("interviewer-joined", self._plant.clock())
 
@@ -531,3 +545,8 @@ class LiveInterview:
             self._session.recording.mark(name, now)
         self._journal.note(name, link_id, now)
         self._wake.set()
+
+
+def _camera_event(role: Role, *, on: bool) -> str:
+    whose = "camera" if role is Role.CANDIDATE else f"{role}-camera"
+    return f"{whose}-{'on' if on else 'off'}"

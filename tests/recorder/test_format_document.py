@@ -28,6 +28,7 @@ from server.recorder import (
     succession,
     tlog,
 )
+from server.recorder.pauses import PAUSED_US
 from server.recorder.sealing import (
     FaultKind,
     Flags,
@@ -46,7 +47,10 @@ from tests.recorder.conftest import Desk
 from tests.recorder.encoded import interview
 from tests.recorder.mutations import load_reader
 
-DOCUMENT = (Path(__file__).parents[2] / "docs" / "recording-format.md").read_text()
+ROOT = Path(__file__).parents[2]
+DOCUMENT = (ROOT / "docs" / "recording-format.md").read_text()
+TIMELINE = ROOT / "web_client" / "assets" / "timeline.js"
+_NUMBERS = {3_000_000: "three"}
 
 
 def _section(title: str) -> str:
@@ -199,7 +203,12 @@ def test_the_receipts_table_names_its_fields_in_order() -> None:
 
 def test_causes_and_tracks_are_all_told() -> None:
     section = _section("The manifest")
-    assert all(f"`{word}`" in section for word in (*GapCause, *TrackName))
+    assert all(f"`{name}`" in section for name in TrackName)
+    assert {cause for cause, _ in _rows(section, "cause | meaning")} == set(GapCause)
+    assert f"more than {_NUMBERS[PAUSED_US]} seconds" in section
+    told = next(meaning for name, _, meaning in _rows(section, "event") if name == "event")
+    shown = TIMELINE.read_text().split("const EVENTS = ")[1].split("]")[0]
+    assert re.findall(r"`([a-z-]+)`", told) == re.findall(r'"([a-z-]+)"', shown)
 
 
 def test_the_key_schedule_names_the_codes_constants() -> None:

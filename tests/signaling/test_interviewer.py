@@ -66,6 +66,26 @@ async def test_everybody_learns_of_a_camera_that_is_off_until_it_is_on(rig: Rig)
     assert last == ("candidate", True)
 
 
+async def test_the_recording_says_when_a_camera_is_off(rig: Rig) -> None:
+    interviewer = rig.enter(Role.INTERVIEWER)
+    rig.interview.show_camera(interviewer, False)
+    await rig.interview.tick(rig.now)
+    candidate, _ = await rig.join()
+    for active in (True, False, True, False):  # more often than anybody looks
+        rig.interview.show_camera(candidate, active)
+    await rig.interview.tick(rig.now)
+    await rig.interview.tick(rig.now + 1)
+    rig.interview.show_camera(candidate, True)
+    rig.interview.show_camera(interviewer, True)
+    await rig.interview.tick(rig.now + 2)
+    joined, *others = rig.recorder.recordings[0].events
+    assert joined == "joined"
+    assert others == [
+        *("camera-off", "interviewer-camera-off"),
+        *("camera-on", "interviewer-camera-on"),
+    ]
+
+
 async def test_a_newer_page_begins_with_its_camera_on(rig: Rig) -> None:
     observer = rig.enter(Role.OBSERVER)
     page, again, newer = (rig.participant(Role.INTERVIEWER) for _ in range(3))

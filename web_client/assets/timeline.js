@@ -17,6 +17,7 @@ const GAP_NOTE_S = 1.5;
 const NEAR = 0.006;
 const EVENTS = /** @type {const} */ ([
   "joined", "disconnected", "screen-shown", "screen-hidden", "interviewer-joined", "interviewer-left", "left", "revoked", "gone", "server-stopped",
+  "camera-off", "camera-on", "interviewer-camera-off", "interviewer-camera-on", "compressed",
 ]);
 const CAUSES = /** @type {const} */ (["packets-lost", "layer-stopped", "paused", "queue-full", "disconnected", "server-restart", "write-failed"]);
 
