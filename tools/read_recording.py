@@ -1,11 +1,15 @@
 #!/usr/bin/env python3
-"""Verifies a Vivavoce recording or its receipt, and decrypts the recording for whoever has its key.
+"""Verifies a Vivavoce recording, its receipt or an export, and decrypts for whoever has the key.
 
     python3 read_recording.py FOLDER --public-key signing.pub
     python3 read_recording.py RECEIPT.json --public-key signing.pub
+    python3 read_recording.py EXPORT.mp4 --public-key signing.pub
+    python3 read_recording.py FOLDER --public-key signing.pub --receipt RECEIPT.json
     python3 read_recording.py FOLDER --public-key signing.pub --key HEX -o recording.mp4
 
 Where the server's signing key was changed, `signing-keys.json` has to lie beside the public key.
+The statement of what an export or a compressed recording was made of, `NAME.vivavoce.json`, is
+checked where it lies beside it.
 Written after docs/recording-format.md alone, and independent of the server: it takes Python 3.11 or
 newer and the package `cryptography`. What it writes is the fMP4 as it was recorded.
 Exit status: 0 intact, 1 not (each fault is named), 2 wrong use. The server's log is not looked at:
@@ -93,6 +97,39 @@ PROOF = re.compile(
 )
 
 
+STATEMENT = ".vivavoce.json"
+SOURCE_FIELDS = ["recording", "interview", "revision", "manifest"]
+STATEMENT_FIELDS = {
+    "export": [
+        "format",
+        "version",
+        "kind",
+        "source",
+        "start_us",
+        "end_us",
+        "transcoded",
+        "made_us",
+        "size",
+        "sha256",
+    ],
+    "compressed": [
+        "format",
+        "version",
+        "kind",
+        "source",
+        "source_root",
+        "source_bytes",
+        "source_kept",
+        "recording",
+        "tree_size",
+        "root",
+        "bytes",
+        "quality",
+        "made_us",
+    ],
+}
+
+
 SUCCESSION_FIELDS = [
     "format",
     "version",
@@ -108,11 +145,12 @@ Keys = Sequence[Ed25519PublicKey]
 
 
 class Fault(Exception):
-    """What is wrong: `kind` is one of the format's words."""
+    """What is wrong: `kind` is one of the format's words; `span_us`, when in the recording."""
 
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(f"{kind}: {message}")
         self.kind = kind
+        self.span_us: tuple[int, int] | None = None
 
 
 class Record(NamedTuple):
@@ -213,29 +251,50 @@ def read_header(file: BinaryIO) -> Segment:
     return Segment(index, recording.hex(), salt, prefix, policy, previous, digest)
 
 
+def read_record(file: BinaryIO, keys: Keys) -> Record | None:
+    """The one that follows, its signature checked; None at the file's end. Raises Fault."""
+    data = file.read(RECORD.size)
+    if not data:
+        return None
+    if len(data) < RECORD.size:
+        raise Fault("truncated", "a record's header is cut off")
+    length, kind, _, _, number, _, start_us, duration_us, previous = RECORD.unpack(data)
+    if not TAG <= length <= LARGEST or kind not in (INIT, MEDIA, NOTE, END):
+        raise Fault("tampered", "not a record")
+    ciphertext, signature = file.read(length), file.read(SIGNATURE)
+    if len(ciphertext) < length or len(signature) < SIGNATURE:
+        raise Fault("truncated", "a record is cut off")
+    digest = hashlib.sha256(data + ciphertext).digest()
+    try:
+        signed_by(keys, signature, b"vivavoce/record/v1" + digest)
+    except InvalidSignature:
+        raise Fault("tampered", "a record's signature does not fit") from None
+    return Record(data, length, kind, number, start_us, duration_us, previous, ciphertext, digest)
+
+
 def read_records(file: BinaryIO, segment: Segment, keys: Keys) -> Iterator[Record]:
-    """Each checked: signature, counter, chain. Raises Fault at the first that is not whole."""
+    """Each in its place. Raises Fault at the first that is not."""
     before, counter, ended = segment.hash, 0, False
-    while data := file.read(RECORD.size):
-        if len(data) < RECORD.size:
-            raise Fault("truncated", "a record's header is cut off")
-        length, kind, _, _, number, _, start_us, duration_us, previous = RECORD.unpack(data)
-        if not TAG <= length <= LARGEST or kind not in (INIT, MEDIA, NOTE, END):
-            raise Fault("tampered", "not a record")
-        ciphertext, signature = file.read(length), file.read(SIGNATURE)
-        if len(ciphertext) < length or len(signature) < SIGNATURE:
-            raise Fault("truncated", "a record is cut off")
-        digest = hashlib.sha256(data + ciphertext).digest()
-        try:
-            signed_by(keys, signature, b"vivavoce/record/v1" + digest)
-        except InvalidSignature:
-            raise Fault("tampered", "a record's signature does not fit") from None
-        if ended or number != counter or previous != before:
+    while record := read_record(file, keys):
+        if ended or record.counter != counter or record.previous != before:
             raise Fault("reordered", "a record is not in its place")
-        yield Record(
-            data, length, kind, number, start_us, duration_us, previous, ciphertext, digest
-        )
-        before, counter, ended = digest, counter + 1, kind == END
+        yield record
+        before, counter, ended = record.hash, counter + 1, record.kind == END
+
+
+def is_header_changed(file: BinaryIO, segment: Segment, keys: Keys) -> bool:
+    """Whether the first records, which follow each other, do not follow this header."""
+    try:
+        first = read_record(file, keys)
+    except Fault:
+        return False
+    if first is None or first.counter or first.previous == segment.hash:
+        return False
+    try:
+        second = read_record(file, keys)
+    except Fault:
+        return True
+    return second is None or second.previous == first.hash
 
 
 def open_record(record: Record, segment: Segment, recording_key: bytes) -> bytes:
@@ -276,16 +335,14 @@ def read_manifest(data: bytes, keys: Keys) -> tuple[dict[str, Any], Ed25519Publi
     try:
         signed = json.loads(data)
         manifest, signature = signed["manifest"], bytes.fromhex(signed["signature"])
-        version = manifest["version"]
+        if manifest["version"] != 1:
+            raise Fault("unknown version", f"version {manifest['version']}")
+        exact = re.fullmatch(r"[0-9a-f]{128}", signed["signature"]) and compact(signed) == data
+        if not exact or not _has_form(manifest):
+            raise Fault("tampered", "the manifest is not canonical")
+        by = signed_by(keys, signature, b"vivavoce/manifest/v1" + compact(manifest))
     except (ValueError, KeyError, TypeError, RecursionError):
         raise Fault("tampered", "the manifest does not parse") from None
-    if version != 1:
-        raise Fault("unknown version", f"version {version}")
-    exact = re.fullmatch(r"[0-9a-f]{128}", signed["signature"]) and compact(signed) == data
-    if not exact or not _has_form(manifest):
-        raise Fault("tampered", "the manifest is not canonical")
-    try:
-        by = signed_by(keys, signature, b"vivavoce/manifest/v1" + compact(manifest))
     except InvalidSignature:
         raise Fault("tampered", "the manifest's signature does not fit") from None
     return dict(manifest), by
@@ -293,6 +350,8 @@ def read_manifest(data: bytes, keys: Keys) -> tuple[dict[str, Any], Ed25519Publi
 
 def _has_form(manifest: object) -> bool:
     if not isinstance(manifest, dict) or list(manifest) != MANIFEST_FIELDS:
+        return False
+    if not all(isinstance(manifest[name], list) for name in FIELDS):
         return False
     return all(
         isinstance(entry, dict) and list(entry) == fields
@@ -362,18 +421,58 @@ def _root_from(leaf: bytes, index: int, size: int, path: list[bytes]) -> bytes |
     return digest if last == 0 else None
 
 
+# ---- what was made of a recording ---------------------------------------------------------
+
+
+def read_statement(data: bytes, kind: str, keys: Keys) -> dict[str, Any]:
+    """What an export, or a compressed recording, was made of. Raises Fault."""
+    try:
+        signed = json.loads(data)
+        made, signature = signed["derivation"], bytes.fromhex(signed["signature"])
+        if made["version"] != 1:
+            raise Fault("unknown version", f"statement of version {made['version']}")
+        exact = re.fullmatch(r"[0-9a-f]{128}", signed["signature"]) and compact(signed) == data
+        fits = made["format"] == "vivavoce-derivation" and made["kind"] == kind
+        if not exact or not fits or list(made) != STATEMENT_FIELDS[kind]:
+            raise Fault("tampered", "the statement is not canonical")
+        if list(made["source"]) != SOURCE_FIELDS:
+            raise Fault("tampered", "the statement is not canonical")
+        signed_by(keys, signature, b"vivavoce/derivation/v1" + compact(made))
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise Fault("tampered", "the statement does not parse") from None
+    except InvalidSignature:
+        raise Fault("tampered", "the statement's signature does not fit") from None
+    return dict(made)
+
+
+def check_export(path: Path, made: dict[str, Any]) -> None:
+    """An exported file has to be the one that the statement was signed for. Fault."""
+    with path.open("rb") as file:
+        digest, size = hashlib.file_digest(file, "sha256").hexdigest(), file.tell()
+    if size < made["size"]:
+        raise Fault("truncated", f"{made['size'] - size} bytes are cut off")
+    if digest != made["sha256"]:
+        raise Fault("tampered", "the file is not the one that was signed")
+
+
+def statement_of(path: Path) -> Path:
+    return path.with_name(path.name + STATEMENT)
+
+
 # ---- a recording ------------------------------------------------------------------------
 
 
 class Reader:
     """`verify` first: it yields the faults; then `media` may be read."""
 
-    def __init__(self, folder: Path, keys: Keys) -> None:
-        self.folder, self.keys = folder, keys
+    def __init__(self, folder: Path, keys: Keys, sealed: dict[str, Any] | None = None) -> None:
+        """`sealed`: a receipt's entry, which the recording has to bear out."""
+        self.folder, self.keys, self._sealed = folder, keys, sealed
         self.names: list[str] = []  #: of the segments, in order
         self.signer: Ed25519PublicKey | None = None  #: of the manifest
         self._head = bytes(32)
-        self._hashes: list[bytes] = []
+        self._end_us = 0
+        self._hashes: list[bytes] = []  #: of all records, in order
         self._manifest: dict[str, Any] = {}
 
     def verify(self) -> Iterator[tuple[str, Fault]]:
@@ -382,25 +481,34 @@ class Reader:
         try:
             data = (self.folder / "manifest.json").read_bytes()
             self._manifest, self.signer = read_manifest(data, self.keys)
+            self._check_sealed()
         except FileNotFoundError:
             yield "manifest.json", Fault("missing", "there is no manifest")
-            return
         except Fault as fault:
             yield "manifest.json", fault
-            return
+        if self._manifest:
+            yield from self._check_all_listed()
+            yield from self._check_others(there)
+
+    def _check_all_listed(self) -> Iterator[tuple[str, Fault]]:
         listed = self._manifest["segments"]
         for entry in listed:
+            self._end_us = entry["start_us"]
             try:
                 self._check_listed(entry)
             except Fault as fault:
+                fault.span_us = self._end_us, entry["end_us"]
                 yield entry["name"], fault
             self._head = bytes.fromhex(entry["head"])
         self.names = [entry["name"] for entry in listed]
-        if len(self._hashes) == sum(entry["records"] for entry in listed) and (
-            len(self._hashes) != self._manifest["tree_size"]
-            or root_of(self._hashes).hex() != self._manifest["root"]
+        whole = len(self._hashes) == sum(entry["records"] for entry in listed)
+        if whole and (
+            len(self._hashes) > self._manifest["tree_size"] or not self._has(self._manifest)
         ):
             yield "manifest.json", Fault("tampered", "the tree of the records is another one")
+
+    def _check_others(self, there: list[str]) -> Iterator[tuple[str, Fault]]:
+        """What the manifest does not list: of an open recording, its tail."""
         newest = max(self.names, default="")
         is_open = self._manifest["state"] == "recording"
         begun = 0
@@ -419,6 +527,33 @@ class Reader:
             except Fault as fault:
                 if fault.kind != "truncated":
                     yield name, fault
+        if self._sealed is not None and not self._has(self._sealed):
+            yield "manifest.json", Fault("tampered", "the receipt knows other records")
+
+    def check_statement(self, made: dict[str, Any]) -> None:
+        """What a compressed recording was made of is signed for this one, or it went on. Fault."""
+        if made["recording"] != self._manifest["recording"]:
+            raise Fault("foreign", "it is of another recording")
+        if not self._has(made):
+            raise Fault("tampered", "the recording is not the one that was signed for")
+
+    def _check_sealed(self) -> None:
+        """That the manifest is what was sealed, or of what went on since. Fault."""
+        manifest, sealed = self._manifest, self._sealed
+        if sealed is None:
+            return
+        if sealed["recording"] != manifest["recording"]:
+            raise Fault("foreign", "another recording than the one that the receipt knows")
+        if manifest["revision"] < sealed["revision"]:
+            raise Fault("rolled back", f"the receipt knows its revision {sealed['revision']}")
+        digest = hashlib.sha256(compact(manifest)).hexdigest()
+        if manifest["revision"] == sealed["revision"] and digest != sealed["manifest"]:
+            raise Fault("tampered", "this is not the manifest that the receipt knows")
+
+    def _has(self, tree: dict[str, Any]) -> bool:
+        """Whether the records begin with those of that size and root."""
+        size: int = tree["tree_size"]
+        return len(self._hashes) >= size and root_of(self._hashes[:size]).hex() == tree["root"]
 
     def media(self, recording_key: bytes) -> Iterator[bytes]:
         """The fMP4: each init once, and all fragments. Raises Fault or OSError."""
@@ -448,15 +583,19 @@ class Reader:
             file.seek(0)
             try:
                 segment = self._header(file)
-                hashes = [each.hash for each in read_records(file, segment, self.keys)]
+                for record in read_records(file, segment, self.keys):
+                    hashes.append(record.hash)
+                    self._pass(record)
             except Fault as fault:
                 if fault.kind == "truncated" and size >= entry["size"]:
-                    raise Fault("tampered", str(fault)) from None
+                    raise Fault("tampered", "a record is longer than what is left") from None
                 raise
         if not whole:
+            reached_us, self._end_us = self._end_us, entry["start_us"]
             if segment.previous != self._head:
                 raise Fault("reordered", "another segment of this recording lies in its place")
             if size < entry["size"]:
+                self._end_us = reached_us
                 raise Fault("truncated", f"{entry['size'] - size} bytes are cut off")
             raise Fault("tampered", "the segment is not the one that was signed")
         if segment.previous != self._head:
@@ -470,9 +609,18 @@ class Reader:
                 raise Fault("reordered", "the segment does not follow the last one")
             for record in read_records(file, segment, self.keys):
                 self._head = record.hash
+                self._hashes.append(record.hash)
+                self._pass(record)
+
+    def _pass(self, record: Record) -> None:
+        if record.kind == MEDIA:
+            self._end_us = record.start_us + record.duration_us
 
     def _header(self, file: BinaryIO) -> Segment:
         segment = read_header(file)
+        if is_header_changed(file, segment, self.keys):
+            raise Fault("tampered", "the segment's header was changed")
+        file.seek(SEGMENT.size)
         if segment.recording != self._manifest["recording"]:
             raise Fault("foreign", "the segment is of another recording")
         policies = (
@@ -487,44 +635,94 @@ class Reader:
 # ---- the command ------------------------------------------------------------------------
 
 
-def main() -> int:
-    flags = _parser().parse_args()
+def main(arguments: Sequence[str] | None = None) -> int:
+    flags = _parser().parse_args(arguments)
     try:
         public_key = load_pem_public_key(flags.public_key.read_bytes())
         if not isinstance(public_key, Ed25519PublicKey):
             raise ValueError("not an Ed25519 key")
         keys = _known(flags.public_key, public_key)
+        if flags.path.is_file() and statement_of(flags.path).is_file():
+            return _say_export(flags.path, keys)
         if flags.path.is_file():
             return _say_receipt(flags.path, keys, public_key)
         key = bytes.fromhex(flags.key) if flags.key else None
-        reader = Reader(flags.path, keys)
-        faults = list(reader.verify())
+        made, sealed, faults = _beside(flags.path, flags.receipt, keys)
+        reader = Reader(flags.path, keys, sealed)
+        faults = [_line(name, fault) for name, fault in reader.verify()] + faults
+        if made is not None and not faults:
+            faults += _check_statement(reader, made)
     except (OSError, ValueError) as error:
         print(f"read_recording: {error}", file=sys.stderr)
         return 2
     except Fault as wrong:
-        print(f"NOT INTACT: signing-keys.json: {wrong}")
+        print(_line("signing-keys.json", wrong))
         return 1
-    for name, fault in faults:
-        print(f"NOT INTACT: {name}: {fault}")
+    for line in faults:
+        print(line)
     if faults:
         return 1
     print(f"Intact: {len(reader.names)} segments.")
+    if sealed is not None:
+        print("The receipt is of this recording.")
     _say_signer(reader.signer, public_key)
-    if key is None:
-        return 0
+    return 0 if key is None else _decrypt(reader, key, flags.output)
+
+
+def _line(name: str, fault: Fault) -> str:
+    span = ""
+    if fault.span_us is not None:
+        span = ", {:.3f} s to {:.3f} s".format(*(each / 1e6 for each in fault.span_us))
+    return f"NOT INTACT: {name}{span}: {fault}"
+
+
+def _beside(
+    folder: Path, receipt: Path | None, keys: Keys
+) -> tuple[dict[str, Any] | None, dict[str, Any] | None, list[str]]:
+    """The statement beside a compressed recording, the receipt's entry, what is wrong with them.
+
+    Raises OSError.
+    """
+    made = sealed = None
+    statement, faults = statement_of(folder), []
     try:
-        with flags.output.open("xb") as out:
+        if statement.is_file():
+            made = read_statement(statement.read_bytes(), "compressed", keys)
+    except Fault as fault:
+        faults.append(_line(statement.name, fault))
+    try:
+        if receipt is not None:
+            sealed = read_receipt(receipt.read_bytes(), keys)[0]["entry"]
+    except Fault as fault:
+        faults.append(_line(str(receipt), fault))
+    if made and sealed and made["source"]["manifest"] == sealed["manifest"]:
+        print("The receipt is of what it was made of when it was compressed, which is signed.")
+        sealed = None
+    return made, sealed, faults
+
+
+def _check_statement(reader: Reader, made: dict[str, Any]) -> Iterator[str]:
+    try:
+        reader.check_statement(made)
+    except Fault as fault:
+        yield _line(statement_of(reader.folder).name, fault)
+    else:
+        print(f"It was made of recording {made['source']['recording']} by compressing that.")
+
+
+def _decrypt(reader: Reader, key: bytes, output: Path) -> int:
+    try:
+        with output.open("xb") as out:
             for part in reader.media(key):
                 out.write(part)
     except Fault as fault:
-        flags.output.unlink()
+        output.unlink()
         print(f"read_recording: {fault}", file=sys.stderr)
         return 1
     except OSError as error:
         print(f"read_recording: {error}", file=sys.stderr)
         return 2
-    print(f"Written: {flags.output}")
+    print(f"Written: {output}")
     return 0
 
 
@@ -544,11 +742,26 @@ def _say_signer(by: Ed25519PublicKey | None, public_key: Ed25519PublicKey) -> No
         print(f"Signed with another key of the same server, SHA-256 {fingerprint(by)}.")
 
 
+def _say_export(path: Path, keys: Keys) -> int:
+    reading = statement_of(path)
+    try:
+        made = read_statement(reading.read_bytes(), "export", keys)
+        reading = path
+        check_export(path, made)
+    except Fault as fault:
+        print(_line(reading.name, fault))
+        return 1
+    source = made["source"]
+    print(f"Intact: made of recording {source['recording']}, manifest {source['manifest']},")
+    print(f"{made['start_us'] / 1e6:.3f} s to {made['end_us'] / 1e6:.3f} s.")
+    return 0
+
+
 def _say_receipt(path: Path, keys: Keys, public_key: Ed25519PublicKey) -> int:
     try:
         receipt, by = read_receipt(path.read_bytes(), keys)
     except Fault as fault:
-        print(f"NOT INTACT: {path.name}: {fault}")
+        print(_line(path.name, fault))
         return 1
     entry = receipt["entry"]
     print(f"Intact: the receipt of recording {entry['recording']}.")
@@ -563,6 +776,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("path", type=Path, metavar="PATH")
     parser.add_argument("--public-key", type=Path, required=True, metavar="FILE")
+    parser.add_argument("--receipt", type=Path, metavar="FILE", help="that it has to bear out")
     parser.add_argument("--key", metavar="HEX", help="the recording key, to decrypt")
     parser.add_argument("-o", "--output", type=Path, default=Path("recording.mp4"), metavar="FILE")
     return parser

@@ -16,7 +16,7 @@ from server.recorder.server_key import ServerKey
 from server.recorder.spool import Spool
 from server.recorder.tiles import CHECKPOINT
 from server.recorder.tlog import FOLDER, Entry, EntryKind, read_log
-from server.recorder.verify import LOG_FILE, Fault, check_log
+from server.recorder.verify import LOG_FILE, Fault, check_log, log_fault
 
 
 def add_to(parser: argparse.ArgumentParser) -> None:
@@ -38,7 +38,7 @@ def _log(flags: argparse.Namespace) -> int:
     try:
         key = load_public_key(key_file)
         faults = check_log(log, key, flags.since.read_bytes() if flags.since else None)
-        said = (log / CHECKPOINT).read_text()
+        said = _read(log / CHECKPOINT)
         if flags.entries and not faults:
             said = "".join(_lines(log, key))
     except (OSError, KeyProblem) as error:
@@ -47,6 +47,11 @@ def _log(flags: argparse.Namespace) -> int:
         print(f"NOT INTACT: {fault}", file=sys.stderr)
     print(said, end="")
     return EXIT_FAULT if faults else 0
+
+
+def _read(checkpoint: Path) -> str:
+    """Also of one that is none, or is gone. OSError."""
+    return checkpoint.read_text(errors="replace") if checkpoint.is_file() else ""
 
 
 def _lines(log: Path, key: ServerKey) -> Iterator[str]:
@@ -76,7 +81,7 @@ def logged_derivation(made: Derivation, public_key: ServerKey, log: Path) -> Seq
         key = public_key
         view = read_log(log, key, made.source.recording)
     except SegmentError as error:
-        return [Fault(error.kind, LOG_FILE, error.message)]
+        return [log_fault(error)]
     for index, entry in zip(view.indexes, view.entries, strict=True):
         if entry.statement == digest:
             print(f"Entry {index} of the log {view.checkpoint.origin}: {utc(entry.at_us)}.")

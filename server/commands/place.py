@@ -79,8 +79,9 @@ def _log_beside(folder: ArchivePath) -> ArchivePath | None:
 
 
 def log_of(home: Path) -> Path | None:
+    """Without its checkpoint, too: that is missing then."""
     log = home / LOG_FOLDER
-    return log if (log / CHECKPOINT).is_file() else None
+    return log if log.is_dir() else None
 
 
 def _of_interview(folder: Path, interview_id: str) -> Path:

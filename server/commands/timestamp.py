@@ -22,13 +22,15 @@ def check_timestamp(recording: Readable, roots: Path | None) -> tuple[str, Seque
 
     ConfigError where they can't be used; OSError.
     """
-    if not (recording / TIMESTAMP_NAME).is_file():
+    if not all((recording / name).is_file() for name in (TIMESTAMP_NAME, MANIFEST_NAME)):
         return "", ()
     stamp, data = ((recording / name).read_bytes() for name in (TIMESTAMP_NAME, MANIFEST_NAME))
     try:
+        if roots is not None:
+            timestamp.check_signer(stamp, _load(roots))
         told = timestamp.read_time(stamp, data)
         if told is None:
-            return "Its time stamp is of an earlier manifest: the newest has none yet.", ()
+            return "Its time stamp is of another manifest, perhaps an earlier: it has none.", ()
         if roots is None:
             return f"Time stamp: {_utc(told)}; unchecked without --timestamp-root.", ()
         at = timestamp.check(stamp, data, _load(roots))

@@ -14,13 +14,13 @@ from server.commands.signer import say_signers
 from server.commands.terminal import EXIT_FAULT
 from server.commands.timestamp import ROOTS, check_timestamp
 from server.config import ConfigError, add_data_dir_flag, add_store_flag, data_dir
-from server.recorder import derivation, succession
+from server.recorder import succession
 from server.recorder.archive import ArchivePath, is_archive, open_archive
 from server.recorder.catalog import FOLDER, is_compressed, read_manifest
 from server.recorder.claim_signer import load_roots
 from server.recorder.content_credentials import CredentialsUnavailable, Source
-from server.recorder.derivation import Derivation, Origin
-from server.recorder.derived import Compressed, check_statement
+from server.recorder.derivation import Derivation, Origin, statement_of
+from server.recorder.derived import Compressed, check_statement, making_path
 from server.recorder.derived import decode as decode_compressed
 from server.recorder.evidence import CONTENTS, DERIVATION, LOG, READER, RECEIPT, RECORDING
 from server.recorder.export_check import NothingSigned, check_export
@@ -33,7 +33,7 @@ from server.recorder.server_key import ServerKey, fingerprint
 from server.recorder.stores import Readable, split_s3
 from server.recorder.succession import extended
 from server.recorder.tlog import Entry
-from server.recorder.verify import LOG_FILE, Fault, lost_recordings, verify
+from server.recorder.verify import Fault, log_fault, lost_recordings, verify
 
 _EXIT_STATUS = """exit status:
   0  intact: every byte is what was signed
@@ -131,7 +131,7 @@ def _has_no_statement(path: Path) -> bool:
     """Whether it is a file that needs no public key of ours: Content Credentials have their own."""
     if not path.is_file() or is_archive(path) or is_receipt(path):
         return False
-    return not derivation.statement_of(path).exists()
+    return not statement_of(path).exists()
 
 
 def _load(key_file: Path, of_home: Path) -> ServerKey:
@@ -174,6 +174,8 @@ def _check(
         return _verify_found(flags, _in_folder(flags, path), public_key)
     if path.is_dir():
         faults = _verify_found(flags, _in_folder(flags, path), public_key)
+        if _holds_recordings(path):
+            return [*faults, *_statement_faults(path, public_key)]
         return [*faults, *_verify_compressed(path, public_key)]
     beside = flags.log or log_of(path.parent.parent)
     if not path.exists():
@@ -269,23 +271,43 @@ def _verify_found(
     return faults
 
 
+def _statement_faults(folder: Path, public_key: ServerKey) -> Iterator[object]:
+    """Of all compressed recordings in it."""
+    for path in sorted(each for each in folder.iterdir() if each.is_dir()):
+        try:
+            _made_of(path, public_key)
+        except SegmentError as error:
+            yield Fault(error.kind, statement_of(path).name, error.message)
+
+
 def _verify_compressed(path: Path, public_key: ServerKey) -> Sequence[object]:
     """Of a recording that was made of another one: what its statement says of that."""
     try:
-        manifest = read_manifest(path, public_key)
-        if not is_compressed(manifest):
-            return ()
-        made = check_statement(path, public_key)
-    except FileNotFoundError:
-        if (path / MANIFEST_NAME).is_file():
-            print("It is a compressed one; no statement of what it was made of is beside it.")
-        return ()
+        made = _made_of(path, public_key)
     except SegmentError as error:
-        return (f"{derivation.statement_of(path).name}: {error}",)
-    kept = "kept" if made.source_kept else "destroyed by policy"
-    print(f"Compressed: made of recording {made.source.recording}, whose tree had the root")
-    print(f"{made.source_root}; its manifest {made.source.manifest}; its media {kept}.")
+        return (Fault(error.kind, statement_of(path).name, error.message),)
+    if made is not None:
+        kept = "kept" if made.source_kept else "destroyed by policy"
+        print(f"Compressed: made of recording {made.source.recording}, whose tree had the root")
+        print(f"{made.source_root}; its manifest {made.source.manifest}; its media {kept}.")
     return ()
+
+
+def _made_of(path: Path, public_key: ServerKey) -> Compressed | None:
+    """None where it is none, or what lies there is none. SegmentError, also without a statement."""
+    try:
+        if not is_compressed(read_manifest(path, public_key)):
+            return None
+    except (FileNotFoundError, SegmentError):
+        return None  # which was said
+    if statement_of(path).is_file():
+        return check_statement(path, public_key)
+    home = path.parent.parent
+    at_home = path.parent.name == FOLDER and (home / "keys" / SIGNING_PUB).is_file()
+    if at_home and not statement_of(making_path(home, path.name)).is_file():  # on its way
+        raise SegmentError(FaultKind.MISSING, "the statement of what it was made of is gone")
+    print("It is a compressed one; no statement of what it was made of is beside it.")
+    return None
 
 
 def _verify_one(
@@ -348,7 +370,7 @@ def _lost(recordings: Path, public_key: ServerKey, log: Path | None) -> list[Fau
     try:
         return lost_recordings(recordings, public_key, log) if log is not None else []
     except SegmentError as error:
-        return [Fault(error.kind, LOG_FILE, error.message)]
+        return [log_fault(error)]
 
 
 def _verify_export(
@@ -360,7 +382,7 @@ def _verify_export(
     except NothingSigned as error:
         raise ConfigError(f"{error}.") from error
     if report.faults:
-        return [f"{path.name}: {fault}" for fault in report.faults]
+        return report.faults
     if report.statement is not None:
         source = report.statement.source
         _describe(f"recording {source.interview}", report.statement, source)

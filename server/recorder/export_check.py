@@ -24,7 +24,7 @@ class ExportReport:
     statement: Derivation | None
     signer: Ed25519PublicKey | None  #: of the statement
     credentials: Checked | None
-    faults: tuple[str, ...]
+    faults: tuple[str, ...]  #: each with its file
 
 
 def check_export(path: Path, public_key: ServerKey | None, roots: bytes) -> ExportReport:
@@ -41,18 +41,20 @@ def check_export(path: Path, public_key: ServerKey | None, roots: bytes) -> Expo
         )
     faults: list[str] = []
     statement = signer = credentials = None
-    try:
-        if has_statement and public_key is not None:
-            statement = derivation.check(path, public_key)
+    if has_statement and public_key is not None:
+        reading = derivation.statement_of(path)
+        try:
             signer = derivation.signed_by(path, public_key)
-    except SegmentError as error:
-        faults.append(str(error))
+            reading = path
+            statement = derivation.check(path, public_key)
+        except SegmentError as error:
+            faults.append(f"{reading.name}: {error}")
     try:
         if has_credentials:
             credentials = content_credentials.check(path, roots)
     except SegmentError as error:
-        faults.append(str(error))
-    faults += _disagreements(statement, credentials)
+        faults.append(f"{path.name}: {error}")
+    faults += [f"{path.name}: {each}" for each in _disagreements(statement, credentials)]
     return ExportReport(statement, signer, credentials, tuple(faults))
 
 

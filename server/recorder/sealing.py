@@ -79,12 +79,16 @@ class FaultKind(enum.StrEnum):
 
 
 class SegmentError(ValueError):
-    """A segment is not what its writer wrote; ``kind`` says how it differs."""
+    """A segment is not what its writer wrote; ``kind`` says how it differs.
 
-    def __init__(self, kind: FaultKind, message: str) -> None:
+    ``file``: which one of those that are read together, where that can be told.
+    """
+
+    def __init__(self, kind: FaultKind, message: str, file: str = "") -> None:
         super().__init__(f"{kind}: {message}")
         self.kind = kind
         self.message = message
+        self.file = file
 
 
 @dataclass(frozen=True, slots=True)

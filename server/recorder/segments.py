@@ -104,16 +104,30 @@ def check_records(
         previous, counter, offset = digest, counter + 1, record.end
 
 
+def is_header_changed(file: BinaryIO, header: SegmentHeader, public_key: ServerKey) -> bool:
+    """Whether the segment's first records are the server's, and yet not of this header."""
+    first = _signed_at(file, SEGMENT_HEADER_BYTES, public_key)
+    if first is None or first[0].header.counter or first[0].header.previous == first_hash(header):
+        return False
+    second = _signed_at(file, first[0].end, public_key)
+    return second is None or second[0].header.previous == first[1]
+
+
 def is_signed_record(file: BinaryIO, offset: int, public_key: ServerKey) -> bool:
     """Whether a whole record that the server signed begins at ``offset``, wherever it belongs."""
+    return _signed_at(file, offset, public_key) is not None
+
+
+def _signed_at(file: BinaryIO, offset: int, public_key: ServerKey) -> tuple[Record, bytes] | None:
+    """That record, with its hash."""
     file.seek(offset)
     try:
         record = Record(parse_record_header(file.read(RECORD_HEADER_BYTES)), offset)
         digest = record_hash(record.header, read_ciphertext(file, record))
         check_signature(public_key, digest, file.read(SIGNATURE_BYTES))
     except SegmentError:
-        return False
-    return True
+        return None
+    return record, digest
 
 
 def unlisted_segments(names: Iterable[str], listed: Iterable[str]) -> list[str]:

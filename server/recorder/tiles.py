@@ -4,9 +4,10 @@ Works on any folder or archive that has the files; an older state of a running l
 beginning of a newer one, so that reading beside its writer needs no lock.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources.abc import Traversable
 from types import MappingProxyType
+from typing import NoReturn
 
 from server.recorder.merkle import HASH_BYTES, node_hash
 from server.recorder.sealing import FaultKind, SegmentError
@@ -61,7 +62,7 @@ class Tiles:
             wanted = min(size - index * TILE_WIDTH, TILE_WIDTH)
             found = list(split_entries(self._bundle(index, wanted)))[:wanted]
             if len(found) < wanted:
-                raise SegmentError(FaultKind.TRUNCATED, f"{tile_path(ENTRIES, index)} is cut off")
+                self._refuse_cut(ENTRIES, index)
             yield from found
 
     def entry(self, index: int) -> bytes:
@@ -69,8 +70,19 @@ class Tiles:
         bundle, place = divmod(index, TILE_WIDTH)
         found = list(split_entries(self._bundle(bundle, place + 1)))
         if len(found) <= place:
-            raise SegmentError(FaultKind.TRUNCATED, f"{tile_path(ENTRIES, bundle)} is cut off")
+            self._refuse_cut(ENTRIES, bundle)
         return found[place]
+
+    def place(self, level: int | str, index: int) -> str:
+        """Where that tile lies, whatever its width. SegmentError; OSError."""
+        return self._read(level, index, 1)[0]
+
+    def check(self, level: int, index: int, hashes: Sequence[bytes]) -> None:
+        """SegmentError unless a tile begins with these hashes, and has as many as it says."""
+        path, data = self._read(level, index, len(hashes))
+        if len(data) != _width(path) * HASH_BYTES or not data.startswith(b"".join(hashes)):
+            message = "its hashes are not those of what the log holds"
+            raise SegmentError(FaultKind.TAMPERED, message, path)
 
     def range_hash(self, start: int, end: int) -> bytes:
         """MTH(D[start:end]) where that is a subtree of a tree (see `merkle.RangeHash`)."""
@@ -96,35 +108,101 @@ class Tiles:
             data[at : at + HASH_BYTES]
             for at in range(place * HASH_BYTES, (place + count) * HASH_BYTES, HASH_BYTES)
         ]
-        while len(nodes) > 1:
-            pairs = zip(nodes[::2], nodes[1::2], strict=True)
-            nodes = [node_hash(left, right) for left, right in pairs]
-        return nodes[0]
+        return perfect_root(nodes)
 
     def _bundle(self, index: int, width: int) -> bytes:
         known = self._known.get((ENTRIES, index))
-        return self._read(ENTRIES, index, width) if known is None else known
+        if known is not None:
+            return known
+        path, data = self._read(ENTRIES, index, width)
+        found = list(split_entries(data))
+        if len(found) == _width(path) and len(encode_entries(found)) != len(data):
+            raise SegmentError(FaultKind.TAMPERED, "something follows its entries", path)
+        return data
 
     def _hashes(self, level: int, index: int, width: int) -> bytes:
         known = self._known.get((level, index), b"")
         if len(known) < width * HASH_BYTES:
-            known = self._known[level, index] = self._read(level, index, width)
+            _, known = self._read(level, index, width)
+            self._known[level, index] = known
         if len(known) < width * HASH_BYTES:
-            raise SegmentError(FaultKind.TRUNCATED, f"{tile_path(level, index)} is cut off")
+            self._refuse_cut(level, index)
         return known
 
-    def _read(self, level: int | str, index: int, width: int) -> bytes:
-        """The tile, or what there is of it with at least this width. SegmentError; OSError."""
+    def _refuse_cut(self, level: int | str, index: int) -> NoReturn:
+        raise SegmentError(FaultKind.TRUNCATED, "it is cut off", self.place(level, index))
+
+    def _read(self, level: int | str, index: int, width: int) -> tuple[str, bytes]:
+        """The tile, or what there is of it with at least this width; and where it lies.
+
+        SegmentError; OSError.
+        """
         path = tile_path(level, index)
         for _ in range(_ATTEMPTS):
             whole = self._folder.joinpath(path)
             try:
                 if whole.is_file():
-                    return whole.read_bytes()
+                    return path, whole.read_bytes()
                 partial = self._folder.joinpath(path + ".p")
                 widths = [int(file.name) for file in partial.iterdir() if file.name.isdecimal()]
                 if max(widths, default=0) >= width:
-                    return partial.joinpath(str(max(widths))).read_bytes()
+                    wide = tile_path(level, index, max(widths))
+                    return wide, self._folder.joinpath(wide).read_bytes()
             except (FileNotFoundError, NotADirectoryError, ValueError):
                 continue  # its writer has just put a wider one in its place
-        raise SegmentError(FaultKind.MISSING, f"{path} with {width} of its hashes is gone")
+        wanted = tile_path(level, index, width)
+        raise SegmentError(FaultKind.MISSING, "nothing lies there that is so wide", wanted)
+
+
+def _width(path: str) -> int:
+    """How many hashes or entries the tile at that path has."""
+    _, partial, width = path.partition(".p/")
+    return int(width) if partial else TILE_WIDTH
+
+
+class Comparison:
+    """Holds the tiles of hashes against the entries: add these in their order, then :meth:`end`.
+
+    ``differs``: the first tile that is not what it should be, and its bundle of entries.
+    """
+
+    def __init__(self, tiles: Tiles) -> None:
+        self.differs: SegmentError | None = None
+        self.bundle = 0
+        self._tiles = tiles
+        self._levels: list[list[bytes]] = [[]]
+        self._counts = [0]
+
+    def add(self, digest: bytes, level: int = 0) -> None:
+        """The hash of an entry."""
+        if level == len(self._levels):
+            self._levels.append([])
+            self._counts.append(0)
+        self._levels[level].append(digest)
+        if len(self._levels[level]) == TILE_WIDTH:
+            hashes = self._compare(level)
+            self._levels[level] = []
+            self._counts[level] += 1
+            self.add(perfect_root(hashes), level + 1)
+
+    def end(self) -> None:
+        for level, hashes in enumerate(self._levels):
+            if hashes:
+                self._compare(level)
+
+    def _compare(self, level: int) -> list[bytes]:
+        index, hashes = self._counts[level], self._levels[level]
+        if self.differs is None:
+            try:
+                self._tiles.check(level, index, hashes)
+            except SegmentError as error:
+                self.differs, self.bundle = error, index
+        return hashes
+
+
+def perfect_root(hashes: Sequence[bytes]) -> bytes:
+    """Of as many hashes as a power of two."""
+    while len(hashes) > 1:
+        pairs = zip(hashes[::2], hashes[1::2], strict=True)
+        hashes = [node_hash(left, right) for left, right in pairs]
+    return hashes[0]

@@ -5,6 +5,8 @@ came, so that other tools check it too (`openssl ts -verify -data manifest.json`
 """
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 
 from cryptography.x509 import Certificate, load_pem_x509_certificates
@@ -59,17 +61,30 @@ def read_time(stamp: bytes, data: bytes) -> datetime | None:
 def check(stamp: bytes, data: bytes, roots: list[Certificate]) -> datetime:
     """When ``data`` was there, as an authority that ``roots`` vouch for signed it. SegmentError."""
     response = _decode(stamp)
-    verifier = VerifierBuilder(roots=roots).build()
-    try:
-        verifier.verify_message(response, data)
-    except (VerificationError, ValueError) as error:
-        raise SegmentError(FaultKind.TAMPERED, f"the time stamp does not fit: {error}") from error
+    with _as_fault():
+        VerifierBuilder(roots=roots).build().verify_message(response, data)
     return response.tst_info.gen_time
+
+
+def check_signer(stamp: bytes, roots: list[Certificate]) -> None:
+    """SegmentError unless an authority that ``roots`` vouch for signed it, whatever it is of."""
+    response = _decode(stamp)
+    with _as_fault():
+        imprint = response.tst_info.message_imprint.message
+        VerifierBuilder(roots=roots).build().verify(response, imprint)
 
 
 def load_roots(pem: bytes) -> list[Certificate]:
     """ValueError if there is no certificate."""
     return load_pem_x509_certificates(pem)
+
+
+@contextmanager
+def _as_fault() -> Iterator[None]:
+    try:
+        yield
+    except (VerificationError, ValueError) as error:
+        raise SegmentError(FaultKind.TAMPERED, f"the time stamp does not fit: {error}") from error
 
 
 def _decode(stamp: bytes) -> TimeStampResponse:

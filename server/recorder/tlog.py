@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from server.recorder import succession
 from server.recorder.checkpoint import Checkpoint, read_checkpoint, sign_checkpoint
 from server.recorder.files import make_folder, sync_directory, write_durably
-from server.recorder.merkle import HASH_BYTES, Tree, inclusion_path, leaf_hash, node_hash
+from server.recorder.merkle import HASH_BYTES, Tree, inclusion_path, leaf_hash
 from server.recorder.proof import Proof, check_proof
 from server.recorder.sealing import FaultKind, SegmentError
 from server.recorder.server_key import ServerKey, alone
@@ -31,8 +31,10 @@ from server.recorder.tiles import (
     CHECKPOINT,
     ENTRIES,
     TILE_WIDTH,
+    Comparison,
     Tiles,
     encode_entries,
+    perfect_root,
     split_entries,
     tile_path,
 )
@@ -170,9 +172,12 @@ def read_log(folder: Traversable, public_key: ServerKey, recording: str | None =
     """
     checkpoint = read_checkpoint(folder.joinpath(CHECKPOINT).read_bytes(), public_key.newest)
     needle = (recording or "").encode()
-    tree, entries, indexes = Tree(), [], []
-    for index, data in enumerate(Tiles(folder).entries(checkpoint.size)):
-        tree = tree.with_leaf(data)
+    tiles = Tiles(folder)
+    tree, comparison, entries, indexes = Tree(), Comparison(tiles), [], []
+    for index, data in enumerate(tiles.entries(checkpoint.size)):
+        digest = leaf_hash(data)
+        tree = tree.with_leaf_hash(digest)
+        comparison.add(digest)
         if _ROTATED in data:
             _check_rotated(parse_entry(data), public_key)
         if needle in data:
@@ -180,8 +185,14 @@ def read_log(folder: Traversable, public_key: ServerKey, recording: str | None =
             if entry is not None and recording in (None, entry.recording):
                 entries.append(entry)
                 indexes.append(index)
+    comparison.end()
     if tree.root != checkpoint.root:
-        raise SegmentError(FaultKind.TAMPERED, "the log's entries are not those that were signed")
+        message = "the log's entries are not those that were signed"
+        # Where they differ from their hashes; these may have been changed likewise.
+        where = "" if comparison.differs is None else tiles.place(ENTRIES, comparison.bundle)
+        raise SegmentError(FaultKind.TAMPERED, message, where)
+    if comparison.differs is not None:
+        raise comparison.differs
     return LogView(checkpoint, tuple(entries), tuple(indexes))
 
 
@@ -331,7 +342,7 @@ class Log:
             self._settle_tile(level, index, b"".join(self._levels[level]))
             if level + 1 == len(self._levels):
                 self._levels.append([])
-            self._levels[level + 1].append(_perfect_root(self._levels[level]))
+            self._levels[level + 1].append(perfect_root(self._levels[level]))
             self._levels[level] = []
             level, index = level + 1, index // TILE_WIDTH
         self._settle_tile(ENTRIES, self._bundle, self._tail)  # last: by it the others are known
@@ -371,7 +382,7 @@ class Log:
         if len(data) != TILE_WIDTH * HASH_BYTES:
             raise LogProblem(f"{tile_path(level, index)} of the log is cut off: restore it")
         ends = range(HASH_BYTES, len(data) + 1, HASH_BYTES)
-        return _perfect_root([data[end - HASH_BYTES : end] for end in ends])
+        return perfect_root([data[end - HASH_BYTES : end] for end in ends])
 
 
 def _tree_of(levels: list[list[bytes]]) -> Tree:
@@ -383,16 +394,9 @@ def _tree_of(levels: list[list[bytes]]) -> Tree:
         at = 0
         for height in reversed(range(8)):
             if len(hashes) >> height & 1:
-                peaks.append(_perfect_root(hashes[at : at + (1 << height)]))
+                peaks.append(perfect_root(hashes[at : at + (1 << height)]))
                 at += 1 << height
     return Tree(size, tuple(peaks))
-
-
-def _perfect_root(hashes: Sequence[bytes]) -> bytes:
-    while len(hashes) > 1:
-        pairs = zip(hashes[::2], hashes[1::2], strict=True)
-        hashes = [node_hash(left, right) for left, right in pairs]
-    return hashes[0]
 
 
 def _put(path: Path, data: bytes) -> None:

@@ -30,9 +30,14 @@ from server.recorder.manifest import (
     signed_by,
 )
 from server.recorder.merkle import Tree, consistency_path, is_consistent
-from server.recorder.proof import check_proof, parse_proof
+from server.recorder.proof import Proof, check_proof, parse_proof
 from server.recorder.sealing import FaultKind, Kind, SegmentError, SegmentHeader
-from server.recorder.segments import check_records, read_segment_header, unlisted_segments
+from server.recorder.segments import (
+    check_records,
+    is_header_changed,
+    read_segment_header,
+    unlisted_segments,
+)
 from server.recorder.server_key import ServerKey, raw
 from server.recorder.stores import Readable
 from server.recorder.tiles import CHECKPOINT, Tiles
@@ -55,8 +60,15 @@ class Fault(msgspec.Struct, frozen=True):
     end_s: float | None = None
 
     def __str__(self) -> str:
-        span = "" if self.start_s is None else f", {self.start_s:.3f} s to {self.end_s or 0:.3f} s"
-        return f"{self.file}{span}: {self.kind}: {self.message}"
+        return f"{self.file}{self._span}: {self.kind}: {self.message}"
+
+    @property
+    def _span(self) -> str:
+        if self.start_s is None:
+            return ""
+        if self.end_s is None:
+            return f", from {self.start_s:.3f} s on"
+        return f", {self.start_s:.3f} s to {self.end_s:.3f} s"
 
 
 class VerifyReport(msgspec.Struct, frozen=True):
@@ -87,6 +99,7 @@ class _Walk:
 
     manifest: Manifest
     key: ServerKey
+    last: str = "the last segment"  #: its name
     head: str = NO_SEGMENT.hex()
     end_us: int = 0
     seq: int = 0
@@ -97,8 +110,10 @@ class _Walk:
     roots: dict[int, str] = field(default_factory=dict)
 
     def header(self, file: BinaryIO) -> SegmentHeader:
-        """The segment's header. SegmentError unless it is of this recording and its policies."""
+        """The segment's header. SegmentError unless it is authentic, and of this recording."""
         header = read_segment_header(file)
+        if is_header_changed(file, header, self.key):
+            raise SegmentError(FaultKind.TAMPERED, "the segment's header was changed")
         if header.recording_id.hex() != self.manifest.recording:
             raise SegmentError(FaultKind.FOREIGN, "the segment is of another recording")
         return header
@@ -142,7 +157,7 @@ def verify(
     walk = _Walk(manifest, public_key, sizes=sizes)
     for entry in manifest.segments:
         faults += _check_listed(path, entry, walk)
-        walk.head = entry.head
+        walk.head, walk.last = entry.head, entry.name
     faults += _check_root(walk)
     listed = [entry.name for entry in manifest.segments]
     tail = unlisted_segments(names, listed) if manifest.state is State.RECORDING else []
@@ -248,6 +263,7 @@ def _check_root(walk: _Walk) -> Iterator[Fault]:
 
 def _check_tail(path: Readable, name: str, walk: _Walk, *, last: bool) -> Iterator[Fault]:
     """A segment of an open recording that no manifest lists yet."""
+    walk.last = name
     with (path / name).open("rb") as file:
         try:
             header = walk.header(file)
@@ -303,8 +319,17 @@ def check_log(log: Path, public_key: ServerKey, since: bytes | None) -> list[Fau
             message = "it does not go on from the checkpoint that was kept"
             return [Fault(FaultKind.TAMPERED, LOG_FILE, message)]
     except SegmentError as error:
-        return [Fault(error.kind, LOG_FILE, error.message)]
+        return [log_fault(error)]
+    except FileNotFoundError:
+        if not log.is_dir():
+            raise
+        return [Fault(FaultKind.MISSING, LOG_FILE, "there is no checkpoint")]
     return []
+
+
+def log_fault(error: SegmentError) -> Fault:
+    """What is wrong with the log, or with proofs of it: in a file of its folder."""
+    return Fault(error.kind, f"{FOLDER}/{error.file or CHECKPOINT}", error.message)
 
 
 def _read_log(
@@ -316,7 +341,7 @@ def _read_log(
     try:
         return logged_of(log, key, manifest.recording), []
     except SegmentError as error:
-        return None, [Fault(error.kind, LOG_FILE, error.message)]
+        return None, [log_fault(error)]
     except FileNotFoundError:
         return None, [Fault(FaultKind.MISSING, LOG_FILE, "there is no log")]
 
@@ -329,23 +354,44 @@ def logged_of(log: Traversable, key: ServerKey, recording: str) -> tuple[Entry, 
     proofs = [file for file in log.iterdir() if file.name.endswith(PROOF)]
     if not proofs:
         return read_log(log, key, recording).entries
-    proved = [_proved(log, file, key) for file in proofs]
+    published = log.joinpath(CHECKPOINT).read_bytes()
+    read_checkpoint(published, key)
+    proved = [_proved(log, file, published, key) for file in proofs]
     in_order = (entry for _, entry in sorted(proved, key=lambda each: each[0]))
     return tuple(entry for entry in in_order if entry.recording == recording)
 
 
-def _proved(log: Traversable, file: Traversable, key: ServerKey) -> tuple[int, Entry]:
+def _proved(
+    log: Traversable, file: Traversable, published: bytes, key: ServerKey
+) -> tuple[int, Entry]:
     """The entry that a proof is of, and where the log has it. SegmentError; OSError."""
-    leaf = log.joinpath(file.name.removesuffix(PROOF) + ENTRY).read_bytes()
+    name = file.name.removesuffix(PROOF) + ENTRY
+    proof = _read_proof(file, published)
+    try:
+        leaf = log.joinpath(name).read_bytes()
+        check_proof(proof, leaf, key)
+    except FileNotFoundError as error:
+        raise SegmentError(FaultKind.MISSING, f"{file.name} is of it", name) from error
+    except SegmentError as error:
+        message = f"{file.name} does not prove it: {error.message}"
+        raise SegmentError(error.kind, message, name) from error
+    entry = parse_entry(leaf)
+    if entry is None:
+        raise SegmentError(FaultKind.TAMPERED, "it is no entry of this program", name)
+    return proof.index, entry
+
+
+def _read_proof(file: Traversable, published: bytes) -> Proof:
     try:
         proof = parse_proof(file.read_text(encoding="utf-8"))
     except UnicodeDecodeError as error:
-        raise SegmentError(FaultKind.TAMPERED, "a proof is no text") from error
-    check_proof(proof, leaf, key)
-    entry = parse_entry(leaf)
-    if entry is None:
-        raise SegmentError(FaultKind.TAMPERED, "an entry of the log is none of this program")
-    return proof.index, entry
+        raise SegmentError(FaultKind.TAMPERED, "the proof is no text", file.name) from error
+    except SegmentError as error:
+        raise SegmentError(error.kind, error.message, file.name) from error
+    if proof.checkpoint != published:
+        message = "it is not of the checkpoint that lies beside it"
+        raise SegmentError(FaultKind.TAMPERED, message, file.name)
+    return proof
 
 
 def _check_logged(walk: _Walk, logged: tuple[Entry, ...]) -> Iterator[Fault]:
@@ -377,9 +423,7 @@ def _check_known(who: str, walk: _Walk, known: tuple[Entry, ...]) -> Iterator[Fa
         )
     elif walk.tree is not None and walk.tree.size < last.tree_size:
         message = f"{last.tree_size - walk.tree.size} records that {who} knows are cut off"
-        yield Fault(
-            FaultKind.TRUNCATED, "the last segment", message, walk.end_us / 1e6, last.end_us / 1e6
-        )
+        yield Fault(FaultKind.TRUNCATED, walk.last, message, walk.end_us / 1e6, last.end_us / 1e6)
     yield from _check_roots(who, walk, known)
     if manifest.revision == last.revision and manifest_hash(manifest) != last.manifest:
         message = f"this is not the manifest that {who} knows"

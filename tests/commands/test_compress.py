@@ -1,5 +1,6 @@
 """`vivavoce compress`, as a person types it."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,7 @@ def test_a_recording_is_compressed_verified_and_exported(
 
 
 def test_a_statement_that_was_changed_or_is_gone_is_told(
-    data: Path, capsys: pytest.CaptureFixture[str]
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = record(data, "interview-1")
     assert run(capsys, "compress", "interview-1")[0] == 0
@@ -43,7 +44,11 @@ def test_a_statement_that_was_changed_or_is_gone_is_told(
     status, out, _ = run(capsys, "verify", str(path))
     assert (status, "interview-1.vivavoce.json: tampered" in out) == (1, True)
     statement.unlink()
-    status, out, _ = run(capsys, "verify", str(path))
+    for place in (path, path.parent):
+        status, out, _ = run(capsys, "verify", str(place))
+        assert (status, "interview-1.vivavoce.json: missing" in out) == (1, True)
+    copied = shutil.copytree(path, tmp_path / "interview-1")
+    status, out, _ = run(capsys, "verify", str(copied))
     assert (status, "no statement of what it was made of" in out) == (0, True)
 
 

@@ -50,7 +50,18 @@ def test_a_log_that_was_changed_is_named(desk: Desk, capsys: pytest.CaptureFixtu
     for more in ((), ("--entries",)):
         status, _, err = run(capsys, "log", *more)
         assert status == 1
-        assert err.startswith("NOT INTACT: log/checkpoint: tampered")
+        assert err.startswith("NOT INTACT: log/tile/entries/000.p/2: tampered")
+
+
+def test_a_checkpoint_that_is_none_or_is_gone_is_named(
+    desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (desk.log / "checkpoint").write_bytes(b"\xff\n")
+    assert run(capsys, "log")[2].startswith("NOT INTACT: log/checkpoint: tampered")
+    (desk.log / "checkpoint").unlink()
+    assert run(capsys, "log")[2].startswith("NOT INTACT: log/checkpoint: missing")
+    status, out, _ = run(capsys, "verify", str(desk.path("one")))
+    assert (status, "log/checkpoint: missing" in out) == (1, True)
 
 
 def test_without_a_log_or_a_key_it_is_wrong_use(

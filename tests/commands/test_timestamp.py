@@ -1,5 +1,6 @@
 """`vivavoce verify` of a recording that an authority has stamped."""
 
+import hashlib
 import shutil
 from pathlib import Path
 
@@ -40,10 +41,14 @@ def test_a_time_stamp_is_proved_by_the_authoritys_certificate_alone(
         for place in (path, str(desk.path().parent)):
             status, out, _ = run(capsys, "verify", place)
             assert (status, "manifest.tsr: tampered" in out) == (1, True)
+        imprint = whole.index(hashlib.sha256((desk.path() / "manifest.json").read_bytes()).digest())
+        stamp.write_bytes(whole[:imprint] + bytes([whole[imprint] ^ 1]) + whole[imprint + 1 :])
+        status, out, _ = run(capsys, "verify", path)
+        assert (status, "manifest.tsr: tampered" in out) == (1, True), "not: of another manifest"
         stamp.write_bytes(whole)
         desk.seal(start_s=START_S + 20)
         status, out, _ = run(capsys, "verify", path)
-        assert (status, "the newest has none yet" in out) == (0, True)
+        assert (status, "of another manifest, perhaps an earlier" in out) == (0, True)
 
 
 def test_a_time_stamp_is_found_in_the_bucket(

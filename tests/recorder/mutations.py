@@ -1,38 +1,46 @@
 """Random harm to real recordings: `python -m tests.recorder.mutations --runs 10000`.
 
-Each run does one thing to a copy of a finished recording: a bit flips; something is cut off,
-dropped, doubled, swapped, appended; records or segments change places, with those of another
-recording, too; a former manifest or log comes back; another server's key is given. `verify` must
-name a fault each time, and so must the independent reader (tools/read_recording.py), but for what
-only the log can tell; neither may raise anything else, nor complain of what is intact.
+Each run does one thing to a copy of a data directory with everything that recordings can have
+(`tests.recorder.everything`): a bit flips; something is cut off, dropped, doubled, swapped,
+appended; records, files or whole recordings change places; a former manifest, log, checkpoint,
+list of keys or all of it comes back; another key is put in the place of one. What a person would
+run then (`vivavoce verify`, `vivavoce log`) must name it: the file, what is wrong with it, and
+when in the recording. So must the independent reader (tools/read_recording.py), but for what only
+the log can tell. Neither may raise anything else, nor complain of what is intact.
 Exit status: 0 all was named, 1 something was not.
 """
 
 import argparse
+import contextlib
 import importlib.util
+import io
+import json
 import random
+import re
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from server.core.frames import Codec
-from server.recorder.manifest import MANIFEST_NAME
-from server.recorder.sealing import SEGMENT_HEADER_BYTES
+from server.recorder import succession
+from server.recorder.manifest import MANIFEST_CONTEXT, MANIFEST_NAME, TIMESTAMP_NAME
+from server.recorder.sealing import (
+    RECORD_HEADER_BYTES,
+    SEGMENT_HEADER_BYTES,
+    RecordHeader,
+)
 from server.recorder.segments import index_records
-from server.recorder.server_key import ServerKey, alone
-from server.recorder.tlog import open_log
-from server.recorder.verify import verify
-from server.recorder.witness import Witness
-from tests.recorder.conftest import Desk, feed
-from tests.recorder.encoded import START_S, interview
+from tests.recorder import everything
 
 READER = Path(__file__).parents[2] / "tools" / "read_recording.py"
 
@@ -48,6 +56,91 @@ def load_reader() -> ModuleType:
     return module
 
 
+# ---- what is checked, and how -----------------------------------------------------------
+
+KEY = "{at}/data/keys/signing.pub"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What a person runs; `reader`: what the independent reader is given, if it looks there."""
+
+    command: tuple[str, ...]
+    reader: tuple[str, ...] = ()
+
+
+def _of_recording(path: str, *more: str) -> Check:
+    return Check(("verify", f"{{at}}/{path}"), (f"{{at}}/{path}", "--public-key", KEY, *more))
+
+
+def _of_file(path: str) -> Check:
+    command = ("verify", f"{{at}}/{path}", "--data-dir", "{at}/data")
+    return Check(command, (f"{{at}}/{path}", "--public-key", KEY))
+
+
+CHECKS = {
+    **{name: _of_recording(f"data/recordings/{name}") for name in ("two", "small", "open")},
+    "one": _of_recording("data/recordings/one", "--receipt", "{at}/given/receipt-one.json"),
+    "source": _of_recording("data/sources/small"),
+    "all": Check(("verify", "{at}/data/recordings")),
+    "log": Check(("log", "--since", "{at}/given/checkpoint", "--data-dir", "{at}/data")),
+    "receipt": _of_file("given/receipt-one.json"),
+    "export": _of_file("given/out.mp4"),
+    "evidence": Check(
+        ("verify", "{at}/given/evidence", "--public-key", KEY),
+        (
+            *("{at}/given/evidence/recording", "--public-key", KEY),
+            *("--receipt", "{at}/given/evidence/receipt.json"),
+        ),
+    ),
+    "receipt in evidence": Check(
+        ("verify", "{at}/given/evidence", "--public-key", KEY),
+        ("{at}/given/evidence/receipt.json", "--public-key", KEY),
+    ),
+}
+#: The files that prove something, and what a person runs to hear of harm to them.
+PARTS = {
+    "data/recordings/one/*": "one",
+    "data/recordings/two/*": "two",
+    "data/recordings/small/*": "small",
+    "data/recordings/small.vivavoce.json": "small",
+    "data/recordings/open/manifest.json": "open",
+    "data/recordings/open/0000[01].seg": "open",  # those that are listed
+    "data/sources/small/*": "source",
+    "data/log/checkpoint": "log",
+    "data/log/tile/*/*.p/*": "log",
+    "data/keys/signing-keys.json": "one",
+    "given/receipt-one.json": "receipt",
+    "given/out.mp4": "export",
+    "given/out.mp4.vivavoce.json": "export",
+    "given/evidence/recording/*": "evidence",
+    "given/evidence/log/*": "evidence",
+    "given/evidence/receipt.json": "receipt in evidence",
+    "given/evidence/signing-keys.json": "evidence",
+}
+ONE = "data/recordings/one"
+STAMPED = {
+    **{name: f"data/recordings/{name}" for name in ("one", "two", "small")},
+    "evidence": "given/evidence/recording",
+}
+#: Of what lies there only the server's program tells.
+NOT_THE_READERS = ("given/evidence/log/", "given/evidence/signing-keys.json")
+#: A time range in a fault: its file, from, to.
+_SPAN = re.compile(r", (?:(\d+\.\d{3}) s to (\d+\.\d{3}) s|from (\d+\.\d{3}) s on): ")
+
+
+@dataclass(frozen=True, slots=True)
+class Harm:
+    """What was done, as it is to be named."""
+
+    check: str
+    file: str  #: is in the first fault
+    words: tuple[str, ...]  #: one of these, too
+    span_s: tuple[float, float] | None = None  #: overlaps the time that the fault tells
+    by_reader: bool = True  #: whether the independent reader sees it, too
+    told: str = ""  #: it is no fault of the recording, but this is not claimed any more
+
+
 @dataclass(slots=True)
 class Found:
     """What became of the runs, by mutation and word; and what should not be."""
@@ -57,237 +150,562 @@ class Found:
 
 
 class Bench:
-    """Finished recordings with their log, former states of both, and copies to do harm to."""
+    """Everything as it should be, as it once was, and a copy to do harm to."""
 
     def __init__(self, folder: Path) -> None:
-        self.desk = Desk(folder / "data")
-        self.public_key = self.desk.keys.public_key
-        self.former: dict[str, bytes] = {}  #: manifests as they once were
-        self.former_log = folder / "former-log"
-        self.originals = [self._record("one", Codec.H264), self._record("two", Codec.VP8)]
-        self.copy, self.log = folder / "copy" / "one", folder / "copy" / "log"
+        made = everything.make(folder)
+        self.former = folder / "former"
+        self.at = folder / "copy"
         self.reader = load_reader()
-        self._whole: bytes | None = None
+        self._whole = {path.relative_to(made): path.read_bytes() for path in _files(made)}
+        self.fresh()
 
     def fresh(self) -> None:
-        """The copy and its log as they should be."""
-        for source, target in ((self.originals[0], self.copy), (self.desk.log, self.log)):
-            shutil.rmtree(target, ignore_errors=True)
-            shutil.copytree(source, target)
+        """The copy as it should be."""
+        for path in _files(self.at):
+            if path.relative_to(self.at) not in self._whole:
+                path.unlink()
+        for name, data in self._whole.items():
+            path = self.at / name
+            if not path.is_file() or path.read_bytes() != data:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(data)
 
     def changed(self) -> bool:
-        """Whether the last mutation did anything."""
-        state = b"".join(
-            path.name.encode() + path.read_bytes()
-            for folder in (self.copy, self.log)
-            for path in sorted(folder.rglob("*"))
-            if path.is_file()
-        )
-        if self._whole is None:
-            self._whole = state
-        return state != self._whole
+        """Whether the copy is not as it should be."""
+        there = {path.relative_to(self.at): path.read_bytes() for path in _files(self.at)}
+        return there != self._whole
 
-    def server_says(self, public_key: ServerKey) -> list[str]:
-        return [fault.kind for fault in verify(self.copy, public_key, self.log).faults]
+    @cached_property
+    def parts(self) -> list[tuple[str, str]]:
+        """Each file that proves something, and its check."""
+        return [
+            (str(path.relative_to(self.at)), check)
+            for pattern, check in PARTS.items()
+            for path in sorted(self.at.glob(pattern))
+        ]
 
-    def reader_says(self, public_key: ServerKey) -> list[str]:
-        reader = self.reader.Reader(self.copy, public_key.keys)
-        return [fault.kind for _, fault in reader.verify()]
+    @cached_property
+    def segments(self) -> list[tuple[str, str]]:
+        return [(name, check) for name, check in self.parts if name.endswith(".seg")]
 
-    def _record(self, name: str, codec: Codec) -> Path:
-        witness = Witness(open_log(self.desk.log, self.desk.keys.signer))
-        writer = self.desk.writer(name)
-        writer.sync()
-        for second in range(0, 24, 2):
-            feed(writer, interview(codec, 2.0, START_S + second))
-            witness.tell([writer], START_S + second)
-            if second == 14 and name == "one":
-                self.former[name] = (self.desk.path(name) / MANIFEST_NAME).read_bytes()
-                shutil.copytree(self.desk.log, self.former_log)
-        writer.finish()
-        witness.closed(writer, START_S + 30)
-        witness.tell([], START_S + 30)
-        return self.desk.path(name)
+    @cached_property
+    def spans_s(self) -> dict[str, tuple[float, float]]:
+        """Of each segment."""
+        found = {}
+        for name in {str(Path(name).parent) for name, _ in self.segments}:
+            manifest = json.loads((self.at / name / MANIFEST_NAME).read_bytes())["manifest"]
+            for each in manifest["segments"]:
+                span_s = each["start_us"] / 1e6, each["end_us"] / 1e6
+                found[f"{name}/{each['name']}"] = span_s
+        return found
 
+    def read(self, name: str) -> bytes:
+        """As it should be."""
+        return self._whole[Path(name)]
 
-Mutation = Callable[[Bench, random.Random], None]
+    def write(self, name: str, data: bytes) -> None:
+        (self.at / name).write_bytes(data)
 
+    def bring_back(self, name: str) -> None:
+        """A file or folder as it once was."""
+        target = self.at / name
+        if target.is_dir():
+            shutil.rmtree(target)
+            shutil.copytree(self.former / name, target)
+        else:
+            shutil.copy(self.former / name, target)
 
-def _any_file(bench: Bench, chance: random.Random) -> Path:
-    return chance.choice(sorted(bench.copy.iterdir()))
+    # ---- what is said -------------------------------------------------------------------
 
+    def server_says(self, check: str) -> tuple[int, str]:
+        """Exit status and text."""
+        return everything.run(*(each.format(at=self.at) for each in CHECKS[check].command))
 
-def _segments(bench: Bench) -> list[Path]:
-    return sorted(bench.copy.glob("*.seg"))
+    def reader_says(self, check: str, *more: str) -> tuple[int, str]:
+        said = io.StringIO()
+        arguments = [each.format(at=self.at) for each in (*CHECKS[check].reader, *more)]
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+            status: int = self.reader.main(arguments)
+        return status, said.getvalue()
 
-
-def _records(path: Path) -> tuple[bytes, list[bytes]]:
-    """The segment's header, and its records as they are."""
-    data = path.read_bytes()
-    with path.open("rb") as file:
-        records = list(index_records(file, SEGMENT_HEADER_BYTES, len(data)))
-    starts = [SEGMENT_HEADER_BYTES, *(record.end for record in records)]
-    parts = [data[begin:end] for begin, end in pairwise(starts)]
-    return data[:SEGMENT_HEADER_BYTES], parts
-
-
-def flip(bench: Bench, chance: random.Random) -> None:
-    path = _any_file(bench, chance)
-    data = bytearray(path.read_bytes())
-    data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
-    path.write_bytes(data)
-
-
-def truncate(bench: Bench, chance: random.Random) -> None:
-    path = _any_file(bench, chance)
-    data = path.read_bytes()
-    path.write_bytes(data[: chance.randrange(len(data))])
+    def openssl_says(self, check: str) -> tuple[int, str]:
+        """Of a recording's time stamp, which the reader leaves to it."""
+        folder = self.at / STAMPED[check]
+        command = ["openssl", "ts", "-verify", "-in", TIMESTAMP_NAME, "-data", MANIFEST_NAME]
+        command += ["-CAfile", str(self.at / "data/keys/timestamp-root.pem")]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+        return done.returncode, f"NOT INTACT: {TIMESTAMP_NAME}: tampered: {done.stderr}"
 
 
-def truncate_at_record(bench: Bench, chance: random.Random) -> None:
-    path = chance.choice(_segments(bench))
-    header, parts = _records(path)
-    path.write_bytes(header + b"".join(parts[: chance.randrange(len(parts))]))
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
-def append(bench: Bench, chance: random.Random) -> None:
-    path = _any_file(bench, chance)
-    path.write_bytes(path.read_bytes() + chance.randbytes(chance.randrange(1, 300)))
+# ---- harm -------------------------------------------------------------------------------
+
+Mutation = Callable[[Bench, random.Random], Harm]
+CHANGED = ("tampered", "unknown version")
+CUT = ("truncated",)
+#: What has no length of its own does not parse when it is cut, or it is too short.
+SHORT = ("truncated", "tampered")
 
 
-def drop_file(bench: Bench, chance: random.Random) -> None:
-    _any_file(bench, chance).unlink()
+def _harm(
+    bench: Bench,
+    part: tuple[str, str],
+    words: Sequence[str],
+    span_s: tuple[float, float] | None = None,
+    by_reader: bool = True,
+) -> Harm:
+    name, check = part
+    span_s = span_s or bench.spans_s.get(name)
+    by_reader = by_reader and not name.startswith(NOT_THE_READERS)
+    return Harm(check, Path(name).name, tuple(words), span_s, by_reader)
 
 
-def double_file(bench: Bench, chance: random.Random) -> None:
-    shutil.copy(_any_file(bench, chance), bench.copy / f"{chance.randrange(3, 30):05}.seg")
+def _records(data: bytes) -> list[tuple[RecordHeader, bytes]]:
+    """A segment's records, each with its bytes."""
+    records = list(index_records(io.BytesIO(data), SEGMENT_HEADER_BYTES, len(data)))
+    ends = [SEGMENT_HEADER_BYTES, *(record.end for record in records)]
+    parts = [data[begin:end] for begin, end in pairwise(ends)]
+    return [(record.header, part) for record, part in zip(records, parts, strict=True)]
 
 
-def swap_files(bench: Bench, chance: random.Random) -> None:
-    one, other = chance.sample(sorted(bench.copy.iterdir()), 2)
-    first, second = one.read_bytes(), other.read_bytes()
-    one.write_bytes(second)
-    other.write_bytes(first)
+def _joined(data: bytes, records: Sequence[tuple[RecordHeader, bytes]]) -> bytes:
+    return data[:SEGMENT_HEADER_BYTES] + b"".join(part for _, part in records)
 
 
-def drop_record(bench: Bench, chance: random.Random) -> None:
-    path = chance.choice(_segments(bench))
-    header, parts = _records(path)
-    del parts[chance.randrange(len(parts))]
-    path.write_bytes(header + b"".join(parts))
+def _flipped(data: bytes, at: int, chance: random.Random) -> bytes:
+    return data[:at] + bytes([data[at] ^ 1 << chance.randrange(8)]) + data[at + 1 :]
 
 
-def double_record(bench: Bench, chance: random.Random) -> None:
-    path = chance.choice(_segments(bench))
-    header, parts = _records(path)
-    parts.insert(chance.randrange(len(parts) + 1), chance.choice(parts))
-    path.write_bytes(header + b"".join(parts))
+def flip(bench: Bench, chance: random.Random) -> Harm:
+    part = chance.choice(bench.parts)
+    data = bench.read(part[0])
+    bench.write(part[0], _flipped(data, chance.randrange(len(data)), chance))
+    return _harm(bench, part, CHANGED)
 
 
-def reorder_records(bench: Bench, chance: random.Random) -> None:
-    path = chance.choice(_segments(bench))
-    header, parts = _records(path)
-    chance.shuffle(parts)
-    path.write_bytes(header + b"".join(parts))
+def flip_in_header(bench: Bench, chance: random.Random) -> Harm:
+    """Of a segment, or of one of its records."""
+    part = chance.choice(bench.segments)
+    data = bench.read(part[0])
+    ends = [SEGMENT_HEADER_BYTES]
+    for _, record in _records(data)[:-1]:
+        ends.append(ends[-1] + len(record))
+    begin, size = chance.choice(
+        [(0, SEGMENT_HEADER_BYTES), *((e, RECORD_HEADER_BYTES) for e in ends)]
+    )
+    bench.write(part[0], _flipped(data, begin + chance.randrange(size), chance))
+    return _harm(bench, part, CHANGED)
 
 
-def take_record_of_another(bench: Bench, chance: random.Random) -> None:
-    path = chance.choice(_segments(bench))
-    header, parts = _records(path)
-    _, others = _records(chance.choice(sorted(bench.originals[1].glob("*.seg"))))
-    parts[chance.randrange(len(parts))] = chance.choice(others)
-    path.write_bytes(header + b"".join(parts))
+def flip_in_media(bench: Bench, chance: random.Random) -> Harm:
+    """Of a fragment, whose time the fault has to tell."""
+    part = chance.choice(bench.segments)
+    records = _records(bench.read(part[0]))
+    number = chance.choice([n for n, (header, _) in enumerate(records) if header.seq])
+    header, record = records[number]
+    at = RECORD_HEADER_BYTES + chance.randrange(header.length)
+    records[number] = header, _flipped(record, at, chance)
+    bench.write(part[0], _joined(bench.read(part[0]), records))
+    span_s = header.start_us / 1e6, header.end_us / 1e6
+    return _harm(bench, part, ("tampered",), span_s)
 
 
-def take_file_of_another(bench: Bench, chance: random.Random) -> None:
-    path = _any_file(bench, chance)
-    path.write_bytes((bench.originals[1] / path.name).read_bytes())
+def truncate(bench: Bench, chance: random.Random) -> Harm:
+    part = chance.choice(bench.parts)
+    data = bench.read(part[0])
+    bench.write(part[0], data[: chance.randrange(len(data))])
+    whole = part[0].endswith((".seg", ".mp4"))
+    return _harm(bench, part, CUT if whole else SHORT)
 
 
-def take_all_of_another(bench: Bench, chance: random.Random) -> None:
-    for path in bench.copy.glob("*.seg"):
-        path.write_bytes((bench.originals[1] / path.name).read_bytes())
+def boundaries(data: bytes) -> list[int]:
+    """Of a segment: where its header ends, and each record's header, ciphertext and signature."""
+    found = [0, SEGMENT_HEADER_BYTES]
+    for header, record in _records(data):
+        begin = found[-1]
+        found += [
+            begin + RECORD_HEADER_BYTES,
+            begin + RECORD_HEADER_BYTES + header.length,
+            begin + len(record),
+        ]
+    return found[:-1]
 
 
-def bring_back_manifest(bench: Bench, chance: random.Random) -> None:
-    """With all segments, or with those alone that it knows."""
-    (bench.copy / MANIFEST_NAME).write_bytes(bench.former["one"])
+def truncate_at_boundary(bench: Bench, chance: random.Random) -> Harm:
+    part = chance.choice(bench.segments)
+    data = bench.read(part[0])
+    bench.write(part[0], data[: chance.choice(boundaries(data))])
+    return _harm(bench, part, CUT)
+
+
+def append(bench: Bench, chance: random.Random) -> Harm:
+    part = chance.choice(bench.parts)
+    bench.write(part[0], bench.read(part[0]) + chance.randbytes(chance.randrange(1, 300)))
+    # What follows a time stamp, openssl does not look at.
+    return _harm(bench, part, ("tampered",), by_reader=not part[0].endswith(TIMESTAMP_NAME))
+
+
+def drop_file(bench: Bench, chance: random.Random) -> Harm:
+    """What is given to others is theirs to keep; a time stamp is only missed by who knows of it."""
+    parts = [
+        part
+        for part in bench.parts
+        if part[0].startswith("data/") and not part[0].endswith(TIMESTAMP_NAME)
+    ]
+    part = chance.choice(parts)
+    (bench.at / part[0]).unlink()
+    listed = part[0].endswith((".seg", MANIFEST_NAME))
+    words = ("rolled back",) if "signing-keys" in part[0] else ("missing",)
+    return _harm(bench, part, words, by_reader=listed)
+
+
+def double_file(bench: Bench, chance: random.Random) -> Harm:
+    name, check = chance.choice(bench.parts)
+    folder = chance.choice([ONE, "data/recordings/two", "data/sources/small"])
+    check = {"small": "source"}.get(Path(folder).name, Path(folder).name)
+    other = f"{folder}/{chance.randrange(10, 30):05}.seg"
+    bench.write(other, bench.read(name))
+    return _harm(bench, (other, check), ("unexpected",))
+
+
+def swap_segments(bench: Bench, chance: random.Random) -> Harm:
+    names = [part for part in bench.segments if part[0].startswith(f"{ONE}/")]
+    one, other = sorted(chance.sample(names, 2))
+    bench.write(one[0], bench.read(other[0]))
+    bench.write(other[0], bench.read(one[0]))
+    return _harm(bench, one, ("reordered",))
+
+
+def drop_record(bench: Bench, chance: random.Random) -> Harm:
+    """But the last, which is a cut."""
+    part = chance.choice(bench.segments)
+    records = _records(bench.read(part[0]))
+    number = chance.randrange(len(records) - 1)
+    gone, _ = records.pop(number)
+    bench.write(part[0], _joined(bench.read(part[0]), records))
+    span_s = (gone.start_us / 1e6, gone.end_us / 1e6) if gone.seq else None
+    return _harm(bench, part, ("reordered",), span_s)
+
+
+def double_record(bench: Bench, chance: random.Random) -> Harm:
+    part = chance.choice(bench.segments)
+    records = _records(bench.read(part[0]))
+    records.insert(chance.randrange(len(records) + 1), chance.choice(records))
+    bench.write(part[0], _joined(bench.read(part[0]), records))
+    return _harm(bench, part, ("reordered",))
+
+
+def reorder_records(bench: Bench, chance: random.Random) -> Harm:
+    part = chance.choice(bench.segments)
+    records = _records(bench.read(part[0]))
+    chance.shuffle(records)
+    bench.write(part[0], _joined(bench.read(part[0]), records))
+    return _harm(bench, part, ("reordered",))
+
+
+# ---- swaps between recordings -----------------------------------------------------------
+
+
+def take_record_of_another(bench: Bench, chance: random.Random) -> Harm:
+    part = chance.choice([part for part in bench.segments if part[1] != "two"])
+    records = _records(bench.read(part[0]))
+    others = _records(bench.read(f"data/recordings/two/0000{chance.randrange(2)}.seg"))
+    records[chance.randrange(len(records))] = chance.choice(others)
+    bench.write(part[0], _joined(bench.read(part[0]), records))
+    return _harm(bench, part, ("reordered",))
+
+
+def take_segment_of_another(bench: Bench, chance: random.Random) -> Harm:
+    part = chance.choice([part for part in bench.segments if part[1] != "two"])
+    bench.write(part[0], bench.read(f"data/recordings/two/0000{chance.randrange(2)}.seg"))
+    return _harm(bench, part, ("foreign",))
+
+
+def take_manifest_of_another(bench: Bench, chance: random.Random) -> Harm:
+    """Which then lists what does not lie there."""
+    bench.write(f"data/recordings/two/{MANIFEST_NAME}", bench.read(f"{ONE}/{MANIFEST_NAME}"))
+    return Harm("two", "00000.seg", ("foreign",))
+
+
+def take_all_of_another(bench: Bench, chance: random.Random) -> Harm:
+    """But it is not the one that lay there: the list of all, or a receipt, tells."""
+    folder = bench.at / ONE
+    shutil.rmtree(folder)
+    shutil.copytree(bench.at / "data/recordings/two", folder)
+    return Harm("receipt", MANIFEST_NAME, ("foreign",), by_reader=False)
+
+
+def take_receipt_of_another(bench: Bench, chance: random.Random) -> Harm:
+    bench.write("given/evidence/receipt.json", bench.read("given/receipt-two.json"))
+    return Harm("evidence", MANIFEST_NAME, ("foreign",))
+
+
+def take_statement_of_another(bench: Bench, chance: random.Random) -> Harm:
+    """Of the one kind for the other, which no one signed as such."""
+    files = ["data/recordings/small.vivavoce.json", "given/out.mp4.vivavoce.json"]
+    chance.shuffle(files)
+    bench.write(files[0], bench.read(files[1]))
+    check = "small" if "small" in files[0] else "export"
+    return Harm(check, Path(files[0]).name.removesuffix(".vivavoce.json"), CHANGED)
+
+
+def take_stamp_of_another(bench: Bench, chance: random.Random) -> Harm:
+    bench.write(f"{ONE}/{TIMESTAMP_NAME}", bench.read(f"data/recordings/two/{TIMESTAMP_NAME}"))
+    return Harm("one", "", (), by_reader=False, told="It was sealed by")
+
+
+def drop_stamp(bench: Bench, chance: random.Random) -> Harm:
+    (bench.at / ONE / TIMESTAMP_NAME).unlink()
+    return Harm("one", "", (), by_reader=False, told="It was sealed by")
+
+
+# ---- rollbacks --------------------------------------------------------------------------
+
+
+def bring_back_manifest(bench: Bench, chance: random.Random) -> Harm:
+    """Beside all segments, or with the whole folder."""
     if chance.random() < 0.5:
-        for path in _segments(bench)[1:]:
-            path.unlink()
+        bench.bring_back(f"{ONE}/{MANIFEST_NAME}")
+    else:
+        bench.bring_back(ONE)
+    return Harm("one", MANIFEST_NAME, ("rolled back",))
 
 
-def bring_back_log(bench: Bench, chance: random.Random) -> None:
-    shutil.rmtree(bench.log)
-    shutil.copytree(bench.former_log, bench.log)
+def bring_back_log(bench: Bench, chance: random.Random) -> Harm:
+    bench.bring_back("data/log")
+    return Harm("log", "log/checkpoint", ("tampered", "rolled back"), by_reader=False)
 
 
-def flip_checkpoint(bench: Bench, chance: random.Random) -> None:
-    path = bench.log / "checkpoint"
-    data = bytearray(path.read_bytes())
-    data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
-    path.write_bytes(data)
+def bring_back_checkpoint(bench: Bench, chance: random.Random) -> Harm:
+    bench.bring_back("data/log/checkpoint")
+    check = chance.choice(["log", "one"])
+    return Harm(check, "log/checkpoint", ("tampered", "rolled back"), by_reader=False)
+
+
+def bring_back_keys(bench: Bench, chance: random.Random) -> Harm:
+    """The list alone, or with the public key."""
+    bench.bring_back("data/keys/signing-keys.json")
+    if chance.random() < 0.5:
+        bench.bring_back("data/keys/signing.pub")
+        return Harm("one", MANIFEST_NAME, ("tampered",))
+    return Harm("one", "signing-keys.json", ("rolled back",))
+
+
+def bring_back_everything(bench: Bench, chance: random.Random) -> Harm:
+    """All of the data directory: what others kept tells."""
+    bench.bring_back("data")
+    if chance.random() < 0.5:
+        return Harm("receipt", "receipt-one.json", ("tampered",))
+    return Harm("log", "log/checkpoint", ("rolled back", "tampered"), by_reader=False)
+
+
+def cut_open_tail(bench: Bench, chance: random.Random) -> Harm:
+    """More than the last heartbeat."""
+    name = "data/recordings/open/00002.seg"
+    data = bench.read(name)
+    ends = boundaries(data)[1::3]
+    bench.write(name, data[: chance.choice(ends[: len(ends) // 3])])
+    return Harm("open", "00002.seg", CUT, by_reader=False)
+
+
+def drop_open_tail(bench: Bench, chance: random.Random) -> Harm:
+    (bench.at / "data/recordings/open/00002.seg").unlink()
+    return Harm("open", "00001.seg", CUT, by_reader=False)
+
+
+# ---- other keys -------------------------------------------------------------------------
+
+STRANGER = Ed25519PrivateKey.from_private_bytes(bytes(32))
+
+
+def take_public_key_of_another(bench: Bench, chance: random.Random) -> Harm:
+    public = STRANGER.public_key()
+    pem = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    bench.write("data/keys/signing.pub", pem)
+    if chance.random() < 0.5:
+        return Harm(chance.choice(["one", "two"]), "signing-keys.json", ("rolled back",))
+    (bench.at / "data/keys/signing-keys.json").unlink()
+    return Harm(chance.choice(["one", "two"]), MANIFEST_NAME, ("tampered",))
+
+
+def sign_with_another_key(bench: Bench, chance: random.Random) -> Harm:
+    """What the manifest says now, or something else."""
+    folder = chance.choice([ONE, "data/recordings/two"])
+    signed = json.loads(bench.read(f"{folder}/{MANIFEST_NAME}"))
+    if chance.random() < 0.5:
+        signed["manifest"]["gaps"] = []
+    data = _compact(signed["manifest"])
+    signed["signature"] = STRANGER.sign(MANIFEST_CONTEXT + data).hex()
+    bench.write(f"{folder}/{MANIFEST_NAME}", _compact(signed))
+    return Harm(Path(folder).name, MANIFEST_NAME, ("tampered",))
+
+
+def forge_key_list(bench: Bench, chance: random.Random) -> Harm:
+    """A change more, to a key of one's own, or two changes in another order."""
+    name = "data/keys/signing-keys.json"
+    known = succession.decode(bench.read(name))
+    last = known[-1].succession
+    public = STRANGER.public_key().public_bytes_raw().hex()
+    made = succession.Succession(
+        last.format, 1, last.number + 1, last.key, public, last.at_us + 1, 0, ""
+    )
+    forged = (*known, succession.sign(made, STRANGER, STRANGER))
+    lists = forged, known[::-1], known[1:] + known[:1]
+    bench.write(name, succession.encode(chance.choice(lists)))
+    return Harm("one", "signing-keys.json", ("tampered", "reordered"))
+
+
+def _compact(value: object) -> bytes:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 MUTATIONS: tuple[Mutation, ...] = (
     flip,
+    flip_in_header,
+    flip_in_media,
     truncate,
-    truncate_at_record,
+    truncate_at_boundary,
     append,
     drop_file,
     double_file,
-    swap_files,
+    swap_segments,
     drop_record,
     double_record,
     reorder_records,
     take_record_of_another,
-    take_file_of_another,
+    take_segment_of_another,
+    take_manifest_of_another,
     take_all_of_another,
+    take_receipt_of_another,
+    take_statement_of_another,
+    take_stamp_of_another,
+    drop_stamp,
     bring_back_manifest,
     bring_back_log,
-    flip_checkpoint,
+    bring_back_checkpoint,
+    bring_back_keys,
+    bring_back_everything,
+    cut_open_tail,
+    drop_open_tail,
+    take_public_key_of_another,
+    sign_with_another_key,
+    forge_key_list,
 )
-#: What the folder alone does not show: the reader does not look at the log.
-BY_THE_LOG_ALONE = (bring_back_manifest, bring_back_log, flip_checkpoint)
+
+
+# ---- what harms nothing -----------------------------------------------------------------
+
+
+def keep_as_it_is(bench: Bench) -> None:
+    pass
+
+
+def trust_a_former_key(bench: Bench) -> None:
+    bench.bring_back("data/keys/signing.pub")
+
+
+def keep_a_former_receipt(bench: Bench) -> None:
+    bench.bring_back("given/receipt-one.json")
+
+
+def keep_a_former_checkpoint(bench: Bench) -> None:
+    bench.bring_back("given/checkpoint")
+
+
+def tear_the_open_tail(bench: Bench) -> None:
+    """As a crash does."""
+    name = "data/recordings/open/00002.seg"
+    bench.write(name, bench.read(name)[:-9])
+
+
+HARMLESS = (
+    keep_as_it_is,
+    trust_a_former_key,
+    keep_a_former_receipt,
+    keep_a_former_checkpoint,
+    tear_the_open_tail,
+)
 INTACT_EVERY = 20
 
 
+# ---- the campaign -----------------------------------------------------------------------
+
+
 def campaign(
-    folder: Path, runs: int, seed: int, mutations: Sequence[Mutation] = MUTATIONS
+    bench: Bench, runs: int, seed: int, mutations: Sequence[Mutation] = MUTATIONS
 ) -> Found:
-    """`runs` mutations of a recording made in `folder`."""
-    bench, chance, found = Bench(folder), random.Random(seed), Found()
-    stranger = alone(Ed25519PrivateKey.from_private_bytes(bytes(32)).public_key())
-    bench.fresh()
-    bench.changed()
+    """`runs` mutations, each of the kinds in its turn."""
+    chance, found = random.Random(seed), Found()
     for run in range(runs):
-        bench.fresh()
         if run % INTACT_EVERY == 0:
-            said = bench.server_says(bench.public_key) + bench.reader_says(bench.public_key)
-            if said:
-                found.failures.append(f"run {run}: intact, and yet {said}")
-            for says in (bench.server_says, bench.reader_says):
-                if not says(stranger):
-                    found.failures.append(f"run {run}: another key fits")
-        mutation = chance.choice(mutations)
-        mutation(bench, chance)
-        if not bench.changed():
+            bench.fresh()
+            harmless = HARMLESS[run // INTACT_EVERY % len(HARMLESS)]
+            harmless(bench)
+            found.failures += _alarms(bench, f"run {run}: {harmless.__name__}")
+        bench.fresh()
+        mutation = mutations[run % len(mutations)]
+        harm = mutation(bench, chance)
+        if bench.changed():
+            _judge(bench, harm, f"run {run}: {mutation.__name__}", mutation.__name__, found)
+        else:
             found.named[mutation.__name__, "nothing changed"] += 1
-            continue
-        asked = {"verify": bench.server_says}
-        if mutation not in BY_THE_LOG_ALONE:
-            asked["reader"] = bench.reader_says
-        for who, says in asked.items():
-            try:
-                faults = says(bench.public_key)
-            except Exception as error:
-                found.failures.append(f"run {run}: {mutation.__name__}: {who}: {error!r}")
-                continue
-            if not faults:
-                found.failures.append(f"run {run}: {mutation.__name__}: {who} finds nothing")
-            for fault in faults[:1]:
-                found.named[mutation.__name__, fault] += who == "verify"
     return found
+
+
+def _alarms(bench: Bench, what: str) -> list[str]:
+    """Complaints of what is intact."""
+    said = [(check, bench.server_says(check)) for check in CHECKS]
+    said += [(check, bench.reader_says(check)) for check in CHECKS if CHECKS[check].reader]
+    return [f"{what}: {check}: {text}" for check, (status, text) in said if status]
+
+
+def _judge(bench: Bench, harm: Harm, what: str, kind: str, found: Found) -> None:
+    asked = {"verify": bench.server_says}
+    if harm.by_reader and harm.file == TIMESTAMP_NAME:
+        asked["openssl"] = bench.openssl_says
+    elif harm.by_reader and CHECKS[harm.check].reader:
+        asked["reader"] = bench.reader_says
+    for who, says in asked.items():
+        try:
+            status, text = says(harm.check)
+        except Exception as error:
+            found.failures.append(f"{what}: {who}: {harm}: {error!r}")
+            continue
+        wrong = _wrong(harm, status, text)
+        if wrong:
+            found.failures.append(f"{what}: {who}: {wrong}: {harm}: {text}")
+        elif who == "verify":
+            words = (word for word in harm.words if word in _first_fault(text))
+            found.named[kind, next(words, "not claimed")] += 1
+
+
+def _wrong(harm: Harm, status: int, text: str) -> str:
+    """Empty where it is named as it should be."""
+    if harm.told:
+        return "it is claimed" if status or harm.told in text else ""
+    fault = _first_fault(text)
+    if status == 0 or not fault:
+        return "finds nothing"
+    if harm.file not in fault:
+        return "names another file"
+    if not any(f": {word}" in fault for word in harm.words):
+        return "calls it something else"
+    if harm.span_s is None:
+        return ""
+    span = _SPAN.search(fault)
+    if span is None:
+        return "names no time"
+    start_s, end_s = float(span[1] or span[3]), float(span[2] or "inf")
+    overlaps = start_s <= harm.span_s[1] + 0.001 and harm.span_s[0] - 0.001 <= end_s
+    return "" if overlaps else "names another time"
+
+
+def _first_fault(text: str) -> str:
+    return next((line for line in text.splitlines() if line.startswith("NOT INTACT: ")), "")
 
 
 def main() -> int:
@@ -298,9 +716,9 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1, metavar="N")
     flags = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        found = campaign(Path(folder), flags.runs, flags.seed)
+        found = campaign(Bench(Path(folder)), flags.runs, flags.seed)
     for (mutation, word), count in sorted(found.named.items()):
-        print(f"{count:6}  {mutation:24} {word}")
+        print(f"{count:6}  {mutation:28} {word}")
     for failure in found.failures:
         print(failure, file=sys.stderr)
     print(f"{flags.runs} runs, {len(found.failures)} failures")

@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from server.core.frames import Codec
+from server.recorder import derivation
 from server.recorder.manifest import encode_manifest
 from server.recorder.merkle import inclusion_path, leaf_hash, range_hash_of, tree_of
 from server.recorder.receipt import issue
@@ -100,7 +103,8 @@ def test_a_fault_is_named_with_its_file(desk: Desk) -> None:
     path = desk.path() / "00000.seg"
     path.write_bytes(path.read_bytes()[:-1])
     status, said = run(desk.path(), "--public-key", desk.data_dir / "keys" / "signing.pub")
-    assert (status, said) == (1, "NOT INTACT: 00000.seg: truncated: a record is cut off\n")
+    place = "00000.seg, 2.000 s to 2.000 s"
+    assert (status, said) == (1, f"NOT INTACT: {place}: truncated: a record is cut off\n")
 
 
 def test_a_signature_in_capitals_is_another_manifest(desk: Desk) -> None:
@@ -149,6 +153,72 @@ def test_it_checks_a_receipt_with_the_public_key_alone(desk: Desk, tmp_path: Pat
         1,
         f"NOT INTACT: {path.name}: {caught.value}\n",
     )
+
+
+def test_a_recording_has_to_bear_its_receipt_out(desk: Desk, tmp_path: Path) -> None:
+    desk.seal()
+    path, public_key = tmp_path / "receipt.json", desk.data_dir / "keys" / "signing.pub"
+    path.write_bytes(issue(desk.data_dir, "iv", desk.keys.signer, desk.keys.public_key))
+    held = desk.path(), "--public-key", public_key, "--receipt", path
+    older = (desk.path() / "manifest.json").read_bytes()
+    assert run(*held) == (0, "Intact: 1 segments.\nThe receipt is of this recording.\n")
+    desk.seal(start_s=START_S + 20)
+    assert run(*held)[0] == 0, "it went on"
+    path.write_bytes(issue(desk.data_dir, "iv", desk.keys.signer, desk.keys.public_key))
+    (desk.path() / "manifest.json").write_bytes(older)
+    (desk.path() / "00001.seg").unlink()
+    assert run(*held[:3])[0] == 0, "by itself it is intact"
+    status, said = run(*held)
+    assert (status, said.startswith("NOT INTACT: manifest.json: rolled back")) == (1, True)
+    desk.seal("other", START_S + 40)
+    path.write_bytes(issue(desk.data_dir, "other", desk.keys.signer, desk.keys.public_key))
+    assert "manifest.json: foreign" in run(*held)[1]
+
+
+def test_it_checks_an_export_by_the_statement_beside_it(desk: Desk, tmp_path: Path) -> None:
+    desk.write(interview(Codec.VP8, 1.0))
+    path, public_key = tmp_path / "out.mp4", desk.data_dir / "keys" / "signing.pub"
+    path.write_bytes(b"a film")
+    source = derivation.origin(desk.reader().manifest)
+    made = derivation.describe(path, source, (0, 1_000_000), 1, transcoded=False)
+    derivation.sign(path, made, desk.keys.signer)
+    status, said = run(path, "--public-key", public_key)
+    assert (status, f"made of recording {source.recording}" in said) == (0, True)
+    for data, word in ((b"a fill", "tampered"), (b"a fil", "truncated")):
+        path.write_bytes(data)
+        assert run(path, "--public-key", public_key)[1].startswith(f"NOT INTACT: out.mp4: {word}")
+    statement = derivation.statement_of(path)
+    statement.write_bytes(statement.read_bytes().replace(b'"start_us":0', b'"start_us":1'))
+    said = run(path, "--public-key", public_key)[1]
+    assert said.startswith("NOT INTACT: out.mp4.vivavoce.json: tampered")
+
+
+# ---- whatever comes ----------------------------------------------------------------------
+
+ANY = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+)
+PARSERS = {
+    "manifest": lambda data, keys: reader.read_manifest(data, keys),
+    "receipt": lambda data, keys: reader.read_receipt(data, keys),
+    "derivation": lambda data, keys: reader.read_statement(data, "compressed", keys),
+    "successions": lambda data, keys: reader.read_keys(data),
+}
+
+
+@pytest.mark.parametrize("what", PARSERS)
+@given(data=st.data())
+def test_whatever_is_said_to_be_signed_is_refused(what: str, data: st.DataObject) -> None:
+    """With what it needs to come so far, and anything in the place of a part."""
+    names = [*reader.MANIFEST_FIELDS, *reader.RECEIPT_FIELDS, *reader.SUCCESSION_FIELDS]
+    names += reader.STATEMENT_FIELDS["compressed"]
+    inner = {name: data.draw(ANY) for name in data.draw(st.lists(st.sampled_from(names)))}
+    value = inner | {"version": 1} if data.draw(st.booleans()) else data.draw(ANY)
+    outer = {what: value, "signature": data.draw(st.just("00" * 64) | ANY)}
+    text = json.dumps(outer, separators=(",", ":"), ensure_ascii=data.draw(st.booleans()))
+    with pytest.raises(reader.Fault):
+        PARSERS[what](text.encode(errors="surrogatepass"), worked_example.PUBLIC_KEY.keys)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 6, 7, 8, 13])

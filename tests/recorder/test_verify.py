@@ -191,6 +191,25 @@ def test_swapped_records_within_a_segment_are_out_of_order(
     assert (fault.kind, fault.file) == (FaultKind.REORDERED, "00000.seg")
 
 
+def test_a_changed_header_is_not_taken_for_another_segments(
+    original: Desk, copy: Callable[[str], Path]
+) -> None:
+    """Nor are records that change places, or others', for a changed header."""
+    path = copy("iv")
+    file = path / "00001.seg"
+    whole = file.read_bytes()
+    for at in range(16, 136):  # recording_id, salt, ..., previous
+        file.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        (fault,) = _report(original, path).faults
+        assert (fault.kind, fault.file) == (FaultKind.TAMPERED, "00001.seg"), at
+    with file.open("rb") as opened:
+        first, second, *_ = index_records(opened, 136, len(whole))
+    swapped = whole[second.offset : second.end] + whole[first.offset : first.end]
+    file.write_bytes(whole[:136] + swapped + whole[second.end :])
+    (fault,) = _report(original, path).faults
+    assert (fault.kind, fault.file) == (FaultKind.REORDERED, "00001.seg")
+
+
 def test_a_file_that_nobody_listed_is_named(original: Desk, copy: Callable[[str], Path]) -> None:
     for name in ("00003.seg", "note.txt"):
         path = copy("iv")
