@@ -1,11 +1,12 @@
 """Durable files: what is on the disk when a call returns, and in what order it got there."""
 
 import errno
+import fcntl
 import hashlib
 import io
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
@@ -91,6 +92,7 @@ def write_durably(path: Path, data: bytes, scratch: Path | None = None) -> None:
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
         with os.fdopen(fd, "wb") as file:
+            fcntl.flock(fd, fcntl.LOCK_SH)  # while its writer lives
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -163,13 +165,21 @@ class SizedRaw(io.RawIOBase):
 
 @contextmanager
 def scratch_beside(path: Path) -> Iterator[Path]:
-    """A new file in the folder of ``path``, gone at the end unless it was renamed. OSError."""
-    fd, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    os.close(fd)
+    """A new file in the folder of ``path``, gone at the end unless it was renamed. OSError.
+
+    What a process that was killed left there of the same name is removed first.
+    """
+    named = f"{path.name}."
+    remove_abandoned(
+        each for each in path.parent.glob(".*.tmp") if each.name.lstrip(".").startswith(named)
+    )
+    fd, name = tempfile.mkstemp(prefix=f".{named}", suffix=".tmp", dir=path.parent)
     scratch = Path(name)
     try:
+        fcntl.flock(fd, fcntl.LOCK_SH)
         yield scratch
     finally:
+        os.close(fd)
         scratch.unlink(missing_ok=True)
 
 
@@ -182,6 +192,22 @@ def put_in_place(scratch: Path, path: Path) -> None:
         os.close(fd)
     os.replace(scratch, path)
     sync_directory(path.parent)
+
+
+def remove_abandoned(scratches: Iterable[Path]) -> None:
+    """Those of these files that no living process is writing. OSError."""
+    for path in scratches:
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except FileNotFoundError:
+            continue  # it has its name by now
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink(missing_ok=True)
+        except BlockingIOError:
+            pass
+        finally:
+            os.close(fd)
 
 
 def overwrite(fd: int) -> None:

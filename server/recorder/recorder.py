@@ -35,7 +35,7 @@ from server.recorder.key_change import finish as finish_key_change
 from server.recorder.keys import KeyRing, open_keys
 from server.recorder.manifest import MANIFEST_NAME, Manifest, Policy, to_unix_us
 from server.recorder.reader import RecordingReader
-from server.recorder.repair import repair, repair_all
+from server.recorder.repair import remove_leftovers, repair, repair_all
 from server.recorder.root_key import KeyUnavailable, RootKey
 from server.recorder.server_key import ServerKey
 from server.recorder.spool import put_down_derived
@@ -509,6 +509,7 @@ async def open_recorder(
     OSError; RuntimeError while another process records there.
     """
     with await asyncio.to_thread(lock_recordings, data_dir):
+        await asyncio.to_thread(remove_leftovers, data_dir)
         await asyncio.to_thread(finish_key_change, data_dir)
         keys = await asyncio.to_thread(open_keys, data_dir / "keys", root_key)
         await asyncio.to_thread(keys.database.scrub)

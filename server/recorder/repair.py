@@ -14,8 +14,9 @@ from typing import BinaryIO
 import msgspec
 
 from server.core.frames import TrackName
+from server.recorder import derived, spool, tlog
 from server.recorder.catalog import FOLDER, read_manifest, recording_folders
-from server.recorder.files import sync_directory, write_durably
+from server.recorder.files import remove_abandoned, sync_directory, write_durably
 from server.recorder.keys import KeyRing
 from server.recorder.manifest import (
     MANIFEST_NAME,
@@ -49,11 +50,16 @@ from server.recorder.server_key import ServerKey
 log = logging.getLogger(__name__)
 
 
+def remove_leftovers(data_dir: Path) -> None:
+    """What killed processes were writing, to give it a name once it was whole. OSError."""
+    for folder in (FOLDER, "keys", spool.FOLDER, derived.MAKING):
+        remove_abandoned((data_dir / folder).glob(".*.tmp"))
+    remove_abandoned((data_dir / tlog.FOLDER).rglob(".*.tmp"))
+
+
 def repair_all(data_dir: Path, keys: KeyRing) -> list[str]:
     """Repair every recording that a crash left open; returns their interview ids."""
     repaired = []
-    for leftover in (data_dir / FOLDER).glob(".*.tmp"):
-        leftover.unlink()
     for path in recording_folders(data_dir):
         try:
             if repair(path, keys):

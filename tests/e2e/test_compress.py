@@ -131,6 +131,7 @@ async def test_it_stops_for_an_interview_and_goes_on_after_a_kill(
         first = made[0].read_bytes()
         await server.start()
         manifest = await replaced(desk)
+        assert [path for path in desk.data_dir.rglob(".*.tmp") if path.is_file()] == []
         assert (desk.path() / made[0].name).read_bytes() == first
         assert "The log" in await server.command("verify", str(desk.path()))
         after = desk.reader()

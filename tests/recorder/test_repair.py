@@ -1,5 +1,6 @@
 """`kill -9`, torn files and power cuts: what the next start makes of them."""
 
+import fcntl
 import os
 import random
 import subprocess
@@ -13,7 +14,7 @@ from server.recorder.catalog import list_recordings, open_reader
 from server.recorder.files import LocalFile, LocalFolder
 from server.recorder.keys import open_keys
 from server.recorder.manifest import State
-from server.recorder.repair import repair, repair_all
+from server.recorder.repair import remove_leftovers, repair, repair_all
 from server.recorder.sealing import FaultKind, SegmentError
 from server.recorder.verify import verify
 from tests.recorder.conftest import Desk, feed
@@ -189,9 +190,15 @@ def test_the_interview_goes_on_in_the_same_recording_with_the_gap_declared(desk:
     assert verify(desk.path(), desk.keys.public_key).intact
 
 
-def test_leftovers_of_a_manifest_half_written_are_removed(desk: Desk) -> None:
-    desk.write(interview(seconds=1))
-    leftover = desk.data_dir / "recordings" / ".iv.manifest.json.tmp"
-    leftover.write_bytes(b"half")
-    repair_all(desk.data_dir, desk.keys)
-    assert not leftover.exists()
+def test_what_was_half_written_is_removed_unless_somebody_writes_it(desk: Desk) -> None:
+    desk.seal()
+    places = ("recordings/.iv.manifest.json", "keys/.keys.signing-next.key", "log/.checkpoint")
+    leftovers = [desk.data_dir / f"{name}.tmp" for name in (*places, "log/tile/0/000.p/.7")]
+    for path in leftovers:
+        path.write_bytes(b"half")
+    with leftovers[0].open("rb") as writer:
+        fcntl.flock(writer, fcntl.LOCK_SH)
+        remove_leftovers(desk.data_dir)
+        assert [path.exists() for path in leftovers] == [True, False, False, False]
+    remove_leftovers(desk.data_dir)
+    assert not leftovers[0].exists()
