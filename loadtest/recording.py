@@ -201,7 +201,8 @@ async def check_recording(
             for replay, init in inits.items():
                 if init is not None:
                     media = await fetch.playable(replay, init, fragment.seq)
-                    await asyncio.to_thread(inspection.add, media)
+                    if media is not None:
+                        await asyncio.to_thread(inspection.add, media)
         result = inspection.result(index.gaps)
         if result.screen_recorded is not None:
             result.screen_recorded &= "screen" in index.tracks
@@ -217,12 +218,13 @@ class _Fetch:
     token: str
     inits: dict[str, bytes] = field(default_factory=dict)
 
-    async def playable(self, replay: str, init: int, seq: int) -> bytes:
-        """The fragment with its init before it. Raises what `get` does."""
+    async def playable(self, replay: str, init: int, seq: int) -> bytes | None:
+        """The fragment with its init before it, if anything of it is played. Raises as `get`."""
         path = f"{replay}/init/{init}"
         if path not in self.inits:
             self.inits[path] = await self.get(path)
-        return self.inits[path] + await self.get(f"{replay}/fragment/{seq}")
+        media = await self.get(f"{replay}/fragment/{seq}")
+        return self.inits[path] + media if media else None
 
     async def get(self, path: str = "") -> bytes:
         """Raises RecordingError, aiohttp.ClientError or TimeoutError."""

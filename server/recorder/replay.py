@@ -202,7 +202,8 @@ def _is_heard(source: Recorded, index: int, newest: int) -> bool:
 def media_segment(source: Recorded, index: int, fill_us: int = MAX_FILL_US) -> bytes:
     """The fragment at ``index``, filled so that playback runs on into the next one.
 
-    Where that begins more than ``fill_us`` later, a hole remains.
+    Where that begins more than ``fill_us`` later, a hole remains. Empty where its neighbours have
+    taken all of it: sound that came while pictures waited for a packet that was lost.
     """
     plan = source.plan
     tracks = plan.inits[plan.number(source.tracks(index))]
@@ -227,6 +228,8 @@ def screen_segment(source: Recorded, index: int) -> bytes:
 
 
 def _written(tracks: Tracks, index: int, fragment: Fragment) -> bytes:
+    if not any(samples for _, samples in fragment.by_track()):
+        return b""  # browsers refuse a media segment of no track
     if in_webm(tracks):
         return webm.media_segment(fragment)
     return mp4.media_segment(index + 1, fragment)

@@ -34,8 +34,11 @@ def _played(desk: Desk, frames: list[EncodedFrame]) -> list[Fragment]:
 
 def _replayed(desk: Desk) -> list[Fragment]:
     reader = desk.reader()
-    index = reader.describe()
-    return [mp4.parse_media(reader.fragment(fragment.seq)) for fragment in index.fragments]
+    return [_samples(reader.fragment(each.seq)) for each in reader.describe().fragments]
+
+
+def _samples(media: bytes) -> Fragment:
+    return mp4.parse_media(media) if media else Fragment((), ())
 
 
 def _holes_s(fragments: list[Fragment]) -> list[float]:
@@ -167,6 +170,26 @@ def test_sound_that_came_later_than_pictures_of_its_time_has_its_place(
     assert [each.time for each in sounds] == [960 * number for number in range(400)]
 
 
+@pytest.mark.parametrize("codec", [Codec.VP8, Codec.H264])
+def test_a_fragment_whose_sound_all_belongs_to_its_neighbours_is_played_as_nothing(
+    desk: Desk, codec: Codec
+) -> None:
+    """Pictures wait for a packet that was lost, and a keyframe ends what began meanwhile."""
+    lost_s, came_s = START_S + 1.58, START_S + 1.88
+    pictures = [
+        replace(each, arrived_s=came_s) if lost_s <= each.capture_s < came_s else each
+        for each in camera(codec, 4, keyframe_s=1.6)
+    ]
+    desk.write(sorted(pictures + microphone(4), key=lambda frame: frame.arrived_s))
+    reader = desk.reader()
+    played = [reader.fragment(each.seq) for each in reader.describe().fragments]
+    assert played.count(b"") == 1
+    file = io.BytesIO(reader.init(0) + b"".join(played))
+    with av.open(file, "r") as container:
+        streams = [packet.stream.type for packet in container.demux() if packet.pts is not None]
+    assert (streams.count("video"), streams.count("audio")) == (120, 200)
+
+
 def _jumps(samples: list[Sample]) -> list[tuple[Sample, Sample]]:
     """Where a browser drops all pictures up to the next keyframe.
 
@@ -203,7 +226,7 @@ def test_what_is_played_while_it_is_recorded_is_followed_by_the_rest_without_a_j
     for place in range(1, len(arriving), 7):
         feed(writer, arriving[place : place + 7])
         more = reader.describe(after=len(played)).fragments
-        played += [mp4.parse_media(reader.fragment(each.seq)) for each in more]
+        played += [_samples(reader.fragment(each.seq)) for each in more]
     assert len(played) >= 6
     assert _jumps([each for fragment in played for each in fragment.video]) == []
     assert _jumps([each for fragment in played for each in fragment.audio]) == []
