@@ -160,7 +160,8 @@ class TrackReceiver:
             self._align(rtp_timestamp, stamp.sent_s)
         place = read_place(payload) if start and self.watched is not None else None
         if start and (marker or self.clock_rate != 90_000):  # all sound, and small pictures
-            return stamp is not None and self._take(stamp.frame, stamp.layer, place, now)
+            number, layer = (stamp.frame, stamp.layer) if stamp is not None else (None, 0)
+            return self._take(number, layer, seqno, place, now)
         frame = self._open.get(rtp_timestamp)
         if frame is None:
             frame = self._open[rtp_timestamp] = _OpenFrame()
@@ -173,22 +174,28 @@ class TrackReceiver:
             frame.number, frame.layer = stamp.frame, stamp.layer
         if frame.complete:
             del self._open[rtp_timestamp]
-            number = frame.number
-            return number is not None and self._take(number, frame.layer, frame.place, now)
+            assert frame.start is not None
+            return self._take(frame.number, frame.layer, frame.start, frame.place, now)
         if len(self._open) > MAX_OPEN_FRAMES:
             del self._open[next(iter(self._open))]
         return False
 
-    def _take(self, frame: int, layer: int, place: Place | None, now: float) -> bool:
-        """A whole frame; whether it is new."""
+    def _take(
+        self, frame: int | None, layer: int, seqno: int, place: Place | None, now: float
+    ) -> bool:
+        """A whole frame that begins with that packet; whether it is new, as far as it tells."""
+        if self.watched is not None and place is not None:
+            # By the stream's own order: after a switch another layer's picture may have a number
+            # that was there already, and all that follows refers to it.
+            self.watched.take(seqno, place, now)
+        if frame is None:
+            return True
         if self._shown is not None and self._shown[0] != layer:
             self.switches_s.add(now - self._shown[1])
         self._shown = (layer, now)
         new = self.frames.add(frame)
         if new:
             self.viewing.show(frame, now)
-            if self.watched is not None and place is not None:
-                self.watched.take(frame, place, now)
         return new
 
     def _align(self, rtp_timestamp: int, sent_s: float) -> None:

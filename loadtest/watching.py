@@ -1,7 +1,9 @@
 """What of a VP8 stream a browser could show, and where its picture would stand still. Pure.
 
 A picture is shown when it and all that it refers to have come; there is no playout delay that
-hides a late one. A freeze is one by WebRTC's definition.
+hides a late one. A freeze is one by WebRTC's definition, for which the picture must have moved
+before: who shows next to nothing hardly ever freezes. So the time in which no picture moves is
+counted as well.
 """
 
 from collections import deque
@@ -9,9 +11,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from loadtest.media import FPS
+
 #: https://www.w3.org/TR/webrtc-stats/#dom-rtcinboundrtpstreamstats-freezecount: longer than three
 #: of the last 30 intervals on average, and by 150 ms; as libwebrtc has it, of five at least.
 FREEZE_INTERVALS, FREEZE_S, WINDOW, MIN_INTERVALS = 3, 0.15, 30, 5
+#: The same for a picture before which as many were shown as the load test's cameras send.
+STANDING_S = max(FREEZE_INTERVALS / FPS, 1 / FPS + FREEZE_S)
 #: Whole pictures that wait for others; more are between two keyframes in no clip.
 MAX_WAITING = 256
 _KEYFRAME_START_CODE = b"\x9d\x01\x2a"
@@ -28,26 +34,36 @@ class Place(NamedTuple):
 
 def read_place(payload: bytes) -> Place | None:
     """From the first packet of a picture; None where it does not tell."""
-    # X, no partition before; I, L and T; a picture id of 15 bits: as `vp8_descriptor` has it.
-    if len(payload) < 6 or payload[0] & 0x97 != 0x90 or payload[1] & 0xE0 != 0xE0:
+    # X, no partition before; I, and L and T as `vp8_descriptor` has it, or neither.
+    if len(payload) < 6 or payload[0] & 0x97 != 0x90:
         return None
     at = 4 if payload[2] & 0x80 else 3
-    base, layer, frame = payload[at], payload[at + 1], payload[at + 2 :]
+    match payload[1] & 0xF0:
+        case 0xE0:
+            base, layer, frame = payload[at], payload[at + 1], payload[at + 2 :]
+        case 0x80:  # each refers to the one before it
+            base, layer, frame = payload[at - 1], 0, payload[at:]
+        case _:
+            return None
     keyframe = frame[3:6] == _KEYFRAME_START_CODE and not frame[0] & 1
     return Place(keyframe, base, layer >> 6, bool(layer & 0x20))
 
 
 @dataclass(slots=True)
 class Freezes:
-    """Contract: `show` at each picture, `end` when nobody looks on."""
+    """Contract: `show` at each picture, `end` when nobody looks on; what comes then counts not."""
 
     count: int = 0
     total_s: float = 0.0
     longest_s: float = 0.0
+    standing_s: float = 0.0  #: in all, whatever was shown before
     shown_s: float | None = None  #: when the last picture was
+    _ended: bool = False
     _intervals_s: deque[float] = field(default_factory=lambda: deque(maxlen=WINDOW))
 
     def show(self, now: float) -> None:
+        if self._ended:
+            return
         if self.shown_s is not None:
             self._add(now - self.shown_s)
         self.shown_s = now
@@ -56,11 +72,13 @@ class Freezes:
         """The picture that stands now may be a freeze, too."""
         if self.shown_s is not None:
             self.show(now)
-        self.shown_s = None
+        self._ended = True
 
     def _add(self, interval_s: float) -> None:
         intervals = self._intervals_s
         intervals.append(interval_s)
+        if interval_s >= STANDING_S:
+            self.standing_s += interval_s
         mean_s = sum(intervals) / len(intervals)
         longest_s = max(FREEZE_INTERVALS * mean_s, mean_s + FREEZE_S)
         if len(intervals) >= MIN_INTERVALS and interval_s >= longest_s:

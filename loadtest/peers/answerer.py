@@ -1,14 +1,14 @@
 """A stock aiortc server, as its documentation has it: `python -m loadtest.peers.answerer`.
 
 It answers WHIP offers; what comes is dropped by a MediaBlackhole, or written by a MediaRecorder
-with `--record DIR`, or counted with `--watch DIR`. All decode; the recorder encodes again.
+with `--record DIR`, or counted with `--watch DIR`. All decode; the recorder encodes again, and so
+does what answers WHEP offers: a MediaRelay passes on what came in the same `?room=`.
 """
 
 import argparse
 import asyncio
 import json
 import logging
-import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from functools import partial
@@ -16,8 +16,14 @@ from pathlib import Path
 
 import aioice.ice
 from aiohttp import web
-from aiortc import RTCBundlePolicy, RTCConfiguration, RTCPeerConnection, RTCSessionDescription
-from aiortc.contrib.media import MediaBlackhole, MediaRecorder
+from aiortc import (
+    RTCBundlePolicy,
+    RTCConfiguration,
+    RTCPeerConnection,
+    RTCRtpSender,
+    RTCSessionDescription,
+)
+from aiortc.contrib.media import MediaBlackhole, MediaRecorder, MediaRelay
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 
 
@@ -28,8 +34,7 @@ class Viewer:
         self._path = path
         self._tracks: list[MediaStreamTrack] = []
         self._tasks: list[asyncio.Task[None]] = []
-        self._shown_s: list[float] = []
-        self._sounds = 0
+        self._counts = {"video": 0, "audio": 0}
 
     def addTrack(self, track: MediaStreamTrack) -> None:  # as aiortc's own have it
         self._tracks.append(track)
@@ -42,15 +47,12 @@ class Viewer:
         with suppress(MediaStreamError):
             while True:
                 await track.recv()
-                if track.kind == "video":
-                    self._shown_s.append(time.time())
-                else:
-                    self._sounds += 1
+                self._counts[track.kind] += 1
 
     async def stop(self) -> None:
         for task in self._tasks:
             task.cancel()
-        kept = {"pictures": len(self._shown_s), "sounds": self._sounds, "shown_s": self._shown_s}
+        kept = {"pictures": self._counts["video"], "sounds": self._counts["audio"]}
         self._path.write_text(json.dumps(kept))
 
 
@@ -62,31 +64,44 @@ class Answerer:
 
     def __init__(self, record_dir: Path | None, watch_dir: Path | None) -> None:
         self._record_dir, self._watch_dir = record_dir, watch_dir
-        self._open: dict[str, tuple[RTCPeerConnection, Sink]] = {}
+        self._open: dict[str, tuple[RTCPeerConnection, Sink | None]] = {}
+        self._relay = MediaRelay()
+        self._rooms: dict[str, list[MediaStreamTrack]] = {}  # what the newest who sends there does
         self._begun = 0
 
     async def publish(self, request: web.Request) -> web.Response:
-        self._begun += 1
-        session = str(self._begun)
-        # Its default policy leaves a second video section on a transport of its own.
-        bundled = RTCConfiguration(bundlePolicy=RTCBundlePolicy.MAX_BUNDLE)
-        connection, sink = RTCPeerConnection(bundled), self._sink(session)
+        connection, session = self._connection()
+        sink = self._sink(session)
         self._open[session] = connection, sink
-        offer = RTCSessionDescription(sdp=await request.text(), type="offer")
+        tracks = self._rooms[request.query.get("room", session)] = []
 
         @connection.on("track")
         def add(track: MediaStreamTrack) -> None:
-            sink.addTrack(track)
+            tracks.append(track)
+            sink.addTrack(self._relay.subscribe(track))
 
-        await connection.setRemoteDescription(offer)
-        await connection.setLocalDescription(await connection.createAnswer())
+        answer = await _answer(connection, await request.text(), session)
         await sink.start()
-        return web.Response(
-            status=201,
-            text=connection.localDescription.sdp,
-            content_type="application/sdp",
-            headers={"Location": f"/whip/{session}"},
-        )
+        return answer
+
+    async def watch(self, request: web.Request) -> web.Response:
+        tracks = self._rooms.get(request.query.get("room", ""))
+        if not tracks:
+            return web.Response(status=404)
+        connection, session = self._connection()
+        self._open[session] = connection, None
+        for track in tracks:
+            relayed = self._relay.subscribe(track)
+            transceiver = connection.addTransceiver(relayed, direction="sendonly")
+            if track.kind == "video":
+                transceiver.setCodecPreferences(_VP8)
+        return await _answer(connection, await request.text(), session)
+
+    def _connection(self) -> tuple[RTCPeerConnection, str]:
+        self._begun += 1
+        # Its default policy leaves a second video section on a transport of its own.
+        bundled = RTCConfiguration(bundlePolicy=RTCBundlePolicy.MAX_BUNDLE)
+        return RTCPeerConnection(bundled), str(self._begun)
 
     def _sink(self, session: str) -> Sink:
         if self._watch_dir is not None:
@@ -108,8 +123,27 @@ class Answerer:
             await _close(*self._open.popitem()[1])
 
 
-async def _close(connection: RTCPeerConnection, sink: Sink) -> None:
-    await sink.stop()
+_VP8 = [
+    each
+    for each in RTCRtpSender.getCapabilities("video").codecs
+    if each.mimeType in ("video/VP8", "video/rtx")
+]
+
+
+async def _answer(connection: RTCPeerConnection, offer: str, session: str) -> web.Response:
+    await connection.setRemoteDescription(RTCSessionDescription(sdp=offer, type="offer"))
+    await connection.setLocalDescription(await connection.createAnswer())
+    return web.Response(
+        status=201,
+        text=connection.localDescription.sdp,
+        content_type="application/sdp",
+        headers={"Location": f"/whip/{session}"},
+    )
+
+
+async def _close(connection: RTCPeerConnection, sink: Sink | None) -> None:
+    if sink is not None:
+        await sink.stop()
     await connection.close()
 
 
@@ -125,6 +159,7 @@ def main() -> None:
     answerer = Answerer(arguments.record, arguments.watch)
     app = web.Application()
     app.router.add_post("/whip", answerer.publish)
+    app.router.add_post("/whep", answerer.watch)
     app.router.add_delete("/whip/{session}", answerer.end)
     app.router.add_get("/healthz", _healthz)
     app.cleanup_ctx.append(answerer.close_all)

@@ -18,9 +18,8 @@ from loadtest.packets import PacketisedClip
 from loadtest.peer import Candidate, Crowd, Signalling, open_crowd
 from loadtest.peers.bench import FAULTS, SETTLE_S
 from loadtest.peers.outcomes import NEVER_S, Outcome
-from loadtest.peers.servers import Contestant, Kept, Place, Running, Seat, StartError
+from loadtest.peers.servers import Contestant, Place, Running, Seat, StartError
 from loadtest.recording import RecordingError, Sent, SentTrack
-from loadtest.watching import Freezes
 
 #: Between two that join, so that a server's admission can count each.
 STAGGER_S = 0.25
@@ -98,14 +97,13 @@ class Call:
     ) -> None:
         self._crowd, self._plan, self._seat = crowd, plan, seat
         self._outcome, self._wait_s = outcome, wait_s
-        self._ended_s = 0.0
         impairments = parse_network(plan.networks[outcome.network])
         self._clip = plan.clip if impairments.rate_bps == inf else plan.adapted
         label = f"{outcome.seed} {outcome.network}"
         self._up = Network(impairments, f"{label} candidate")
         self._down = Network(replace(impairments, move_s=inf), f"{label} observer")
         self._sent: Sent = {}
-        self._sent_before = 0  # pictures, when the observer had joined
+        self._before = (0, 0)  # pictures and sounds sent, when the observer had joined
 
     async def run(self) -> Outcome:
         """What was sent and seen; what went wrong is in it."""
@@ -114,11 +112,10 @@ class Call:
         try:
             candidate = await self._publish()
             observer = await self._observe(candidate)
-            self._sent_before = candidate.tracks()["camera"].frames
+            self._before = _sent(candidate)
             await asyncio.sleep(self._plan.seconds)
-            self._ended_s = time.time()
             if observer is not None:
-                observer.end_viewing(self._ended_s)
+                observer.end_viewing(time.time())
             candidate.pause()
             await asyncio.sleep(DRAIN_S)
             return self._measured(candidate, observer)
@@ -146,12 +143,13 @@ class Call:
     def _measured(self, candidate: Candidate, observer: Observer | None) -> Outcome:
         tracks = candidate.tracks()
         self._sent = {each.ssrc: SentTrack(name, each.frames) for name, each in tracks.items()}
-        pictures = tracks["camera"].frames
+        (pictures, sounds), before = _sent(candidate), self._before
         outcome = structs.replace(
             self._outcome,
             pictures_sent=pictures,
-            pictures_due=pictures - self._sent_before,
-            sounds_sent=tracks["microphone"].frames,
+            pictures_due=pictures - before[0],
+            sounds_sent=sounds,
+            sounds_due=sounds - before[1],
             lost=candidate.lost.is_set() or (observer is not None and observer.lost.is_set()),
         )
         return outcome if observer is None else _seen(outcome, observer, self._plan.seconds)
@@ -164,7 +162,13 @@ class Call:
             kept = await self._seat.kept(self._sent)
         except (RecordingError, OSError, ValueError, *FAULTS) as error:
             return structs.replace(outcome, failed=_text(error))
-        return with_kept(outcome, kept, self._ended_s)
+        return structs.replace(outcome, pictures_kept=kept.pictures, sounds_kept=kept.sounds)
+
+
+def _sent(candidate: Candidate) -> tuple[int, int]:
+    """Pictures and sounds, until now."""
+    tracks = candidate.tracks()
+    return tracks["camera"].frames, tracks["microphone"].frames
 
 
 async def _joined(make: Callable[[], Peer], way: Signalling) -> Peer:
@@ -187,39 +191,23 @@ async def _joined(make: Callable[[], Peer], way: Signalling) -> Peer:
 
 def _seen(outcome: Outcome, observer: Observer, seconds: float) -> Outcome:
     screens = [each.watched for each in observer.tracks.values() if each.watched is not None]
-    sounds = [each.frames for each in observer.tracks.values() if each.name == "microphone"]
+    sounds = [each for each in observer.tracks.values() if each.name == "microphone"]
+    black_s = seconds if observer.first_picture_s is None else observer.first_picture_s
     latency_s = observer.latency_s()
-    for _ in range(outcome.pictures_due + sum(each.expected for each in sounds) - latency_s.count):
-        latency_s.add(NEVER_S)
+    if latency_s.count:  # else nothing tells when it was sent: a server that encodes anew
+        for _ in range(outcome.pictures_due + outcome.sounds_due - latency_s.count):
+            latency_s.add(NEVER_S)
     return structs.replace(
         outcome,
         pictures_shown=sum(each.pictures for each in screens),
-        sounds_due=sum(each.expected for each in sounds),
-        sounds_heard=sum(each.received for each in sounds),
-        black_s=seconds if observer.first_picture_s is None else observer.first_picture_s,
+        sounds_heard=sum(each.frames.received or each.packets.received for each in sounds),
+        black_s=black_s,
+        still_s=black_s + sum(each.freezes.standing_s for each in screens),
         freezes=sum(each.freezes.count for each in screens),
         frozen_s=sum(each.freezes.total_s for each in screens),
         longest_s=max((each.freezes.longest_s for each in screens), default=0.0),
         latency_p50_s=latency_s.percentile(50),
         latency_p99_s=latency_s.percentile(99),
-    )
-
-
-def with_kept(outcome: Outcome, kept: Kept, ended_s: float) -> Outcome:
-    """`ended_s`: from then on nobody looked at a server that shows pictures itself."""
-    outcome = structs.replace(outcome, pictures_kept=kept.pictures, sounds_kept=kept.sounds)
-    if kept.shown_s is None:
-        return outcome
-    freezes = Freezes()
-    for shown_s in kept.shown_s:
-        if shown_s < ended_s:
-            freezes.show(shown_s)
-    freezes.end(ended_s)
-    return structs.replace(
-        outcome,
-        freezes=freezes.count,
-        frozen_s=freezes.total_s,
-        longest_s=freezes.longest_s,
     )
 
 

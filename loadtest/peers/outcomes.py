@@ -26,10 +26,12 @@ class Outcome(msgspec.Struct, frozen=True):
     sounds_kept: int = 0
     pictures_due: int = 0  #: at the observer, from when it has joined
     pictures_shown: int | None = None  #: with all that they refer to; None: nobody observes
-    sounds_due: int = 0  #: at the observer, from the first one that came
+    sounds_due: int = 0  #: so
     sounds_heard: int | None = None  #: None: nobody observes
     black_s: float = 0.0  #: until the first picture, or all of it
-    freezes: int = 0
+    #: No picture moves: it is black, or stands for longer than any would at the rate that was sent.
+    still_s: float = 0.0
+    freezes: int = 0  #: by WebRTC's definition: what hardly moves hardly ever freezes
     frozen_s: float = 0.0
     longest_s: float = 0.0  #: of the freezes
     #: Forward, of a packet of each frame, repaired or not; one that never came has NEVER_S.
@@ -56,6 +58,7 @@ class Line(msgspec.Struct, frozen=True):
     shown: float | None
     heard: float | None
     black_s: float
+    still_s: float
     freezes: int
     frozen_s: float
     longest_s: float
@@ -90,6 +93,7 @@ def line(network: str, outcomes: Sequence[Outcome]) -> Line:
         _share(watched, lambda each: (each.pictures_shown or 0, each.pictures_due)),
         _share(watched, lambda each: (each.sounds_heard or 0, each.sounds_due)),
         sum(each.black_s for each in good),
+        sum(each.still_s for each in good),
         sum(each.freezes for each in good),
         sum(each.frozen_s for each in good),
         max((each.longest_s for each in good), default=0.0),
@@ -128,7 +132,7 @@ _COLUMNS = (
     _Column("pictures shown, %", lambda each: each.shown, True, 0.5),
     _Column("sounds heard, %", lambda each: each.heard, True, 0.05),
     _FREEZES,
-    _Column("seconds frozen or black", lambda each: each.frozen_s + each.black_s, False, 0.5),
+    _Column("seconds without a moving picture", lambda each: each.still_s, False, 0.5),
     _Column("latency p50, ms", lambda each: each.latency_p50_ms, False, 1.0),
     _Column("latency p99, ms", lambda each: each.latency_p99_ms, False, 10.0),
 )
@@ -157,7 +161,7 @@ def behind(lines: dict[str, list[Line]]) -> list[str]:
 #: The first two are of the recording, the others of what the observer got.
 HEADER = [
     *("pictures %", "sounds %", "shown %", "heard %"),
-    *("black s", "freezes", "frozen s", "longest s", "p50 ms", "p99 ms"),
+    *("still s", "black s", "freezes", "frozen s", "longest s", "p50 ms", "p99 ms"),
 ]
 
 
@@ -191,13 +195,14 @@ def _cells(of: Line) -> list[str]:
     return [
         of.network + lost,
         *map(_percent, (of.pictures, of.sounds, of.shown, of.heard)),
-        *(_standing(of) if of.seeds else "––––"),
+        *(_standing(of) if of.seeds else "–––––"),
         *("–" if ms is None else f"{ms:.0f}" for ms in (of.latency_p50_ms, of.latency_p99_ms)),
     ]
 
 
-def _standing(of: Line) -> tuple[str, str, str, str]:
-    return f"{of.black_s:.1f}", str(of.freezes), f"{of.frozen_s:.1f}", f"{of.longest_s:.2f}"
+def _standing(of: Line) -> Sequence[str]:
+    frozen = str(of.freezes), f"{of.frozen_s:.1f}", f"{of.longest_s:.2f}"
+    return f"{of.still_s:.1f}", f"{of.black_s:.1f}", *frozen
 
 
 def _percent(share: float | None) -> str:

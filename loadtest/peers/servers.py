@@ -50,8 +50,6 @@ class Kept(msgspec.Struct, frozen=True):
 
     pictures: int  #: that can be decoded
     sounds: int
-    #: Unix seconds, of a server that shows pictures itself; None: who sees them is an observer.
-    shown_s: list[float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,12 +203,19 @@ async def _aiortc(job: Job, place: Place, watched: bool = False) -> AsyncIterato
     url = f"http://{place.address}:{port}"
 
     async def seats(count: int) -> list[Seat]:
-        ways = [Whip(place.http, f"{url}/whip") for _ in range(count)]
-        return [Seat(way, kept=partial(_watched, place.folder, way)) for way in ways]
+        return [_aiortc_seat(place, url, str(number), watched) for number in range(1, count + 1)]
 
     async with started(command, log) as process:
         await _ready(process, log, partial(_is_healthy, place.http, url))
         yield Running(process.pid, seats)
+
+
+def _aiortc_seat(place: Place, url: str, room: str, watched: bool) -> Seat:
+    publish = Whip(place.http, f"{url}/whip?room={room}")
+    if not watched:
+        return Seat(publish)
+    observe = Whip(place.http, f"{url}/whep?room={room}")
+    return Seat(publish, observe, kept=partial(_watched, place.folder, publish))
 
 
 async def _watched(folder: Path, way: Whip, sent: Sent) -> Kept:
@@ -335,9 +340,9 @@ RECEIVERS = (
         "aiortc",
         (Job.RECEIVE,),
         partial(_aiortc, watched=True),
-        max_publishers=4,
-        note="aiortc: what its own receiver decodes. It would encode that anew for a file or an "
-        "observer, who could see no more.",
+        max_publishers=2,
+        note="aiortc: recorded is what its own receiver decodes; its MediaRelay gives that to the "
+        "observer, encoded anew, so that nothing tells how late it is.",
     ),
 )
 

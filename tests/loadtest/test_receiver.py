@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from loadtest.packets import packetise_opus, packetise_vp8, starts_frame, vp8_descriptor
 from loadtest.receiver import MAX_NACKS, NACK_DELAY_S, NACK_INTERVAL_S, Sequence, TrackReceiver
 from loadtest.sender import Extensions, TrackSender
+from loadtest.watching import Screen
 from server.core import rtcp, rtp
 
 
@@ -194,6 +195,33 @@ def test_sound_is_a_frame_a_packet_with_and_without_a_marker(marker: int) -> Non
 
 
 # ---- layers
+
+
+def test_another_layers_keyframe_is_shown_though_its_number_was_there_already() -> None:
+    track, begins = receiver(), b"\0\0\0\x9d\x01\x2a"
+    track.watched = Screen()
+    seqno, base = 0, 0
+    for number, layer, keyframe in [(0, 1, True), (1, 1, False), (1, 0, True), (2, 0, False)]:
+        sender = TrackSender(
+            5, 96, 90_000, "1", Extensions(), vp8_descriptor, None, seqno, layer=layer
+        )
+        sender.frames, sender.base_frames = number, base
+        frame = packetise_vp8(begins + bytes(500) if keyframe else b"\x01" + bytes(500))
+        (data,) = sender.begin_frame(frame, len(begins) * 3000 + seqno).burst(1, 100.0)
+        receive(track, data, 100.0)
+        seqno, base = sender.seqno, sender.base_frames
+    assert track.watched.pictures == 4
+    assert track.frames.received == 3, "of one number a viewer has one picture"
+
+
+def test_pictures_and_sounds_without_a_stamp_are_whole_all_the_same() -> None:
+    track = receiver()
+    track.watched = Screen()
+    for number in range(3):
+        described = b"\x90\x80" + (0x8000 | number).to_bytes(2, "big")
+        payload = described + bytes([number > 0]) + b"\0\0\x9d\x01\x2a" + bytes(9)
+        assert track.receive((0x80, 0x80 | 96, number, 3000 * number, 5), payload, True, 100.0)
+    assert (track.watched.pictures, track.frames.received, track.latency_s.count) == (3, 0, 0)
 
 
 def test_how_long_the_picture_stands_when_the_layer_changes_is_measured() -> None:

@@ -6,7 +6,15 @@ from hypothesis import strategies as st
 
 from loadtest.media import TEMPORAL_IDS
 from loadtest.packets import packetise_vp8, vp8_descriptor
-from loadtest.watching import MAX_WAITING, Freezes, Place, Screen, decodable, read_place
+from loadtest.watching import (
+    MAX_WAITING,
+    STANDING_S,
+    Freezes,
+    Place,
+    Screen,
+    decodable,
+    read_place,
+)
 
 KEYFRAME = bytes([0, 0, 0]) + b"\x9d\x01\x2a" + bytes(20)
 EVERY_S = 1 / 30
@@ -54,6 +62,14 @@ def test_a_packet_that_does_not_begin_a_picture_has_none() -> None:
     first, second = packetise_vp8(KEYFRAME + bytes(1200))
     assert read_place(first.payload(vp8_descriptor(first, 7, 0), b"")) is not None
     assert read_place(second.payload(vp8_descriptor(second, 7, 0), bytes(18))) is None
+
+
+def test_where_no_layers_are_told_each_picture_refers_to_the_one_before() -> None:
+    # RFC 7741 4.2: X; I alone; M, and 15 bits of a picture id.
+    described = b"\x90\x80\x81\x2c"
+    assert read_place(described + KEYFRAME) == Place(True, 0x2C, 0, False)
+    assert read_place(b"\x90\x80\x2d\x01" + bytes(20)) == Place(False, 0x2D, 0, False)
+    assert read_place(b"\x90\xc0" + described[2:] + KEYFRAME) is None
 
 
 @given(st.binary(max_size=20))
@@ -162,6 +178,24 @@ def test_only_the_last_thirty_intervals_count() -> None:
 def test_of_fewer_than_five_intervals_none_is_a_freeze() -> None:
     assert frozen(EVERY_S, EVERY_S, EVERY_S, 5.0).count == 0
     assert frozen(EVERY_S, EVERY_S, EVERY_S, EVERY_S, 5.0).count == 1
+
+
+def test_who_shows_next_to_nothing_hardly_freezes_but_stands() -> None:
+    slow = frozen(*[0.5] * 20)
+    assert slow.count == 0
+    assert slow.standing_s == pytest.approx(10.0)
+    assert frozen(5.0, 5.0).standing_s == pytest.approx(10.0)
+    assert frozen(*[EVERY_S, 0.15] * 10).standing_s == 0
+    assert pytest.approx(EVERY_S + 0.15) == STANDING_S
+
+
+def test_what_comes_when_nobody_looks_any_more_counts_not() -> None:
+    freezes = frozen(*[EVERY_S] * 10)
+    freezes.end(101.0)
+    before = freezes.count, freezes.total_s, freezes.standing_s
+    for late_s in (103.0, 106.0):
+        freezes.show(late_s)
+    assert (freezes.count, freezes.total_s, freezes.standing_s) == before
 
 
 def test_the_picture_that_stands_at_the_end_counts_once() -> None:
