@@ -266,6 +266,10 @@ class Recorder:
         self._active.append(recording)
         return recording
 
+    def records(self, interview_id: str) -> bool:
+        """Whether that interview is being recorded, or its recording not sealed yet."""
+        return any(each.interview_id == interview_id for each in tuple(self._active))
+
     def list(self) -> list[RecordingSummary]:
         """Every recording, oldest first. Reads the disk: call it in a thread."""
         return list_recordings(self.data_dir, self._keys)

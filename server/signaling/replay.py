@@ -152,8 +152,15 @@ class Replay:
         )
 
     async def viewings(self, request: web.Request, grant: Grant) -> web.Response:
-        """Also of a recording that can't be read any more, or was never made: an empty list."""
-        rows = await self._db.run(Store.viewings, request.match_info["interview"])
+        """Also of a recording that can't be read any more, or was never made: an empty list.
+
+        Whoever looks back while the interview runs watches it: a candidate is told of it later.
+        """
+        interview_id = request.match_info["interview"]
+        if grant.role is Role.CANDIDATE and self._recorder.records(interview_id):
+            message = "The interview goes on: who has seen its recording is told after its end."
+            raise Refusal(ErrorId.NOT_SEALED, message)
+        rows = await self._db.run(Store.viewings, interview_id)
         items = [item_of(viewing, role) for viewing, role in rows]
         if grant.role is Role.CANDIDATE:  # which of several links it was is not theirs to know
             items = [msgspec.structs.replace(item, link=None) for item in items]

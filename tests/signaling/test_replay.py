@@ -117,6 +117,23 @@ async def test_a_candidate_sees_who_viewed_and_when_but_not_by_which_link(
     assert (await recorded.call("GET", path, other))[0] == 403
 
 
+async def test_who_looks_back_during_an_interview_is_told_to_its_candidate_after_its_end(
+    serving: Serving,
+) -> None:
+    interview, candidate = serving.one.interview_id, serving.token(Role.CANDIDATE)
+    await record(serving, interview)
+    again = serving.server.recorder.record(interview, "One", POLICY, lambda _: None)
+    await serving.call(
+        "GET", f"/api/recordings/{interview}/fragment/1", serving.token(Role.RECRUITER)
+    )
+    path = f"/api/recordings/{interview}/viewings"
+    status, body = await serving.call("GET", path, candidate)
+    assert (status, body["error"]["id"]) == (409, "not-sealed")
+    assert len(await viewings(serving, serving.token(Role.RECRUITER))) == 1
+    await again.close()
+    assert len(await viewings(serving, candidate)) == 1
+
+
 async def test_what_cannot_be_put_on_the_record_is_not_given(
     recorded: Serving, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -621,6 +621,10 @@ export const STRINGS = {
   "viewings.link": ["Who has seen the recording", "谁看过这份录像"],
   "viewings.back": ["Back to the interview", "返回面试"],
   "viewings.none": ["Nobody yet.", "还没有人看过。"],
+  "viewings.later": [
+    "The interview is still going on. Who has seen its recording is told here after its end, from the first second on.",
+    "面试仍在进行。面试结束后，这里会列出谁看过录像，从第一秒起全部列出。",
+  ],
   "viewings.operator": ["Operator of the server", "服务器管理员"],
   "viewings.candidate": ["Candidate", "候选人"],
   "viewings.interviewer": ["Interviewer", "面试官"],

@@ -11,7 +11,7 @@ import { homeOf, refusalOf } from "./refusal.js";
 import { showViewings } from "./viewing_list.js";
 
 const token = linkToken();
-/** @type {import("./api.js").Viewing[]} */
+/** @type {import("./api.js").Viewing[] | null} null: told once the interview is over */
 let viewings = [];
 
 async function open() {
@@ -21,7 +21,7 @@ async function open() {
     const { role, interview } = await api.me();
     const may = role === "candidate" || role === "recruiter";
     if (!may || interview === null) return location.replace(`${homeOf(role)}#${token}`);
-    viewings = await api.viewings(interview.id);
+    viewings = await seen(api, interview.id);
     byId("interview-title").textContent = interview.title;
     const back = element("back-link", HTMLAnchorElement);
     back.href = `${homeOf(role)}#${token}`;
@@ -34,8 +34,23 @@ async function open() {
   showStage("viewings");
 }
 
+/**
+ * @param {Api} api
+ * @param {string} interview its id
+ */
+async function seen(api, interview) {
+  try {
+    return await api.viewings(interview);
+  } catch (error) {
+    if (error instanceof ApiError && error.id === "not-sealed") return null;
+    throw error;
+  }
+}
+
 function show() {
-  showViewings(byId("viewings"), byId("no-viewings"), viewings);
+  byId("viewings-later").hidden = viewings !== null;
+  showViewings(byId("viewings"), byId("no-viewings"), viewings ?? []);
+  if (viewings === null) byId("no-viewings").hidden = true;
 }
 
 initLanguage();
