@@ -243,6 +243,7 @@ class Publisher(Peer):
         video = [up for up in self._ups.values() if up.name in MAX_BITRATE_BPS]
         packets = [
             rtcp.receiver_report(rtcp.ReceiverReport(self.ssrc, blocks)),
+            rtcp.source_description(self.ssrc, self.id),  # RFC 3550 6.1: in each compound packet
             rtcp.receiver_reference_time(self.ssrc, rtcp.ntp_from_unix(now)),
         ]
         if video:

@@ -340,7 +340,7 @@ def make_app(hub: Hub, access: Access, to: Handlers) -> web.Application:
     routes = table(to)
     for route in routes:
         app.router.add_route(route.method, route.path, _guarded(route, access))
-        if route.roles is None and route.method == "GET" and route.status == 200:
+        if _has_head(route):
             app.router.add_route("HEAD", route.path, _guarded(route, access))
     to.pages.add_assets(app.router)
     app[OPENAPI] = document(routes)
@@ -348,6 +348,12 @@ def make_app(hub: Hub, access: Access, to: Handlers) -> web.Application:
     app.on_response_prepare.append(whip.add_headers)
     app.on_shutdown.append(lambda _: hub.shut_down())
     return app
+
+
+def _has_head(route: Route) -> bool:
+    """RFC 9110 9.3.2. Not what reads a recording: each reading is on the record."""
+    of_all = route.roles is None and route.status == 200
+    return route.method == "GET" and (of_all or "{session}" in route.path)
 
 
 def _guarded(route: Route, access: Access) -> Handler:

@@ -37,7 +37,7 @@ async def session(observers: int) -> list[bytes]:
     """Three seconds in which packets are lost, and observers come, ask, miss some and go."""
     room = Room()
     async with joined(publisher(room)) as candidate, contextlib.AsyncExitStack() as stack:
-        candidate.peer.ssrc = 77  # random otherwise
+        candidate.peer.ssrc, candidate.peer.id = 77, "candidate"  # random otherwise
         packets = camera(12)
         for step in range(30):
             if step == 5:

@@ -548,7 +548,8 @@ async def test_candidate_gets_receiver_reports_and_a_bitrate_limit() -> None:
         candidate.tick(1.0)
         (report,) = candidate.items(rtcp.ReceiverReport)
         assert {block.ssrc for block in report.blocks} == {1, 2}
-        assert any(b"REMB" in data for data in candidate.raw_rtcp)
+        named = rtcp.source_description(candidate.peer.ssrc, candidate.peer.id)
+        assert any(b"REMB" in data and named in data for data in candidate.raw_rtcp)
 
 
 async def test_a_new_video_is_limited_within_a_look_and_a_screen_adds_to_it() -> None:

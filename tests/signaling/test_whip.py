@@ -226,7 +226,8 @@ async def test_what_is_over_can_not_be_patched(session: Session) -> None:
     # RFC 9725 4.3.1: the entity-tag means nothing to DELETE.
     bearer = session.bearer
     call = session.serving.call
-    assert (await call("GET", session.url, headers=bearer))[0] == 204
+    for method in ("GET", "HEAD"):
+        assert (await call(method, session.url, headers=bearer))[0] == 204
     old = bearer | {"If-Match": '"other"'}
     assert (await call("DELETE", session.url, headers=old))[0] == 200
     assert (await session.patch(RESTART, If_Match="*"))[0] == 404
@@ -286,7 +287,7 @@ async def test_sessions_say_what_may_be_patched(serving: Serving, path: str) -> 
         assert answer.headers["Accept-Patch"] == "application/trickle-ice-sdpfrag"
     async with serving.http.post(path) as answer:
         assert answer.status == 405
-        assert answer.headers["Allow"] == "DELETE,GET,OPTIONS,PATCH"
+        assert answer.headers["Allow"] == "DELETE,GET,HEAD,OPTIONS,PATCH"
 
 
 async def test_wrong_types_are_told_which_would_be_right(serving: Serving) -> None:
