@@ -6,6 +6,7 @@ reconnect and from one layer to another: only the offsets change, at a keyframe.
 
 import math
 import sys
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -258,6 +259,11 @@ class DownTrack:
         self._held_back = False
         if self._up is not None:
             self._up.request_keyframe()
+
+    def counted(self) -> Counter[str]:
+        """Since it began; repairs with their copies, and with padding."""
+        repairs = self.repairs.packets if self.repairs is not None else 0
+        return Counter(packets_sent=self.packets, repairs_sent=repairs)
 
     @property
     def offered(self) -> tuple[int, int]:

@@ -3,7 +3,8 @@
 import logging
 import math
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from server.core import rtcp
@@ -272,11 +273,15 @@ class Observer(Peer):
             self.downs[name].pad(octets, now)
             return
 
+    def _streams_counted(self) -> Iterable[Counter[str]]:
+        return (down.counted() for down in self.downs.values())
+
     def _detach(self) -> None:
         if self._is_held_back:
             self._on_held_back(False)
         for name, down in self.downs.items():
             self.source.remove_down(name, down)
+        self._counted_before = self.counted()
         self.downs.clear()
         self._by_ssrc.clear()
         self.egress, self._on_held_back = None, _nobody

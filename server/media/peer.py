@@ -10,7 +10,8 @@ import asyncio
 import enum
 import logging
 import secrets
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 
 from server.core import rtcp
 from server.core.rtp import RTCP_TYPES, unpack_header
@@ -91,6 +92,18 @@ class Peer(abc.ABC):
         self.on_hurry: Callable[[], None] = lambda: None
         self._task: asyncio.Task[None] | None = None
         self.refused = 0
+        self._counted_before = Counter[str]()  # of streams that are gone
+
+    def counted(self) -> Counter[str]:
+        """What was counted of all its streams."""
+        counted = self._counted_before.copy()
+        for each in self._streams_counted():
+            counted.update(each)
+        return counted
+
+    def _streams_counted(self) -> Iterable[Counter[str]]:
+        """Of those that there are."""
+        return ()
 
     # ---- life
 

@@ -1,7 +1,8 @@
 """The candidate's or an interviewer's connection: its packets become up tracks of the source."""
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from server.core import rtcp
@@ -188,6 +189,7 @@ class Publisher(Peer):
     def _replace(self, name: TrackName, rid: str, now: float) -> None:
         for known in [each for each in self._ups.values() if (each.name, each.rid) == (name, rid)]:
             self.source.remove_up(known, now)
+            self._counted_before.update(known.counted())
             del self._ups[known.ssrc]
             self._replaced.add(known.ssrc)
             for key in [key for key, each in self._streams.items() if _up_of(each) is known]:
@@ -254,10 +256,14 @@ class Publisher(Peer):
             packets.append(rtcp.receiver_estimated_max_bitrate(self.ssrc, bitrate_bps, ssrcs))
         self._send_rtcp(b"".join(packets))
 
+    def _streams_counted(self) -> Iterable[Counter[str]]:
+        return (up.counted() for up in self._ups.values())
+
     def _detach(self) -> None:
         assemble(self._fresh)
         for up in self._ups.values():
             self.source.remove_up(up, self._clock())
+        self._counted_before = self.counted()
         self._ups.clear()
         self._streams.clear()
         self.source.publisher_closed(self.round_trip)

@@ -16,6 +16,7 @@ import logging
 import secrets
 import socket
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
@@ -81,6 +82,7 @@ class MediaStats:
     datagrams_dropped: int
     tcp_connections: int
     tcp_refused: int
+    counted: Counter[str]  #: of all streams, by what
 
 
 def _monotonic_unix_clock() -> Callable[[], float]:
@@ -119,6 +121,7 @@ class MediaServer:
         self._peers: dict[str, Peer] = {}
         self._agreed: dict[str, _Agreed] = {}
         self._refused_before = 0  # by peers that are gone
+        self._counted_before = Counter[str]()  # of their streams
         self._tasks: asyncio.TaskGroup | None = None
         self._hurried = asyncio.Event()  # a peer is due before the next look
         self.clock = clock
@@ -274,7 +277,14 @@ class MediaServer:
             sum(each.dropped_out for each in sockets),
             self._tcp.connections,
             self._tcp.refused,
+            self._counted(),
         )
+
+    def _counted(self) -> Counter[str]:
+        counted = self._counted_before.copy()
+        for each in self._peers.values():
+            counted.update(each.counted())
+        return counted
 
     def accept(self, connection: socket.socket) -> None:
         """A TCP connection that is for the media port; it is ours from now on."""
@@ -346,10 +356,13 @@ class MediaServer:
             self._peers.pop(peer.id, None)
             self._agreed.pop(peer.id, None)
             self._refused_before += peer.refused
+            counted = peer.counted()
+            self._counted_before.update(counted)
             try:
                 await peer.close()
             except Exception:
                 log.exception("peer %s could not be closed in order", peer.id)
+            self._counted_before.update(peer.counted() - counted)
 
 
 def _until_multiple(interval_s: float) -> float:

@@ -7,6 +7,7 @@ second comes to each function with cold caches, and pays for it five times what 
 """
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
@@ -414,6 +415,18 @@ class UpTrack:
     def sender_report_received(self, report: rtcp.SenderReport, now: float) -> None:
         self._last_sr = (rtcp.ntp_middle(report.ntp), now)
         self.clock.report_received(report.ntp, self._timestamps.unwrap(report.rtp_timestamp), now)
+
+    def counted(self) -> Counter[str]:
+        """Since it began; what is lost, once nothing more can be repaired."""
+        return Counter(
+            packets_received=self.packets,
+            packets_repaired=self.repaired,
+            packets_twice=self.duplicates,
+            packets_lost=self.packets_lost if self._closed else 0,
+            packets_asked_for=self.nacks.requested if self.nacks is not None else 0,
+            keyframes_asked_for=self.keyframe_requests,
+            frames_received=self.frames,
+        )
 
     @property
     def packets_lost(self) -> int:

@@ -105,6 +105,12 @@ class _Collector(Collector):
         yield _counter("datagrams_dropped", "Not sent: full sockets", stats.datagrams_dropped)
         yield _gauge("tcp_connections", "TCP connections to the media", stats.tcp_connections)
         yield _counter("tcp_refused", "TCP connections refused", stats.tcp_refused)
+        counted = CounterMetricFamily(
+            "vivavoce_media", "Packets, frames and requests of all streams", labels=["what"]
+        )
+        for what, count in sorted(stats.counted.items()):
+            counted.add_metric([what], count)
+        yield counted
 
     def _recorder(self) -> Iterable[Metric]:
         now = self._plant.recorder.metrics

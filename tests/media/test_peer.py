@@ -792,6 +792,29 @@ async def test_a_goodbye_ends_a_screen_and_no_other_track() -> None:
         assert not room.source.shows_screen(room.now)
 
 
+async def test_what_comes_and_goes_is_counted_and_stays_so_when_streams_and_peers_are_gone() -> (
+    None
+):
+    room = Room()
+    async with joined(publisher(room)) as candidate, joined(observer(room, COUNTED)) as watcher:
+        packets = [*camera(), sound(1), sound(2), sound(4)]
+        for data in packets:
+            candidate.send_rtp(data)
+        candidate.tick(1.0)  # whatever sound is missing is asked for no more
+        watcher.send_rtcp(rtcp.nack(7, unpack_header(watcher.rtp[0])[4], [1]))
+        received, sent = candidate.peer.counted(), watcher.peer.counted()
+        assert received["packets_received"] == sent["packets_sent"] == len(packets)
+        assert sent["repairs_sent"] == len(watcher.rtp) - len(packets) > 0
+        assert received["packets_lost"] == 0, "it may still come"
+        for data in camera(1, ssrc=33):  # another stream takes the camera's place
+            candidate.send_rtp(data)
+        more = candidate.peer.counted()
+        assert more["packets_received"] == len(packets) + len(camera(1))
+    received = candidate.peer.counted()
+    assert (received["packets_lost"], received["frames_received"]) == (1, 4 + 1 + 3)
+    assert watcher.peer.counted()["packets_sent"] == more["packets_received"]
+
+
 # ---- life --------------------------------------------------------------------------------
 
 

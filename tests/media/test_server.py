@@ -262,6 +262,12 @@ async def test_stats_count_what_was_sent(media: MediaServer) -> None:
     assert stats.tracks[TrackName.CAMERA].codec is Codec.VP8
     assert stats.tracks[TrackName.MICROPHONE].packets > 20
     assert stats.tracks[TrackName.MICROPHONE].packets_lost == 0
+    async with asyncio.timeout(5):
+        while media.stats().peers:  # noqa: ASYNC110 (told by nobody)
+            await asyncio.sleep(0.02)
+    counted = media.stats().counted
+    assert counted["packets_received"] > 20
+    assert counted["frames_received"] >= len(sink.frames) > 0
 
 
 async def test_garbage_and_foreign_datagrams_are_refused_without_an_answer(

@@ -1,4 +1,5 @@
 import time
+from collections import Counter
 
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -30,6 +31,13 @@ async def test_the_page_counts_what_happens(serving: Serving) -> None:
     assert now["process_cpu_seconds_total", ""] > 0
     assert ("vivavoce_recorder_fragments_total", "") in now
     assert ("vivavoce_peers", "") in now
+
+
+async def test_the_media_of_all_streams_is_counted(serving: Serving) -> None:
+    counted = Counter(packets_received=3, packets_lost=0)
+    serving.server.hub._plant.media._counted_before = counted
+    now = await scrape(serving)
+    assert {what: now["vivavoce_media_total", what] for what in counted} == counted
 
 
 async def public(serving: Serving) -> str:
