@@ -7,7 +7,7 @@ loss, a video track delivers nothing until the next keyframe and says so by `wan
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from server.core.frames import Codec
 from server.media.depacketise import DEPACKETISERS, Assembled
@@ -95,21 +95,6 @@ class Reorderer:
         if not self._held:
             self.in_order = self._next
         return released
-
-
-class Assembler(Protocol):
-    wants_keyframe: bool
-    reorderer: Reorderer
-
-    def push(self, packet: Packet, now: float) -> Sequence[FrameReady]: ...
-
-    def expire(self, now: float) -> Sequence[FrameReady]: ...
-
-    def finish(self) -> tuple[Sequence[FrameReady], int | None]:
-        """No packet comes any more; also how many were lost if the last frames are missing."""
-        ...
-
-    def starts_keyframe(self, payload: bytes) -> bool: ...
 
 
 class AudioAssembler:
