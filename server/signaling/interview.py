@@ -232,7 +232,9 @@ class LiveInterview:
     def session(self, session_id: str, link_id: str) -> Participant | None:
         """The WHIP or WHEP session of that id, if it was opened with that link."""
         for participant in self._audience:
-            if (participant.id, participant.link_id) == (session_id, link_id):
+            # A page's socket has an id, too, which its relays' user name tells.
+            same = (participant.id, participant.link_id) == (session_id, link_id)
+            if same and participant.outbox is None:
                 return participant
         return None
 

@@ -11,6 +11,7 @@ from tests.signaling.serving import (
     PUBLISH_OFFER,
     WATCH_OFFER,
     Serving,
+    receive,
 )
 
 SDP = {"Content-Type": "application/sdp"}
@@ -259,6 +260,17 @@ async def test_a_session_is_for_its_link_alone(serving: Serving, method: str) ->
     answer = await serving.call(method, session.url, other, data=RESTART, headers=headers)
     assert answer[0] == 404
     assert (await session.patch(TRICKLE, If_Match="*", **serving.bearer(token)))[0] == 204
+
+
+async def test_a_pages_socket_is_no_session(serving: Serving) -> None:
+    token = serving.token(Role.CANDIDATE)
+    async with serving.socket(token) as socket:
+        await receive(socket, "welcome")
+        (interview,) = serving.server.hub.live
+        (page,) = interview._audience
+        status, _ = await serving.call("DELETE", f"/whip/{token}/{page.id}")
+        assert status == 404
+        assert page in interview._audience
 
 
 # ---- pages of other origins, and what else HTTP asks --------------------------------------
