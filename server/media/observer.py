@@ -274,7 +274,9 @@ class Observer(Peer):
             return
 
     def _streams_counted(self) -> Iterable[Counter[str]]:
-        return (down.counted() for down in self.downs.values())
+        yield from (down.counted() for down in self.downs.values())
+        if self.egress is not None:
+            yield Counter(packets_without_room=self.egress.packets_dropped)
 
     def _detach(self) -> None:
         if self._is_held_back:
