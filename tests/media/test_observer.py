@@ -12,7 +12,7 @@ from server.core.twcc import TICK_S, TransportFeedback
 from server.media.observer import Observer
 from server.media.peer import HURRY_INTERVAL_S
 from tests.media.streams import TICKS, pictures, rtp
-from tests.media.test_peer import COUNTED, NOW, Browser, Room, joined, publisher, sound
+from tests.media.test_peer import COUNTED, NOW, THREE, Browser, Room, joined, publisher, sound
 
 FAST_BPS = 50e6
 
@@ -46,6 +46,7 @@ class SlowLine:
     browser: Machine = IDLE
     rate_bps: float = 300e3
     loss: float = 0.0
+    ssrcs: tuple[int, ...] = (1,)  #: of the pictures
     free_s: float = 0.0
     told_of: int = 0
     pictures: int = 0
@@ -95,7 +96,8 @@ class SlowLine:
         for payload in picture.payloads:
             self.seqno += 1
             marker = payload is picture.payloads[-1]
-            self.candidate.send_rtp(rtp(self.seqno, at, payload, marker=marker, ssrc=1))
+            for ssrc in self.ssrcs:
+                self.candidate.send_rtp(rtp(self.seqno, at, payload, marker=marker, ssrc=ssrc))
 
     def until(self, told: list[bool], *expected: bool) -> float:
         """Lets time pass until so much has been told; how many seconds."""
@@ -126,6 +128,22 @@ async def test_sound_goes_on_where_the_picture_does_not_fit_until_it_does() -> N
         assert all(sounds == 5 for _, sounds in shown)
         assert sum(packets for packets, _ in shown[2:]) > 20
     assert told == [True, False]
+
+
+async def test_screen_goes_on_where_the_camera_does_not_fit_beside_it() -> None:
+    room, told = Room(), list[bool]()
+    outgoing = {**COUNTED, TrackName.SCREEN: COUNTED[TrackName.CAMERA]}
+    slow = Browser(room, Observer, outgoing, told.append)
+    async with joined(publisher(room, THREE)) as candidate, joined(slow) as watcher:
+        line = SlowLine(candidate, watcher, rate_bps=2e6, ssrcs=(20, 21))  # one has 1.2e6
+        line.until(told, True)
+        assert isinstance(watcher.peer, Observer)
+        camera, screen = [watcher.peer.downs[n] for n in (TrackName.CAMERA, TrackName.SCREEN)]
+        before = camera.packets, screen.packets
+        for _ in range(30):
+            line.tenth()
+        assert camera.packets == before[0]
+        assert screen.packets > before[1] + 100
 
 
 @pytest.mark.parametrize("still_s", [0.05, 0.1, 0.2])

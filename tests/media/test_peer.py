@@ -372,6 +372,8 @@ async def test_layers_of_a_simulcast_are_told_apart_by_their_names() -> None:
         assert {block.ssrc for block in report.blocks} == {31, 32}
         asked = {each.media_ssrc for each in candidate.items(rtcp.KeyframeRequest)}
         assert asked <= {31, 32}
+        (limit,) = candidate.items(rtcp.MaxBitrate)
+        assert limit.bitrate_bps == pytest.approx(1_500_000 + 400_000, rel=1e-4)
 
 
 async def test_layer_that_was_not_agreed_on_or_has_no_name_is_refused() -> None:
@@ -603,6 +605,8 @@ async def test_round_trip_is_measured_by_the_candidates_answer() -> None:
     async with joined(publisher(room)) as candidate:
         candidate.send_rtp(sound(1))
         candidate.tick(1.0)
+        asked = rtcp.receiver_reference_time(candidate.peer.ssrc, rtcp.ntp_from_unix(room.now))
+        assert any(asked in data for data in candidate.raw_rtcp)
         sent = rtcp.ntp_middle(rtcp.ntp_from_unix(room.now))
         room.now += 0.3
         delay = round(0.1 * 65536)
