@@ -38,6 +38,7 @@ _TRANSPORT = """async () => {
     theirs: report.get(pair.remoteCandidateId).usernameFragment,
     packets: transport.packetsSent + transport.packetsReceived,
     dtls: transport.dtlsState,
+    cipher: transport.srtpCipher,
   };
 }"""
 

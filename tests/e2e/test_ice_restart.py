@@ -24,6 +24,7 @@ async def test_a_change_of_network_costs_neither_side_a_packet(
         (candidate, _socket_is_lost),
     ):
         before = await transport(page)
+        assert before["cipher"] == "AEAD_AES_256_GCM"
         await change(page)
         after = await restarted(page, before)
         # The same association: keys and counters go on, nothing was negotiated anew.
