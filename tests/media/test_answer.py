@@ -42,7 +42,9 @@ def answer(offer: Offer, *, every: bool = False, ssrc: int | None = None) -> str
 @pytest.mark.parametrize("browser", BROWSERS)
 def test_answer_is_read_back_by_aiortc(browser: str) -> None:
     offer = parse_offer(BROWSERS[browser])
-    read = SessionDescription.parse(answer(offer))
+    written = answer(offer)
+    assert written.count("a=rtcp-mux-only\r\n") == 2
+    read = SessionDescription.parse(written)
     assert [each.kind for each in read.media] == [each.kind for each in offer.sections]
     assert [each.rtp.muxId for each in read.media] == [each.mid for each in offer.sections]
     assert [each.items for each in read.group] == [["0", "1"]]

@@ -5,6 +5,7 @@ from itertools import pairwise
 import pytest
 
 from server.core.frames import OF_CANDIDATE, GapCause, TrackName
+from server.media.down_track import MAX_STEP_S
 from server.media.layer import LOOK_S, QUIET_LOOKS, RETURN_S
 from server.media.track import RAISE_S
 from server.media.up_track import KEYFRAME_INTERVAL_S
@@ -175,6 +176,22 @@ def test_timestamps_go_on_as_the_pictures_were_taken() -> None:
     at = watcher.layers_at("m")
     assert 0 < steps[at - 1] <= 2 * ticks + 1500
     assert set(steps[at:]) == {ticks}
+
+
+@pytest.mark.parametrize("apart_s", [-60.0, 60.0])
+def test_timestamps_go_on_whatever_the_layers_clocks_say(apart_s: float) -> None:
+    candidate = Simulcast()
+    watcher = watched(candidate)
+    clock = candidate.ups["m"].clock
+    assert clock._offset_s is not None
+    clock._offset_s += apart_s
+    watcher.sent.clear()
+    watcher.down.allow(550e3)
+    candidate.run(2.0)
+    assert watcher.layers == ["h", "m"]
+    stamps = [timestamp for _, timestamp in watcher.headers]
+    steps = [(later - stamp) & 0xFFFF_FFFF for stamp, later in pairwise(stamps)]
+    assert 0 < max(steps) <= (MAX_STEP_S + 3 / FPS) * 90_000
 
 
 def test_pictures_of_vp8_go_on_with_numbers_of_their_own() -> None:
