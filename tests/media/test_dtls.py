@@ -13,6 +13,7 @@ from pylibsrtp._binding import lib
 from server.core import rtcp
 from server.media.dtls import (
     MAX_DATAGRAM,
+    MAX_LAST_REPEATS,
     MAX_TRAILER,
     MAX_WAITING_DATAGRAMS,
     Certificate,
@@ -170,6 +171,24 @@ async def test_flights_that_are_lost_come_again_before_anybody_gives_up(
     async with asyncio.timeout(5):
         pair = await join(lose=lose, lose_back=lose_back)
     assert pair.server.unprotect(pair.client.protect(PACKET)) == PACKET
+    await pair.close()
+
+
+async def test_the_servers_last_flight_comes_again_as_nothing_tells_that_it_has_come() -> None:
+    pair = await join()
+    server, sent, repeated = pair.server, list[bytes](), asyncio.Event()
+    flight = list(server._pipe._flight)
+
+    def send(data: bytes) -> None:
+        sent.append(data)
+        if len(sent) == MAX_LAST_REPEATS * len(flight):
+            repeated.set()
+
+    server._pipe._send_datagram = send
+    async with asyncio.timeout(10):
+        await repeated.wait()
+    assert sent == flight * MAX_LAST_REPEATS
+    assert server._pipe.repeats_left == 0
     await pair.close()
 
 

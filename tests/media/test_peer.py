@@ -902,6 +902,23 @@ async def test_peer_that_insists_on_the_dtls_servers_part_gets_it() -> None:
     assert len(room.sink.frames) == 1
 
 
+@pytest.mark.parametrize("checks", [False, True])
+async def test_peer_that_does_not_complete_its_handshake_is_closed_in_time(
+    checks: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.media.peer.CONNECT_TIMEOUT_S", 0.05)
+    room = Room()
+    candidate = publisher(room)
+    async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
+        candidate.peer.start(tasks)
+        if checks:
+            candidate.check()
+        await candidate.changed.wait()
+    assert candidate.states == [PeerState.CLOSED]
+    assert (room.router._sessions, room.paths) == ({}, {})
+    await candidate.dtls.close()
+
+
 async def test_wrong_certificate_closes_the_peer_and_frees_its_route() -> None:
     room = Room()
     candidate = publisher(room)
