@@ -48,6 +48,7 @@ class _Subject:
     files: Readable
     log: Traversable | None
     top: Traversable | None = None
+    interview: str = ""  #: that it has to be of, by where it lies
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,25 +199,37 @@ def _in_folder(flags: argparse.Namespace, path: Path) -> _Found:
     if flags.path.startswith("s3://"):
         # Ours tells of what our key signed.
         log = None if flags.public_key else log_of(data_dir(flags, os.environ))
-        return _Found([_Subject(each, log) for each in _in_bucket(flags.path)])
+        found = _in_bucket(flags.path)
+        return _Found([_Subject(each, log, None, each.name * (len(found) > 1)) for each in found])
     if (path / RECORDING / MANIFEST_NAME).is_file():
         log = path / LOG if (path / LOG).is_dir() else None
         return _Found([_Subject(path / RECORDING, log, path)])
     if _holds_recordings(path):
         folders = sorted(each for each in path.iterdir() if each.is_dir())
         places = [find(flags, str(each)) for each in folders]
-        subjects = [_Subject(each.files, each.log) for each in places]
+        names = [_interview(each) for each in folders]
+        subjects = [
+            _Subject(place.files, place.log, None, name)
+            for place, name in zip(places, names, strict=True)
+        ]
         return _Found(subjects, (path, log_of(path.parent)))
     place = find(flags, flags.path)
-    return _Found([_Subject(place.files, place.log)])
+    name = _interview(place.local) if isinstance(place.local, Path) else ""
+    return _Found([_Subject(place.files, place.log, None, name)])
+
+
+def _interview(folder: Path | ArchivePath) -> str:
+    """Whose recording has to lie there; empty: anybody's, as in a copy under another name."""
+    return folder.name if folder.parent.name == FOLDER else ""
 
 
 def _in_archive(archive: ArchivePath, path: Path) -> _Found:
     folders = archive.folders_with(MANIFEST_NAME)
     tops = [each.parent if each.name == RECORDING else None for each in folders]
+    places = in_archive(archive, path.parent)
     subjects = [
-        _Subject(place.files, place.log, top)
-        for place, top in zip(in_archive(archive, path.parent), tops, strict=True)
+        _Subject(place.files, place.log, top, _interview(folder))
+        for folder, place, top in zip(folders, places, tops, strict=True)
     ]
     faults = [fault for top in tops if top is not None for fault in _strangers(top)]
     return _Found(subjects, faults=faults)
@@ -258,7 +271,7 @@ def _verify_found(
     signers = []
     for each in found.subjects:
         key = _with_list(each.top, public_key)
-        report = verify(each.files, key, flags.log or each.log)
+        report = verify(each.files, key, flags.log or each.log, interview=each.interview)
         signers.append(report.signer)
         _, more = check_timestamp(each.files, flags.timestamp_root)
         faults += [f"{each.files.name}/{fault}" for fault in (*report.faults, *more)]
@@ -316,7 +329,7 @@ def _verify_one(
     log: Traversable | None = flags.log or subject.log
     public_key = _with_list(subject.top, public_key)
     receipt, faults = _beside(subject.top, public_key)
-    report = verify(subject.files, public_key, log, receipt)
+    report = verify(subject.files, public_key, log, receipt, interview=subject.interview)
     said, more = check_timestamp(subject.files, flags.timestamp_root)
     if faults or report.faults or more:
         return [*faults, *report.faults, *more]

@@ -161,6 +161,8 @@ def list_recordings(data_dir: Path, keys: KeyRing) -> list[RecordingSummary]:
     for path in recording_folders(data_dir):
         try:
             manifest = read_manifest(path, keys.public_key)
+            if manifest.interview != path.name:
+                continue  # likewise
             summaries.append(_summarise(path, manifest, titles.of(manifest), running))
         except (SegmentError, OSError):
             continue  # `verify` says what is wrong with it

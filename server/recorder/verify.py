@@ -134,12 +134,14 @@ def verify(
     public_key: ServerKey,
     log: Traversable | None = None,
     receipt: Entry | None = None,
+    *,
+    interview: str = "",
 ) -> VerifyReport:
     """Check the recording in folder ``path``, and against the log in ``log`` if there is one.
 
     That may be a whole log, or proofs of what it says of this recording. ``receipt`` is the entry
-    of one (see `receipt.check_receipt`) that the recording has to bear out. OSError if files
-    can't be read.
+    of one (see `receipt.check_receipt`) that the recording has to bear out; ``interview`` the one
+    that it has to be of, where that is known. OSError if files can't be read.
     """
     # Before the manifest: a segment that a running server begins meanwhile is nobody's fault.
     names = sorted(file.name for file in path.iterdir())
@@ -167,6 +169,10 @@ def verify(
         faults += _check_logged(walk, logged)
     if promised:
         faults += _check_known("the receipt", walk, promised)
+    if interview not in ("", manifest.interview):
+        message = f"the recording of interview {manifest.interview} lies in place of {interview}'s"
+        span = (0.0, walk.end_us / 1e6)
+        faults.insert(0, Fault(FaultKind.FOREIGN, MANIFEST_NAME, message, *span))
     for name in names:
         if name not in {MANIFEST_NAME, TIMESTAMP_NAME, *listed, *tail}:
             message = "the manifest does not list this file"

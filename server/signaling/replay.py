@@ -127,7 +127,8 @@ class Replay:
         # Not by a reader: what was erased still verifies.
         files = await self.read(interview_id, self._recorder.files, interview_id)
         log = self._recorder.data_dir / LOG_FOLDER
-        report = await self.read(interview_id, verify, files, self._recorder.public_key, log)
+        key = self._recorder.public_key
+        report = await self.read(interview_id, verify, files, key, log, interview=interview_id)
         return json_response(
             VerifyResult(report.intact, tuple(str(fault) for fault in report.faults))
         )

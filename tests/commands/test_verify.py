@@ -1,6 +1,7 @@
 """`vivavoce verify`, as a person types it."""
 
 import io
+import json
 import re
 import shutil
 import zipfile
@@ -58,6 +59,28 @@ def test_a_recording_in_a_store_is_verified_and_exported_from_there(
         assert (status, "There is no recording at" in err) == (2, True)
     monkeypatch.delenv("VIVAVOCE_STORE")
     assert run(capsys, "verify", str(path))[0] == 1, "without the store the segment is missing"
+
+
+def test_a_whole_recording_in_the_place_of_another_is_named(
+    data: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Every byte of it is authentic, and the log knows it: it is of somebody else."""
+    desk, recordings = Desk(data), data / "recordings"
+    for interview_id in ("one", "two"):
+        desk.seal(interview_id)
+    shutil.rmtree(recordings / "one")
+    copy = shutil.copytree(recordings / "two", recordings / "one")
+    packed = shutil.make_archive(str(tmp_path / "all"), "zip", data, "recordings")
+    public_key = ("--public-key", str(data / "keys" / "signing.pub"))
+    for place in (str(copy), "one", str(recordings), packed):
+        status, out, _ = run(capsys, "verify", place, *public_key)
+        assert status == 1, place
+        assert "manifest.json, 0.000 s to 2.000 s: foreign" in out
+        assert "the recording of interview two lies in place of one's" in out
+    listed = json.loads(run(capsys, "recordings", "--json")[1])
+    assert [each["interview_id"] for each in listed] == ["two"]
+    elsewhere = shutil.copytree(copy, tmp_path / "kept-for-the-court")
+    assert run(capsys, "verify", str(elsewhere), *public_key)[0] == 0, "any name will do there"
 
 
 # ---- archives ---------------------------------------------------------------------------
@@ -223,6 +246,11 @@ def test_all_recordings_below_a_prefix_are_verified(
         store.put("two", "00000.seg", io.BytesIO(b"VIVAVOCE"), 8)
         status, out, _ = run(capsys, "verify", "s3://recordings/p", *nowhere)
         assert (status, "NOT INTACT: two/00000.seg, 0.000 s to 2.0" in out) == (1, True)
+        for name in ("00000.seg", "manifest.json"):
+            stored = (store.folder("one") / name).read_bytes()
+            store.put("two", name, io.BytesIO(stored), len(stored))
+        status, out, _ = run(capsys, "verify", "s3://recordings/p", *nowhere)
+        assert (status, "of interview one lies in place of two's" in out) == (1, True)
         status, _, err = run(capsys, "verify", "s3://recordings/q", *nowhere)
         assert (status, "no recording at s3://recordings/q" in err) == (2, True)
         # By its interview, wherever the store has it.

@@ -1,4 +1,5 @@
 import asyncio
+import shutil
 from typing import Any
 
 import pytest
@@ -185,12 +186,26 @@ async def test_parts_that_are_not_there_are_not_found_nor_logged(recorded: Servi
     assert await viewings(recorded) == []
 
 
+@pytest.mark.may_block("does harm to what lies on the disk")
 async def test_what_was_recorded_is_intact_until_somebody_changes_it(recorded: Serving) -> None:
-    interview = recorded.one.interview_id
-    for id, expected in ((interview, 200), ("nobody", 404)):
-        status, report = await recorded.call("GET", f"/api/recordings/{id}/verify", recorded.owner)
-        assert status == expected
-        assert status == 404 or report["intact"], "evidence stays"
+    one, two = recorded.one.interview_id, recorded.two.interview_id
+
+    async def verified(interview: str) -> tuple[int, Any]:
+        return await recorded.call("GET", f"/api/recordings/{interview}/verify", recorded.owner)
+
+    assert (await verified("nobody"))[0] == 404
+    assert await verified(one) == (200, {"intact": True, "faults": []})
+    folder = recorded.data_dir / "recordings" / one
+    segment = folder / "00000.seg"
+    data = segment.read_bytes()
+    segment.write_bytes(data[:-1])
+    _, report = await verified(one)
+    assert (report["intact"], "00000.seg" in report["faults"][0]) == (False, True)
+    shutil.rmtree(folder)
+    shutil.copytree(folder.parent / two, folder)
+    _, report = await verified(one)
+    assert (report["intact"], f"in place of {one}'s" in report["faults"][0]) == (False, True)
+    assert (await verified(two))[1]["intact"]
 
 
 async def test_a_candidate_gets_a_receipt_once_the_recording_is_sealed(serving: Serving) -> None:
