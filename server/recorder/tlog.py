@@ -15,6 +15,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.resources.abc import Traversable
+from itertools import chain, islice
 from pathlib import Path
 
 import msgspec
@@ -205,14 +206,17 @@ def prove(
 ) -> tuple[Entry, Proof] | None:
     """The first entry of ``recording`` that is ``wanted``, and that the log has it.
 
-    Looked for among those since ``since_us`` (Unix time): a log is long. None if there is none;
-    SegmentError where the log is not what its checkpoint says; OSError.
+    Looked for among those since ``since_us`` (Unix time) first: a log is long, and its times go
+    back only where the clock was set back. None if there is none; SegmentError where the log is not
+    what its checkpoint says; OSError.
     """
     published = folder.joinpath(CHECKPOINT).read_bytes()
     checkpoint = read_checkpoint(published, public_key.newest)
     tiles, needle = Tiles(folder), recording.encode()
-    bundle = _bundle_at(tiles, checkpoint.size, since_us)
-    for index, data in enumerate(tiles.entries(checkpoint.size, bundle), bundle * TILE_WIDTH):
+    since = _bundle_at(tiles, checkpoint.size, since_us) * TILE_WIDTH
+    entries = enumerate(tiles.entries(checkpoint.size, since // TILE_WIDTH), since)
+    former = islice(enumerate(tiles.entries(checkpoint.size)), since)
+    for index, data in chain(entries, former):
         entry = parse_entry(data) if needle in data else None
         if entry is not None and entry.recording == recording and wanted(entry):
             path = inclusion_path(index, checkpoint.size, tiles.range_hash)
@@ -223,7 +227,7 @@ def prove(
 
 
 def _bundle_at(tiles: Tiles, size: int, since_us: int) -> int:
-    """The last bundle that begins before then. Entries are in the order of their times."""
+    """The last bundle that begins before then, where times never go back."""
 
     def begins_us(bundle: int) -> int:
         entry = parse_entry(tiles.entry(bundle * TILE_WIDTH))

@@ -203,6 +203,26 @@ def test_it_is_found_in_a_long_log_wherever_its_end_is(tmp_path: Path) -> None:
     assert parse_proof(found.proof).index == 601
 
 
+def test_it_is_found_although_the_clock_was_set_back_since(tmp_path: Path) -> None:
+    desk = Desk(tmp_path / "data")
+    hour = 3_600_000_000
+
+    def others(first_us: int) -> list[Entry]:
+        return [
+            Entry(EntryKind.RECORDING, "0a" * 16, "x", 1, "", 1, 1, "", first_us + at * hour // 60)
+            for at in range(600)
+        ]
+
+    log = open_log(desk.log, desk.keys.signer)
+    log.append(others(round(START_S * 1e6) - 10 * hour))
+    desk.seal()
+    log = open_log(desk.log, desk.keys.signer)
+    for _ in range(4):  # so that a search by times leads past it
+        log.append(others(round(START_S * 1e6) - 30 * hour))
+    found = check_receipt(issued(desk), desk.keys.public_key)
+    assert parse_proof(found.proof).index == 601
+
+
 # ---- whatever comes ----------------------------------------------------------------------
 
 
