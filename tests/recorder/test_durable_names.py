@@ -1,11 +1,14 @@
-"""A file is not there after a power cut unless its folder was synced since it got its name.
+"""A file is not there after a power cut unless it was synced, and its folder since it got its name.
 
 File systems mostly do more than they must, so that a disk whose power is cut (tests/loadtest) does
 not show it: here, what was synced is noted call by call.
 """
 
 import os
+import re
 from collections import defaultdict
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,7 +16,7 @@ import pytest
 from server.core.frames import Codec
 from server.data_dir import links_key, prepare_data_dir
 from server.recorder.export import export
-from server.recorder.files import make_folder
+from server.recorder.files import make_folder, sync_directory
 from server.recorder.recorder import open_recorder
 from server.recorder.stores import LocalStore
 from server.recorder.tlog import Entry, EntryKind, open_log
@@ -23,16 +26,19 @@ from tests.recorder.encoded import interview
 
 
 class Names:
-    """Which names each folder has had at its last sync, and of which inodes."""
+    """Which names each folder has had at its last sync, and of which inodes; files' sizes then."""
 
     def __init__(self, top: Path) -> None:
         self._top = top
         self._synced: defaultdict[Path, set[tuple[str, int]]] = defaultdict(set)
+        self._sizes: dict[int, int] = {}  # by inode
 
     def sync(self, fd: int) -> None:
         path = Path(os.readlink(f"/proc/self/fd/{fd}"))
         if path.is_dir():
             self._synced[path] = {(each.name, each.stat().st_ino) for each in path.iterdir()}
+        else:
+            self._sizes[os.fstat(fd).st_ino] = os.fstat(fd).st_size
 
     def lost(self, path: Path) -> list[str]:
         """Of what is there below ``path``: what a power cut takes away."""
@@ -42,19 +48,22 @@ class Names:
     def _is_durable(self, path: Path) -> bool:
         if path == self._top:
             return True
-        there = (path.name, path.stat().st_ino) in self._synced[path.parent]
-        return there and self._is_durable(path.parent)
+        state = path.stat()
+        there = (path.name, state.st_ino) in self._synced[path.parent]
+        whole = path.is_dir() or self._sizes.get(state.st_ino) == state.st_size
+        return there and whole and self._is_durable(path.parent)
 
 
 @pytest.fixture
 def names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Names:
-    noted, fsync = Names(tmp_path.resolve()), os.fsync
+    noted = Names(tmp_path.resolve())
 
-    def noting(fd: int) -> None:
-        fsync(fd)
+    def noting(sync: Callable[[int], None], fd: int) -> None:
+        sync(fd)
         noted.sync(fd)
 
-    monkeypatch.setattr(os, "fsync", noting)
+    for name in ("fsync", "fdatasync"):
+        monkeypatch.setattr(os, name, partial(noting, getattr(os, name)))
     return noted
 
 
@@ -63,7 +72,9 @@ def test_a_folder_and_those_above_it_that_were_missing_are_durable(
 ) -> None:
     folder = tmp_path / "a" / "b" / "c"
     folder.mkdir(parents=True)
-    assert names.lost(tmp_path) == ["a", "a/b", "a/b/c"], "else this would show nothing"
+    (tmp_path / "file").write_bytes(b"content")
+    sync_directory(tmp_path)
+    assert names.lost(tmp_path) == ["a/b", "a/b/c", "file"], "else this would show nothing"
     make_folder(tmp_path / "d" / "e")
     make_folder(tmp_path / "d" / "e")
     assert names.lost(tmp_path / "d") == []
@@ -82,8 +93,9 @@ async def test_a_recording_its_key_and_its_log_are_where_nobody_looked_before(
             recording.on_frame(frame)
         await recording.close()
     assert {path.name for path in (data / "recordings" / "iv").iterdir()} >= {"00001.seg"}
-    # The lock holds nothing; tiles that still grow are made anew at a start.
-    lost = [each for each in names.lost(data) if "/tile/" not in each and ".lock" not in each]
+    # SQLite syncs by itself; the lock holds nothing; growing tiles are made anew at a start.
+    others = re.compile(r"keys\.sqlite|\.lock|/tile/")
+    lost = [each for each in names.lost(data) if not others.search(each)]
     assert lost == ["new/data/log/checkpoint"], "which follows from the entries"
 
 
