@@ -95,6 +95,32 @@ async def test_every_read_is_on_the_record(recorded: Serving) -> None:
     assert viewing["end_s"] == pytest.approx(seen["start_s"] + seen["duration_s"])
 
 
+@pytest.mark.parametrize("way", ["replay", "hls"])
+async def test_who_reads_while_the_interview_runs_is_on_the_record_too(
+    serving: Serving, way: str
+) -> None:
+    interview = serving.one.interview_id
+    recording = serving.server.recorder.record(interview, "One", POLICY, lambda _: None)
+    for frame in in_order(camera(Codec.H264, 6), microphone(6)):
+        recording.on_frame(frame)
+    path, hls = f"/api/recordings/{interview}", f"/hls/{serving.owner}/{interview}/candidate"
+    async with asyncio.timeout(60):
+        while serving.server.recorder.metrics.fsyncs < 2:  # the manifest, and all of this
+            await asyncio.to_thread(lambda: None)
+    _, index = await serving.call("GET", path, serving.owner)
+    assert (index["state"], await viewings(serving)) == ("recording", [])
+    if way == "hls":
+        async with serving.http.get(f"{hls}/event.m3u8") as answer:
+            names = [line for line in (await answer.text()).split() if line.endswith(".m4s")]
+        assert (await serving.call("GET", f"{hls}/{names[0]}"))[0] == 200
+    else:
+        status, _ = await serving.call("GET", f"{path}/fragment/1", serving.token(Role.RECRUITER))
+        assert status == 200
+    (viewing,) = await viewings(serving)
+    assert (viewing["way"], viewing["start_s"], viewing["end_s"] > 0) == (way, 0.0, True)
+    await recording.close()
+
+
 async def test_a_viewing_that_goes_on_is_one_row(recorded: Serving) -> None:
     path = f"/api/recordings/{recorded.one.interview_id}"
     _, index = await recorded.call("GET", path, recorded.owner)
