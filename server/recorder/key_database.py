@@ -201,7 +201,13 @@ class KeyDatabase:
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
         try:
-            connection = sqlite3.connect(self.path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+            # Never made here: an empty one in place of a lost one would be taken for a new one.
+            connection = sqlite3.connect(
+                f"{self.path.absolute().as_uri()}?mode=rw",
+                timeout=BUSY_TIMEOUT_S,
+                isolation_level=None,
+                uri=True,
+            )
             with closing(connection) as db:
                 db.execute("PRAGMA journal_mode = PERSIST")
                 db.execute("PRAGMA synchronous = FULL")
@@ -210,6 +216,8 @@ class KeyDatabase:
                 db.execute("PRAGMA foreign_keys = ON")
                 yield db
         except sqlite3.OperationalError as error:
+            if not self.path.exists():
+                raise is_missing(self.path) from error
             kind = KeyUnavailable if _is_busy(error) else KeyProblem
             raise kind(f"the key database {self.path} can't be used: {error}") from error
         except sqlite3.DatabaseError as error:
@@ -277,6 +285,13 @@ class KeyWriter:
             "INSERT OR REPLACE INTO claim_signer VALUES (1, ?, ?, ?, ?)",
             (row.chain, row.root_key, row.wrapped.version, row.wrapped.data),
         )
+
+
+def is_missing(path: Path) -> KeyProblem:
+    return KeyProblem(
+        f"the key database {path} is missing: put its newest backup back. If there is none, "
+        "what was recorded can't be opened any more; an empty file of that name begins anew"
+    )
 
 
 @contextmanager

@@ -28,7 +28,7 @@ from cryptography.hazmat.primitives.serialization import (
 from server.recorder import claim_signer, succession
 from server.recorder.claim_signer import ClaimSigner
 from server.recorder.files import make_folder, write_durably
-from server.recorder.key_database import CandidateKey, KeyDatabase, KeyWriter
+from server.recorder.key_database import CandidateKey, KeyDatabase, KeyWriter, is_missing
 from server.recorder.root_key import (
     FileRootKey,
     KeyProblem,
@@ -158,10 +158,7 @@ def open_database(folder: Path) -> KeyDatabase:
     """Made at first use. KeyProblem."""
     path = folder / DATABASE
     if not path.exists() and (folder / SIGNING_KEY).exists():
-        raise KeyProblem(
-            f"the key database {path} is missing: put its newest backup back. If there is none, "
-            "what was recorded can't be opened any more; an empty file of that name begins anew"
-        )
+        raise is_missing(path)
     return KeyDatabase(path)
 
 

@@ -36,7 +36,7 @@ from server.recorder.keys import KeyRing, open_keys
 from server.recorder.manifest import MANIFEST_NAME, Manifest, Policy, to_unix_us
 from server.recorder.reader import RecordingReader
 from server.recorder.repair import remove_leftovers, repair, repair_all
-from server.recorder.root_key import KeyUnavailable, RootKey
+from server.recorder.root_key import KeyProblem, RootKey
 from server.recorder.server_key import ServerKey
 from server.recorder.spool import put_down_derived
 from server.recorder.stores import Readable, Store
@@ -430,7 +430,7 @@ class Recorder:
         del self._opening[recording]
         try:
             manifest, key = opening.result()
-        except (OSError, KeyUnavailable) as error:
+        except (OSError, KeyProblem) as error:
             self.metrics.write_failures += 1
             if recording.closing:
                 raise

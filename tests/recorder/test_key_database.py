@@ -110,6 +110,18 @@ def test_another_process_is_waited_for_but_not_for_ever(
             fill(database, 1)
 
 
+def test_one_that_was_taken_away_is_missed_and_not_made_anew(database: KeyDatabase) -> None:
+    fill(database, 1)
+    kept = database.path.rename(database.path.with_name("kept"))
+    with pytest.raises(KeyProblem, match="put its newest backup back"):
+        database.candidate_of("iv0")
+    with pytest.raises(KeyProblem, match="put its newest backup back"):
+        fill(database, 1)
+    assert not database.path.exists()
+    kept.rename(database.path)
+    assert database.candidate_of("iv0").existing().data == secret(0, "candidate")
+
+
 def test_a_damaged_or_newer_file_is_refused(tmp_path: Path) -> None:
     damaged = tmp_path / "damaged.sqlite"
     damaged.write_bytes(b"no database" * 100)

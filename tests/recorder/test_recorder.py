@@ -348,6 +348,29 @@ async def test_a_key_service_that_is_away_delays_a_recording_and_loses_nothing_o
     assert [message[:40] for message in faults] == ["the recording can't be opened: vault:int"]
 
 
+async def test_a_key_database_that_is_away_delays_a_recording_and_is_not_made_anew(
+    tmp_path: Path,
+) -> None:
+    told: list[str] = []
+    database, kept = tmp_path / "keys" / "keys.sqlite", tmp_path / "kept.sqlite"
+    async with open_recorder(tmp_path) as recorder:
+        await _record_a_second(recorder, "other")
+        database.rename(kept)
+        recording = recorder.record("iv", "t", POLICY, told.append, lambda: told.append("mended"))
+        for frame in interview(seconds=1):
+            recording.on_frame(frame)
+        await _until(lambda: told != [])
+        assert "keys.sqlite is missing: put its newest backup back" in told[0]
+        assert not database.exists()
+        kept.rename(database)
+        await _until(lambda: told[1:] == ["mended"])
+        await recording.close()
+        summaries = await asyncio.to_thread(recorder.list)
+    assert [summary.title for summary in summaries] == ["t", "t"], "both keys open"
+    assert [each.duration_s for each in summaries] == pytest.approx([1.0] * 2, abs=0.001)
+    assert [each.gaps for each in summaries] == [0, 0]
+
+
 async def _record_a_second(recorder: Recorder, interview_id: str = "iv") -> None:
     recording = recorder.record(interview_id, "t", POLICY, _refuse_faults)
     for frame in interview(seconds=1):
