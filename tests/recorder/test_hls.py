@@ -52,6 +52,17 @@ def test_segments_of_a_running_recording_are_short() -> None:
     assert names(steady(9, running=True), event=True)[:3] == ["1-4.m4s", "5-8.m4s", "9-12.m4s"]
 
 
+@pytest.mark.parametrize("keyframe_s", [0.5, 2.0, 4.0, 100.0])
+def test_who_joins_a_running_recording_is_less_than_ten_seconds_behind(keyframe_s: float) -> None:
+    """RFC 8216bis 6.3.3: players begin three target durations before the end of the playlist."""
+    for seconds in range(12, 60):
+        side = steady(seconds + 0.5 * (seconds % 2), keyframe_s, running=True)
+        told_us = max(each.end_us for each in hls.segments(side, event=True))
+        begins_us = told_us - 3 * side.target_s(event=True) * _S
+        newest_us = side.rows[-1].end_us + _S  # what a fragment and its sync take
+        assert newest_us - begins_us < 10 * _S
+
+
 def test_a_camera_without_keyframes_is_cut_all_the_same() -> None:
     side = steady(20, 100)
     for event in (True, False):
