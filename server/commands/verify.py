@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.resources.abc import Traversable
@@ -33,7 +34,14 @@ from server.recorder.server_key import ServerKey, fingerprint
 from server.recorder.stores import Readable, split_s3
 from server.recorder.succession import extended
 from server.recorder.tlog import Entry
-from server.recorder.verify import Fault, log_fault, lost_recordings, verify
+from server.recorder.verify import (
+    TOLD_S,
+    Fault,
+    VerifyReport,
+    log_fault,
+    lost_recordings,
+    verify,
+)
 
 _EXIT_STATUS = """exit status:
   0  intact: every byte is what was signed
@@ -271,7 +279,7 @@ def _verify_found(
     signers = []
     for each in found.subjects:
         key = _with_list(each.top, public_key)
-        report = verify(each.files, key, flags.log or each.log, interview=each.interview)
+        report = _report(each, key, flags.log or each.log)
         signers.append(report.signer)
         _, more = check_timestamp(each.files, flags.timestamp_root)
         faults += [f"{each.files.name}/{fault}" for fault in (*report.faults, *more)]
@@ -329,7 +337,7 @@ def _verify_one(
     log: Traversable | None = flags.log or subject.log
     public_key = _with_list(subject.top, public_key)
     receipt, faults = _beside(subject.top, public_key)
-    report = verify(subject.files, public_key, log, receipt, interview=subject.interview)
+    report = _report(subject, public_key, log, receipt)
     said, more = check_timestamp(subject.files, flags.timestamp_root)
     if faults or report.faults or more:
         return [*faults, *report.faults, *more]
@@ -347,6 +355,20 @@ def _verify_one(
     if said:
         print(said)
     return ()
+
+
+def _report(
+    subject: _Subject,
+    public_key: ServerKey,
+    log: Traversable | None,
+    receipt: Entry | None = None,
+) -> VerifyReport:
+    """Looks again where a server may just have closed it."""
+    report = verify(subject.files, public_key, log, receipt, interview=subject.interview)
+    if not report.log_may_lack(time.time()):
+        return report
+    time.sleep(TOLD_S)
+    return verify(subject.files, public_key, log, receipt, interview=subject.interview)
 
 
 def _with_list(top: Traversable | None, public_key: ServerKey) -> ServerKey:

@@ -48,6 +48,10 @@ LOG_FILE = f"{FOLDER}/{CHECKPOINT}"
 ENTRY, PROOF = ".entry", ".tlog-proof"
 #: What an open recording may be ahead of the log: a few heartbeats.
 AHEAD_S = 40.0
+#: A server that closes a recording has told the log of it after this;
+TOLD_S = 1.0
+#: and closes it so long after its last sample, at most: a candidate is waited for.
+CLOSED_S = 60.0
 
 
 class Fault(msgspec.Struct, frozen=True):
@@ -84,6 +88,16 @@ class VerifyReport(msgspec.Struct, frozen=True):
     started_s: float | None = None
     duration_s: float = 0.0
     signed_by: str = ""  #: hex: the key that the manifest is signed with
+
+    def log_may_lack(self, now: float) -> bool:
+        """Whether all that is wrong is that the log does not know of its end, which was just now.
+
+        Then it may be told this moment: look again after `TOLD_S`. ``now`` is Unix time.
+        """
+        kinds = (FaultKind.MISSING, FaultKind.ROLLED_BACK)
+        lacks = (fault.file == LOG_FILE and fault.kind in kinds for fault in self.faults)
+        ended_s = (self.started_s or 0.0) + self.duration_s
+        return not self.intact and now - ended_s < CLOSED_S and all(lacks)
 
     @property
     def signer(self) -> Ed25519PublicKey | None:

@@ -1,16 +1,19 @@
 """`vivavoce log`, and what `vivavoce verify` says by the log."""
 
 import shutil
+import time
 from pathlib import Path
 
 import pytest
 
+from server.core.frames import Codec
 from server.recorder.spool import Spool
 from server.recorder.tlog import EntryKind, open_log
+from server.recorder.verify import TOLD_S
 from server.recorder.witness import Witness
 from tests.commands.conftest import run
 from tests.recorder.conftest import Desk
-from tests.recorder.encoded import START_S
+from tests.recorder.encoded import START_S, interview
 
 
 @pytest.fixture
@@ -104,6 +107,28 @@ def test_an_export_that_the_log_does_not_know_is_named(
     Spool(desk.log).remove(Spool(desk.log).waiting())
     status, out, _ = run(capsys, "verify", str(out_file))
     assert (status, "missing: the log does not know this export" in out) == (1, True)
+
+
+def test_a_log_that_is_told_of_an_end_a_moment_later_is_waited_for(
+    desk: Desk, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a server that closes a recording writes its manifest first."""
+    witness = Witness(open_log(desk.log, desk.keys.signer))
+    writer = desk.write(interview(Codec.VP8, 1), "new")
+    waited: list[float] = []
+    monkeypatch.setattr(time, "sleep", waited.append)
+    assert (run(capsys, "verify", "new")[0], waited) == (1, []), "that was long ago"
+    monkeypatch.setattr(time, "time", lambda: START_S + 20)
+    status, out, _ = run(capsys, "verify", "new")
+    assert (status, waited) == (1, [TOLD_S])
+    assert "the log does not know this recording" in out
+
+    def tell(seconds: float) -> None:
+        witness.closed(writer, START_S + 40)
+        witness.tell((), START_S + 40)
+
+    monkeypatch.setattr(time, "sleep", tell)
+    assert run(capsys, "verify", "new")[0] == 0
 
 
 def test_all_recordings_are_verified_and_one_that_is_gone_is_named(

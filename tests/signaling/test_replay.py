@@ -1,17 +1,22 @@
 import asyncio
 import shutil
+import time
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from server.core.frames import Codec, EncodedFrame
 from server.core.interviews import Role
 from server.recorder.key_database import KeyDatabase
 from server.recorder.receipt import check_receipt
+from server.recorder.tlog import read_log
+from server.recorder.verify import TOLD_S
+from server.recorder.witness import Witness
 from server.signaling.replay import MAX_READERS
 from server.store import Store, StoreError
 from tests.recorder.conftest import POLICY
-from tests.recorder.encoded import camera, in_order, microphone, screen
+from tests.recorder.encoded import START_S, camera, in_order, microphone, screen
 from tests.signaling.serving import Serving
 
 
@@ -210,6 +215,42 @@ async def test_parts_that_are_not_there_are_not_found_nor_logged(recorded: Servi
         status, body = await recorded.call("GET", f"{path}/{part}", recorded.owner)
         assert (status, body["error"]["id"]) == (404, "not-found"), part
     assert await viewings(recorded) == []
+
+
+async def test_a_recording_that_was_closed_this_moment_raises_no_alarm(
+    serving: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its manifest says so before the log does: for longer than usual here."""
+    interview, recorder = serving.one.interview_id, serving.server.recorder
+    tell, sleep, waited = Witness.tell, asyncio.sleep, list[float]()
+    monkeypatch.setattr(Witness, "tell", lambda *_: None)
+    later_s = time.time() - START_S
+    await record(serving, interview, [_later(each, later_s) for each in microphone()])
+
+    async def told(seconds: float) -> None:
+        if seconds != TOLD_S:
+            return await sleep(seconds)
+        waited.append(seconds)
+        monkeypatch.setattr(Witness, "tell", tell)
+        async with asyncio.timeout(60):
+            while not await asyncio.to_thread(_is_logged, serving):
+                pass
+        return None
+
+    monkeypatch.setattr(asyncio, "sleep", told)
+    path = f"/api/recordings/{interview}/verify"
+    assert await serving.call("GET", path, serving.owner) == (200, {"intact": True, "faults": []})
+    assert waited == [TOLD_S]
+    assert recorder.metrics.write_failures == 0
+
+
+def _later(frame: EncodedFrame, by_s: float) -> EncodedFrame:
+    return replace(frame, capture_s=frame.capture_s + by_s, arrived_s=frame.arrived_s + by_s)
+
+
+def _is_logged(serving: Serving) -> bool:
+    log = serving.data_dir / "log"
+    return bool(read_log(log, serving.server.recorder.public_key).entries)
 
 
 @pytest.mark.may_block("does harm to what lies on the disk")
