@@ -45,9 +45,9 @@ node_modules/.installed: package-lock.json
 	@npm ci --no-audit --no-fund --loglevel=error
 	@touch $@
 
-# What only the tests need from the system: browsers, media tools, a voice, a relay.
+# What only the tests need from the system: browsers, media tools, a voice, a relay, a key token.
 deps: .venv/.installed-dev node_modules/.installed
-	@.ci/need ffprobe=ffmpeg espeak-ng=espeak-ng turnserver=coturn openssl=openssl
+	@.ci/need ffprobe=ffmpeg espeak-ng=espeak-ng turnserver=coturn openssl=openssl softhsm2-util=softhsm2
 	@.ci/need-chromium
 	@.ci/need-firefox
 

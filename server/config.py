@@ -82,7 +82,8 @@ def add_root_key_flag(parser: argparse.ArgumentParser) -> None:
         "--root-key",
         metavar="WHERE",
         help="what wraps the recordings' keys: file (in the data directory), file:PATH, "
-        "env:VARIABLE, vault:[MOUNT/]KEY or aws-kms:KEY (VIVAVOCE_ROOT_KEY, file)",
+        "env:VARIABLE, vault:[MOUNT/]KEY, aws-kms:KEY or pkcs11:TOKEN/KEY, whose PIN comes from "
+        "VIVAVOCE_PKCS11_PIN_FILE (VIVAVOCE_ROOT_KEY, file)",
     )
 
 
@@ -251,6 +252,7 @@ def _compress(flags: argparse.Namespace, env: Mapping[str, str]) -> str:
 
 _ROOT_KEY = re.compile(
     r"file(?::.+)?|env:[A-Za-z_][A-Za-z0-9_]*|vault:(?:[\w.-]+/)*[\w.-]+|aws-kms:[\w:/-]+"
+    r"|pkcs11:[^/\x00-\x1f]+/[^/\x00-\x1f]+"
 )
 _HEX_KEY = re.compile(r"[0-9A-Fa-f]{32,}")
 
@@ -264,8 +266,8 @@ def root_key_name(text: str) -> str:
         )
     if not _ROOT_KEY.fullmatch(text):
         raise ConfigError(
-            f"--root-key (VIVAVOCE_ROOT_KEY) is file, file:PATH, env:VARIABLE, vault:[MOUNT/]KEY "
-            f"or aws-kms:KEY, not {text!r}."
+            "--root-key (VIVAVOCE_ROOT_KEY) is file, file:PATH, env:VARIABLE, vault:[MOUNT/]KEY, "
+            f"aws-kms:KEY or pkcs11:TOKEN/KEY, not {text!r}."
         )
     return text
 

@@ -181,6 +181,7 @@ def test_the_url_of_a_stopped_server_is_a_guess_from_the_port() -> None:
         "vault:secret/transit/interviews",
         "aws-kms:alias/interviews",
         "aws-kms:arn:aws:kms:eu-central-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab",
+        "pkcs11:Interviews HSM/root",
     ],
 )
 def test_the_root_key_is_chosen_by_flag_or_environment(name: str) -> None:
@@ -188,9 +189,11 @@ def test_the_root_key_is_chosen_by_flag_or_environment(name: str) -> None:
     assert config(VIVAVOCE_ROOT_KEY=name).root_key == name
 
 
-@pytest.mark.parametrize("name", ["files", "file:", "env:", "env:1", "vault", "vault:", "kms:x"])
+@pytest.mark.parametrize(
+    "name", ["files", "file:", "env:", "env:1", "vault", "vault:", "kms:x", "pkcs11:root"]
+)
 def test_what_names_no_root_key_is_refused(name: str) -> None:
-    assert "aws-kms:KEY" in refusal("--root-key", name)
+    assert "pkcs11:TOKEN/KEY" in refusal("--root-key", name)
 
 
 def test_a_key_given_in_place_of_its_name_is_not_repeated() -> None:

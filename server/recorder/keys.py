@@ -14,6 +14,7 @@ import re
 import secrets
 from collections.abc import Callable
 from pathlib import Path
+from shlex import quote
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import (
@@ -308,9 +309,10 @@ def _is_by(row: CandidateKey, name: str, version: str) -> bool:
 
 
 def _other_root_key(theirs: str, ours: str) -> str:
+    to, former = quote(ours), quote(theirs)
     return (
-        f"the root key is to be {ours}, but {theirs} wraps the keys here: say --root-key {theirs} "
-        f"(VIVAVOCE_ROOT_KEY), or move them: vivavoce keys rotate --root-key {ours} --from {theirs}"
+        f"the root key is to be {ours}, but {theirs} wraps the keys here: say --root-key {former} "
+        f"(VIVAVOCE_ROOT_KEY), or move them: vivavoce keys rotate --root-key {to} --from {former}"
     )
 
 

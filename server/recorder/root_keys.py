@@ -8,7 +8,8 @@ from server.recorder.root_key import EnvironmentRootKey, FileRootKey, KeyProblem
 
 
 def open_root_key(name: str, folder: Path, env: Mapping[str, str]) -> RootKey:
-    """``file``, ``file:PATH``, ``env:VARIABLE``, ``vault:[MOUNT/]KEY`` or ``aws-kms:KEY``.
+    """``file``, ``file:PATH``, ``env:VARIABLE``, ``vault:[MOUNT/]KEY``, ``aws-kms:KEY`` or
+    ``pkcs11:TOKEN/KEY``.
 
     ``folder`` is where ``file`` is, as ``root.key``. KeyProblem.
     """
@@ -28,4 +29,8 @@ def open_root_key(name: str, folder: Path, env: Mapping[str, str]) -> RootKey:
             from server.recorder.key_services import AwsKmsRootKey
 
             return AwsKmsRootKey(place)
+        case "pkcs11":
+            from server.recorder.pkcs11_key import Pkcs11RootKey
+
+            return Pkcs11RootKey(place, env)
     raise ValueError(name)

@@ -9,6 +9,8 @@ import pytest
 from server.cli import main
 from server.recorder.catalog import lock_recordings
 from server.recorder.keys import open_keys
+from tests.commands.conftest import record
+from tests.recorder.soft_token import soft_token
 
 ID = b"i" * 16
 
@@ -68,6 +70,44 @@ def test_keys_move_to_another_root_key_while_no_server_runs(
     monkeypatch.delenv("VIVAVOCE_ROOT_KEY")
     assert keys(capsys, "rotate", "--from", "env:SOME_KEY")[0] == 0
     assert open_keys(data_dir / "keys").recording_key("one", ID) == key
+
+
+def test_keys_move_to_a_token_and_back_without_a_byte_of_media_touched(
+    data: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    record(data, "iv")
+
+    def media() -> dict[Path, tuple[int, bytes]]:
+        files = [path for path in (data / "recordings" / "iv").rglob("*") if path.is_file()]
+        return {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
+
+    before = media()
+    assert before
+    with soft_token(tmp_path, monkeypatch) as token:
+        for name, value in token.env.items():
+            monkeypatch.setenv(name, value)
+        assert keys(capsys, "status", "--root-key", token.name)[0] == 2, "there is no key yet"
+        token.make_key()
+        assert keys(capsys, "rotate", "--root-key", token.name, "--from", "file")[0] == 0
+        (data / "keys" / "root.key").unlink()
+        monkeypatch.setenv("VIVAVOCE_ROOT_KEY", token.name)
+        token.make_key()
+        said = keys(capsys, "rotate", "--root-key", "file:other")[1]
+        assert f"--from '{token.name}'" in said, "its label has a space"
+        status, said = keys(capsys, "status")
+        assert (status, "version 01: to be rotated" in said) == (1, True)
+        with lock_recordings(data):
+            assert keys(capsys, "rotate")[0] == 0, "a new version, while a server runs"
+        assert main(["recordings"]) == 0
+        assert "A title" in capsys.readouterr().out
+        assert keys(capsys, "rotate", "--root-key", "file", "--from", token.name)[0] == 0
+    monkeypatch.delenv("VIVAVOCE_ROOT_KEY")
+    assert main(["recordings"]) == 0
+    assert "A title" in capsys.readouterr().out
+    assert media() == before
 
 
 def test_a_new_version_of_the_file_is_made_while_a_server_runs(

@@ -13,6 +13,7 @@ from moto.server import ThreadedMotoServer
 
 from server.recorder.root_key import FileRootKey, RootKey
 from server.recorder.root_keys import open_root_key
+from tests.recorder.soft_token import soft_token
 from tests.recorder.transit_server import transit_server
 
 
@@ -93,4 +94,13 @@ def kms_provider(folder: Path, patch: pytest.MonkeyPatch) -> Iterator[Provider]:
         )
 
 
-PROVIDERS = [file_provider, env_provider, vault_provider, kms_provider]
+@contextmanager
+def pkcs11_provider(folder: Path, patch: pytest.MonkeyPatch) -> Iterator[Provider]:
+    with soft_token(folder, patch) as token:
+        token.make_key()
+        yield Provider(
+            token.name, lambda: open_root_key(token.name, folder, token.env), token.make_key
+        )
+
+
+PROVIDERS = [file_provider, env_provider, vault_provider, kms_provider, pkcs11_provider]

@@ -18,6 +18,7 @@ from tests.recorder.key_services import (
     env_provider,
     file_provider,
     kms_provider,
+    pkcs11_provider,
     vault_provider,
 )
 
@@ -198,7 +199,7 @@ def test_a_rotation_rewraps_by_the_new_version_while_a_server_runs(
     assert server.create_recording_key("later", ID) == server.recording_key("later", ID)
 
 
-@pytest.mark.parametrize("to", [env_provider, vault_provider, kms_provider])
+@pytest.mark.parametrize("to", [env_provider, vault_provider, kms_provider, pkcs11_provider])
 def test_keys_move_from_a_file_to_another_root_key_and_back(
     to: Callable[..., AbstractContextManager[Provider]],
     tmp_path: Path,
