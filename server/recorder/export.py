@@ -9,24 +9,23 @@ player plays them; a shared screen and the interviewer's picture are further vid
 A clip that begins between keyframes is encoded: copied, it would hold what was before it.
 """
 
-import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 import av
 import numpy as np
 import numpy.typing as npt
-from av.audio.stream import AudioStream
-from av.container import OutputContainer
-from av.video.stream import VideoStream
+from av.codec.context import Flags
 
 from server.core import vp9
 from server.core.frames import Codec, TrackName
-from server.recorder import mp4
 from server.recorder.decoders import picture_decoder, sound_decoder
 from server.recorder.files import put_in_place, scratch_beside
+from server.recorder.movie import Movie, MovieError, MovieTrack
+from server.recorder.mp4 import Part
 from server.recorder.tracks import (
     MAX_SOUND_BEHIND_US,
     TIMESCALE,
@@ -42,9 +41,17 @@ _VIDEO_TIME_BASE = Fraction(1, TIMESCALE[TrackName.CAMERA])
 _SOUND_RATE = TIMESCALE[TrackName.MICROPHONE]
 _AAC_FRAME = 1024  # samples of an AAC-LC frame
 _AAC_BIT_RATE = 128_000
+_BLOCK_BYTES = 1 << 20
 #: Constant rate factor of libx264: visually close to the source, which is itself lossy. Every
-#: decoder in hardware has the main profile.
-_X264_OPTIONS = {"crf": "20", "preset": "veryfast", "profile": "main"}
+#: decoder in hardware has the main profile. MP4 wants lengths before NAL units, no start codes.
+_X264_OPTIONS = {
+    "crf": "20",
+    "preset": "veryfast",
+    "profile": "main",
+    "x264-params": "annexb=0",
+}
+#: What the encoder takes for the usual; each picture has its own time.
+_USUAL_RATE = Fraction(30)
 #: Some players take a longer step between pictures for the end.
 _LONGEST_STEP = TIMESCALE[TrackName.CAMERA]
 #: How far one voice may lie behind the others before it counts as silent.
@@ -91,30 +98,54 @@ def export(
     if out.resolve().is_relative_to(source.path.parent.resolve()):
         raise ExportError("no media in the clear may lie among the recordings")
     with scratch_beside(out) as scratch:
-        options = {"movflags": "+faststart"}  # a player needs no more than what it has come to
-        with av.open(str(scratch), "w", format="mp4", options=options) as container:
-            encoded = write(source, container, progress, transcode)
+        with scratch.open("r+b") as file:
+            movie = Movie(file.write)
+            encoded = write(source, movie, progress, transcode)
+            ftyp, moov, mdat = movie.head()
+            prepend(file, [ftyp, *moov, mdat])
         seal(scratch, encoded)
         put_in_place(scratch, out)
 
 
-def write(
-    source: Source,
-    container: OutputContainer,
-    progress: Callable[[float], None],
-    transcode: bool,
-) -> bool:
-    """As `export`, into an MP4 that the caller has opened and closes.
+def prepend(file: BinaryIO, parts: Sequence[Part]) -> None:
+    """Put these before all that is in the file, which is moved from its end on. OSError."""
+    by = sum(map(len, parts))
+    end = file.seek(0, os.SEEK_END)
+    while end:
+        start = max(0, end - _BLOCK_BYTES)
+        file.seek(start)
+        block = file.read(end - start)
+        file.seek(start + by)
+        file.write(block)
+        end = start
+    file.seek(0)
+    file.writelines(parts)
 
-    Whether anything was encoded.
-    """
+
+def write(source: Source, movie: Movie, progress: Callable[[float], None], transcode: bool) -> bool:
+    """As `export`, all but the head. Whether anything was encoded."""
     recorded = {name for tracks in source.recorded_tracks for name in tracks.names()}
     pictures: dict[TrackName, _Pictures] = {}
-    _open_pictures(TrackName.CAMERA, pictures, container, source, transcode)
+    _open_pictures(TrackName.CAMERA, pictures, movie, source, transcode)
     voices = [name for name in TrackName if name.is_sound and name in recorded]
-    sound = _Sound(container, voices) if voices else None
+    sound = _Sound(movie, voices) if voices else None
     for name in (TrackName.SCREEN, TrackName.INTERVIEWER_CAMERA):
-        _open_pictures(name, pictures, container, source, transcode)
+        _open_pictures(name, pictures, movie, source, transcode)
+    try:
+        _write_all(source, pictures, sound, progress)
+    except MovieError as error:
+        raise ExportError(
+            f"{error} has no place in an MP4 file: export what is before and after it"
+        ) from error
+    return sound is not None or any(isinstance(each, _Encoded) for each in pictures.values())
+
+
+def _write_all(
+    source: Source,
+    pictures: Mapping[TrackName, "_Pictures"],
+    sound: "_Sound | None",
+    progress: Callable[[float], None],
+) -> None:
     for index, (tracks, fragment) in enumerate(source.all_samples()):
         videos, samples = tracks.videos(), dict(fragment.by_track())
         for name, each in pictures.items():
@@ -126,7 +157,6 @@ def write(
         each.finish(to_ticks(TrackName.CAMERA, source.duration_us))
     if sound is not None:
         sound.finish(to_ticks(TrackName.MICROPHONE, source.duration_us))
-    return sound is not None or any(isinstance(each, _Encoded) for each in pictures.values())
 
 
 class _Pictures(Protocol):
@@ -139,7 +169,7 @@ class _Pictures(Protocol):
 def _open_pictures(
     name: TrackName,
     pictures: dict[TrackName, _Pictures],
-    container: OutputContainer,
+    movie: Movie,
     source: Source,
     transcode: bool,
 ) -> None:
@@ -152,9 +182,9 @@ def _open_pictures(
         return
     copied = not transcode and len(videos) == 1 and first.time >= 0 and first.keyframe
     if copied and _plays_everywhere(videos[0], first):
-        pictures[name] = _Copied(container, videos[0], first)
+        pictures[name] = _Copied(movie.add_pictures(videos[0]))
     else:
-        pictures[name] = _Encoded(container, videos)
+        pictures[name] = _Encoded(movie, videos)
 
 
 def _plays_everywhere(video: VideoConfig, first: Sample) -> bool:
@@ -167,50 +197,28 @@ def _plays_everywhere(video: VideoConfig, first: Sample) -> bool:
 class _Copied:
     """Pictures as they were captured; each picture lasts until the next."""
 
-    def __init__(self, container: OutputContainer, video: VideoConfig, first: Sample) -> None:
-        self._container = container
-        only_video = mp4.init_segment(Tracks(video, False))
-        sample = mp4.media_segment(1, Fragment((first,), ()))
-        with av.open(io.BytesIO(only_video + sample), format="mp4") as template:
-            # Opaque: nothing is encoded, and of AV1's decoder there is no encoder by that name.
-            self._stream = container.add_stream_from_template(
-                template.streams.video[0], opaque=True
-            )
-        self._held: Sample | None = None
+    def __init__(self, track: MovieTrack) -> None:
+        self._track = track
 
     def add(self, video: VideoConfig | None, samples: tuple[Sample, ...]) -> None:
         for sample in samples:
-            self._write(sample.time)
-            self._held = sample
+            self._track.write(sample.data, sample.time, sample.time, keyframe=sample.keyframe)
 
     def finish(self, end: int) -> None:
-        self._write(end)
-
-    def _write(self, until: int) -> None:
-        held = self._held
-        if held is None:
-            return
-        packet = av.Packet(held.data)
-        packet.stream = self._stream
-        packet.time_base = _VIDEO_TIME_BASE
-        packet.pts = packet.dts = held.time
-        packet.duration = max(1, until - held.time)
-        packet.is_keyframe = held.keyframe
-        self._container.mux(packet)
+        self._track.finish(end)
 
 
 class _Encoded:
     """Pictures decoded, fitted into the largest size, and encoded at their own times."""
 
-    def __init__(self, container: OutputContainer, videos: list[VideoConfig]) -> None:
-        self._container = container
+    def __init__(self, movie: Movie, videos: list[VideoConfig]) -> None:
         # Encoders of 4:2:0 take even sizes.
         self._width = max(video.width for video in videos) // 2 * 2
         self._height = max(video.height for video in videos) // 2 * 2
-        self._stream: VideoStream = container.add_stream("libx264", options=_X264_OPTIONS)
-        self._stream.width, self._stream.height = self._width, self._height
-        self._stream.pix_fmt = "yuv420p"
-        self._stream.time_base = self._stream.codec_context.time_base = _VIDEO_TIME_BASE
+        self._encoder = _h264_encoder(self._width, self._height)
+        assert self._encoder.extradata is not None
+        coded = VideoConfig(Codec.H264, self._width, self._height, self._encoder.extradata)
+        self._track = movie.add_pictures(coded)
         self._video: VideoConfig | None = None
         self._decoder: av.VideoCodecContext | None = None
         self._held: av.VideoFrame | None = None
@@ -233,7 +241,8 @@ class _Encoded:
         self._stay(end)
         # The last picture once more, so that the track lasts as long as the recording.
         self._encode(end - TIMESCALE[TrackName.CAMERA] // 30)
-        self._container.mux(self._stream.encode(None))
+        self._write(self._encoder.encode(None))
+        self._track.finish(end)
 
     def _decode(self, sample: Sample) -> av.VideoFrame | None:
         assert self._decoder is not None
@@ -265,7 +274,23 @@ class _Encoded:
         self._last = time
         self._held.pts, self._held.time_base = time, _VIDEO_TIME_BASE
         self._held.pict_type = av.video.frame.PictureType.NONE
-        self._container.mux(self._stream.encode(self._held))
+        self._write(self._encoder.encode(self._held))
+
+    def _write(self, packets: "Iterable[av.Packet[av.VideoStream]]") -> None:
+        for packet in packets:
+            assert packet.dts is not None
+            assert packet.pts is not None
+            self._track.write(bytes(packet), packet.dts, packet.pts, keyframe=packet.is_keyframe)
+
+
+def _h264_encoder(width: int, height: int) -> av.VideoCodecContext:
+    encoder = av.VideoCodecContext.create("libx264", "w")
+    encoder.width, encoder.height, encoder.pix_fmt = width, height, "yuv420p"
+    encoder.time_base, encoder.framerate = _VIDEO_TIME_BASE, _USUAL_RATE
+    encoder.options = _X264_OPTIONS
+    encoder.flags |= Flags.global_header  # an MP4 has it in its index
+    encoder.open()
+    return encoder
 
 
 def _on_black(frame: av.VideoFrame, width: int, height: int) -> av.VideoFrame:
@@ -299,10 +324,10 @@ def _paste(
 class _Sound:
     """All voices in one AAC track, each continuous: what is missing of it is silence."""
 
-    def __init__(self, container: OutputContainer, names: Sequence[TrackName]) -> None:
-        self._container = container
-        self._stream: AudioStream = container.add_stream("aac", rate=_SOUND_RATE, layout="stereo")
-        self._stream.bit_rate = _AAC_BIT_RATE
+    def __init__(self, movie: Movie, names: Sequence[TrackName]) -> None:
+        self._encoder = _aac_encoder()
+        assert self._encoder.extradata is not None
+        self._track = movie.add_sound(self._encoder.extradata, _SOUND_RATE, 2)
         self._voices = {name: _Voice() for name in names}
         self._mixed = 0  # samples so far
         self._waiting = np.zeros((2, 0), np.float32)
@@ -319,7 +344,8 @@ class _Sound:
         self._fall_silent(max(end, *(voice.end for voice in self._voices.values())))
         if self._waiting.shape[1]:
             self._encode(self._waiting)
-        self._container.mux(self._stream.encode(None))
+        self._write(self._encoder.encode(None))
+        self._track.finish(self._encoded)
 
     def _fall_silent(self, until: int) -> None:
         while self._mixed < until:  # by seconds, so that a gap of hours takes no memory
@@ -345,7 +371,22 @@ class _Sound:
         frame.sample_rate, frame.pts = _SOUND_RATE, self._encoded
         frame.time_base = Fraction(1, _SOUND_RATE)
         self._encoded += sound.shape[1]
-        self._container.mux(self._stream.encode(frame))
+        self._write(self._encoder.encode(frame))
+
+    def _write(self, packets: "Iterable[av.Packet[av.AudioStream]]") -> None:
+        for packet in packets:
+            assert packet.pts is not None
+            self._track.write(bytes(packet), packet.pts, packet.pts)
+
+
+def _aac_encoder() -> av.AudioCodecContext:
+    encoder = av.AudioCodecContext.create("aac", "w")
+    encoder.sample_rate, encoder.layout, encoder.format = _SOUND_RATE, "stereo", "fltp"
+    encoder.bit_rate = _AAC_BIT_RATE
+    encoder.time_base = Fraction(1, _SOUND_RATE)
+    encoder.flags |= Flags.global_header
+    encoder.open()
+    return encoder
 
 
 class _Voice:

@@ -38,6 +38,7 @@ class Written(msgspec.Struct, frozen=True, tag="written"):
     """The file is whole. Its last word, or `Failed` is."""
 
     size: int  #: bytes, in the clear
+    head: int  #: of them, so many lie at the file's end and come first
     sha256: str  #: hex, of them
 
 

@@ -13,7 +13,6 @@ import resource
 import sys
 from pathlib import Path
 
-import av
 import av.logging
 import msgspec
 
@@ -21,8 +20,9 @@ from server.recorder import server_key
 from server.recorder.clip import Clip
 from server.recorder.export import ExportError, Source, write
 from server.recorder.export_job import Failed, Fault, Job, Said, Share, Written
+from server.recorder.movie import Movie
 from server.recorder.reader import RecordingReader
-from server.recorder.sealed_file import CHUNK_BYTES, Cursor, SealedFile
+from server.recorder.sealed_file import CHUNK_BYTES, SealedFile, Turned
 from server.recorder.sealing import SegmentError
 from server.recorder.stores import open_store
 
@@ -63,17 +63,14 @@ def _written(job: Job, fd: int) -> Written:
     source = _source(job)
     if not len(source):
         raise ExportError("the recording has no media")
-    with av.open(
-        Cursor(file),
-        "w",
-        format="mp4",
-        options={"movflags": "+faststart"},
-        # To move the index to the front, what was written is read once more.
-        io_open=lambda *_: Cursor(file),
-    ) as container:
-        write(source, container, _Progress(fd), job.transcode)
-    file.flush()
-    return Written(file.size, _digest(file))
+    movie = Movie(file.append)
+    write(source, movie, _Progress(fd), job.transcode)
+    ftyp, moov, mdat = movie.head()
+    for part in (ftyp, *moov, mdat):
+        file.append(part)
+    file.finish()
+    head = file.size - movie.size
+    return Written(file.size, head, _digest(Turned(file, head)))
 
 
 def _source(job: Job) -> Source:
@@ -106,10 +103,11 @@ class _Progress:
         _say(Share(done))
 
 
-def _digest(file: SealedFile) -> str:
-    digest = hashlib.sha256()
-    for place in range(0, file.size, CHUNK_BYTES):
-        digest.update(file.read_at(place, CHUNK_BYTES))
+def _digest(file: Turned) -> str:
+    digest, place = hashlib.sha256(), 0
+    while part := file.read_at(place, CHUNK_BYTES):
+        digest.update(part)
+        place += len(part)
     return digest.hexdigest()
 
 

@@ -7,7 +7,8 @@ writes, and raises :class:`Mp4Error` for anything else.
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 from server.core.frames import Codec, TrackName
@@ -50,6 +51,10 @@ _RECORDS = {Codec.H264: b"avcC", Codec.VP8: b"vpcC", Codec.VP9: b"vpcC", Codec.A
 _VPCC_VERSION = b"\1\0\0\0"
 
 
+#: Of a box that is not put together in memory.
+Part = bytes | bytearray
+
+
 class Mp4Error(ValueError):
     """The bytes are not what this module writes."""
 
@@ -62,22 +67,12 @@ def init_segment(tracks: Tracks) -> bytes:
     videos = tracks.videos()
     traks = b"".join(_trak(name, videos.get(name)) for name in tracks.names())
     extends = b"".join(map(_trex, tracks.names()))
-    # 8.2.2: times zero, timescale 1000, duration 0 (it follows from the fragments).
-    mvhd = _full_box(
-        b"mvhd",
-        0,
-        0,
-        struct.pack(">4I", 0, 0, 1000, 0)
-        + struct.pack(">IHHQ", 0x10000, 0x0100, 0, 0)
-        + _UNITY_MATRIX
-        + bytes(24)
-        + struct.pack(">I", 1 + max(_TRACK_NAME)),
-    )
+    mvhd = movie_header(0, 1 + max(_TRACK_NAME))  # the duration follows from the fragments
     brands = b"iso6mp41"
     if any(video.codec is Codec.AV1 for video in videos.values()):
         brands += b"av01"  # AV1-ISOBMFF 2.1
-    ftyp = _box(b"ftyp", b"iso6" + struct.pack(">I", 0) + brands)
-    return ftyp + _box(b"moov", mvhd + traks + _box(b"mvex", extends))
+    ftyp = box(b"ftyp", b"iso6" + struct.pack(">I", 0) + brands)
+    return ftyp + box(b"moov", mvhd + traks + box(b"mvex", extends))
 
 
 def media_segment(sequence: int, fragment: Fragment) -> bytes:
@@ -86,7 +81,7 @@ def media_segment(sequence: int, fragment: Fragment) -> bytes:
     size = len(_moof(sequence, parts, 0))
     moof = _moof(sequence, parts, size + 8)
     payload = b"".join(sample.data for _, samples in parts for sample in samples)
-    return moof + _box(b"mdat", payload)
+    return moof + box(b"mdat", payload)
 
 
 def _moof(
@@ -96,20 +91,20 @@ def _moof(
     for name, samples in parts:
         trafs += _traf(name, samples, data_offset)
         data_offset += sum(len(sample.data) for sample in samples)
-    return _box(b"moof", _full_box(b"mfhd", 0, 0, struct.pack(">I", sequence)) + trafs)
+    return box(b"moof", full_box(b"mfhd", 0, 0, struct.pack(">I", sequence)) + trafs)
 
 
 def _traf(name: TrackName, samples: tuple[Sample, ...], data_offset: int) -> bytes:
-    tfhd = _full_box(b"tfhd", 0, _DEFAULT_BASE_IS_MOOF, struct.pack(">I", TRACK_ID[name]))
-    tfdt = _full_box(b"tfdt", 1, 0, struct.pack(">Q", samples[0].time))
+    tfhd = full_box(b"tfhd", 0, _DEFAULT_BASE_IS_MOOF, struct.pack(">I", TRACK_ID[name]))
+    tfdt = full_box(b"tfdt", 1, 0, struct.pack(">Q", samples[0].time))
     rows = b"".join(
         struct.pack(
             ">III", duration, len(sample.data), _SYNC_SAMPLE if sample.keyframe else _DELTA_SAMPLE
         )
         for sample, duration in zip(samples, _spans(samples), strict=True)
     )
-    trun = _full_box(b"trun", 0, _TRUN_FLAGS, struct.pack(">II", len(samples), data_offset) + rows)
-    return _box(b"traf", tfhd + tfdt + trun)
+    trun = full_box(b"trun", 0, _TRUN_FLAGS, struct.pack(">II", len(samples), data_offset) + rows)
+    return box(b"traf", tfhd + tfdt + trun)
 
 
 def _spans(samples: tuple[Sample, ...]) -> Iterator[int]:
@@ -120,41 +115,83 @@ def _spans(samples: tuple[Sample, ...]) -> Iterator[int]:
 
 
 def _trak(name: TrackName, video: VideoConfig | None) -> bytes:
-    width, height = (video.width, video.height) if video else (0, 0)
-    volume, handler = (0, b"vide") if video else (0x0100, b"soun")
-    # 8.3.2: flags enabled, in movie, in preview.
-    tkhd = _full_box(
+    size = (video.width, video.height) if video else None
+    entry = visual_entry(video) if video else _opus_entry()
+    # 8.3.2: flags enabled, in movie, in preview. Times follow from the fragments.
+    head = TrackHead(TRACK_ID[name], 7, TIMESCALE[name], size)
+    tables = (
+        full_box(b"stts", 0, 0, bytes(4)),
+        full_box(b"stsc", 0, 0, bytes(4)),
+        full_box(b"stsz", 0, 0, bytes(8)),
+        full_box(b"stco", 0, 0, bytes(4)),
+    )
+    return b"".join(track_box(head, entry, tables))
+
+
+@dataclass(frozen=True, slots=True)
+class TrackHead:
+    """What a track's boxes say of it; ``size`` in pixels, None of sound."""
+
+    number: int
+    flags: int  #: 8.3.2
+    timescale: int
+    size: tuple[int, int] | None
+    duration_ms: int = 0  #: as presented
+    duration: int = 0  #: of its media, in ticks
+
+
+def track_box(
+    head: TrackHead, entry: bytes, tables: Iterable[Part], edits: bytes = b""
+) -> list[Part]:
+    """``trak``, in parts that follow each other: of its tables nothing is copied."""
+    (width, height), sound = head.size or (0, 0), head.size is None
+    volume, handler = (0x0100, b"soun") if sound else (0, b"vide")
+    tkhd = full_box(
         b"tkhd",
         0,
-        7,
-        struct.pack(">5I", 0, 0, TRACK_ID[name], 0, 0)
+        head.flags,
+        struct.pack(">5I", 0, 0, head.number, 0, head.duration_ms)
         + struct.pack(">QHHHH", 0, 0, 0, volume, 0)
         + _UNITY_MATRIX
         + struct.pack(">II", width << 16, height << 16),
     )
-    # 8.4.2: language "und", three five-bit letters.
-    mdhd = _full_box(b"mdhd", 0, 0, struct.pack(">4IHH", 0, 0, TIMESCALE[name], 0, 0x55C4, 0))
-    hdlr = _full_box(b"hdlr", 0, 0, bytes(4) + handler + bytes(12) + b"\0")
-    vmhd = _full_box(b"vmhd", 0, 1, bytes(8)) if video else _full_box(b"smhd", 0, 0, bytes(4))
-    url = _full_box(b"url ", 0, 1, b"")  # 8.7.2: the media is in this file
-    dinf = _box(b"dinf", _full_box(b"dref", 0, 0, struct.pack(">I", 1) + url))
-    entry = _visual_entry(video) if video else _opus_entry()
-    tables = (
-        _full_box(b"stsd", 0, 0, struct.pack(">I", 1) + entry)
-        + _full_box(b"stts", 0, 0, bytes(4))
-        + _full_box(b"stsc", 0, 0, bytes(4))
-        + _full_box(b"stsz", 0, 0, bytes(8))
-        + _full_box(b"stco", 0, 0, bytes(4))
+    hdlr = full_box(b"hdlr", 0, 0, bytes(4) + handler + bytes(12) + b"\0")
+    about = full_box(b"smhd", 0, 0, bytes(4)) if sound else full_box(b"vmhd", 0, 1, bytes(8))
+    url = full_box(b"url ", 0, 1, b"")  # 8.7.2: the media is in this file
+    dinf = box(b"dinf", full_box(b"dref", 0, 0, struct.pack(">I", 1) + url))
+    stsd = full_box(b"stsd", 0, 0, struct.pack(">I", 1) + entry)
+    stbl = nested(b"stbl", [stsd, *tables])
+    minf = nested(b"minf", [about, dinf, *stbl])
+    mdia = nested(b"mdia", [_mdhd(head), hdlr, *minf])
+    return nested(b"trak", [tkhd, edits, *mdia])
+
+
+def _mdhd(head: TrackHead) -> bytes:
+    # 8.4.2: language "und", three five-bit letters; 64 bits from thirteen hours of pictures on.
+    version, form = (1, ">QQIQHH") if head.duration >> 32 else (0, ">4IHH")
+    fields = struct.pack(form, 0, 0, head.timescale, head.duration, 0x55C4, 0)
+    return full_box(b"mdhd", version, 0, fields)
+
+
+def movie_header(duration_ms: int, next_number: int) -> bytes:
+    """``mvhd`` (8.2.2): times zero, timescale 1000."""
+    return full_box(
+        b"mvhd",
+        0,
+        0,
+        struct.pack(">4I", 0, 0, 1000, duration_ms)
+        + struct.pack(">IHHQ", 0x10000, 0x0100, 0, 0)
+        + _UNITY_MATRIX
+        + bytes(24)
+        + struct.pack(">I", next_number),
     )
-    minf = _box(b"minf", vmhd + dinf + _box(b"stbl", tables))
-    return _box(b"trak", tkhd + _box(b"mdia", mdhd + hdlr + minf))
 
 
 def _trex(name: TrackName) -> bytes:
-    return _full_box(b"trex", 0, 0, struct.pack(">5I", TRACK_ID[name], 1, 0, 0, 0))
+    return full_box(b"trex", 0, 0, struct.pack(">5I", TRACK_ID[name], 1, 0, 0, 0))
 
 
-def _visual_entry(video: VideoConfig) -> bytes:
+def visual_entry(video: VideoConfig) -> bytes:
     # 12.1.3: 72 dpi, one frame a sample, no name, depth 24, pre_defined -1.
     head = (
         bytes(6)
@@ -166,7 +203,7 @@ def _visual_entry(video: VideoConfig) -> bytes:
     )
     record = _RECORDS[video.codec]
     body = (_VPCC_VERSION if record == b"vpcC" else b"") + video.configuration
-    return _box(SAMPLE_ENTRIES[video.codec], head + _box(record, body))
+    return box(SAMPLE_ENTRIES[video.codec], head + box(record, body))
 
 
 def _opus_entry() -> bytes:
@@ -174,15 +211,21 @@ def _opus_entry() -> bytes:
     head += struct.pack(">HHHHI", OPUS_CHANNELS, 16, 0, 0, 48_000 << 16)
     # Opus in ISOBMFF 4.3.2. No pre-skip: a live stream's first packet is not an encoder's first.
     dops = struct.pack(">BBHIhB", 0, OPUS_CHANNELS, 0, 48_000, 0, 0)
-    return _box(b"Opus", head + _box(b"dOps", dops))
+    return box(b"Opus", head + box(b"dOps", dops))
 
 
-def _box(kind: bytes, body: bytes) -> bytes:
+def box(kind: bytes, body: bytes) -> bytes:
+    """Of less than 4 GiB."""
     return struct.pack(">I4s", 8 + len(body), kind) + body
 
 
-def _full_box(kind: bytes, version: int, flags: int, body: bytes) -> bytes:
-    return _box(kind, struct.pack(">I", version << 24 | flags) + body)
+def full_box(kind: bytes, version: int, flags: int, body: bytes) -> bytes:
+    return box(kind, struct.pack(">I", version << 24 | flags) + body)
+
+
+def nested(kind: bytes, parts: Sequence[Part]) -> list[Part]:
+    """A box of these, as one list of parts."""
+    return [struct.pack(">I4s", 8 + sum(map(len, parts)), kind), *parts]
 
 
 # ---- reading ----------------------------------------------------------------------------

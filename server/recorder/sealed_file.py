@@ -1,14 +1,13 @@
-"""A file that is written and read at any place, and never lies on a disk in the clear.
+"""A file that is written from its beginning to its end, and never lies on a disk in the clear.
 
 It is cut into chunks of `CHUNK_BYTES`, the last one shorter; each is stored in a slot of its own:
 a nonce of 12 bytes, AES-256-GCM's ciphertext and its tag of 16 (NIST SP 800-38D), with the chunk's
-number as associated data. A chunk that is written again gets another random nonce. The key is for
-one file alone and kept in memory, so that with it everything is gone.
+number as associated data. The key is for one file alone and kept in memory, so that with it
+everything is gone.
 """
 
 import os
 import secrets
-from collections import OrderedDict
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -20,8 +19,6 @@ CHUNK_BYTES = 1 << 16
 _NONCE_BYTES = 12
 _OVERHEAD = _NONCE_BYTES + 16
 _SLOT_BYTES = CHUNK_BYTES + _OVERHEAD
-#: Chunks in the clear in memory: enough for one who reads here and writes there.
-_KEPT = 8
 
 
 class SealedFile:
@@ -31,12 +28,29 @@ class SealedFile:
     """
 
     def __init__(self, fd: int, key: bytes) -> None:
+        """What is there already can be read; only to an empty file may anything be added."""
         self._fd = fd
         self._cipher = AESGCM(key)
-        self._chunks: OrderedDict[int, bytearray] = OrderedDict()
-        self._unwritten: set[int] = set()
+        self._growing = bytearray()  # the last chunk, while it is written
+        self._sealed = 0  # chunks before it
+        self._read: tuple[int, bytes] = (-1, b"")  # the last one that was opened
         slots, rest = divmod(os.fstat(fd).st_size, _SLOT_BYTES)
         self.size = slots * CHUNK_BYTES + max(0, rest - _OVERHEAD)
+
+    def append(self, data: bytes | bytearray) -> None:
+        view = memoryview(data)
+        self.size += len(data)
+        while view:
+            room = CHUNK_BYTES - len(self._growing)
+            self._growing += view[:room]
+            view = view[room:]
+            if len(self._growing) == CHUNK_BYTES:
+                self._seal()
+
+    def finish(self) -> None:
+        """Hand everything to the system; nothing may follow. It need not survive a power cut."""
+        if self._growing:
+            self._seal()
 
     def read_at(self, place: int, count: int) -> bytes:
         """Fewer bytes than ``count`` at the end alone."""
@@ -51,53 +65,29 @@ class SealedFile:
             place += len(part)
         return b"".join(parts)
 
-    def write_at(self, place: int, data: bytes) -> None:
-        """What lies between the end and a place beyond it becomes zeros."""
-        if place > self.size:
-            data, place = bytes(place - self.size) + data, self.size
-        view = memoryview(data)
-        while view:
-            number, inside = divmod(place, CHUNK_BYTES)
-            part = view[: CHUNK_BYTES - inside]
-            self._chunk(number)[inside : inside + len(part)] = part
-            self._unwritten.add(number)
-            view, place = view[len(part) :], place + len(part)
-            self.size = max(self.size, place)
+    def _chunk(self, number: int) -> bytes:
+        if number == self._sealed and self._growing:
+            return bytes(self._growing)
+        if number != self._read[0]:
+            self._read = number, self._open(number)
+        return self._read[1]
 
-    def flush(self) -> None:
-        """Hand everything to the system. Nothing is synced: it need not survive a power cut."""
-        for number in sorted(self._unwritten):
-            self._seal(number)
-
-    def _chunk(self, number: int) -> bytearray:
-        if number in self._chunks:
-            self._chunks.move_to_end(number)
-            return self._chunks[number]
-        if len(self._chunks) >= _KEPT:
-            oldest = next(iter(self._chunks))
-            if oldest in self._unwritten:
-                self._seal(oldest)
-            del self._chunks[oldest]
-        self._chunks[number] = self._open(number)
-        return self._chunks[number]
-
-    def _seal(self, number: int) -> None:
+    def _seal(self) -> None:
         nonce = secrets.token_bytes(_NONCE_BYTES)
-        sealed = self._cipher.encrypt(nonce, bytes(self._chunks[number]), _associated(number))
+        sealed = self._cipher.encrypt(nonce, bytes(self._growing), _associated(self._sealed))
         slot = memoryview(nonce + sealed)
-        place = number * _SLOT_BYTES
+        place = self._sealed * _SLOT_BYTES
         while slot:
             written = os.pwrite(self._fd, slot, place)
             slot, place = slot[written:], place + written
-        self._unwritten.discard(number)
+        self._sealed += 1
+        self._growing.clear()
 
-    def _open(self, number: int) -> bytearray:
+    def _open(self, number: int) -> bytes:
         stored = os.pread(self._fd, _SLOT_BYTES, number * _SLOT_BYTES)
-        if not stored:
-            return bytearray()
         nonce, sealed = stored[:_NONCE_BYTES], stored[_NONCE_BYTES:]
         try:
-            return bytearray(self._cipher.decrypt(nonce, sealed, _associated(number)))
+            return self._cipher.decrypt(nonce, sealed, _associated(number))
         except (InvalidTag, ValueError) as error:
             raise SegmentError(FaultKind.TAMPERED, f"chunk {number} does not open") from error
 
@@ -106,30 +96,18 @@ def _associated(number: int) -> bytes:
     return number.to_bytes(8, "big")
 
 
-class Cursor:
-    """A place in a `SealedFile`, as libraries want a file to be. Several may share one."""
+class Turned:
+    """A sealed file whose last ``head`` bytes come first: they were known last."""
 
-    def __init__(self, file: SealedFile) -> None:
+    def __init__(self, file: SealedFile, head: int) -> None:
         self._file = file
-        self._place = 0
+        self._head = head
+        self.size = file.size
 
-    def read(self, count: int) -> bytes:
-        data = self._file.read_at(self._place, count)
-        self._place += len(data)
-        return data
-
-    def write(self, data: bytes) -> int:
-        self._file.write_at(self._place, data)
-        self._place += len(data)
-        return len(data)
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: self._file.size}
-        self._place = base[whence] + offset
-        return self._place
-
-    def tell(self) -> int:
-        return self._place
-
-    def close(self) -> None:
-        """The file stays open: another cursor may be in it."""
+    def read_at(self, place: int, count: int) -> bytes:
+        """At most ``count`` bytes, none at the end alone."""
+        if place < self._head:
+            tail = self.size - self._head
+            return self._file.read_at(tail + place, min(count, self._head - place))
+        place -= self._head
+        return self._file.read_at(place, min(count, self.size - self._head - place))

@@ -32,7 +32,7 @@ from server.recorder.export_job import Failed, Fault, Job, Said, Share, Written,
 from server.recorder.manifest import to_unix_us
 from server.recorder.reader import RecordingReader
 from server.recorder.recorder import Recorder
-from server.recorder.sealed_file import CHUNK_BYTES, KEY_BYTES, SealedFile
+from server.recorder.sealed_file import CHUNK_BYTES, KEY_BYTES, SealedFile, Turned
 from server.recorder.sealing import SegmentError
 from server.signaling.access import Grant
 from server.signaling.api import json_body, json_response
@@ -210,19 +210,26 @@ class Exports:
             await self._replay.views.lengthen(export.viewing)
         await response.prepare(request)
         if request.method != hdrs.METH_HEAD:
-            await self._send(export, response, first, end)
+            await self._send(export, written, response, first, end)
         return response
 
     async def _send(
-        self, export: Export, response: web.StreamResponse, first: int, end: int
+        self,
+        export: Export,
+        written: Written,
+        response: web.StreamResponse,
+        first: int,
+        end: int,
     ) -> None:
         fd = os.dup(export.file.fileno())  # who has begun ends, though it be removed meanwhile
         try:
-            file = SealedFile(fd, bytes.fromhex(export.job.file_key))
-            for place in range(first, end, CHUNK_BYTES):
+            sealed = SealedFile(fd, bytes.fromhex(export.job.file_key))
+            file, place = Turned(sealed, written.head), first
+            while place < end:
                 count = min(CHUNK_BYTES, end - place)
-                read = self._replay.read(export.interview_id, file.read_at, place, count)
-                await response.write(await read)
+                part = await self._replay.read(export.interview_id, file.read_at, place, count)
+                await response.write(part)
+                place += len(part)
         finally:
             os.close(fd)
 

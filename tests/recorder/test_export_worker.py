@@ -1,3 +1,4 @@
+import hashlib
 import tempfile
 from collections.abc import Iterator
 
@@ -6,7 +7,7 @@ import pytest
 from server.core.frames import Codec
 from server.recorder import export_worker
 from server.recorder.export_job import Failed, Fault, Job, Written
-from server.recorder.sealed_file import SealedFile
+from server.recorder.sealed_file import SealedFile, Turned
 from tests.recorder.conftest import Desk
 from tests.recorder.encoded import interview
 
@@ -31,9 +32,13 @@ def test_what_it_says_is_what_it_has_written(desk: Desk, fd: int) -> None:
     desk.write(interview(Codec.H264, 2))
     written = export_worker.run(job(desk, 0, 2_000_000), fd)
     assert isinstance(written, Written)
-    file = SealedFile(fd, FILE_KEY)
+    file = Turned(SealedFile(fd, FILE_KEY), written.head)
     assert file.size == written.size
     assert file.read_at(4, 4) == b"ftyp"
+    data = b""
+    while part := file.read_at(len(data), 1 << 16):
+        data += part
+    assert (len(data), hashlib.sha256(data).hexdigest()) == (written.size, written.sha256)
 
 
 def test_where_nothing_was_recorded_there_is_nothing_to_export(desk: Desk, fd: int) -> None:
