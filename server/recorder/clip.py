@@ -29,15 +29,11 @@ class Clip:
         self.path = reader.path
         self._reader, self._start_us = reader, start_us
         self._end_us = min(end_us, reader.duration_us)
-        headers = [reader.header(index) for index in range(len(reader))]
-        inside = [
-            index
-            for index, header in enumerate(headers)
-            if header.end_us > start_us and header.start_us < self._end_us
-        ]
-        if not inside:
+        first = next(fragments_between(reader, start_us, self._end_us), None)
+        if first is None:
             raise ValueError("the recording has nothing there")
-        self._indices = range(_decodes_from(reader, inside[0], start_us), inside[-1] + 1)
+        *_, last = fragments_between(reader, start_us, self._end_us)
+        self._indices = range(_decodes_from(reader, first, start_us), last + 1)
 
     @property
     def duration_us(self) -> int:
@@ -65,6 +61,14 @@ class Clip:
         return tuple(
             sample._replace(time=sample.time - start) for sample in samples if sample.time < end
         )
+
+
+def fragments_between(reader: RecordingReader, start_us: int, end_us: int) -> Iterator[int]:
+    """The indices of those that have something of that time."""
+    for index in range(len(reader)):
+        header = reader.header(index)
+        if header.end_us > start_us and header.start_us < end_us:
+            yield index
 
 
 def _decodes_from(reader: RecordingReader, index: int, start_us: int) -> int:

@@ -8,14 +8,17 @@ segments marked EXT-X-GAP.
 
 import datetime
 import re
+from array import array
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, pairwise
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 from zlib import crc32
 
 from server.recorder import replay
+from server.recorder.table import Table
 from server.recorder.tracks import VISIT_STILL_US, Tracks
 
 MEDIA_TYPE = "application/vnd.apple.mpegurl"  #: 4: what a playlist is
@@ -60,12 +63,36 @@ class Row:
     size: int  #: bytes, at least as many as the side's share
 
 
+class RowTable:
+    """Rows in order, in 31 bytes each."""
+
+    def __init__(self) -> None:
+        self._rows = Table(">IQQ?HQ")
+
+    def append(self, row: Row) -> None:
+        span = row.start_us, row.end_us
+        self._rows.append(row.seq, *span, row.keyframe, row.init, row.size)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: int) -> Row:
+        return Row(*self._rows[index])
+
+
+class RowsInOrder(Protocol):
+    """A list of them, or a table."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int, /) -> Row: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Rows:
     """One side of a recording, of which ``inits`` announces the tracks."""
 
     inits: tuple[Tracks, ...]
-    rows: Sequence[Row]
+    rows: RowsInOrder
     epoch_us: int  #: Unix time of the recording's start
     running: bool
     is_side: bool  #: a screen or an interviewer, whose picture may stand still
@@ -151,30 +178,35 @@ class MediaPlaylist:
     def __init__(self, *, event: bool) -> None:
         """``event``: that of a running recording, which also tells of its end."""
         self._event = event
-        self._lines: list[str] = []
-        self._rows = 0  # that are in the lines
+        self._told_of = ""
+        self._rows = 0  # that it has told of
         self._end_us = 0
         self._init: int | None = None
         self._dated = False
         self._counts: Counter[int] = Counter()  # by init
-        self._numbers: dict[tuple[int, int], Numbered] = {}
+        self._firsts = array("I")  # of each segment; and the rest of it:
+        self._numbers = Table(">IHII")  # last fragment, init, number, duration in us
 
     def text(self, side: Rows) -> str:
         """As of now; ``side`` has all rows of the time before, too. NotForHls."""
         _check(side)
         for each in segments(side, event=self._event, known=self._rows, end_us=self._end_us):
-            self._lines += self._told(side, each)
+            self._told_of += "".join(f"{line}\n" for line in self._told(side, each))
             self._rows, self._end_us = self._rows + each.rows, each.end_us
         return _text(
             f"#EXT-X-TARGETDURATION:{side.target_s(event=self._event)}",
             f"#EXT-X-PLAYLIST-TYPE:{'EVENT' if self._event else 'VOD'}",
-            *self._lines,
+            self._told_of.removesuffix("\n"),
             "" if side.running else "#EXT-X-ENDLIST",
         )
 
     def numbered(self, first: int, last: int) -> "Numbered | None":
         """The segment of these fragments, of what the text has told of so far."""
-        return self._numbers.get((first, last))
+        place = bisect_left(self._firsts, first)
+        if place == len(self._firsts) or self._firsts[place] != first:
+            return None
+        its_last, *numbered = self._numbers[place]
+        return Numbered(*numbered) if its_last == last else None
 
     def _told(self, side: Rows, each: Segment) -> Iterator[str]:
         prefix = EVENT_PREFIX if self._event else ""
@@ -191,8 +223,9 @@ class MediaPlaylist:
         yield f"#EXTINF:{(each.end_us - each.start_us) / 1e6:.6f},"
         if not each.is_gap:
             self._counts[each.init] += 1
-            numbered = Numbered(each.init, self._counts[each.init], each.end_us - each.start_us)
-            self._numbers[each.first, each.last] = numbered
+            numbered = each.init, self._counts[each.init], each.end_us - each.start_us
+            self._firsts.append(each.first)
+            self._numbers.append(each.last, *numbered)
         yield "gap.m4s" if each.is_gap else f"{prefix}{each.name}"
 
 
@@ -220,7 +253,8 @@ def _media(side: Rows, known: int, limit_us: int) -> Iterator[Segment]:
     still_us = VISIT_STILL_US if side.is_side else PAUSE_US
     growing: list[Row] = []
     until_us = 0
-    for row, following in pairwise((*side.rows[known:], None)):
+    new = (side.rows[index] for index in range(known, len(side.rows)))
+    for row, following in pairwise(chain(new, (None,))):
         assert row is not None
         row_until_us = row.end_us
         if following is not None and following.start_us - row.end_us <= still_us:
@@ -264,7 +298,8 @@ def init_name(inits: Sequence[Tracks], number: int) -> str:
 
 def _independent(side: Rows) -> bool:
     starts = {each.first for each in segments(side, event=False)}
-    return all(row.keyframe for row in side.rows if row.seq in starts)
+    rows = (side.rows[index] for index in range(len(side.rows)))
+    return all(row.keyframe for row in rows if row.seq in starts)
 
 
 def _check(side: Rows) -> None:

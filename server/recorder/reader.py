@@ -38,6 +38,7 @@ from server.recorder.segments import (
 )
 from server.recorder.server_key import ServerKey
 from server.recorder.stores import Readable, StoredFolder, size_of
+from server.recorder.table import FragmentTable
 from server.recorder.tracks import TIMESCALE, Fragment, Tracks
 
 #: Decrypted fragments kept: a fragment's replay looks at the ones before and after it.
@@ -107,8 +108,9 @@ class ReplayIndex(msgspec.Struct, frozen=True):
 class _Segment:
     """One segment file's index, and how to open its records."""
 
-    def __init__(self, path: Readable, key: bytes) -> None:
+    def __init__(self, path: Readable, key: bytes, number: int) -> None:
         self.path = path
+        self.number = number
         with path.open("rb") as file:
             self.opener = Opener(key, read_segment_header(file))
         self.end = SEGMENT_HEADER_BYTES
@@ -131,7 +133,7 @@ class _Rows:
 
     def __init__(self) -> None:
         self.looked_at = 0
-        self.rows: list[hls.Row] = []
+        self.rows = hls.RowTable()
         self.playlists: dict[bool, hls.MediaPlaylist] = {}  # by whether it is an EVENT's
 
 
@@ -158,10 +160,10 @@ class RecordingReader:
         self._public_key = public_key
         self._lock = threading.RLock()
         self._segments: dict[str, _Segment] = {}
-        self._media: list[tuple[_Segment, Record]] = []
+        self._media = FragmentTable()
+        self._in_order: list[_Segment] = []  # the same
         self._tracks: dict[int, Tracks] = {}  # by the init number of the records
         self._cache: OrderedDict[int, Fragment] = OrderedDict()
-        self._end_us = 0
         self._plan = replay.Plan(())
         self._interviewer = replay.OfInterviewer(self, ())
         self._planned: tuple[Tracks, ...] | None = None
@@ -182,7 +184,7 @@ class RecordingReader:
                 self.manifest.state,
                 None if self.manifest.epoch_us is None else epoch_s,
                 replay.mime(self._plan.inits[0]) if self._plan.inits else "",
-                max((each.end_us for each in self.headers()[:count]), default=0) / 1e6,
+                self._media.end_us(count) / 1e6,
                 tuple(name for name in TrackName if name in names),
                 tuple(map(_describe_init, self._plan.inits)),
                 tuple(map(_describe_init, self._plan.screens)),
@@ -207,7 +209,7 @@ class RecordingReader:
 
     @property
     def duration_us(self) -> int:
-        return self._end_us
+        return self._media.end_us(len(self))
 
     def init(self, number: int) -> bytes:
         """An init segment for Media Source Extensions. IndexError if there is none."""
@@ -233,7 +235,8 @@ class RecordingReader:
             self.manifest = self._refresh()
             known = self._rows.setdefault(side, _Rows())
             new = (self._row(side, index) for index in range(known.looked_at, len(self)))
-            known.rows += filter(None, new)
+            for row in filter(None, new):
+                known.rows.append(row)
             known.looked_at = len(self)
             running = self.manifest.state is State.RECORDING
             epoch_us = self.manifest.epoch_us or 0
@@ -362,23 +365,20 @@ class RecordingReader:
 
     # ---- what replay and export build on -------------------------------------------------
 
-    def headers(self) -> list[RecordHeader]:
-        """Of the media records, in order; the list's index is ``seq - 1``."""
-        return [record.header for _, record in self._media]
-
     @property
     def plan(self) -> "replay.Plan":
         return self._plan
 
     def header(self, index: int) -> RecordHeader:
-        return self._media[index][1].header
+        """Of the media record of number ``index + 1``."""
+        return self._media.header(index)
 
     def __len__(self) -> int:
         return len(self._media)
 
     def tracks(self, index: int) -> Tracks:
         """As the fragment's own segment announces them."""
-        return self._tracks[self._media[index][1].header.init]
+        return self._tracks[self._media.header(index).init]
 
     def samples(self, index: int) -> Fragment:
         """The fragment as it was recorded."""
@@ -386,8 +386,8 @@ class RecordingReader:
             if index in self._cache:
                 self._cache.move_to_end(index)
                 return self._cache[index]
-            segment, record = self._media[index]
-            fragment = _parsed(segment.open(record))
+            segment, record = self._media.place(index)
+            fragment = _parsed(self._in_order[segment].open(record))
             self._cache[index] = fragment
             if len(self._cache) > _CACHED_FRAGMENTS:
                 self._cache.popitem(last=False)
@@ -439,16 +439,18 @@ class RecordingReader:
 
     def _forget(self) -> None:
         self._segments.clear()
+        self._in_order.clear()
         self._media.clear()
         self._tracks.clear()
         self._cache.clear()
-        self._planned, self._end_us = None, 0
+        self._planned = None
 
     def _refresh_segment(self, name: str, size: int | None) -> None:
         segment = self._segments.get(name)
         if segment is None:
-            segment = _Segment(self.files / name, self._key)
+            segment = _Segment(self.files / name, self._key, len(self._in_order))
             self._segments[name] = segment
+            self._in_order.append(segment)
         if segment.end == size:
             return  # all of a closed segment is known
         for record in segment.refresh(size):
@@ -456,8 +458,7 @@ class RecordingReader:
             if header.kind is Kind.INIT and header.init not in self._tracks:
                 self._tracks[header.init] = _parsed_init(segment.open(record))
             elif header.kind is Kind.MEDIA:
-                self._media.append((segment, record))
-                self._end_us = max(self._end_us, header.end_us)
+                self._media.append(segment.number, record)
 
     def _describe(self, index: int) -> ReplayFragment:
         header, tracks = self.header(index), self.tracks(index)

@@ -10,6 +10,8 @@ for a third: picture and sound, filled like the candidate's.
 The export and the recording itself stay as they were captured.
 """
 
+from array import array
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import reduce
@@ -98,8 +100,7 @@ class OfInterviewer:
     def __init__(self, source: Recorded, recorded: tuple[Tracks, ...]) -> None:
         """`recorded`: as the source's segments announce them."""
         self._source = source
-        self._indices: list[int] = []
-        self._places: dict[int, int] = {}
+        self._indices = array("I")  # in order
         self._looked_at = 0
         self.plan = Plan(tuple(each.of_interviewer() for each in recorded if _speaks(each)))
 
@@ -107,13 +108,14 @@ class OfInterviewer:
         """Take what the source has more than before."""
         for index in range(self._looked_at, len(self._source)):
             if _of_interviewer(self._source.header(index).flags):
-                self._places[index] = len(self._indices)
                 self._indices.append(index)
         self._looked_at = len(self._source)
 
     def place(self, index: int) -> int | None:
         """Where the source's fragment is in this one; None if it has nothing of it."""
-        return self._places.get(index)
+        place = bisect_left(self._indices, index)
+        found = place < len(self._indices) and self._indices[place] == index
+        return place if found else None
 
     def __len__(self) -> int:
         return len(self._indices)

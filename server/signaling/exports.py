@@ -27,6 +27,7 @@ from aiohttp.helpers import content_disposition_header
 from server.core.interviews import Way
 from server.recorder import derivation
 from server.recorder.catalog import recording_path
+from server.recorder.clip import fragments_between
 from server.recorder.derivation import Derivation
 from server.recorder.export_job import Failed, Fault, Job, Said, Share, Written, said
 from server.recorder.manifest import to_unix_us
@@ -338,8 +339,7 @@ def _span_us(reader: RecordingReader, wanted: NewExport) -> tuple[int, int]:
     duration_us = round(reader.describe().duration_s * 1e6)
     start_us = round(wanted.start_s * 1e6)
     end_us = duration_us if wanted.end_s is None else min(round(wanted.end_s * 1e6), duration_us)
-    headers = reader.headers()
-    if start_us < 0 or not any(h.start_us < end_us and h.end_us > start_us for h in headers):
+    if start_us < 0 or not any(True for _ in fragments_between(reader, start_us, end_us)):
         raise Refusal(ErrorId.BAD_MESSAGE, "Nothing was recorded there.")
     return start_us, end_us
 
