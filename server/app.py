@@ -41,7 +41,7 @@ from server.recorder.tlog import LogProblem
 from server.signaling.access import Access
 from server.signaling.addresses import LOOPBACK, base_url, local_addresses, media_addresses
 from server.signaling.api import Api
-from server.signaling.exports import Exports, open_exports
+from server.signaling.exports.handlers import Exports, open_exports
 from server.signaling.first_byte import FirstByte
 from server.signaling.hls import Hls
 from server.signaling.http_connection import HttpConnection
@@ -167,7 +167,7 @@ def _compressor(config: Config, plant: Plant, replay: Replay, exports: Exports) 
         plant.recorder,
         config.root_key,
         CompressPolicy(config.compress),
-        lambda: plant.admission.running > 0 or exports.busy,
+        lambda: plant.admission.running > 0 or exports.queue.busy,
         replay,
         plant.clock,
         plant.compressing,

@@ -12,7 +12,7 @@ from server.recorder.catalog import RecordingSummary
 from server.recorder.hls import MEDIA_TYPE, SEGMENT_TYPE
 from server.recorder.reader import ReplayIndex
 from server.recorder.receipt import SignedReceipt
-from server.signaling import api, exports, hls, pages, replay, whip
+from server.signaling import api, hls, pages, replay, whip
 from server.signaling.access import (
     ANY_ROLE,
     CANDIDATE,
@@ -24,6 +24,8 @@ from server.signaling.access import (
     token_of,
 )
 from server.signaling.errors import Refusal, error_middleware
+from server.signaling.exports.export import ExportItem, NewExport
+from server.signaling.exports.handlers import FILE_TYPE, Exports
 from server.signaling.hub import Hub
 from server.signaling.invitations import Invitation
 from server.signaling.limits import MAX_SDP_BYTES, PER_ADDRESS, KeyedLimit
@@ -58,7 +60,7 @@ class Handlers:
     pages: pages.Pages
     api: api.Api
     replay: replay.Replay
-    exports: exports.Exports
+    exports: Exports
     hls: hls.Hls
     whip: whip.Whip
     sockets: Sockets
@@ -273,7 +275,7 @@ def _recordings(to: Handlers) -> tuple[Route, ...]:
 
 def _exports(to: Handlers) -> tuple[Route, ...]:
     of_one = "/api/recordings/{interview}/exports"
-    file, items = "/exports/{ticket}", list[exports.ExportItem]
+    file, items = "/exports/{ticket}", list[ExportItem]
     json = "application/json"
     return (
         Route(
@@ -291,8 +293,8 @@ def _exports(to: Handlers) -> tuple[Route, ...]:
             "Make an MP4 in the background; it is logged as a view",
             MANAGERS,
             201,
-            takes=exports.NewExport,
-            gives=exports.ExportItem,
+            takes=NewExport,
+            gives=ExportItem,
         ),
         Route(
             "DELETE",
@@ -303,7 +305,7 @@ def _exports(to: Handlers) -> tuple[Route, ...]:
             204,
         ),
         # Downloads carry no header of ours: the address is the secret.
-        Route("GET", file, to.exports.file, "An export that is ready", gives=exports.FILE_TYPE),
+        Route("GET", file, to.exports.file, "An export that is ready", gives=FILE_TYPE),
         Route(
             "GET", f"{file}/statement", to.exports.statement, "What was signed of it", gives=json
         ),

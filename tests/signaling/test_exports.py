@@ -18,8 +18,8 @@ from server.recorder import derivation
 from server.recorder.key_database import KeyDatabase
 from server.recorder.spool import Spool
 from server.recorder.tlog import read_log
-from server.signaling import exports
-from server.signaling.exports import MAX_EXPORTS_PER_LINK
+from server.signaling.exports import queue
+from server.signaling.exports.queue import MAX_EXPORTS_PER_LINK
 from tests.recorder.encoded import camera, in_order, microphone
 from tests.signaling.serving import Serving, open_serving
 from tests.signaling.test_replay import record, viewings
@@ -171,7 +171,7 @@ async def test_one_that_is_removed_is_stopped_and_gone(recorded: Serving) -> Non
 async def test_what_is_ready_is_kept_for_a_time(
     recorded: Serving, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exports, "KEPT_S", 0.0)
+    monkeypatch.setattr(queue, "KEPT_S", 0.0)
     await ask(recorded, end_s=1)
     async with asyncio.timeout(PATIENCE_S):
         while await listed(recorded):  # noqa: ASYNC110 (as a page looks)

@@ -9,8 +9,10 @@ import pytest
 
 from server.core.interviews import InterviewState
 from server.recorder.export_job import Fault
-from server.signaling import exports, limits, outbox, socket
+from server.signaling import limits, outbox, socket
 from server.signaling.errors import STATUS, ErrorBody
+from server.signaling.exports import queue
+from server.signaling.exports.export import ExportItem, ExportState, NewExport
 from server.signaling.interview import GRACE_S, RESUME_S
 from server.signaling.protocol import PROTOCOL_VERSION, ClientMessage, ServerMessage
 from server.signaling.states import TRANSITIONS, Happening
@@ -21,8 +23,8 @@ TYPES: dict[str, Any] = {
     "client": ClientMessage,
     "server": ServerMessage,
     "error": ErrorBody,
-    "asked": exports.NewExport,
-    "export": exports.ExportItem,
+    "asked": NewExport,
+    "export": ExportItem,
 }
 
 
@@ -95,15 +97,15 @@ def test_the_table_of_limits_is_the_codes() -> None:
         rate(limits.PER_LINK),
         rate(limits.PER_ADDRESS),
         str(limits.MAX_OPENINGS_PER_LINK),
-        f"{exports.MAX_EXPORTS_PER_LINK}, of all links {exports.MAX_EXPORTS}",
+        f"{queue.MAX_EXPORTS_PER_LINK}, of all links {queue.MAX_EXPORTS}",
     ]
     assert f"within {socket.HELLO_TIMEOUT_S:.0f} seconds" in section("The handshake")
 
 
 def test_what_may_become_of_an_export_is_told() -> None:
     text = section("Exports")
-    assert [each for each in (*exports.ExportState, *Fault) if f"`{each}`" not in text] == []
-    assert exports.KEPT_S == 3600, "an hour, says the text"
+    assert [each for each in (*ExportState, *Fault) if f"`{each}`" not in text] == []
+    assert queue.KEPT_S == 3600, "an hour, says the text"
 
 
 def test_the_close_codes_are_told() -> None:

@@ -7,7 +7,7 @@ import pytest
 from server.core.interviews import Role
 from server.signaling import openapi, routes, tokens
 from server.signaling.api import Api
-from server.signaling.exports import Exports
+from server.signaling.exports.handlers import Exports
 from server.signaling.hls import Hls
 from server.signaling.limits import PER_ADDRESS, PER_LINK
 from server.signaling.metrics import Metrics

@@ -1,0 +1,1 @@
+"""Exports that pages ask for: `handlers` of HTTP, their `queue`, one `export`, its `process`."""
