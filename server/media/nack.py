@@ -3,17 +3,16 @@
 from collections.abc import Iterator
 from itertools import islice
 
-#: A reordered packet usually comes within this; asking sooner wastes the peer's bandwidth.
-REORDER_WAIT_S = 0.005
-#: Ask again after this at the earliest, and no sooner than the round trip allows.
+#: Ask again after this at the earliest, and after the round trip: browsers send nothing sooner.
 MIN_RETRY_S = 0.04
+RETRY_ROUND_TRIPS = 1.05
 #: Without a measured round trip: a typical home connection.
 DEFAULT_ROUND_TRIP_S = 0.1
 MAX_TRIES = 10
-#: Requests get lost, too: each of the first tries is made twice, so far apart. What is there to be
-#: sent leaves once all the same, as browsers send nothing again within a round trip. More holes
-#: than so many are those of an outage, or of a queue that overflows.
-DOUBLED_TRIES, DOUBLED_AFTER_S, MAX_DOUBLED = 2, 0.01, 32
+#: Requests get lost, too: each try is made twice, so far apart. What is to be sent leaves once
+#: all the same, as browsers send nothing again within a round trip. More holes than so many are
+#: those of an outage, or of a queue that overflows.
+DOUBLED_AFTER_S, MAX_DOUBLED = 0.01, 32
 #: A hole is given up when all tries have been made, but not sooner or later than this: senders
 #: keep what they sent for about three seconds, and what waits behind it is recorded late.
 MIN_PATIENCE_S, MAX_PATIENCE_S = 0.8, 3.0
@@ -43,13 +42,22 @@ class NackTracker:
     def __bool__(self) -> bool:
         return bool(self._missing)
 
+    def patience_s(self, round_trip_s: float | None) -> float:
+        """How long a hole is worth waiting for: the longer the round trip, the longer; not where
+        more is missing than may be asked for.
+        """
+        if self._limited and self._allowed < 1:
+            return MIN_PATIENCE_S
+        tries_s = (MAX_TRIES + 1) * _retry_s(round_trip_s)
+        return min(MAX_PATIENCE_S, max(MIN_PATIENCE_S, tries_s))
+
     def hole(self, seqnos: range, now: float) -> None:
         """These have been overtaken by a later packet; extended, and told once."""
         if len(seqnos) >= MAX_MISSING:
             self._missing.clear()
             return
         for missing in seqnos:
-            self._missing[missing] = (0, now + REORDER_WAIT_S)
+            self._missing[missing] = (0, now)  # one that was overtaken is worth its repair
         self._shed()
 
     def late(self, seqno: int) -> None:
@@ -77,7 +85,7 @@ class NackTracker:
         for seqno, (requests, next_time) in list(self._missing.items()):
             if next_time > now:
                 continue
-            if requests >= DOUBLED_TRIES + MAX_TRIES:
+            if requests >= 2 * MAX_TRIES:
                 del self._missing[seqno]
                 continue
             if not _is_second(requests):  # nothing more is sent for that one
@@ -89,8 +97,6 @@ class NackTracker:
 
     def _next(self, requests: int, now: float, retry_s: float) -> tuple[int, float]:
         """After so many requests and one more: how many that is, and when the next one is due."""
-        if requests >= 2 * DOUBLED_TRIES:
-            return requests + 1, now + retry_s
         if _is_second(requests):
             return requests + 1, now + retry_s - DOUBLED_AFTER_S
         if len(self._missing) > MAX_DOUBLED:
@@ -102,15 +108,10 @@ class NackTracker:
             del self._missing[next(iter(self._missing))]
 
 
-def patience_s(round_trip_s: float | None) -> float:
-    """How long a hole is worth waiting for: the longer the round trip, the longer."""
-    return min(MAX_PATIENCE_S, max(MIN_PATIENCE_S, MAX_TRIES * _retry_s(round_trip_s)))
-
-
 def _is_second(requests: int) -> bool:
     """Whether, after so many requests, the next one is the second of a try."""
-    return requests < 2 * DOUBLED_TRIES and bool(requests % 2)
+    return bool(requests % 2)
 
 
 def _retry_s(round_trip_s: float | None) -> float:
-    return max(MIN_RETRY_S, 1.2 * (round_trip_s or DEFAULT_ROUND_TRIP_S))
+    return max(MIN_RETRY_S, RETRY_ROUND_TRIPS * (round_trip_s or DEFAULT_ROUND_TRIP_S))

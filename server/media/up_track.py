@@ -18,7 +18,7 @@ from server.core.rtp import Unwrapper, extension
 from server.media.assembler import AudioAssembler, FrameReady, Packet, VideoAssembler
 from server.media.clock import PeerClock, TrackClock
 from server.media.depacketise import Assembled
-from server.media.nack import NackTracker, patience_s
+from server.media.nack import NackTracker
 
 #: Packets kept for observers' NACKs: several seconds of 720p video, over a second of audio.
 RING_LENGTH = {
@@ -377,7 +377,7 @@ class UpTrack:
         reorderer = self.assembler.reorderer
         if reorderer.waiting:
             if self.nacks is not None:
-                reorderer.deadline_s = patience_s(round_trip_s)
+                reorderer.deadline_s = self.nacks.patience_s(round_trip_s)
             self._deliver(self.assembler.expire(now), now)
         if not self.nacks:
             return []

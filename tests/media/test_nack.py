@@ -5,18 +5,16 @@ from hypothesis import strategies as st
 from server.core import rtcp
 from server.media.nack import (
     DOUBLED_AFTER_S,
-    DOUBLED_TRIES,
     MAX_DOUBLED,
     MAX_MISSING,
     MAX_PATIENCE_S,
     MAX_PER_REQUEST,
+    MAX_SAVED,
     MAX_TRIES,
     MIN_PATIENCE_S,
     MIN_RETRY_S,
-    REORDER_WAIT_S,
     SHARE_OF_CAME,
     NackTracker,
-    patience_s,
 )
 
 
@@ -37,11 +35,10 @@ def test_stream_without_holes_asks_for_nothing() -> None:
     assert tracker.due(1.0, 0.05, 0) == []
 
 
-def test_hole_is_asked_for_after_the_reordering_wait() -> None:
+def test_hole_is_asked_for_at_once() -> None:
     tracker = NackTracker(limited=False)
     received(tracker, [0, 0, 1, 1, 0])
-    assert tracker.due(REORDER_WAIT_S / 2, 0.05, 0) == []
-    assert tracker.due(REORDER_WAIT_S, 0.05, 0) == [1002, 1003]
+    assert tracker.due(0.0, 0.05, 0) == [1002, 1003]
     assert tracker.requested == 2
 
 
@@ -72,14 +69,14 @@ def test_request_is_repeated_once_a_round_trip_has_passed() -> None:
     tracker = NackTracker(limited=False)
     received(tracker, [0, 1, 0])
     asked = [ms for ms in range(0, 1000, 5) if tracker.due(1.0 + ms / 1000, 0.2, 0)]
-    assert asked == [0, 10, 240, 250, 480, 720, 960], "the first ones twice: requests get lost, too"
+    assert asked[:6] == [0, 10, 210, 220, 420, 430], "twice: requests get lost, too"
 
 
 def test_many_holes_are_asked_for_once_a_round_trip() -> None:
     tracker = NackTracker(limited=False)
     tracker.hole(range(1000, 1000 + MAX_DOUBLED + 1), 0.0)
     asked = [ms for ms in range(0, 500, 5) if tracker.due(1.0 + ms / 1000, 0.2, 0)]
-    assert asked == [0, 240, 480]
+    assert asked == [0, 210, 420]
 
 
 def test_short_round_trip_does_not_make_a_storm() -> None:
@@ -93,18 +90,26 @@ def test_short_round_trip_does_not_make_a_storm() -> None:
 def test_packet_is_given_up_after_ten_tries() -> None:
     tracker = NackTracker(limited=False)
     received(tracker, [0, 1, 0])
-    asked = [tracker.due(float(second), 0.05, 0) for second in range(1, 20)]
-    assert asked.count([1001]) == DOUBLED_TRIES + MAX_TRIES
+    asked = [tracker.due(float(second), 0.05, 0) for second in range(1, 30)]
+    assert asked.count([1001]) == 2 * MAX_TRIES
     assert not tracker
 
 
 @pytest.mark.parametrize(
-    ("round_trip_s", "expected"), [(0.001, MIN_PATIENCE_S), (0.1, 1.2), (2.0, MAX_PATIENCE_S)]
+    ("round_trip_s", "expected"), [(0.001, MIN_PATIENCE_S), (0.1, 1.155), (2.0, MAX_PATIENCE_S)]
 )
 def test_a_hole_is_waited_for_until_all_tries_are_made_within_bounds(
     round_trip_s: float, expected: float
 ) -> None:
-    assert patience_s(round_trip_s) == pytest.approx(expected)
+    assert NackTracker(limited=True).patience_s(round_trip_s) == pytest.approx(expected)
+
+
+def test_pictures_that_may_not_be_asked_for_are_waited_for_no_longer_than_they_have_to() -> None:
+    for limited, expected in ((True, MIN_PATIENCE_S), (False, MAX_PATIENCE_S)):
+        tracker = NackTracker(limited=limited)
+        tracker.hole(range(int(MAX_SAVED) + 1), 0.0)
+        tracker.due(0.0, 0.3, 0)
+        assert tracker.patience_s(0.3) == expected
 
 
 def test_what_nobody_waits_for_is_forgotten() -> None:

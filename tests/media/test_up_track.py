@@ -6,7 +6,7 @@ from server.core import rtcp
 from server.core.frames import Codec, EncodedFrame, Gap, GapCause, TrackName
 from server.media.carried import RetransmissionStream
 from server.media.clock import PeerClock
-from server.media.nack import patience_s
+from server.media.nack import MIN_PATIENCE_S
 from server.media.up_track import (
     BEGINNING_S,
     DOUBLED_AFTER_S,
@@ -204,7 +204,7 @@ def test_hole_past_its_deadline_is_asked_for_no_more() -> None:
 
 
 @pytest.mark.parametrize(
-    ("repair", "given_up_s"), [(False, REORDER_DEADLINE_S), (True, patience_s(0.06))]
+    ("repair", "given_up_s"), [(False, REORDER_DEADLINE_S), (True, MIN_PATIENCE_S)]
 )
 def test_lost_sound_is_waited_for_as_long_as_it_can_be_asked_for(
     repair: bool, given_up_s: float
