@@ -184,6 +184,12 @@ class Loss:
         """Of the last looks."""
         return sum(self._looks) / len(self._looks)
 
+    def begin(self, fraction: float) -> None:
+        """What is lost from the first on, while no queue is full, is the path's own."""
+        self._fraction = self._smoothed = fraction
+        self._looks.extend([fraction] * OWN_LOSS_LOOKS)
+        self._steps.clear()  # of nothing but what is seen can be told what chance does
+
     def look(self, fraction: float) -> None:
         """`fraction`: of the packets of one interval."""
         self._smoothed += (1 - LOSS_SMOOTHING) * (fraction - self._smoothed)
@@ -209,7 +215,7 @@ class Estimate:
         self._delivered: deque[tuple[float, int]] = deque()  # arrived, octets
         self._octets = 0
         self._limit: _Limit = _Limit()
-        self._increased_s = self._decreased_s = now
+        self._begun_s = self._increased_s = self._decreased_s = now
         self._lost = self._told = 0
         self._look_s = now
 
@@ -262,6 +268,8 @@ class Estimate:
 
     def _look_at_loss(self, now: float) -> None:
         fraction = self._lost / self._told
+        if self._look_s == self._begun_s == self._decreased_s and fraction <= MOST_LOSS:
+            self._loss.begin(fraction)
         self._loss.look(fraction)
         self._lost = self._told = 0
         self._look_s = now
