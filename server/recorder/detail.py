@@ -39,19 +39,9 @@ class _Bands(NamedTuple):
     details: tuple[Plane, Plane, Plane]
 
 
-#: Each of 457 seconds of 52 films with so much of their detail had VMAF 90; what a little more or
-#: less of it is worth there. docs/decisions/recorder-compression.md
-_ENOUGH, _ENOUGH_VMAF, _VMAF_PER_DETAIL = 0.977, 90.0, 300.0
-
-
-def least_vmaf(detail: float) -> float:
-    """The VMAF that pictures with so much of their detail have at least, where that is near 90."""
-    return max(0.0, min(100.0, _ENOUGH_VMAF + _VMAF_PER_DETAIL * (detail - _ENOUGH)))
-
-
-def detail_left(source: NDArray[np.uint8], made: NDArray[np.uint8]) -> float:
+def detail_left(source: Plane, made: Plane) -> float:
     """Of two pictures' luma of the same size, 64 by 64 or more: 1 where all of it is."""
-    planes = [each.astype(np.float32) - 128 for each in (source, made)]
+    planes = [source - 128, made - 128]
     left = there = 0.0
     for scale in range(SCALES):
         own, other = (_bands(each) for each in planes)
@@ -133,9 +123,9 @@ def _filtered(plane: Plane, taps: tuple[float, ...], axis: int) -> Plane:
     ends = [(0, 0), (0, 0)]
     ends[axis] = (1, 2)
     padded = np.pad(plane, ends, mode="symmetric")
-    count = (plane.shape[axis] + 1) // 2
-    parts = (
-        np.float32(tap) * np.take(padded, range(first, first + 2 * count, 2), axis)
-        for first, tap in enumerate(taps)
-    )
-    return sum(parts)  # type: ignore[return-value]
+    count = 2 * ((plane.shape[axis] + 1) // 2)
+    weighed = np.moveaxis(padded, axis, 0)
+    whole = taps[0] * weighed[:count:2]
+    for first, tap in enumerate(taps[1:], 1):
+        whole += tap * weighed[first : first + count : 2]
+    return np.moveaxis(whole, 0, axis)

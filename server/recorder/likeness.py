@@ -3,25 +3,50 @@
 Only for a process that decodes.
 """
 
-from collections import defaultdict, deque
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Iterable
 from contextlib import suppress
 from fractions import Fraction
+from math import inf
 
 import av
 import av.filter
 import numpy as np
+from av.filter.context import FilterContext
 from numpy.typing import NDArray
 
-from server.recorder.detail import detail_left, least_vmaf
+from server.recorder.detail import detail_left
+from server.recorder.information import information_left
 from server.recorder.recode_job import Quality
+from server.recorder.vmaf import Parts, vmaf
 
+#: Of what is encoded and compared: with ten bits the encoder rounds less, which is worth a fifth
+#: of the bits, also where the source has eight.
+LAYOUT = "yuv420p10le"
+_LEVELS = np.float32(4)  # of it in one of eight bits
 _STEP = Fraction(1, 90_000)
-#: Of each fragment so many are looked at for their detail; odd, as encoders spend more on every
-#: second, fourth and eighth picture.
-DETAIL_EVERY = 3
+#: Of each fragment every so many pictures are looked at closely; odd, as encoders spend more on
+#: every second, fourth and eighth.
+CLOSELY_EVERY = 5
 _MOST_DB = 100.0  # of a picture that is the same
 _XPSNR = "lavfi.xpsnr.xpsnr.y"
+_MOTION = "lavfi.vmafmotion.score"
+
+
+class _Fragment:
+    """What is known of a fragment's pictures."""
+
+    def __init__(self) -> None:
+        self.details: list[float] = []
+        self.quarters: list[float] = []
+        self.eighths: list[float] = []
+        self.motions: list[float] = []
+        self.decibels: list[float] = []
+
+    @property
+    def quality(self) -> Quality:
+        parts = Parts(*map(_mean, (self.details, self.quarters, self.eighths, self.motions)))
+        return Quality(vmaf(parts), _mean(self.decibels))
 
 
 class Likeness:
@@ -34,20 +59,23 @@ class Likeness:
         decoder = av.CodecContext.create("libdav1d", "r")
         assert isinstance(decoder, av.VideoCodecContext)
         self._decoder = decoder
-        self._sources: deque[tuple[int, bool, av.VideoFrame]] = deque()
+        self._sources: deque[tuple[_Fragment, bool, av.VideoFrame]] = deque()
+        self._motion = _Motion(width, height)
         self._xpsnr = _Xpsnr(width, height)
-        self._fragment = self._in_fragment = -1
-        self._details: defaultdict[int, list[float]] = defaultdict(list)
-        self._decibels: defaultdict[int, list[float]] = defaultdict(list)
+        self._fragments: list[_Fragment] = []
+        self._in_fragment = 0
 
     def begin_fragment(self) -> None:
         """What is given from now on belongs together."""
-        self._fragment, self._in_fragment = self._fragment + 1, 0
+        self._in_fragment = 0
 
     def add_source(self, frame: av.VideoFrame) -> None:
-        detailed = self._in_fragment % DETAIL_EVERY == 0
-        self._sources.append((self._fragment, detailed, frame))
+        if self._in_fragment == 0:
+            self._fragments.append(_Fragment())
+        fragment = self._fragments[-1]
+        self._sources.append((fragment, self._in_fragment % CLOSELY_EVERY == 0, frame))
         self._in_fragment += 1
+        self._motion.add(fragment, frame)
 
     def add_made(self, data: bytes) -> None:
         self._compare(self._decoder.decode(av.Packet(data)))
@@ -58,34 +86,64 @@ class Likeness:
         ValueError if what was made can't be decoded.
         """
         self._compare(self._decoder.decode(None))
-        self._add(self._xpsnr.finish())
-        if self._sources or not self._decibels:
+        self._motion.finish()
+        self._xpsnr.finish()
+        if self._sources or not self._fragments:
             raise ValueError("what was made does not decode")
-        return tuple(
-            Quality(least_vmaf(_mean(self._details[each])), _mean(self._decibels[each]))
-            for each in sorted(self._decibels)
-        )
+        return tuple(each.quality for each in self._fragments)
 
     def _compare(self, frames: Iterable[av.VideoFrame]) -> None:
         for frame in frames:
-            fragment, detailed, source = self._sources.popleft()
-            if detailed:
-                self._details[fragment].append(detail_left(_luma(source), _luma(frame)))
-            self._add(self._xpsnr.compare(fragment, frame, source))
-
-    def _add(self, measured: Iterable[tuple[int, float]]) -> None:
-        for fragment, decibels in measured:
-            self._decibels[fragment].append(decibels)
+            fragment, closely, source = self._sources.popleft()
+            if closely:
+                own, made = _luma(source), _luma(frame)
+                fragment.details.append(detail_left(own, made))
+                quarter, eighth = information_left(own, made)
+                fragment.quarters.append(quarter)
+                fragment.eighths.append(eighth)
+            self._xpsnr.compare(fragment, frame, source)
 
 
 def _mean(values: list[float]) -> float:
     return sum(values) / len(values)
 
 
-def _luma(frame: av.VideoFrame) -> NDArray[np.uint8]:
+def _luma(frame: av.VideoFrame) -> NDArray[np.float32]:
+    """In levels of eight bits."""
     plane = frame.planes[0]
-    luma: NDArray[np.uint8] = np.frombuffer(memoryview(plane), np.uint8)
-    return luma.reshape(plane.height, plane.line_size)[:, : plane.width]
+    luma = np.frombuffer(memoryview(plane), np.uint16).reshape(plane.height, -1)
+    return luma[:, : plane.width].astype(np.float32) / _LEVELS
+
+
+class _Motion:
+    """FFmpeg's filter: how much a picture differs from the one before, as VMAF counts it."""
+
+    def __init__(self, width: int, height: int) -> None:
+        self._graph = av.filter.Graph()
+        self._source = _buffer(self._graph, width, height)
+        motion, self._sink = self._graph.add("vmafmotion"), self._graph.add("buffersink")
+        self._source.link_to(motion)
+        motion.link_to(self._sink)
+        self._graph.configure()
+        self._given = 0
+        self._last: tuple[_Fragment, float] | None = None
+
+    def add(self, fragment: _Fragment, frame: av.VideoFrame) -> None:
+        frame.pts, frame.time_base = self._given, _STEP
+        self._given += 1
+        self._source.push(frame)
+        motion = float(self._sink.pull().metadata[_MOTION])
+        self._tell(motion)
+        self._last = fragment, motion
+
+    def finish(self) -> None:
+        self._tell(inf)
+
+    def _tell(self, following: float) -> None:
+        """VMAF counts the smaller of the motions before and after a picture."""
+        if self._last is not None:
+            fragment, motion = self._last
+            fragment.motions.append(min(motion, following))
 
 
 class _Xpsnr:
@@ -93,38 +151,36 @@ class _Xpsnr:
 
     def __init__(self, width: int, height: int) -> None:
         self._graph = av.filter.Graph()
-        self._made, self._source = (
-            self._graph.add_buffer(
-                width=width, height=height, format=av.VideoFormat("yuv420p"), time_base=_STEP
-            )
-            for _ in range(2)
-        )
+        self._made, self._source = (_buffer(self._graph, width, height) for _ in range(2))
         xpsnr, self._sink = self._graph.add("xpsnr"), self._graph.add("buffersink")
         self._made.link_to(xpsnr, 0, 0)
         self._source.link_to(xpsnr, 0, 1)
         xpsnr.link_to(self._sink)
         self._graph.configure()
         self._given = 0
-        self._waiting: deque[int] = deque()  # their fragments
+        self._waiting: deque[_Fragment] = deque()
 
-    def compare(
-        self, fragment: int, made: av.VideoFrame, source: av.VideoFrame
-    ) -> Iterator[tuple[int, float]]:
-        """What is known by now, each picture's fragment before it."""
+    def compare(self, fragment: _Fragment, made: av.VideoFrame, source: av.VideoFrame) -> None:
         for frame, into in ((made, self._made), (source, self._source)):
             frame.pts, frame.time_base = self._given, _STEP
             into.push(frame)
         self._given += 1
         self._waiting.append(fragment)
-        yield from self._measured()
+        self._take()
 
-    def finish(self) -> Iterator[tuple[int, float]]:
+    def finish(self) -> None:
         self._made.push(None)
         self._source.push(None)
-        yield from self._measured()
+        self._take()
 
-    def _measured(self) -> Iterator[tuple[int, float]]:
+    def _take(self) -> None:
+        """What is known by now."""
         with suppress(BlockingIOError, EOFError):
             while True:
                 said = self._sink.pull().metadata[_XPSNR]
-                yield self._waiting.popleft(), min(float(said), _MOST_DB)
+                self._waiting.popleft().decibels.append(min(float(said), _MOST_DB))
+
+
+def _buffer(graph: av.filter.Graph, width: int, height: int) -> FilterContext:
+    layout = av.VideoFormat(LAYOUT)
+    return graph.add_buffer(width=width, height=height, format=layout, time_base=_STEP)

@@ -51,7 +51,7 @@ class Coded(msgspec.Struct, frozen=True):
 class Quality(msgspec.Struct, frozen=True):
     """How near some pictures come to their source."""
 
-    vmaf: float  #: what it is at least, as far as can be told (`least_vmaf` in `detail`)
+    vmaf: float  #: as far as can be told (`server.recorder.vmaf`)
     xpsnr_db: float  #: of the luma
 
 

@@ -1,4 +1,4 @@
-"""The detail that is left of a picture is what VMAF itself measures of it."""
+"""Detail and information that are left of a picture are what VMAF itself measures of it."""
 
 import json
 import subprocess
@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from server.recorder.detail import detail_left, least_vmaf
+from server.recorder.detail import detail_left
+from server.recorder.information import information_left
 
 Luma = NDArray[np.uint8]
+Plane = NDArray[np.float32]
 
 
 def scene(width: int, height: int) -> Luma:
@@ -61,12 +63,19 @@ def test_it_is_what_vmaf_measures(tmp_path: Path, size: tuple[int, int], harm: s
     source = scene(*size)
     made = HARMS[harm](source)
     theirs = _vmafs(tmp_path, source, made)
-    # It calculates in whole numbers: of what is lost it is off by a twentieth at most.
-    assert detail_left(source, made) == pytest.approx(theirs, abs=0.001 + abs(1 - theirs) / 20)
+    own, other = planes(source), planes(made)
+    ours = (detail_left(own, other), *information_left(own, other))
+    for each, its in zip(ours, theirs, strict=True):
+        # It calculates in whole numbers: of what is lost it is off by a twentieth at most.
+        assert each == pytest.approx(its, abs=0.001 + abs(1 - its) / 20)
 
 
-def _vmafs(folder: Path, source: Luma, made: Luma) -> float:
-    """ADM as libvmaf has it."""
+def planes(luma: Luma) -> Plane:
+    return luma.astype(np.float32)
+
+
+def _vmafs(folder: Path, source: Luma, made: Luma) -> tuple[float, float, float]:
+    """ADM, and VIF at two sizes, as libvmaf has them."""
     for name, luma in (("source", source), ("made", made)):
         chroma = ((luma.shape[0] + 1) // 2) * ((luma.shape[1] + 1) // 2)
         (folder / name).write_bytes(luma.tobytes() + 2 * chroma * b"\x80")
@@ -78,21 +87,21 @@ def _vmafs(folder: Path, source: Luma, made: Luma) -> float:
         command += [*raw, "-i", str(folder / name)]
     graph = f"libvmaf=log_fmt=json:log_path={report}"
     subprocess.run([*command, "-lavfi", graph, "-f", "null", "-"], check=True)
-    found: float = json.loads(report.read_text())["frames"][0]["metrics"]["integer_adm2"]
-    return found
-
-
-def test_less_of_it_is_less_than_90() -> None:
-    assert least_vmaf(1.0) > least_vmaf(0.977) == 90 > least_vmaf(0.976) > least_vmaf(0.5) == 0
+    found = json.loads(report.read_text())["frames"][0]["metrics"]
+    return found["integer_adm2"], found["integer_vif_scale2"], found["integer_vif_scale3"]
 
 
 def test_the_more_is_lost_the_less_is_left() -> None:
     source = scene(128, 96)
-    left = [detail_left(source, soft(source, by)) for by in range(4)]
-    assert all(more > less for more, less in pairwise(left))
-    assert left[0] == pytest.approx(1.0, abs=1e-6)
+    harmed = [planes(soft(source, by)) for by in range(4)]
+    details = [detail_left(planes(source), each) for each in harmed]
+    told = [information_left(planes(source), each) for each in harmed]
+    for left in (details, *zip(*told, strict=True)):
+        assert all(more > less for more, less in pairwise(left))
+        assert left[0] == pytest.approx(1.0, abs=1e-5)
 
 
 def test_a_flat_picture_has_lost_nothing() -> None:
-    flat = np.full((64, 64), 90, np.uint8)
+    flat = np.full((64, 64), 90, np.float32)
     assert detail_left(flat, flat) == pytest.approx(1.0)
+    assert information_left(flat, flat) == pytest.approx((1.0, 1.0))
