@@ -166,6 +166,7 @@ def _compressor(config: Config, plant: Plant, replay: Replay, exports: Exports) 
     return Compressor(
         plant.recorder,
         config.root_key,
+        config.store,
         CompressPolicy(config.compress),
         lambda: plant.admission.running > 0 or exports.queue.busy,
         replay,

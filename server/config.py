@@ -243,10 +243,6 @@ def _compress(flags: argparse.Namespace, env: Mapping[str, str]) -> str:
         raise ConfigError(
             f"--compress (VIVAVOCE_COMPRESS) is one of {', '.join(COMPRESS)}, not {text!r}."
         )
-    if text != DEFAULT_COMPRESS and store(flags, env):
-        raise ConfigError(
-            "--compress and --store exclude each other: what is there stays as it is."
-        )
     return text
 
 

@@ -6,14 +6,14 @@ import sys
 import time
 from pathlib import Path
 
-from server.commands.data import open_keys_of
+from server.commands.data import open_keys_of, open_store_of
 from server.commands.terminal import EXIT_FAULT, Progress
 from server.config import (
     ConfigError,
     add_data_dir_flag,
     add_root_key_flag,
+    add_store_flag,
     existing_data_dir,
-    store,
 )
 from server.recorder.catalog import is_compressed, lock_recordings, read_manifest, recording_folders
 from server.recorder.compress_job import compress
@@ -30,6 +30,7 @@ from server.recorder.keys import KeyRing
 from server.recorder.manifest import State
 from server.recorder.root_key import KeyProblem
 from server.recorder.sealing import SegmentError
+from server.recorder.stores import Store
 from server.recorder.tlog import FOLDER as LOG_FOLDER
 from server.recorder.tlog import LogProblem, open_log
 from server.recorder.witness import derived_entry
@@ -45,6 +46,7 @@ def add_to(parser: argparse.ArgumentParser) -> None:
         "signed (it is kept in the data directory's sources/)",
     )
     add_root_key_flag(parser)
+    add_store_flag(parser)
     add_data_dir_flag(parser)
     parser.set_defaults(run=_compress)
 
@@ -54,13 +56,13 @@ def _compress(flags: argparse.Namespace) -> int:
     if flags.all == (flags.interview_id is not None):
         raise ConfigError("Say which recording, or --all.")
     folder = existing_data_dir(flags, os.environ)
-    if store(argparse.Namespace(store=None), os.environ):
-        raise ConfigError("Recordings that went to a store (VIVAVOCE_STORE) are not compressed.")
     keys = open_keys_of(folder, flags)
     try:
+        store = open_store_of(flags)
         with lock_making(folder):
             wanted = _finished(folder, keys) if flags.all else [flags.interview_id]
-            made = [_make(folder, each, keys, keep=not flags.replace_source) for each in wanted]
+            keep = not flags.replace_source
+            made = [_make(folder, each, keys, store, keep=keep) for each in wanted]
     except (RuntimeError, OSError) as error:
         raise ConfigError(f"{error}.") from error
     return 0 if all(made) else EXIT_FAULT
@@ -80,11 +82,15 @@ def _finished(folder: Path, keys: KeyRing) -> list[str]:
     return found
 
 
-def _make(folder: Path, interview_id: str, keys: KeyRing, *, keep: bool) -> bool:
+def _make(
+    folder: Path, interview_id: str, keys: KeyRing, store: Store | None, *, keep: bool
+) -> bool:
     try:
         progress = Progress(sys.stderr)
-        made = compress(folder, interview_id, keys, progress, time.time, keep_source=keep)
-        _adopt(folder, interview_id, keys)
+        made = compress(
+            folder, interview_id, keys, progress, time.time, keep_source=keep, store=store
+        )
+        _adopt(folder, interview_id, keys, stored=store is not None)
     except (KeyError, ValueError) as error:
         raise ConfigError(f"There is no recording of {interview_id}.") from error
     except (NotCompressed, NotAdopted, SegmentError, KeyProblem, LogProblem) as error:
@@ -94,7 +100,7 @@ def _make(folder: Path, interview_id: str, keys: KeyRing, *, keep: bool) -> bool
     return True
 
 
-def _adopt(folder: Path, interview_id: str, keys: KeyRing) -> None:
+def _adopt(folder: Path, interview_id: str, keys: KeyRing, *, stored: bool) -> None:
     check_ready(folder, interview_id, keys.public_key)
     try:
         lock = lock_recordings(folder)
@@ -104,7 +110,7 @@ def _adopt(folder: Path, interview_id: str, keys: KeyRing) -> None:
     with lock:
         manifest = adopt(folder, interview_id, keys.public_key)
         open_log(folder / LOG_FOLDER, keys.signer).append([derived_entry(manifest, time.time())])
-        settle(folder, interview_id, keys.public_key)
+        settle(folder, interview_id, keys.public_key, stored=stored)
 
 
 def _say(interview_id: str, made: Compressed) -> None:

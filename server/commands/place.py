@@ -9,7 +9,7 @@ from pathlib import Path
 from server.commands.data import open_store_of
 from server.config import ConfigError, data_dir
 from server.recorder.archive import ArchivePath
-from server.recorder.catalog import recording_path
+from server.recorder.catalog import recording_path, stored_folder
 from server.recorder.keys import SIGNING_PUB
 from server.recorder.manifest import MANIFEST_NAME
 from server.recorder.stores import Readable, StoredFolder, split_s3
@@ -51,7 +51,8 @@ def find_interview(flags: argparse.Namespace, interview_id: str) -> Place:
 
 def _in_folder(flags: argparse.Namespace, path: Path) -> Place:
     ours, store = data_dir(flags, os.environ), open_store_of(flags)
-    stored = None if store is None else store.folder(path.name)
+    recorded = (path / MANIFEST_NAME).is_file()
+    stored = stored_folder(path, store) if store is not None and recorded else None
     files = path if stored is None else StoredFolder(path, stored)
     return Place(files, path, stored, home_of(path, ours), log_of(path.parent.parent))
 

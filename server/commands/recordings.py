@@ -12,7 +12,8 @@ from server.commands.text import length, size, table, terminal_columns
 from server.config import ConfigError, add_data_dir_flag, add_root_key_flag, existing_data_dir
 from server.core.frames import TrackName
 from server.data_dir import open_database
-from server.recorder.catalog import list_recordings, recording_path
+from server.recorder.catalog import recording_path
+from server.recorder.listing import list_recordings
 from server.signaling.view_log import item_of
 
 

@@ -1,10 +1,9 @@
-"""The recordings of a data directory: where they lie, their manifests, titles and summaries.
+"""The recordings of a data directory: where they lie, their manifests and titles.
 
 Everything here reads the disk: call it in a thread, or in a program of its own.
 """
 
 import fcntl
-import math
 import os
 import secrets
 from collections.abc import Callable, Iterator
@@ -22,23 +21,27 @@ from server.core.interviews import COMPRESSED
 from server.recorder.claim_signer import ClaimSigner
 from server.recorder.files import make_folder
 from server.recorder.keys import INTERVIEW_ID, KeyRing
-from server.recorder.manifest import MANIFEST_NAME, Manifest, Policy, State, decode_manifest
+from server.recorder.manifest import (
+    MANIFEST_NAME,
+    Manifest,
+    Policy,
+    State,
+    decode_manifest,
+    read_unproved,
+)
 from server.recorder.reader import RecordingReader
-from server.recorder.root_key import KeyProblem, KeyUnavailable
+from server.recorder.root_key import KeyProblem
 from server.recorder.sealing import (
     FORMAT_VERSION,
     KEY_BYTES,
-    SEGMENT_HEADER_BYTES,
     Flags,
-    RecordHeader,
-    SegmentError,
 )
-from server.recorder.segments import index_records, unlisted_segments
 from server.recorder.server_key import ServerKey
 from server.recorder.stores import Readable, Store, StoredFolder
 
 FOLDER = "recordings"
 TITLE_INFO = b"vivavoce/title/v1"
+_COMPRESSED = ".compressed"  # no interview's id has a dot
 _LOCK_NAME = ".lock"
 TRACK_OF = {
     Flags.VIDEO: TrackName.CAMERA,
@@ -47,20 +50,6 @@ TRACK_OF = {
     Flags.INTERVIEWER_VIDEO: TrackName.INTERVIEWER_CAMERA,
     Flags.INTERVIEWER_AUDIO: TrackName.INTERVIEWER_MICROPHONE,
 }
-
-
-class RecordingSummary(msgspec.Struct, frozen=True):
-    """A line of the list of recordings. ``title`` is empty where the key does not open it."""
-
-    interview_id: str
-    title: str
-    state: State
-    started_s: float | None  #: Unix time of the first sample
-    duration_s: float
-    tracks: tuple[TrackName, ...]
-    gaps: int  #: what is missing of several tracks at the same time is one
-    bytes: int
-    compressed: bool  #: made of what was recorded, to be small
 
 
 def recording_path(data_dir: Path, interview_id: str) -> Path:
@@ -122,8 +111,8 @@ def open_reader(
 ) -> RecordingReader:
     """KeyError if there is no such recording; KeyProblem; SegmentError; OSError."""
     key = recording_key(data_dir, interview_id, keys)
-    stored = None if store is None else store.folder(interview_id)
     path = recording_path(data_dir, interview_id)
+    stored = None if store is None else stored_folder(path, store)
     return RecordingReader(path, key, keys.public_key, stored, signer)
 
 
@@ -141,7 +130,23 @@ def recording_files(data_dir: Path, interview_id: str, store: Store | None) -> R
     path = recording_path(data_dir, interview_id)
     if not (path / MANIFEST_NAME).exists():
         raise KeyError(interview_id)
-    return path if store is None else StoredFolder(path, store.folder(interview_id))
+    return path if store is None else StoredFolder(path, stored_folder(path, store))
+
+
+def stored_name(interview_id: str, manifest: Manifest) -> str:
+    """Its folder in a store, where what was made of a recording lies beside its source."""
+    return f"{interview_id}{_COMPRESSED}" if is_compressed(manifest) else interview_id
+
+
+def local_name(stored: str) -> str:
+    """The interview that a folder in a store is of."""
+    return stored.removesuffix(_COMPRESSED)
+
+
+def stored_folder(path: Path, store: Store) -> Readable:
+    """What a store has of the recording in folder ``path``. SegmentError; OSError."""
+    manifest = read_unproved((path / MANIFEST_NAME).read_bytes())
+    return store.folder(stored_name(path.name, manifest))
 
 
 def is_recorded_now(data_dir: Path, interview_id: str, public_key: ServerKey) -> bool:
@@ -150,75 +155,11 @@ def is_recorded_now(data_dir: Path, interview_id: str, public_key: ServerKey) ->
     if not (path / MANIFEST_NAME).exists():
         return False
     state = read_manifest(path, public_key).state
-    return state is State.RECORDING and _is_locked(data_dir)
-
-
-def list_recordings(data_dir: Path, keys: KeyRing) -> list[RecordingSummary]:
-    """Every recording whose manifest is authentic, oldest first."""
-    running = _is_locked(data_dir)
-    titles = _Titles(keys)
-    summaries = []
-    for path in recording_folders(data_dir):
-        try:
-            manifest = read_manifest(path, keys.public_key)
-            if manifest.interview != path.name:
-                continue  # likewise
-            summaries.append(_summarise(path, manifest, titles.of(manifest), running))
-        except (SegmentError, OSError):
-            continue  # `verify` says what is wrong with it
-    return sorted(summaries, key=lambda one: (one.started_s or 0, one.interview_id))
+    return state is State.RECORDING and is_locked(data_dir)
 
 
 def is_compressed(manifest: Manifest) -> bool:
     return any(event.event == COMPRESSED for event in manifest.events)
-
-
-def _summarise(path: Path, manifest: Manifest, title: str, running: bool) -> RecordingSummary:
-    state = manifest.state
-    if state is State.RECORDING and not running:
-        state = State.INTERRUPTED
-    tracks = {track for segment in manifest.segments for track in segment.tracks}
-    end_us = max((segment.end_us for segment in manifest.segments), default=0)
-    for header in _open_headers(path, manifest):
-        end_us = max(end_us, header.end_us)
-        tracks.update(track for flag, track in TRACK_OF.items() if flag & header.flags)
-    return RecordingSummary(
-        manifest.interview,
-        title,
-        state,
-        None if manifest.epoch_us is None else manifest.epoch_us / 1e6,
-        end_us / 1e6,
-        tuple(track for track in TrackName if track in tracks),
-        _interruptions(manifest),
-        _size(path, manifest),
-        is_compressed(manifest),
-    )
-
-
-def _interruptions(manifest: Manifest) -> int:
-    """Gaps of several tracks at the same time are one to a person."""
-    count, until_us = 0, -math.inf
-    for gap in sorted(manifest.gaps, key=lambda each: each.start_us):
-        count += gap.start_us > until_us
-        until_us = max(until_us, gap.end_us)
-    return count
-
-
-def _size(path: Path, manifest: Manifest) -> int:
-    """Wherever its segments lie."""
-    sizes = {file.name: file.stat().st_size for file in path.iterdir()}
-    return sum((sizes | {entry.name: entry.size for entry in manifest.segments}).values())
-
-
-def _open_headers(path: Path, manifest: Manifest) -> Iterator[RecordHeader]:
-    """Of the records in segments that are still being written."""
-    if manifest.state is not State.RECORDING:
-        return
-    for name in unlisted_segments(os.listdir(path), [entry.name for entry in manifest.segments]):
-        size = (path / name).stat().st_size
-        with (path / name).open("rb") as file:
-            for record in index_records(file, SEGMENT_HEADER_BYTES, size):
-                yield record.header
 
 
 # ---- titles -----------------------------------------------------------------------------
@@ -243,24 +184,6 @@ def open_title(recording_key: bytes, manifest: Manifest) -> str:
 
 def _title_key(recording_key: bytes) -> bytes:
     return HKDF(SHA256(), KEY_BYTES, None, TITLE_INFO).derive(recording_key)
-
-
-class _Titles:
-    """Titles for one list: a key service that does not answer is waited for once."""
-
-    def __init__(self, keys: KeyRing) -> None:
-        self._keys = keys
-        self._available = True
-
-    def of(self, manifest: Manifest) -> str:
-        if not self._available:
-            return ""
-        try:
-            key = self._keys.recording_key(manifest.interview, bytes.fromhex(manifest.recording))
-            return open_title(key, manifest)
-        except KeyProblem as error:
-            self._available = not isinstance(error, KeyUnavailable)
-            return ""
 
 
 # ---- one writing process ----------------------------------------------------------------
@@ -291,7 +214,7 @@ def lock_folder(folder: Path, refusal: str) -> AbstractContextManager[None]:
     return _holding(fd)
 
 
-def _is_locked(data_dir: Path) -> bool:
+def is_locked(data_dir: Path) -> bool:
     try:
         with lock_recordings(data_dir):
             return False

@@ -3,11 +3,12 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from server.recorder.catalog import open_reader, recording_path
+from server.recorder.catalog import open_reader
 from server.recorder.compression import Compression, NotCompressed, discard
 from server.recorder.derived import Compressed, Left, making_path, refuse
 from server.recorder.keys import KeyRing
 from server.recorder.recoder import open_recoder
+from server.recorder.stores import Readable, Store
 from server.recorder.tiles import CHECKPOINT
 from server.recorder.tlog import FOLDER as LOG_FOLDER
 from server.recorder.verify import verify
@@ -21,15 +22,17 @@ def compress(
     clock: Callable[[], float],
     *,
     keep_source: bool,
+    store: Store | None = None,
 ) -> Compressed:
     """Make, or go on making, the small recording; it is then ready to be adopted.
 
+    ``store``: where closed segments of the source may be; what is made of them is made here.
     ``progress`` gets the share done, 0 to 1, after each segment. KeyError if there is no such
     recording; NotCompressed: it stays as it is, which is noted; KeyProblem; SegmentError; OSError.
     """
-    reader = open_reader(data_dir, interview_id, keys)
+    reader = open_reader(data_dir, interview_id, keys, store)
     try:
-        _refuse_damaged(data_dir, interview_id, keys)
+        _refuse_damaged(data_dir, reader.files, keys)
         with open_recoder() as recoder:
             job = Compression(data_dir, reader, keys, recoder, keep_source=keep_source)
             progress(job.done)
@@ -43,9 +46,9 @@ def compress(
         raise
 
 
-def _refuse_damaged(data_dir: Path, interview_id: str, keys: KeyRing) -> None:
+def _refuse_damaged(data_dir: Path, files: Readable, keys: KeyRing) -> None:
     log = data_dir / LOG_FOLDER
     known = log if (log / CHECKPOINT).is_file() else None
-    report = verify(recording_path(data_dir, interview_id), keys.public_key, known)
+    report = verify(files, keys.public_key, known)
     if not report.intact:
         raise NotCompressed(Left.DAMAGED, f"it is not intact: {report.faults[0]}")

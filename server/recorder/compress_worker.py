@@ -1,7 +1,7 @@
 """The process that compresses one recording for the server, and ends.
 
-Started as ``python -m server.recorder.compress_worker DATA_DIR ROOT_KEY INTERVIEW POLICY``; it
-tells what it does by lines of JSON (`Told`). Who decodes is yet another process, which inherits
+Started as ``python -m server.recorder.compress_worker DATA_DIR ROOT_KEY INTERVIEW POLICY STORE``;
+it tells what it does by lines of JSON (`Told`). Who decodes is yet another process, which inherits
 its priority. What runs live goes first, always: they run only when nobody else wants the core, the
 disk likewise, and they end with the server, also when stopped.
 """
@@ -23,12 +23,13 @@ from server.recorder.keys import open_keys
 from server.recorder.root_key import KeyProblem
 from server.recorder.root_keys import open_root_key
 from server.recorder.sealing import SegmentError
+from server.recorder.stores import open_store
 
 NICENESS = 19
 
 
 def main() -> None:
-    parent, data_dir, root_key, interview_id, policy = sys.argv[1:]
+    parent, data_dir, root_key, interview_id, policy, where = sys.argv[1:]
     end_with(int(parent))
     _give_way()
     folder = Path(data_dir)
@@ -36,7 +37,10 @@ def main() -> None:
         with lock_making(folder):
             keys = open_keys(folder / "keys", open_root_key(root_key, folder / "keys", os.environ))
             keep = policy == "keep-source"
-            made = compress(folder, interview_id, keys, _progress, time.time, keep_source=keep)
+            store = open_store(where) if where else None
+            made = compress(
+                folder, interview_id, keys, _progress, time.time, keep_source=keep, store=store
+            )
             _say(Told(1.0, made.source_bytes, made.bytes))
     except NotCompressed as error:
         _say(Told(1.0, left=error.why, reason=str(error)))

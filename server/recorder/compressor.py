@@ -34,6 +34,8 @@ POLL_S = 5.0
 WATCH_S = 0.25
 #: After its end an interview may go on: by mistake one leaves.
 QUIET_S = 600.0
+#: What failed is tried again: a store or a key service may be there again.
+RETRY_S = 3600.0
 #: A player that was given the source has to get all of it.
 READ_QUIET_S = 1800.0
 
@@ -82,12 +84,14 @@ class CompressMetrics:
 
 
 class Compressor:
-    """``busy``: whether it has to wait for others. Use :func:`open_compressor`."""
+    """``store``: where recordings go (`open_store`), or empty; ``busy``: whether it has to wait
+    for others. Use :func:`open_compressor`."""
 
     def __init__(
         self,
         recorder: Recorder,
         root_key: str,
+        store: str,
         policy: Policy,
         busy: Callable[[], bool],
         readers: Readers,
@@ -96,11 +100,12 @@ class Compressor:
     ) -> None:
         self._recorder = recorder
         self._root_key = root_key
+        self._store = store
         self._policy = policy
         self._busy = busy
         self._readers = readers
         self._clock = clock
-        self._failed: set[str] = set()  # until the next start
+        self._failed: dict[str, float] = {}  # when
         self.metrics = metrics
 
     async def run(self) -> None:
@@ -121,7 +126,8 @@ class Compressor:
         waiting = await asyncio.to_thread(
             due, self._recorder.data_dir, self._recorder.public_key, before_s
         )
-        wanted = next((each for each in waiting if each not in self._failed), None)
+        lately_s = self._clock() - RETRY_S
+        wanted = next((each for each in waiting if self._failed.get(each, 0) < lately_s), None)
         if wanted is not None:
             await self._compress(wanted)
 
@@ -135,7 +141,7 @@ class Compressor:
         except (NotAdopted, SegmentError, OSError) as error:
             if interview_id not in self._failed:
                 log.error("what was made of recording %s is not used: %s", interview_id, error)
-            self._failed.add(interview_id)
+            self._failed[interview_id] = self._clock()
             return
         self._readers.forget(interview_id)
         await self._recorder.adopt(interview_id)
@@ -161,7 +167,7 @@ class Compressor:
             self.metrics.done = told.done
         now = self.metrics
         if await process.wait() or told.failed:
-            self._failed.add(interview_id)
+            self._failed[interview_id] = self._clock()
             now.failures += 1
             log.error("recording %s is not compressed: %s", interview_id, told.reason)
         elif told.left:
@@ -188,6 +194,7 @@ class Compressor:
             sys.executable,
             *("-m", "server.recorder.compress_worker", str(os.getpid())),
             *(str(self._recorder.data_dir), self._root_key, interview_id, self._policy),
+            self._store,
             stdin=DEVNULL,
             stdout=PIPE,
             stderr=DEVNULL,

@@ -40,6 +40,7 @@ from server.recorder.verify import verify
 #: Where one is made, and where sources go.
 MAKING = "compressing"
 SOURCES = "sources"
+_DOOMED = ".doomed"
 VERSION = 1
 
 
@@ -198,7 +199,8 @@ def adopt(data_dir: Path, interview_id: str, public_key: ServerKey) -> Manifest:
     """Put what was made in the place of its source; the manifest that now holds there.
 
     Call it after `check_ready`, with the lock of the recordings, while nobody records that
-    interview; then tell the log, then call :func:`settle`. NotAdopted; SegmentError; OSError.
+    interview, nor brings it into a store; then tell the log, then call :func:`settle`.
+    NotAdopted; SegmentError; OSError.
     """
     making, place = making_path(data_dir, interview_id), recording_path(data_dir, interview_id)
     statement = check_statement(making, public_key)
@@ -208,16 +210,40 @@ def adopt(data_dir: Path, interview_id: str, public_key: ServerKey) -> Manifest:
     return read_manifest(place, public_key)
 
 
-def settle(data_dir: Path, interview_id: str, public_key: ServerKey) -> None:
-    """After the log was told: the statement, and where the policy destroys the source, that."""
+def settle(data_dir: Path, interview_id: str, public_key: ServerKey, *, stored: bool) -> None:
+    """After the log was told: the statement, and where the policy destroys the source, that.
+
+    What is ``stored`` of it goes later: until `destroyed` is called, `doomed` names it.
+    """
     making, place = making_path(data_dir, interview_id), recording_path(data_dir, interview_id)
     if statement_of(making).exists():
+        if not read_statement(making, public_key).source_kept:
+            write_durably(_doomed_path(data_dir, interview_id), b"")
         os.rename(statement_of(making), statement_of(place))
         sync_directory(place.parent)
         sync_directory(making.parent)
-    if not read_statement(place, public_key).source_kept:
-        for path in sorted(source_path(data_dir, interview_id).glob("*.seg")):
+    if _doomed_path(data_dir, interview_id).exists():
+        source = source_path(data_dir, interview_id)
+        for path in sorted(source.glob("*.seg")):
             path.unlink()
+        sync_directory(source)
+        if not stored:
+            destroyed(data_dir, interview_id)
+
+
+def doomed(data_dir: Path) -> list[str]:
+    """The interviews whose sources the policy destroys, and that may still be there."""
+    found = sorted((data_dir / SOURCES).glob(f"*{_DOOMED}"))
+    return [path.name.removesuffix(_DOOMED) for path in found]
+
+
+def destroyed(data_dir: Path, interview_id: str) -> None:
+    """Nothing is left of its source but the manifest."""
+    _doomed_path(data_dir, interview_id).unlink(missing_ok=True)
+
+
+def _doomed_path(data_dir: Path, interview_id: str) -> Path:
+    return data_dir / SOURCES / f"{interview_id}{_DOOMED}"
 
 
 def recover(data_dir: Path) -> list[str]:

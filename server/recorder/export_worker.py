@@ -17,6 +17,7 @@ import av.logging
 import msgspec
 
 from server.recorder import server_key
+from server.recorder.catalog import stored_folder
 from server.recorder.clip import Clip
 from server.recorder.export import ExportError, Source, write
 from server.recorder.export_job import Failed, Fault, Job, Said, Share, Written
@@ -75,7 +76,7 @@ def _written(job: Job, fd: int) -> Written:
 
 def _source(job: Job) -> Source:
     folder = Path(job.folder)
-    stored = open_store(job.store).folder(folder.name) if job.store else None
+    stored = stored_folder(folder, open_store(job.store)) if job.store else None
     public_key = server_key.from_hex(job.public_key)
     reader = RecordingReader(folder, bytes.fromhex(job.key), public_key, stored)
     if job.start_us == 0 and job.end_us >= reader.duration_us:

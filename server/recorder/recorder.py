@@ -17,8 +17,6 @@ from pathlib import Path
 from server.core.frames import EncodedFrame, Gap, GapCause, TrackName
 from server.recorder import derivation, derived, receipt
 from server.recorder.catalog import (
-    RecordingSummary,
-    list_recordings,
     lock_recordings,
     open_for_writing,
     open_reader,
@@ -33,6 +31,7 @@ from server.recorder.erasure import settle
 from server.recorder.files import Folder, LocalFolder
 from server.recorder.key_change import finish as finish_key_change
 from server.recorder.keys import KeyRing, open_keys
+from server.recorder.listing import RecordingSummary, list_recordings
 from server.recorder.manifest import MANIFEST_NAME, Manifest, Policy, to_unix_us
 from server.recorder.reader import RecordingReader
 from server.recorder.repair import remove_leftovers, repair, repair_all
@@ -392,6 +391,12 @@ class Recorder:
         if any(each.interview_id == interview_id for each in self._active):
             adopted.set_result(False)
             return
+        # What is being brought into the store is not moved under its hands; this thread waits
+        # for nobody.
+        bringing = threading.Lock() if self.uploader is None else self.uploader.bringing
+        if not bringing.acquire(blocking=False):
+            adopted.set_result(False)
+            return
         try:
             manifest = derived.adopt(self.data_dir, interview_id, self.public_key)
         except Exception as error:  # the thread's root: the others are still to be recorded
@@ -400,12 +405,15 @@ class Recorder:
             derivation.statement_of(making).unlink(missing_ok=True)
             adopted.set_result(False)
             return
+        finally:
+            bringing.release()
         self._witness.derived(manifest, time.time())
         self._unsettled.append((interview_id, adopted))
 
     def _settle(self, interview_id: str, adopted: Future[bool]) -> None:
         try:
-            derived.settle(self.data_dir, interview_id, self.public_key)
+            stored = self._store is not None
+            derived.settle(self.data_dir, interview_id, self.public_key, stored=stored)
         except Exception as error:  # likewise
             log.error("the source of recording %s is not put in order: %s", interview_id, error)
         adopted.set_result(True)
@@ -482,7 +490,7 @@ class _Job:
         return self._pending_us is not None and now_s - self._seen_s >= IDLE_FLUSH_S
 
 
-def _repair(data_dir: Path, keys: KeyRing) -> Witness:
+def _repair(data_dir: Path, keys: KeyRing, *, stored: bool) -> Witness:
     """Put right what a crash left, and tell the log."""
     settle(data_dir, keys.database)
     witness = Witness(open_log(data_dir / LOG_FOLDER, keys.signer))
@@ -493,8 +501,8 @@ def _repair(data_dir: Path, keys: KeyRing) -> Witness:
         manifest = read_manifest(recording_path(data_dir, interview_id), public_key)
         witness.derived(manifest, time.time())
     witness.catch_up(data_dir, repaired, public_key, time.time())
-    for interview_id in unsettled:
-        derived.settle(data_dir, interview_id, keys.public_key)
+    for interview_id in dict.fromkeys((*unsettled, *derived.doomed(data_dir))):
+        derived.settle(data_dir, interview_id, keys.public_key, stored=stored)
     return witness
 
 
@@ -517,7 +525,8 @@ async def open_recorder(
         await asyncio.to_thread(finish_key_change, data_dir)
         keys = await asyncio.to_thread(open_keys, data_dir / "keys", root_key)
         await asyncio.to_thread(keys.database.scrub)
-        witness = await asyncio.to_thread(_repair, data_dir, keys)
+        stored = store is not None
+        witness = await asyncio.to_thread(_repair, data_dir, keys, stored=stored)
         recorder = Recorder(data_dir, keys, witness, folder_at, store, signer)
         recorder.start()
         try:

@@ -4,7 +4,8 @@ and manifests, never a key.
 Where and as whom: AWS's standard chain (AWS_REGION, AWS_PROFILE, AWS_ACCESS_KEY_ID, ...), and
 AWS_ENDPOINT_URL_S3 (or AWS_ENDPOINT_URL) for another service, which is spoken to with the
 bucket in the path. Needs s3:GetObject, PutObject, ListBucket, ListBucketMultipartUploads,
-ListMultipartUploadParts and AbortMultipartUpload. Everything here blocks: for threads of its own.
+ListMultipartUploadParts and AbortMultipartUpload; where the sources of what was compressed are
+destroyed, DeleteObject. Everything here blocks: for threads of its own.
 """
 
 import base64
@@ -50,6 +51,9 @@ class S3Store:
 
     def folder(self, recording: str) -> "S3Folder":
         return S3Folder(self._files, f"{self._prefix}{recording}/")
+
+    def remove(self, recording: str, name: str) -> None:
+        self._files.delete(f"{self._prefix}{recording}/{name}")
 
     def abandon_parts(self, wanted: Callable[[str, str], bool]) -> None:
         for key, upload_id in self._files.uploads(self._prefix):
@@ -184,6 +188,9 @@ class _Files:
                 for each in page.get(what, [])
             ]
         )
+
+    def delete(self, key: str) -> None:
+        self._ask(lambda: self._client.delete_object(Bucket=self._bucket, Key=key))
 
     def put_whole(self, key: str, data: bytes) -> None:
         digest = hashlib.sha256(data)

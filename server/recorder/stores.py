@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, BinaryIO, Literal, Protocol
 
-from server.recorder.files import copy_durably, make_folder
+from server.recorder.files import copy_durably, make_folder, sync_directory
 
 
 class Readable(Protocol):
@@ -37,6 +37,9 @@ class Store(Protocol):
     def folder(self, recording: str) -> Readable:
         """What :meth:`put` stored of a recording, to read by ranges."""
 
+    def remove(self, recording: str, name: str) -> None:
+        """It is there no more on return, if it was."""
+
     def abandon_parts(self, wanted: Callable[[str, str], bool]) -> None:
         """Give up what was begun, never ended, and is not ``wanted(recording, name)``."""
 
@@ -54,6 +57,13 @@ class LocalStore:
 
     def folder(self, recording: str) -> Readable:
         return self._path / recording
+
+    def remove(self, recording: str, name: str) -> None:
+        folder = self._path / recording
+        (folder / name).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # there is more in it, or nothing ever was
+            folder.rmdir()
+        sync_directory(self._path)
 
     def abandon_parts(self, wanted: Callable[[str, str], bool]) -> None:
         for leftover in self._path.glob(".*.tmp"):

@@ -3,9 +3,11 @@
 What is not there yet stays on the local disk, which is the spill: a store that is away costs
 room, never a recording. Of each recording first the segments, in order, then the manifest that
 lists them, so that what is in the store is at any time a recording that verifies; then, whenever
-it comes, the manifest's time stamp.
+it comes, the manifest's time stamp. What was made of a recording lies beside it there; where the
+policy destroys the source, that goes once the store has all that was made of it.
 """
 
+import contextlib
 import io
 import logging
 import threading
@@ -14,7 +16,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from server.recorder.catalog import FOLDER, recording_folders
+from server.recorder.catalog import (
+    FOLDER,
+    is_compressed,
+    local_name,
+    read_manifest,
+    recording_folders,
+    recording_path,
+    stored_name,
+)
+from server.recorder.derivation import statement_of
+from server.recorder.derived import destroyed, doomed
 from server.recorder.manifest import MANIFEST_NAME, TIMESTAMP_NAME, Manifest, decode_manifest
 from server.recorder.sealing import SegmentError
 from server.recorder.server_key import ServerKey
@@ -47,7 +59,10 @@ class Uploader:
         self._public_key = public_key
         self._brought: dict[str, int] = {}  # a manifest's time of change when it was stored
         self._stamps: dict[str, int] = {}  # likewise of time stamps
+        self._spared: set[str] = set()  # sources that the store does not part with
         self._tidied = False
+        #: Held while a recording is being brought: in its folder nothing may change places.
+        self.bringing = threading.Lock()
         self._behind_since_s: float | None = None  # on the monotonic clock
         self.metrics = UploadMetrics()
 
@@ -80,7 +95,8 @@ class Uploader:
 
     def round(self, stopped: Callable[[], bool] = lambda: False) -> None:
         """Bring everything that is closed by now. OSError where store or disk refuse."""
-        due = self._due()
+        with self.bringing:
+            due = self._due()
         self.metrics.waiting_bytes = sum(
             entry.size
             for path, _, _, manifest in due
@@ -91,10 +107,14 @@ class Uploader:
             self._store.abandon_parts(self._is_here)
             self._tidied = True
         for path, changed_ns, data, manifest in due:
-            if not self._bring(path, data, manifest, stopped):
-                return
-            self._brought[path.name] = changed_ns
+            with self.bringing:
+                if (path / MANIFEST_NAME).read_bytes() != data:
+                    continue  # it has changed since: next time
+                if not self._bring(path, data, manifest, stopped):
+                    return
+                self._brought[path.name] = changed_ns
         self._bring_stamps(stopped)
+        self._destroy_sources(stopped)
 
     def _due(self) -> list[tuple[Path, int, bytes, Manifest]]:
         """The recordings whose manifest has changed since it was stored."""
@@ -116,13 +136,14 @@ class Uploader:
     ) -> bool:
         """Whether all of it is in the store: False if it was to stop meanwhile."""
         here = [entry for entry in manifest.segments if (path / entry.name).exists()]
+        there = stored_name(path.name, manifest)
         for entry in here:
             if stopped():
                 return False
             with (path / entry.name).open("rb") as file:
-                self._store.put(path.name, entry.name, file, entry.size)
+                self._store.put(there, entry.name, file, entry.size)
             self._count(entry.size)
-        self._store.put(path.name, MANIFEST_NAME, io.BytesIO(data), len(data))
+        self._store.put(there, MANIFEST_NAME, io.BytesIO(data), len(data))
         self._count(len(data))
         for entry in here:
             (path / entry.name).unlink(missing_ok=True)
@@ -132,22 +153,58 @@ class Uploader:
     def _bring_stamps(self, stopped: Callable[[], bool]) -> None:
         """Those that have come, or come anew, since their manifests went."""
         for path in recording_folders(self._data_dir):
-            try:
-                changed_ns = (path / TIMESTAMP_NAME).stat().st_mtime_ns
-            except FileNotFoundError:
-                continue
-            if path.name not in self._brought or self._stamps.get(path.name) == changed_ns:
-                continue
             if stopped():
                 return
-            data = (path / TIMESTAMP_NAME).read_bytes()
-            self._store.put(path.name, TIMESTAMP_NAME, io.BytesIO(data), len(data))
-            self._count(len(data))
-            self._stamps[path.name] = changed_ns
+            if path.name in self._brought:
+                with self.bringing:
+                    self._bring_stamp(path)
+
+    def _bring_stamp(self, path: Path) -> None:
+        try:
+            changed_ns = (path / TIMESTAMP_NAME).stat().st_mtime_ns
+        except FileNotFoundError:
+            return
+        if self._stamps.get(path.name) == changed_ns:
+            return
+        data = (path / TIMESTAMP_NAME).read_bytes()
+        there = stored_name(path.name, read_manifest(path, self._public_key))
+        self._store.put(there, TIMESTAMP_NAME, io.BytesIO(data), len(data))
+        self._count(len(data))
+        self._stamps[path.name] = changed_ns
+
+    def _destroy_sources(self, stopped: Callable[[], bool]) -> None:
+        """Of those whose policy wants it, once the store has all that was made of them."""
+        for interview_id in doomed(self._data_dir):
+            if stopped():
+                return
+            path = recording_path(self._data_dir, interview_id)
+            if interview_id in self._spared or not self._has_successor(path):
+                continue
+            try:
+                self._remove(interview_id)
+            except OSError as error:  # it may be locked there, or be another's right to remove
+                said = "the source of recording %s is not removed from the store: %s"
+                log.error(said, interview_id, error)
+                self._spared.add(interview_id)
+            else:
+                destroyed(self._data_dir, interview_id)
+
+    def _remove(self, interview_id: str) -> None:
+        with contextlib.suppress(FileNotFoundError):  # none of it ever came there
+            for name in sorted(file.name for file in self._store.folder(interview_id).iterdir()):
+                self._store.remove(interview_id, name)
+
+    def _has_successor(self, path: Path) -> bool:
+        """Whether the log knows what was made of that recording, and the store has it."""
+        with self.bringing:
+            changed_ns = (path / MANIFEST_NAME).stat().st_mtime_ns
+            made = is_compressed(read_manifest(path, self._public_key))
+        brought = self._brought.get(path.name) == changed_ns
+        return made and brought and statement_of(path).exists()
 
     def _count(self, size: int) -> None:
         self.metrics.files += 1
         self.metrics.bytes += size
 
     def _is_here(self, recording: str, name: str) -> bool:
-        return (self._data_dir / FOLDER / recording / name).exists()
+        return (self._data_dir / FOLDER / local_name(recording) / name).exists()

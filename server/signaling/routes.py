@@ -8,8 +8,8 @@ from typing import Any
 from aiohttp import web
 
 from server.core.interviews import Role
-from server.recorder.catalog import RecordingSummary
 from server.recorder.hls import MEDIA_TYPE, SEGMENT_TYPE
+from server.recorder.listing import RecordingSummary
 from server.recorder.reader import ReplayIndex
 from server.recorder.receipt import SignedReceipt
 from server.signaling import api, hls, pages, replay, whip

@@ -3,7 +3,8 @@
 import pytest
 
 from server.core.frames import Gap, GapCause, TrackName
-from server.recorder.catalog import list_recordings, lock_recordings, open_reader, open_title
+from server.recorder.catalog import lock_recordings, open_reader, open_title
+from server.recorder.listing import list_recordings
 from server.recorder.manifest import State
 from server.recorder.root_key import KeyProblem
 from tests.recorder.conftest import Desk

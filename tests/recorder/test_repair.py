@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from server.core.frames import Codec, Gap, GapCause, TrackName
-from server.recorder.catalog import list_recordings, open_reader
+from server.recorder.catalog import open_reader
 from server.recorder.files import LocalFile, LocalFolder
 from server.recorder.keys import open_keys
+from server.recorder.listing import list_recordings
 from server.recorder.manifest import State
 from server.recorder.repair import remove_leftovers, repair, repair_all
 from server.recorder.sealing import FaultKind, SegmentError

@@ -3,7 +3,7 @@
 import io
 import random
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -93,6 +93,18 @@ def test_putting_again_replaces(opened: Callable[[], Store]) -> None:
     for data in (SMALL, b"new", LARGE):
         put(opened(), "manifest.json", data)
         assert (opened().folder("iv") / "manifest.json").read_bytes() == data
+
+
+def test_what_is_removed_is_there_no_more(opened: Callable[[], Store]) -> None:
+    put(opened(), "a", SMALL)
+    put(opened(), "b", SMALL)
+    for _ in range(2):
+        opened().remove("iv", "a")
+    assert [each.name for each in opened().folder("iv").iterdir()] == ["b"]
+    opened().remove("iv", "b")
+    opened().remove("never", "a")
+    with suppress(FileNotFoundError):  # a directory is gone with its last file
+        assert not list(opened().folder("iv").iterdir())
 
 
 def test_what_was_never_put_is_not_found(opened: Callable[[], Store]) -> None:

@@ -11,7 +11,8 @@ import pytest
 from msgspec.structs import replace
 
 from server.recorder import uploader as uploader_module
-from server.recorder.catalog import list_recordings, open_reader, recording_files
+from server.recorder.catalog import open_reader, recording_files
+from server.recorder.listing import list_recordings
 from server.recorder.manifest import State
 from server.recorder.recorder import open_recorder
 from server.recorder.repair import repair_all
