@@ -118,6 +118,6 @@ def _say(interview_id: str, made: Compressed) -> None:
     print(f"{interview_id}: {made.source_bytes} bytes are now {made.bytes} ({share:.0%})")
     for each in made.quality:
         print(
-            f"  {each.track}: {each.pictures} pictures, VMAF {each.vmaf:.1f} or more "
+            f"  {each.track}: {each.pictures} pictures, VMAF {each.vmaf:.1f} "
             f"({each.lowest_vmaf:.1f} in the worst second), XPSNR {each.xpsnr_db:.1f} dB"
         )

@@ -32,6 +32,8 @@ from server.config import (
 )
 from server.core.frames import Codec
 from server.recorder.archive import is_archive, open_archive
+from server.recorder.catalog import is_compressed
+from server.recorder.derived import Compressed, Left, check_statement, refusal_of, share_made
 from server.recorder.inspection import GapPart, Inspection, SegmentPart, TrackPart, inspect
 from server.recorder.keys import DATABASE, SIGNING_KEY, load_public_key, open_database
 from server.recorder.manifest import (
@@ -90,6 +92,15 @@ class Lies(msgspec.Struct, frozen=True):
     stored: int
 
 
+class Compressing(msgspec.Struct, frozen=True):
+    """What compressing the recording came to, where that was done or tried."""
+
+    statement: Compressed | None = None  #: signed: what it was made of, and how near it comes
+    left: Left | None = None  #: it stays as it is
+    reason: str = ""  #: why, or why there is no statement
+    made: float | None = None  #: share of what is being made of it, 0 to 1
+
+
 class InspectReport(msgspec.Struct, frozen=True):
     """What `inspect --json` says."""
 
@@ -99,6 +110,7 @@ class InspectReport(msgspec.Struct, frozen=True):
     key: KeyState
     log: Logged | None
     log_said: str  #: why there is nothing of the log; else empty
+    compressing: Compressing | None
 
 
 def add_to(parser: argparse.ArgumentParser) -> None:
@@ -161,7 +173,8 @@ def _report(flags: argparse.Namespace, place: Place) -> InspectReport:
         state = msgspec.structs.replace(state, usable=False, said=str(error))
         seen = inspect(place.files, manifest, None)
     logged, log_said = _logged(place, manifest, public_key)
-    return InspectReport(seen, _lies(place), signature, state, logged, log_said)
+    compressing = None if public_key is None else _compressing(place, manifest, public_key)
+    return InspectReport(seen, _lies(place), signature, state, logged, log_said, compressing)
 
 
 def _public_key(path: Path) -> tuple[ServerKey | None, str]:
@@ -230,6 +243,25 @@ def _logged(place: Place, manifest: Manifest, key: ServerKey | None) -> tuple[Lo
     return Logged(count, last.kind, at_s, last.revision, last.tree_size, end_s, agrees), ""
 
 
+def _compressing(place: Place, manifest: Manifest, key: ServerKey) -> Compressing | None:
+    """What lies beside the recording, in its data directory, tells."""
+    path = place.local
+    if not isinstance(path, Path):
+        return None
+    if is_compressed(manifest):
+        try:
+            return Compressing(check_statement(path, key))
+        except FileNotFoundError:
+            return Compressing(reason="no statement of what it was made of is beside it")
+        except SegmentError as error:
+            return Compressing(reason=f"its statement is not authentic: {error}")
+    refusal = refusal_of(place.home, manifest)
+    if refusal is not None:
+        return Compressing(left=refusal.why, reason=refusal.reason)
+    made = share_made(place.home, manifest, key)
+    return None if made is None else Compressing(made=made)
+
+
 def _lies(place: Place) -> Lies:
     here = 0 if place.local is None else len(list(place.local.iterdir()))
     stored = 0
@@ -265,6 +297,8 @@ def _facts(report: InspectReport) -> Iterator[tuple[str, str]]:
         yield "Ended", local_time(seen.started_s + seen.duration_s)
     yield "Length", moment(seen.duration_s)
     yield "Size", _size(seen)
+    if report.compressing is not None:
+        yield "Compressed", _compressed(report.compressing)
     yield "Lies", _where(report.lies)
     yield "Recording", f"{seen.recording}, revision {seen.revision} of its manifest"
     yield "Manifest", f"SHA-256 {report.signature.manifest_hash}"
@@ -290,6 +324,23 @@ def _size(seen: Inspection) -> str:
     if not seen.duration_s:
         return whole
     return f"{whole}; {bitrate(round(seen.size * 8 / seen.duration_s))} all in all"
+
+
+def _compressed(compressing: Compressing) -> str:
+    made = compressing.statement
+    if compressing.made is not None:
+        return f"not yet: {compressing.made:.0%} is made"
+    if made is None:
+        return f"no: {compressing.reason}" if compressing.left else compressing.reason
+    sizes = (
+        f"{size(made.source_bytes)} to {size(made.bytes)} ({made.bytes / made.source_bytes:.0%})"
+    )
+    near = "; ".join(
+        f"{each.track} VMAF {each.vmaf:.1f}, {each.lowest_vmaf:.1f} in the worst second"
+        for each in made.quality
+    )
+    kept = "kept" if made.source_kept else "destroyed by policy"
+    return f"{sizes} on {local_time(made.made_us / 1e6)}; {near}; the source is {kept}"
 
 
 def _where(lies: Lies) -> str:

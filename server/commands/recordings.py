@@ -13,6 +13,7 @@ from server.config import ConfigError, add_data_dir_flag, add_root_key_flag, exi
 from server.core.frames import TrackName
 from server.data_dir import open_database
 from server.recorder.catalog import recording_path
+from server.recorder.derived import Left
 from server.recorder.listing import list_recordings
 from server.signaling.view_log import item_of
 
@@ -43,6 +44,11 @@ class RecordingLine(msgspec.Struct, frozen=True):
     bytes: int
     state: str
     gaps: int
+    compressed: bool
+    source_bytes: int | None  #: of what it was compressed from, where that is signed
+    left: Left | None  #: why it was not compressed when that was tried
+    reason: str  #: of that, in words
+    made: float | None  #: share of what is being made of it, 0 to 1
 
 
 def _recordings(flags: argparse.Namespace) -> int:
@@ -58,6 +64,11 @@ def _recordings(flags: argparse.Namespace) -> int:
             each.bytes,
             each.state,
             each.gaps,
+            each.compressed,
+            each.source_bytes,
+            each.left,
+            each.reason,
+            each.made,
         )
         for each in list_recordings(folder, open_keys_of(folder, flags))
     ]
@@ -81,9 +92,28 @@ def _row(line: RecordingLine) -> tuple[str, ...]:
         length(line.duration_s),
         line.state,
         str(line.gaps) if line.gaps else "none",
-        size(line.bytes),
+        size(line.bytes) + _compressed(line),
         ", ".join(line.tracks),
     )
+
+
+#: Why a recording stays as it is, in a word or two; `inspect` has the figures.
+_LEFT = {
+    Left.FAR: "not near enough",
+    Left.LARGE: "too large",
+    Left.GAINLESS: "hardly smaller",
+    Left.DAMAGED: "damaged",
+    Left.UNFIT: "unfit",
+}
+
+
+def _compressed(line: RecordingLine) -> str:
+    if line.compressed:
+        before = "" if line.source_bytes is None else f" from {size(line.source_bytes)}"
+        return f", compressed{before}"
+    if line.left is not None:
+        return f", not compressed: {_LEFT[line.left]}"
+    return "" if line.made is None else f", compressing: {line.made:.0%}"
 
 
 def _is_recorded(folder: Path, interview_id: str) -> bool:

@@ -177,6 +177,15 @@ def refusal_of(data_dir: Path, manifest: Manifest) -> Refusal | None:
     return refusal if refusal.source == origin(manifest) else None
 
 
+def share_made(data_dir: Path, manifest: Manifest, public_key: ServerKey) -> float | None:
+    """Of the recording with this manifest, what is made by now, 0 to 1; None: nobody has begun."""
+    try:
+        made = read_manifest(making_path(data_dir, manifest.interview), public_key)
+    except (FileNotFoundError, SegmentError):
+        return None
+    return min(1.0, len(made.segments) / max(1, len(manifest.segments)))
+
+
 def _refusal_path(data_dir: Path, interview_id: str) -> Path:
     return data_dir / MAKING / f"{interview_id}.refused.json"
 

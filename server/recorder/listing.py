@@ -20,7 +20,7 @@ from server.recorder.catalog import (
     recording_folders,
     recording_path,
 )
-from server.recorder.derived import Left, read_statement, refusal_of
+from server.recorder.derived import Left, read_statement, refusal_of, share_made
 from server.recorder.keys import KeyRing
 from server.recorder.manifest import Manifest, State
 from server.recorder.root_key import KeyProblem, KeyUnavailable
@@ -41,8 +41,10 @@ class RecordingSummary(msgspec.Struct, frozen=True):
     gaps: int  #: what is missing of several tracks at the same time is one
     bytes: int
     compressed: bool  #: made of what was recorded, to be small
-    source_bytes: int | None = None  #: before that, where it is signed
-    left: Left | None = None  #: why it was not made small when that was tried
+    source_bytes: int | None = None  #: of those segments, where it is signed
+    left: Left | None = None  #: why it stays as it is, where it was to be made small
+    reason: str = ""  #: of that, in words
+    made: float | None = None  #: share of what is being made of it, 0 to 1
 
 
 def list_recordings(data_dir: Path, keys: KeyRing) -> list[RecordingSummary]:
@@ -90,12 +92,15 @@ def _with_sizes(
     """With what compressing it came to, if that was done or tried."""
     if not summary.compressed:
         refusal = refusal_of(data_dir, manifest)
-        return msgspec.structs.replace(summary, left=refusal.why) if refusal else summary
+        if refusal:
+            return msgspec.structs.replace(summary, left=refusal.why, reason=refusal.reason)
+        made = share_made(data_dir, manifest, public_key)
+        return msgspec.structs.replace(summary, made=made)
     try:
-        made = read_statement(recording_path(data_dir, manifest.interview), public_key)
+        stated = read_statement(recording_path(data_dir, manifest.interview), public_key)
     except (SegmentError, OSError):
         return summary  # `verify` says what is wrong with it
-    return msgspec.structs.replace(summary, source_bytes=made.source_bytes)
+    return msgspec.structs.replace(summary, source_bytes=stated.source_bytes)
 
 
 def _interruptions(manifest: Manifest) -> int:

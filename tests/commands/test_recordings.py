@@ -28,6 +28,11 @@ def test_recordings_are_listed_for_programs_and_for_people(
         "bytes": sum(file.stat().st_size for file in path.iterdir()),
         "state": "finished",
         "gaps": 0,
+        "compressed": False,
+        "source_bytes": None,
+        "left": None,
+        "reason": "",
+        "made": None,
     }
 
 

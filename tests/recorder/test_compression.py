@@ -13,7 +13,13 @@ from server.recorder.catalog import open_title, read_manifest
 from server.recorder.compression import Compression, NotCompressed, discard
 from server.recorder.decoders import picture_decoder
 from server.recorder.derivation import origin
-from server.recorder.derived import Compressed, Left, check_statement, making_path
+from server.recorder.derived import (
+    Compressed,
+    Left,
+    check_statement,
+    making_path,
+    share_made,
+)
 from server.recorder.manifest import EventEntry, to_unix_us
 from server.recorder.reader import RecordingReader
 from server.recorder.recode_job import Quality
@@ -208,6 +214,8 @@ def test_what_was_made_before_a_kill_is_not_made_again(
     path = making_path(desk.data_dir, "iv")
     segment = (path / "00000.seg").read_bytes()
     (path / "00001.seg").write_bytes(segment[: SEGMENT_HEADER_BYTES + 7])  # torn by the kill
+    key = desk.keys.public_key
+    assert share_made(desk.data_dir, desk.reader().manifest, key) == pytest.approx(1 / 3)
     second = begin(desk, recoder)
     assert second.left == 2
     while second.left:

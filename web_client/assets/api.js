@@ -10,7 +10,9 @@
  * @typedef {{id: "store-behind" | "disk-filling", since_s: number}} StorageItem
  * @typedef {{id: string, role: Role, created_s: number, expires_s: number, revoked: boolean}} Link
  * @typedef {{interview_id: string, title: string, state: "recording" | "finished" | "interrupted",
- *   started_s: number | null, duration_s: number, tracks: string[], gaps: number, bytes: number, compressed: boolean}} RecordingSummary
+ *   started_s: number | null, duration_s: number, tracks: string[], gaps: number, bytes: number,
+ *   compressed: boolean, source_bytes: number | null, left: LeftReason | null, made: number | null}} RecordingSummary
+ * @typedef {"far" | "large" | "gainless" | "damaged" | "unfit"} LeftReason
  * @typedef {{file: string, message: string, start_s?: number | null, end_s?: number | null}} Fault
  * @typedef {{intact: boolean, faults: Fault[], fragments?: number}} Verification
  * @typedef {{role: Role | null, link: string | null, way: "replay" | "hls" | "export", began_s: number,

@@ -41,13 +41,23 @@ function gapsText(count) {
 }
 
 /** @param {RecordingSummary} recording */
+function compressedText({ compressed, source_bytes, left, made }) {
+  if (compressed) {
+    if (source_bytes === null) return t("recordings.compressed");
+    return t("recordings.compressed-from", { size: size(source_bytes, locale()) });
+  }
+  if (left !== null) return t(`recordings.left.${left}`);
+  return made === null ? "" : t("recordings.compressing", { percent: Math.floor(made * 100) });
+}
+
+/** @param {RecordingSummary} recording */
 function facts(recording) {
   const parts = [
     recording.started_s === null ? "" : dateTime(recording.started_s, locale()),
     clock(recording.duration_s),
     size(recording.bytes, locale()),
     gapsText(recording.gaps),
-    recording.compressed ? t("recordings.compressed") : "",
+    compressedText(recording),
   ];
   return parts.filter(Boolean).join(" · ");
 }
