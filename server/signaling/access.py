@@ -58,6 +58,13 @@ class Access:
         self._clock = clock  # Unix seconds, of the wall clock: expiry is a date
         self._limit = KeyedLimit(PER_LINK)
 
+    def knows(self, token: str | None) -> bool:
+        """Whether it is one of ours: then its link has a rate of its own, which `admit` holds."""
+        try:
+            return token is not None and bool(parse(self._key, token, self._clock()))
+        except TokenError:
+            return False
+
     async def admit(self, token: str | None) -> Grant:
         """The grant of a token. Raises Refusal: missing, invalid, expired, revoked, too often."""
         if not token:

@@ -24,7 +24,7 @@ class Rate:
     burst: float
 
 
-#: A whole office joins from one address, and a load test too.
+#: Of what no link answers for. A whole office joins from one address, and a load test too.
 PER_ADDRESS = Rate(per_s=100, burst=400)
 #: Replay reads about one fragment a second and some dozens after each seek.
 PER_LINK = Rate(per_s=50, burst=200)

@@ -194,6 +194,23 @@ async def test_too_many_requests_from_one_address_are_refused(serving: Serving) 
     assert statuses == {200, 429}
 
 
+async def test_who_has_a_link_is_not_refused_for_others_of_the_same_address(
+    serving: Serving,
+) -> None:
+    tokens = [serving.token(role, of) for role in Role for of in (serving.one, serving.two)]
+    share = int(1.5 * PER_ADDRESS.burst / (len(tokens) - 2))
+    assert share < PER_LINK.burst
+    statuses = {
+        (await serving.call("GET", "/api/me", token))[0] for token in tokens for _ in range(share)
+    }
+    assert statuses == {200}
+    forged = tokens[0][:-2] + "xx"
+    refused = {
+        (await serving.call("GET", "/api/me", forged))[0] for _ in range(int(PER_ADDRESS.burst * 2))
+    }
+    assert refused == {401, 429}, "a token that is not ours answers for nobody"
+
+
 def test_every_route_of_the_router_is_documented() -> None:
     app = routes.make_app(_NOT_CALLED, _NOT_CALLED, HANDLERS)
     routed = {
