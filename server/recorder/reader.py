@@ -164,6 +164,7 @@ class RecordingReader:
         self._in_order: list[_Segment] = []  # the same
         self._tracks: dict[int, Tracks] = {}  # by the init number of the records
         self._cache: OrderedDict[int, Fragment] = OrderedDict()
+        self.stand_ins = replay.StandIns()
         self._plan = replay.Plan(())
         self._interviewer = replay.OfInterviewer(self, ())
         self._planned: tuple[Tracks, ...] | None = None
@@ -177,8 +178,7 @@ class RecordingReader:
         with self._lock:
             self.manifest = self._refresh()
             epoch_s = (self.manifest.epoch_us or 0) / 1e6
-            running = self.manifest.state is State.RECORDING
-            count = replay.settled(self) if running else len(self)
+            count = self._settled()
             names = {name for tracks in self.recorded_tracks for name in tracks.names()}
             return ReplayIndex(
                 self.manifest.state,
@@ -207,6 +207,13 @@ class RecordingReader:
                 self._revision,
             )
 
+    def _settled(self) -> int:
+        """How many fragments stay as they are, whatever follows."""
+        if not self.running or not len(self):
+            return len(self)
+        until_us = self.header(len(self) - 1).end_us
+        return min(replay.settled(self, until_us), self._interviewer.settled())
+
     @property
     def duration_us(self) -> int:
         return self._media.end_us(len(self))
@@ -224,10 +231,10 @@ class RecordingReader:
         return self._init_segment(self._interviewer.plan.inits, number)
 
     def picture_times_s(self, seq: int) -> list[float]:
-        """When the candidate's pictures in a fragment begin. IndexError if there is none."""
+        """When the pictures that a fragment shows begin. IndexError if there is none."""
         with self._lock:
-            pictures = self.samples(self._index_of(seq)).video
-            return [picture.time / TIMESCALE[TrackName.CAMERA] for picture in pictures]
+            times = replay.picture_times(self, self._index_of(seq))
+            return [time / TIMESCALE[TrackName.CAMERA] for time in times]
 
     def hls_rows(self, side: Side) -> hls.Rows:
         """What playlists of HTTP Live Streaming are made of, as of now."""
@@ -238,7 +245,7 @@ class RecordingReader:
             for row in filter(None, new):
                 known.rows.append(row)
             known.looked_at = len(self)
-            running = self.manifest.state is State.RECORDING
+            running = self.running
             epoch_us = self.manifest.epoch_us or 0
             inits = self._inits(side)
             return hls.Rows(inits, known.rows, epoch_us, running, side is not Side.CANDIDATE)
@@ -313,7 +320,7 @@ class RecordingReader:
         span = header.seq, header.start_us, header.end_us
         match side:
             case Side.CANDIDATE:
-                keyframe = self._plan.plays_from(index, header.flags)
+                keyframe = replay.plays_from(self, index)
                 return hls.Row(*span, keyframe, self._plan.number(tracks), header.length)
             case Side.SCREEN:
                 if not header.flags & Flags.SCREEN:
@@ -368,6 +375,10 @@ class RecordingReader:
     @property
     def plan(self) -> "replay.Plan":
         return self._plan
+
+    @property
+    def running(self) -> bool:
+        return self.manifest.state is State.RECORDING
 
     def header(self, index: int) -> RecordHeader:
         """Of the media record of number ``index + 1``."""
@@ -443,7 +454,7 @@ class RecordingReader:
         self._media.clear()
         self._tracks.clear()
         self._cache.clear()
-        self._planned = None
+        self._planned, self.stand_ins = None, replay.StandIns()
 
     def _refresh_segment(self, name: str, size: int | None) -> None:
         segment = self._segments.get(name)
@@ -459,6 +470,7 @@ class RecordingReader:
                 self._tracks[header.init] = _parsed_init(segment.open(record))
             elif header.kind is Kind.MEDIA:
                 self._media.append(segment.number, record)
+                self.stand_ins.add(header)
 
     def _describe(self, index: int) -> ReplayFragment:
         header, tracks = self.header(index), self.tracks(index)
@@ -466,7 +478,7 @@ class RecordingReader:
             header.seq,
             header.start_us / 1e6,
             header.duration_us / 1e6,
-            self._plan.plays_from(index, header.flags),
+            replay.plays_from(self, index),
             self._plan.number(tracks),
             self._plan.screen_number(tracks) if header.flags & Flags.SCREEN else None,
             bool(header.flags & Flags.SCREEN_KEYFRAME),
@@ -476,8 +488,8 @@ class RecordingReader:
     def _describe_interviewer(self, place: int | None) -> tuple[int | None, bool]:
         if place is None:
             return None, False
-        plan, flags = self._interviewer.plan, self._interviewer.header(place).flags
-        return plan.number(self._interviewer.tracks(place)), plan.plays_from(place, flags)
+        number = self._interviewer.plan.number(self._interviewer.tracks(place))
+        return number, replay.plays_from(self._interviewer, place)
 
 
 def _describe_init(tracks: Tracks) -> ReplayInit:

@@ -2,7 +2,8 @@
 
 A SourceBuffer demands the same tracks of every init segment (W3C Media Source Extensions 3.5.7),
 and stalls where either track has nothing. So every init announces all tracks of the recording,
-a picture lasts until the next one, and missing sound is filled with Opus silence. Only where
+a picture lasts until the next one, and missing sound is filled with Opus silence. Where pictures
+pause for longer than `STILL_US`, the last keyframe stands in for them (`StandIns`). Only where
 both tracks pause for longer than `MAX_FILL_US` a hole remains, for the player to jump over.
 The screen is a replay of its own, for a second SourceBuffer, as it has times of its own: its
 pictures last until the next, and where it was not shared there is a hole. So is the interviewer,
@@ -20,6 +21,7 @@ from typing import Protocol
 
 from server.core.frames import Codec, TrackName
 from server.recorder import mp4, webm
+from server.recorder.fragmenter import FRAGMENT_US
 from server.recorder.sealing import NO_FLAGS, Flags, RecordHeader
 from server.recorder.tracks import (
     MAX_SOUND_BEHIND_US,
@@ -37,9 +39,13 @@ from server.recorder.tracks import (
 
 #: The longest pause of both tracks that is filled.
 MAX_FILL_US = 10_000_000
-#: A camera that shows nothing for so long while a recording runs is not waited for any longer,
-#: nor is a microphone.
-PATIENCE_US = 3_500_000
+#: The longest that one picture lasts while others go on.
+STILL_US = 3_000_000
+#: A camera that shows nothing for so long while a recording runs is not waited for any longer:
+#: who watches live hears on.
+PICTURE_PATIENCE_US = 1_000_000
+#: Nor is a microphone. Sound that waits for a lost packet comes so much later than pictures.
+SOUND_PATIENCE_US = MAX_SOUND_BEHIND_US + 500_000
 _MAX_DURATION_TICKS = 0x7FFF_FFFF
 #: Of fragments so near to each other, sound and pictures may lie in different order.
 _NEAR_US = 1_000_000
@@ -50,6 +56,10 @@ class Recorded(Protocol):
 
     @property
     def plan(self) -> "Plan": ...
+    @property
+    def stand_ins(self) -> "StandIns": ...
+    @property
+    def running(self) -> bool: ...
     def __len__(self) -> int: ...
     def header(self, index: int) -> RecordHeader: ...
     def tracks(self, index: int) -> Tracks: ...
@@ -80,10 +90,47 @@ class Plan:
         """The index in ``screens`` for a fragment recorded under ``recorded``."""
         return self.screens.index(Tracks(recorded.screen, False))
 
-    def plays_from(self, index: int, flags: Flags) -> bool:
-        """Whether playback may begin at the fragment at `index`."""
-        without_pictures = index == 0 and not flags & Flags.VIDEO
-        return bool(flags & Flags.KEYFRAME) or self.first_video is None or without_pictures
+
+class StandIns:
+    """Which fragments show the keyframe of another one, and nothing else.
+
+    A picture that lasted for minutes would be all that a player has to begin with in that time,
+    and all of it would be forgotten with the picture. So fragments without pictures get a
+    keyframe each: the last one, before the first picture that one. After that, pictures that
+    build on others than the keyframe are left out, up to the next keyframe.
+    """
+
+    def __init__(self) -> None:
+        self._shown: list[int | None] = []  # by fragment
+        self._keyframe: int | None = None  # the last one's fragment
+        self._first: int | None = None  # the first one's
+        self._end_us = 0  # of the last fragment whose pictures are shown
+        self._broken = False  # between a stand-in and the next keyframe
+
+    def add(self, header: RecordHeader) -> None:
+        """The next fragment's."""
+        index, flags = len(self._shown), header.flags
+        if flags & Flags.KEYFRAME:
+            self._keyframe, self._broken = index, False
+            self._first = index if self._first is None else self._first
+        elif not flags & Flags.VIDEO:
+            self._broken = self._broken or header.start_us - self._end_us >= STILL_US
+        if flags & Flags.VIDEO:
+            self._end_us = header.end_us
+        self._shown.append(self._keyframe if self._broken else None)
+
+    def of(self, index: int) -> int | None:
+        """The fragment whose first picture stands in; None: pictures are those that came."""
+        if self._first is None:
+            return None
+        return self._first if index < self._first else self._shown[index]
+
+
+def plays_from(source: Recorded, index: int) -> bool:
+    """Whether playback may begin at the fragment at ``index``."""
+    if source.plan.first_video is None or source.stand_ins.of(index) is not None:
+        return True
+    return bool(source.header(index).flags & Flags.KEYFRAME)
 
 
 #: What the flags say of the interviewer, as if it were the candidate.
@@ -102,6 +149,7 @@ class OfInterviewer:
         self._source = source
         self._indices = array("I")  # in order
         self._looked_at = 0
+        self.stand_ins = StandIns()
         self.plan = Plan(tuple(each.of_interviewer() for each in recorded if _speaks(each)))
 
     def grow(self) -> None:
@@ -109,7 +157,19 @@ class OfInterviewer:
         for index in range(self._looked_at, len(self._source)):
             if _of_interviewer(self._source.header(index).flags):
                 self._indices.append(index)
+                self.stand_ins.add(self.header(len(self) - 1))
         self._looked_at = len(self._source)
+
+    @property
+    def running(self) -> bool:
+        return self._source.running
+
+    def settled(self) -> int:
+        """How many of the source's fragments stay as they are here (`settled`)."""
+        if not len(self):
+            return len(self._source)
+        count = settled(self, self._source.header(len(self._source) - 1).end_us)
+        return len(self._source) if count == len(self) else self._indices[count]
 
     def place(self, index: int) -> int | None:
         """Where the source's fragment is in this one; None if it has nothing of it."""
@@ -166,28 +226,28 @@ def init_segment(tracks: Tracks) -> bytes:
     return webm.init_segment(tracks) if in_webm(tracks) else mp4.init_segment(tracks)
 
 
-def settled(source: Recorded) -> int:
+def settled(source: Recorded, until_us: int) -> int:
     """How many fragments of a running recording stay as they are, whatever follows.
 
     A fragment is filled up to what comes after it: played before that is known, the next one
     would overlap it or leave a hole, and browsers drop all pictures from there up to the next
-    keyframe (W3C Media Source Extensions 3.5.8, step 6).
+    keyframe (W3C Media Source Extensions 3.5.8, step 6). ``until_us``: how far the recording is.
     """
-    count = _newest(source, Flags.VIDEO)
+    count = _newest(source, Flags.VIDEO, until_us - PICTURE_PATIENCE_US)
     if count is None:
-        count = max(0, len(source) - 1)
-    heard = _newest(source, Flags.AUDIO)
+        last_us = source.header(len(source) - 1).end_us if len(source) else 0
+        count = len(source) - (last_us >= until_us - PICTURE_PATIENCE_US)
+    heard = _newest(source, Flags.AUDIO, until_us - SOUND_PATIENCE_US)
     while count and heard is not None and not _is_heard(source, count - 1, heard):
         count -= 1
     return count
 
 
-def _newest(source: Recorded, flag: Flags) -> int | None:
-    """The last fragment with that; None if that was too long ago to wait for more."""
-    last = len(source) - 1
-    for index in range(last, -1, -1):
+def _newest(source: Recorded, flag: Flags, since_us: int) -> int | None:
+    """The last fragment with that which ends after ``since_us``; None: none is waited for."""
+    for index in range(len(source) - 1, -1, -1):
         header = source.header(index)
-        if source.header(last).end_us - header.end_us > PATIENCE_US:
+        if header.end_us < since_us:
             break
         if header.flags & flag:
             return index
@@ -217,6 +277,13 @@ def media_segment(source: Recorded, index: int, fill_us: int = MAX_FILL_US) -> b
     return _written(tracks, index, fragment)
 
 
+def picture_times(source: Recorded, index: int) -> list[int]:
+    """When the pictures that the fragment at ``index`` shows begin, in ticks."""
+    if source.stand_ins.of(index) is not None:
+        return [to_ticks(TrackName.CAMERA, _cuts_us(source, index, MAX_FILL_US)[0])]
+    return [picture.time for picture in source.samples(index).video]
+
+
 def screen_segment(source: Recorded, index: int) -> bytes:
     """The screen's pictures of the fragment at ``index``. IndexError if it has none."""
     pictures = source.samples(index).screen
@@ -226,12 +293,15 @@ def screen_segment(source: Recorded, index: int) -> bytes:
     last, following = pictures[-1], _next_screen_picture(source, index)
     if following is not None:
         pictures = (*pictures[:-1], last._replace(duration=following.time - last.time))
+    elif source.running:  # it is not known what follows: later than this nothing does
+        still = to_ticks(TrackName.SCREEN, VISIT_STILL_US + FRAGMENT_US)
+        pictures = (*pictures[:-1], last._replace(duration=still))
     return _written(tracks, index, Fragment(pictures, ()))
 
 
 def _written(tracks: Tracks, index: int, fragment: Fragment) -> bytes:
     if not any(samples for _, samples in fragment.by_track()):
-        return b""  # browsers refuse a media segment of no track
+        return b""  # all of its sound is its neighbours'; browsers take no part without media
     if in_webm(tracks):
         return webm.media_segment(fragment)
     return mp4.media_segment(index + 1, fragment)
@@ -319,7 +389,7 @@ def _handover_us(source: Recorded, index: int, fill_us: int) -> int | None:
 
 def _begins_us(source: Recorded, index: int) -> int:
     header = source.header(index)
-    if not header.flags & Flags.VIDEO:
+    if not header.flags & Flags.VIDEO or source.stand_ins.of(index) is not None:
         return header.start_us
     return source.samples(index).video[0].time * 1_000_000 // TIMESCALE[TrackName.CAMERA]
 
@@ -373,14 +443,12 @@ def _silence(start: int, end: int) -> Iterator[Sample]:
 def _fill_pictures(
     source: Recorded, index: int, video: tuple[Sample, ...], fill_us: int
 ) -> tuple[Sample, ...]:
-    if not video:
-        following = _next_picture(source, index)
-        if index or following is None:
-            return ()
-        # Sound came first: the recording's first picture stands in until it is due.
-        start = to_ticks(TrackName.CAMERA, source.header(index).start_us)
-        video = (following._replace(time=start),)
-    if index + 1 == len(source):
+    stand_in = source.stand_ins.of(index)
+    if stand_in is not None:
+        start, end = (to_ticks(TrackName.CAMERA, cut) for cut in _cuts_us(source, index, fill_us))
+        keyframe = source.samples(stand_in).video[0]
+        return (keyframe._replace(time=start, duration=max(1, end - start)),)
+    if not video or index + 1 == len(source):
         return video  # what follows is not known yet, or there is nothing
     last, end = video[-1], _shown_until(source, index, fill_us)
     span = min(end - last.time, _MAX_DURATION_TICKS)
@@ -397,18 +465,15 @@ def _shown_until(source: Recorded, index: int, fill_us: int) -> int:
     for later in range(index + 1, len(source)):
         header = source.header(later)
         if header.start_us - end_us > fill_us:
-            break
+            return to_ticks(TrackName.CAMERA, end_us)
+        if source.stand_ins.of(later) is not None:
+            return to_ticks(TrackName.CAMERA, _cuts_us(source, later, fill_us)[0])
         if header.flags & Flags.VIDEO:
             return source.samples(later).video[0].time
         end_us = max(end_us, header.end_us)
+    if source.running and fill_us > STILL_US:  # later than this a keyframe stands in
+        end_us = source.header(index).end_us + STILL_US + FRAGMENT_US
     return to_ticks(TrackName.CAMERA, end_us)
-
-
-def _next_picture(source: Recorded, index: int) -> Sample | None:
-    for later in range(index + 1, len(source)):
-        if source.header(later).flags & Flags.VIDEO:
-            return source.samples(later).video[0]
-    return None
 
 
 def _next_screen_picture(source: Recorded, index: int) -> Sample | None:

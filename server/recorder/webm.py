@@ -91,7 +91,9 @@ def _block(name: TrackName, sample: Sample, offset_ms: int, end_ms: int) -> byte
     """``end_ms``: where both tracks end, on the same clock."""
     head = bytes([0x80 | TRACK_ID[name]]) + struct.pack(">h", offset_ms)
     duration_ms = _duration_ms(name, sample)
-    shortened = offset_ms < end_ms < offset_ms + duration_ms <= end_ms + _OVERLAP_MS
+    # To less than half, the next block would seem too late to browsers: they drop pictures, too.
+    enough = 2 * (end_ms - offset_ms) >= duration_ms
+    shortened = enough and end_ms < offset_ms + duration_ms <= end_ms + _OVERLAP_MS
     if name is TrackName.MICROPHONE and not shortened:
         return _element(0xA3, head + b"\x80" + sample.data)  # SimpleBlock
     if shortened:

@@ -1,12 +1,15 @@
 """What one SourceBuffer gets: the same tracks throughout, and nothing to stall on."""
 
 import io
+import random
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import NamedTuple
 
 import av
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from server.core.frames import OF_INTERVIEWER, Codec, EncodedFrame, TrackName
@@ -15,6 +18,7 @@ from server.recorder.replay import mime
 from server.recorder.tracks import Fragment, Sample, Tracks, VideoConfig, opus_duration
 from tests.recorder.conftest import Desk, feed
 from tests.recorder.encoded import (
+    FPS,
     START_S,
     VIDEO_CODECS,
     camera,
@@ -34,11 +38,13 @@ def _played(desk: Desk, frames: list[EncodedFrame]) -> list[Fragment]:
 
 def _replayed(desk: Desk) -> list[Fragment]:
     reader = desk.reader()
-    return [_samples(reader.fragment(each.seq)) for each in reader.describe().fragments]
+    index = reader.describe()
+    return [_parsed(reader.fragment(fragment.seq)) for fragment in index.fragments]
 
 
-def _samples(media: bytes) -> Fragment:
-    return mp4.parse_media(media) if media else Fragment((), ())
+def _parsed(data: bytes) -> Fragment:
+    """Of a fragment whose sound is all its neighbours' there is nothing to parse."""
+    return mp4.parse_media(data) if data else Fragment((), ())
 
 
 def _holes_s(fragments: list[Fragment]) -> list[float]:
@@ -117,6 +123,43 @@ def test_a_camera_that_stops_leaves_its_last_picture_to_the_end(desk: Desk) -> N
     played = _played(desk, microphone(4) + camera(Codec.H264, 1))
     last = [sample for fragment in played for sample in fragment.video][-1]
     assert (last.time + last.duration) / 90_000 == pytest.approx(4.0, abs=0.05)
+
+
+def test_while_a_camera_shows_nothing_for_long_its_last_keyframe_is_in_every_fragment(
+    desk: Desk,
+) -> None:
+    """So that a replay begins at any of them, and forgets those before."""
+    shown = camera(Codec.H264, 3, START_S + 3, keyframe_s=2.0)
+    back = camera(Codec.H264, 6, START_S + 12, keyframe_s=4.0)[15:]
+    played = _played(desk, microphone(18) + shown + back)
+    fragments = desk.reader().describe().fragments
+    # Without the parameter sets, which lie elsewhere.
+    first, last, returned = (each.payload[-40:] for each in (shown[0], shown[60], back[105]))
+    for fragment, media in zip(fragments, played, strict=True):
+        data = {each.data[-40:] for each in media.video}
+        if fragment.start_s < 2.2:
+            assert (data, fragment.keyframe) == ({first}, True), "before the first one, that one"
+        if 9.8 < fragment.start_s < 15.2:
+            assert (data, fragment.keyframe) == ({last}, True)
+            assert desk.reader().picture_times_s(fragment.seq) == [
+                each.time / 90_000 for each in media.video
+            ]
+    assert _holes_s(played) == []
+    pictures = [each for media in played for each in media.video]
+    after = [each for each in pictures if each.time >= 12 * 90_000]
+    own = next(n for n, each in enumerate(after) if each.data[-40:] != last)
+    assert after[own].data[-40:] == returned, "none is shown without what it builds on"
+    assert after[own].keyframe
+    assert max(each.duration for each in pictures) < 4 * 90_000
+
+
+def test_who_listens_live_is_not_kept_waiting_by_a_camera_that_shows_nothing(desk: Desk) -> None:
+    writer = desk.writer()
+    feed(writer, in_order(camera(Codec.H264, 3), microphone(3)))
+    reader = desk.reader()
+    for second in range(3, 12):
+        feed(writer, microphone(1, START_S + second))
+        assert second + 1 - reader.describe().duration_s < 2
 
 
 def test_missing_sound_is_filled_with_silence(desk: Desk) -> None:
@@ -206,13 +249,16 @@ def _jumps(samples: list[Sample]) -> list[tuple[Sample, Sample]]:
 _SPARSE = camera(Codec.H264, 6)[::12], microphone(6)  # 2.5 pictures a second
 _PAUSING = camera(Codec.H264, 2) + camera(Codec.H264, 2, START_S + 3.5), microphone(6)
 _SILENT = camera(Codec.H264, 6), microphone(2) + microphone(2, START_S + 3.5)
+#: What comes back does not begin with a keyframe.
+_BACK = camera(Codec.H264, 6, START_S + 7, keyframe_s=4.0)[15:]
+_AWAY = camera(Codec.H264, 2, keyframe_s=4.0) + _BACK, microphone(13)
 
 
 @pytest.mark.parametrize("sound_late_s", [-0.3, 0.0, 0.04, 0.3])
 @pytest.mark.parametrize(
     ("pictures", "sound"),
-    [(camera(Codec.H264, 6), microphone(6)), _SPARSE, _PAUSING, _SILENT],
-    ids=["whole", "sparse", "pausing", "silent"],
+    [(camera(Codec.H264, 6), microphone(6)), _SPARSE, _PAUSING, _SILENT, _AWAY],
+    ids=["whole", "sparse", "pausing", "silent", "away"],
 )
 def test_what_is_played_while_it_is_recorded_is_followed_by_the_rest_without_a_jump(
     desk: Desk, pictures: list[EncodedFrame], sound: list[EncodedFrame], sound_late_s: float
@@ -226,10 +272,46 @@ def test_what_is_played_while_it_is_recorded_is_followed_by_the_rest_without_a_j
     for place in range(1, len(arriving), 7):
         feed(writer, arriving[place : place + 7])
         more = reader.describe(after=len(played)).fragments
-        played += [_samples(reader.fragment(each.seq)) for each in more]
+        played += [_parsed(reader.fragment(each.seq)) for each in more]
     assert len(played) >= 6
     assert _jumps([each for fragment in played for each in fragment.video]) == []
     assert _jumps([each for fragment in played for each in fragment.audio]) == []
+
+
+def _stalled(frames: list[EncodedFrame], at_s: float, for_s: float) -> list[EncodedFrame]:
+    """The same, of which nothing arrives for so long, and then all of it."""
+    begin, end = START_S + at_s, START_S + at_s + for_s
+    return [
+        replace(each, arrived_s=end) if begin <= each.arrived_s < end else each for each in frames
+    ]
+
+
+@pytest.mark.parametrize("stall_s", [0.0, 0.4, 0.8])
+@pytest.mark.parametrize("side", ["screen", "interviewer"])
+def test_what_is_beside_the_candidate_is_played_while_it_is_recorded_without_a_jump(
+    desk: Desk, side: str, stall_s: float
+) -> None:
+    beside = interviewer(seconds=8, keyframe_s=8) if side == "interviewer" else _still_screen()
+    frames = interview(Codec.H264, 9) + _stalled(beside, 2.6, stall_s)
+    arriving = sorted(frames, key=lambda frame: frame.arrived_s)
+    writer = desk.writer()
+    feed(writer, arriving[:1])
+    reader, told, played = desk.reader(), 0, list[Fragment]()
+    for place in range(1, len(arriving), 7):
+        feed(writer, arriving[place : place + 7])
+        more = reader.describe(after=told).fragments
+        told += len(more)
+        shown = [each.seq for each in more if getattr(each, side) is not None]
+        read = reader.screen_fragment if side == "screen" else reader.interviewer_fragment
+        played += [_parsed(read(seq)) for seq in shown]
+    assert _jumps([each for fragment in played for each in fragment.video]) == []
+    assert _jumps([each for fragment in played for each in fragment.audio]) == []
+
+
+def _still_screen() -> list[EncodedFrame]:
+    """Moves, stands still for some seconds, and moves again."""
+    frames = screen(seconds=8, keyframe_s=8)
+    return [*frames[:70], frames[100], *frames[200:]]
 
 
 class _Block(NamedTuple):
@@ -285,6 +367,38 @@ def test_a_cluster_begins_where_the_former_ends_whenever_sound_comes(
         blocks = [each for cluster in clusters for each in cluster if each.track == track]
         for last, first in pairwise(blocks):
             assert first.time_ms - last.time_ms <= 2 * last.duration_ms
+
+
+def _shaken(seed: int) -> list[EncodedFrame]:
+    """VP8 whose pictures pause now and then, with sound of which packets are lost."""
+    draw, at_s, shaken = random.Random(seed), START_S, []
+    for frame in camera(Codec.VP8, 2, keyframe_s=8.0):
+        shaken.append(replace(frame, capture_s=at_s, arrived_s=at_s))
+        at_s += draw.choice([1 / FPS] * 12 + [0.05, 0.07, 0.1, 0.2, 0.5, 0.74, 0.76, 0.8, 1.2])
+    off_s, late_s = draw.uniform(0, 0.02), draw.choice([-0.03, 0, 0.03, 0.2])
+    for frame in microphone(6):
+        if draw.random() > 0.01:
+            capture_s, arrived_s = frame.capture_s + off_s, frame.arrived_s + late_s
+            shaken.append(replace(frame, capture_s=capture_s, arrived_s=arrived_s))
+    return sorted(shaken, key=lambda frame: frame.arrived_s)
+
+
+@settings(max_examples=30)
+@given(seed=st.integers(0, 1 << 30))
+@example(seed=61)
+@example(seed=611)
+def test_whatever_pauses_no_picture_and_no_sound_of_webm_is_cut_too_short(
+    tmp_path_factory: pytest.TempPathFactory, seed: int
+) -> None:
+    desk = Desk(tmp_path_factory.mktemp("shaken"))
+    desk.write(_shaken(seed))
+    reader = desk.reader()
+    media = [reader.fragment(each.seq) for each in reader.describe().fragments]
+    blocks = [block for each in media if each for block in _blocks(each)]
+    for track in (1, 2):
+        of_one = [each for each in blocks if each.track == track]
+        for one, following in pairwise(of_one):
+            assert 0 <= following.time_ms - one.time_ms <= 2 * one.duration_ms
 
 
 @pytest.mark.parametrize("codec", [Codec.H264, Codec.VP9, Codec.AV1])
