@@ -358,6 +358,28 @@ class RecordingReader:
                 raise IndexError(seq)
             return replay.media_segment(self._interviewer, place)
 
+    def seen_s(self, side: Side, first: int, last: int) -> list[tuple[float, float]]:
+        """The seconds of which something is in those fragments: their own, and of stand-ins."""
+        with self._lock:
+            header_of = self.header
+            spans = [(header_of(first - 1).start_us / 1e6, header_of(last - 1).end_us / 1e6)]
+            for index in range(first - 1, last):
+                shown = self._stand_in(side, index)
+                if shown is not None and not first <= shown.seq <= last:
+                    spans.append((shown.start_us / 1e6, shown.end_us / 1e6))
+            return list(dict.fromkeys(spans))
+
+    def _stand_in(self, side: Side, index: int) -> RecordHeader | None:
+        """Of the fragment whose keyframe is shown there."""
+        source: replay.Recorded = self
+        if side is Side.INTERVIEWER:
+            place = self._interviewer.place(index)
+            if place is None:
+                return None
+            source, index = self._interviewer, place
+        shown = None if side is Side.SCREEN else source.stand_ins.of(index)
+        return None if shown is None else source.header(shown)
+
     def has(self, side: Side, seq: int) -> bool:
         """Whether the fragment has something of that side. IndexError if there is none."""
         with self._lock:

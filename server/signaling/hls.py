@@ -63,9 +63,8 @@ class Hls:
         reader = await self._replay.reader(interview_id)
         read = RecordingReader.hls_segment
         body = await self._replay.read(interview_id, read, reader, side, first, last, event=event)
-        start_s = reader.header(first - 1).start_us / 1e6
-        end_s = reader.header(last - 1).end_us / 1e6
-        await self._replay.views.note(Read(interview_id, grant.link_id, Way.HLS, start_s, end_s))
+        for span in reader.seen_s(side, first, last):
+            await self._replay.views.note(Read(interview_id, grant.link_id, Way.HLS, *span))
         return _ranged(request, body)  # first on the record, then on the way
 
     async def _playlist(

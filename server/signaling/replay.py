@@ -14,13 +14,13 @@ from aiohttp import web
 from aiohttp.helpers import content_disposition_header
 
 from server.core.interviews import Role, Way
-from server.recorder.reader import RecordingReader
+from server.recorder.reader import RecordingReader, Side
 from server.recorder.receipt import NotSealed
 from server.recorder.recorder import Recorder
 from server.recorder.root_key import KeyProblem
 from server.recorder.sealing import SegmentError
 from server.recorder.tlog import FOLDER as LOG_FOLDER
-from server.recorder.verify import TOLD_S, verify
+from server.recorder.verify import TOLD_S, Fault, verify
 from server.signaling.access import Grant
 from server.signaling.api import json_response
 from server.signaling.errors import Refusal
@@ -43,7 +43,7 @@ _Part = Callable[[RecordingReader, int], bytes]
 
 class VerifyResult(msgspec.Struct, frozen=True):
     intact: bool
-    faults: tuple[str, ...]
+    faults: tuple[Fault, ...]
 
 
 class Replay:
@@ -99,27 +99,29 @@ class Replay:
         return await self._init(request, RecordingReader.interviewer_init)
 
     async def fragment(self, request: web.Request, grant: Grant) -> web.Response:
-        return await self._fragment(request, grant, RecordingReader.fragment)
+        return await self._fragment(request, grant, Side.CANDIDATE, RecordingReader.fragment)
 
     async def screen_fragment(self, request: web.Request, grant: Grant) -> web.Response:
-        return await self._fragment(request, grant, RecordingReader.screen_fragment)
+        return await self._fragment(request, grant, Side.SCREEN, RecordingReader.screen_fragment)
 
     async def interviewer_fragment(self, request: web.Request, grant: Grant) -> web.Response:
-        return await self._fragment(request, grant, RecordingReader.interviewer_fragment)
+        side, read = Side.INTERVIEWER, RecordingReader.interviewer_fragment
+        return await self._fragment(request, grant, side, read)
 
     async def _init(self, request: web.Request, read: _Part) -> web.Response:
         interview_id, number = request.match_info["interview"], int(request.match_info["number"])
         reader = await self.reader(interview_id)
         return _media(await self.read(interview_id, read, reader, number))
 
-    async def _fragment(self, request: web.Request, grant: Grant, read: _Part) -> web.Response:
+    async def _fragment(
+        self, request: web.Request, grant: Grant, side: Side, read: _Part
+    ) -> web.Response:
         interview_id = request.match_info["interview"]
         seq = int(request.match_info["seq"])
         reader = await self.reader(interview_id)
         response = _media(await self.read(interview_id, read, reader, seq))
-        header = reader.header(seq - 1)
-        span = header.start_us / 1e6, header.end_us / 1e6
-        await self.views.note(Read(interview_id, grant.link_id, Way.REPLAY, *span))
+        for span in reader.seen_s(side, seq, seq):
+            await self.views.note(Read(interview_id, grant.link_id, Way.REPLAY, *span))
         return response  # first on the record, then on the way
 
     async def verify(self, request: web.Request, _: Grant) -> web.Response:
@@ -132,9 +134,7 @@ class Replay:
         if report.log_may_lack(self._clock()):
             await asyncio.sleep(TOLD_S)
             report = await self.read(interview_id, verify, files, key, log, interview=interview_id)
-        return json_response(
-            VerifyResult(report.intact, tuple(str(fault) for fault in report.faults))
-        )
+        return json_response(VerifyResult(report.intact, report.faults))
 
     async def receipt(self, request: web.Request, _: Grant) -> web.Response:
         """Also of a recording that was erased; it names nobody, and opens nothing."""

@@ -22,6 +22,7 @@ from tests.recorder.encoded import (
     START_S,
     camera,
     in_order,
+    interviewer,
     microphone,
     numbered,
     screen,
@@ -150,8 +151,9 @@ async def test_speed_sound_and_help_follow_their_keys_and_buttons(
     await open_replay(page, serving)
     await shows(page, 0)
     video = "document.getElementById('replay-video')"
-    await page.locator("#speed").select_option("2")
-    assert await page.evaluate(f"{video}.playbackRate") == 2
+    for speed in ("0.5", "2"):
+        await page.locator("#speed").select_option(speed)
+        assert await page.evaluate(f"{video}.playbackRate") == float(speed)
     await page.locator("#replay-title").click()
     await page.keyboard.press("m")
     assert await page.evaluate(f"{video}.muted")
@@ -328,6 +330,74 @@ async def _plays(page: Page) -> None:
 
 
 @pytest.mark.timeout(120)
+async def test_who_listens_live_hears_on_without_a_picture_and_waits_for_the_newest_part(
+    serving: Serving, page: Page
+) -> None:
+    pictures = [each for each in says_numbers(Codec.H264, 4) if not each.track.is_sound]
+    async with running(serving, in_order(pictures, microphone(20))) as began_s:
+        await open_replay(page, serving)
+        await page.locator('#live[data-live="live"]').wait_for()
+        await page.locator("#play").click()
+        video = "document.getElementById('replay-video')"
+        lags = []
+        while time.time() < began_s + 19:
+            await asyncio.sleep(0.5)
+            lags.append(time.time() - began_s - await page.evaluate(f"{video}.currentTime"))
+        assert max(lags[-20:]) < MOST_BEHIND_S, lags
+        await page.locator('#replay-note-title[data-i18n="replay.newest"]').wait_for()
+        assert await page.locator("#play").get_attribute("aria-label") == "Pause"
+    await page.wait_for_function(f"() => {video}.ended")
+    await page.locator("#replay-note").wait_for(state="hidden")
+    (row,) = await viewings(serving)
+    assert row["way"] == "replay"
+    assert row["start_s"] < 4
+    assert row["end_s"] == pytest.approx(20, abs=0.1), "all that was seen live is on the record"
+
+
+@pytest.mark.timeout(120)
+async def test_a_replay_without_a_picture_for_long_plays_to_its_end(
+    serving: Serving, page: Page
+) -> None:
+    pictures = [each for each in says_numbers(Codec.H264, 3) if not each.track.is_sound]
+    await record(serving, serving.one.interview_id, in_order(pictures, microphone(50)))
+    await open_replay(page, serving)
+    await shows(page, 0)
+    await page.evaluate("document.getElementById('replay-video').playbackRate = 8")
+    await page.locator("#play").click()
+    await page.wait_for_function("() => document.getElementById('replay-video').ended")
+    await seek(page, 30.5)
+    await shows(page, 0)
+    await page.locator("#replay-picture-camera .unrecorded").wait_for()
+
+
+@pytest.mark.parametrize(("width", "height"), [(390, 844), (820, 1180), (1440, 900)])
+async def test_it_plays_on_phones_tablets_and_desktops(
+    serving: Serving, page: Page, width: int, height: int
+) -> None:
+    frames = in_order(says_numbers(Codec.H264, 4), screen(Codec.H264, 4), interviewer(seconds=4))
+    await record(serving, serving.one.interview_id, frames)
+    await page.set_viewport_size({"width": width, "height": height})
+    await open_replay(page, serving)
+    await page.locator("#play").click()
+    await page.locator("#replay-picture-interviewer").wait_for()
+    await page.wait_for_function("() => document.getElementById('replay-video').ended")
+    assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    for name in ("replay-screen", "replay-video", "seek", "play", "speed", "full-screen"):
+        box = await page.locator(f"#{name}").bounding_box()
+        assert box is not None
+        assert 0 <= box["x"] <= width - box["width"], name
+        assert 0 <= box["y"] <= height - box["height"], f"{name} is on the first screen"
+        assert min(box["width"], box["height"]) >= 40, f"{name} can be touched"
+    unnamed = await page.evaluate(
+        """[...document.querySelectorAll('main button, main input, main select, main video')]
+             .filter((each) => each.checkVisibility() && !each.innerText?.trim()
+               && !each.getAttribute('aria-label') && !each.labels?.length)
+             .map((each) => each.id)"""
+    )
+    assert unnamed == [], "all has a name for who does not see it"
+
+
+@pytest.mark.timeout(120)
 async def test_what_another_track_changes_is_taken_up(serving: Serving, page: Page) -> None:
     """Sound alone first, so that what was known of the recording does not hold any more."""
     pictures = [each for each in says_numbers(Codec.H264, 40) if each.codec is Codec.H264]
@@ -358,7 +428,7 @@ async def test_a_network_that_goes_away_is_told_and_comes_back(
     await shows(page, 0)
     await page.context.set_offline(True)
     await seek(page, 50.05)
-    await page.locator("#replay-note").wait_for()
+    await page.locator('#replay-note-title[data-i18n="replay.failed"]').wait_for()
     await page.context.set_offline(False)
     await shows(page, 1501)
     await page.locator("#replay-note").wait_for(state="hidden")

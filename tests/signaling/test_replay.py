@@ -16,7 +16,7 @@ from server.recorder.witness import Witness
 from server.signaling.replay import MAX_READERS
 from server.store import Store, StoreError
 from tests.recorder.conftest import POLICY
-from tests.recorder.encoded import START_S, camera, in_order, microphone, screen
+from tests.recorder.encoded import START_S, camera, in_order, interviewer, microphone, screen
 from tests.signaling.serving import Serving
 
 
@@ -79,6 +79,52 @@ async def test_a_shared_screen_is_read_on_its_own_and_on_the_record(serving: Ser
     status, _ = await serving.call("GET", f"{path}/screen/fragment/{last['seq']}", serving.owner)
     assert status == 404
     assert len(await viewings(serving)) == 1
+
+
+async def test_an_interviewer_is_read_on_their_own_and_on_the_record(serving: Serving) -> None:
+    frames = in_order(camera(Codec.H264, 4), microphone(4), interviewer(start_s=START_S + 2))
+    await record(serving, serving.one.interview_id, frames)
+    path = f"/api/recordings/{serving.one.interview_id}"
+    _, index = await serving.call("GET", path, serving.owner)
+    there = next(each for each in index["fragments"] if each["interviewer"] is not None)
+    status, _ = await serving.call("GET", f"{path}/interviewer/fragment/1", serving.owner)
+    assert (status, await viewings(serving)) == (404, [])
+    url = f"{path}/interviewer/fragment/{there['seq']}"
+    assert (await serving.call("GET", url, serving.owner))[0] == 200
+    (row,) = await viewings(serving)
+    assert (row["way"], row["start_s"]) == ("replay", there["start_s"])
+
+
+async def test_a_keyframe_that_stands_in_is_on_the_record_with_the_seconds_it_is_of(
+    serving: Serving,
+) -> None:
+    frames = in_order(camera(Codec.H264, 2), microphone(8))
+    await record(serving, serving.one.interview_id, frames)
+    path = f"/api/recordings/{serving.one.interview_id}"
+    _, index = await serving.call("GET", path, serving.owner)
+    last = index["fragments"][-1]
+    assert last["keyframe"]
+    assert (await serving.call("GET", f"{path}/fragment/{last['seq']}", serving.owner))[0] == 200
+    starts = sorted(row["start_s"] for row in await viewings(serving))
+    assert starts == [pytest.approx(1, abs=0.01), last["start_s"]]
+
+
+async def test_what_is_replayed_live_is_on_the_record(serving: Serving) -> None:
+    interview = serving.one.interview_id
+    recording = serving.server.recorder.record(interview, "One", POLICY, lambda _: None)
+    for frame in in_order(camera(Codec.H264, 4), microphone(4)):
+        recording.on_frame(frame)
+    path, index = f"/api/recordings/{interview}", dict[str, Any]()
+    while not index.get("fragments"):  # until the writer's thread has made some
+        _, index = await serving.call("GET", path, serving.token(Role.RECRUITER))
+    assert index["state"] == "recording"
+    token = serving.token(Role.RECRUITER)
+    for fragment in index["fragments"]:
+        assert (await serving.call("GET", f"{path}/fragment/{fragment['seq']}", token))[0] == 200
+    (row,) = await viewings(serving)
+    assert (row["role"], row["start_s"]) == ("recruiter", 0)
+    assert row["end_s"] == pytest.approx(index["duration_s"], abs=0.01)
+    await recording.close()
 
 
 async def viewings(serving: Serving, token: str | None = None) -> list[dict[str, Any]]:
@@ -265,13 +311,15 @@ async def test_what_was_recorded_is_intact_until_somebody_changes_it(recorded: S
     folder = recorded.data_dir / "recordings" / one
     segment = folder / "00000.seg"
     data = segment.read_bytes()
-    segment.write_bytes(data[:-1])
+    segment.write_bytes(data[:-50])
     _, report = await verified(one)
-    assert (report["intact"], "00000.seg" in report["faults"][0]) == (False, True)
+    (fault,) = report["faults"]
+    assert (report["intact"], fault["kind"], fault["file"]) == (False, "truncated", segment.name)
+    assert 0 < fault["start_s"] <= fault["end_s"]
     shutil.rmtree(folder)
     shutil.copytree(folder.parent / two, folder)
     _, report = await verified(one)
-    assert (report["intact"], f"in place of {one}'s" in report["faults"][0]) == (False, True)
+    assert (report["intact"], f"in place of {one}'s" in report["faults"][0]["message"]) == (False, True)
     assert (await verified(two))[1]["intact"]
 
 

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import {
-  AHEAD_S, BEHIND_S, entryPlace, forgettable, grown, holeAt, holes, interruptions, isBuffered, isComing, isWanted,
+  AHEAD_S, BEHIND_S, entryPlace, forgettable, grown, hasPicture, holeAt, holes, interruptions, isBuffered, isComing, isWanted,
   liveness, neighbour, nudge, ofSide, placeAt, spansOf,
 } from "../../web_client/assets/replay.js";
 
@@ -71,8 +71,19 @@ test("a stall just before a buffered range is overcome, a far one is loaded", ()
 test("what was played long ago is forgotten, what is near is kept", () => {
   const time = 100;
   const limit = time - BEHIND_S;
-  assert.deepEqual(forgettable([span(0, 10), span(50, 110)], time), [span(0, 10), span(50, limit)]);
-  assert.deepEqual(forgettable([span(limit, 120)], time), []);
+  const near = (found, wanted) => {
+    assert.equal(found.length, wanted.length);
+    found.forEach((each, n) => {
+      assert.equal(each.start_s, wanted[n].start_s);
+      assert.ok(Math.abs(each.end_s - wanted[n].end_s) < 0.01, `${each.end_s}`);
+    });
+  };
+  const fragments = at([0, 50, 60, 78, 81, 99], [0, 50, 60, 81]);
+  near(forgettable([span(0, 10), span(50, 110)], fragments, time), [span(0, 10), span(50, 60)]);
+  assert.ok(forgettable([span(50, 110)], fragments, time)[0].end_s < 60, "all from the keyframe on stays");
+  near(forgettable([span(50, 110)], at([limit]), time), [span(50, limit)]);
+  near(forgettable([span(60, 120)], fragments, time), []);
+  near(forgettable([span(0, 120)], at([0, 1, 99], [0]), time), []);
 });
 
 test("gaps of both tracks at the same time are one interruption with all its causes", () => {
@@ -84,9 +95,17 @@ test("gaps of both tracks at the same time are one interruption with all its cau
     gap("camera", 20, 20.1, "packets-lost", 1),
   ]);
   assert.deepEqual(joined, [
-    { start_s: 5, end_s: 9, causes: ["disconnected", "packets-lost"], lost: 5 },
-    { start_s: 20, end_s: 20.1, causes: ["packets-lost"], lost: 1 },
+    { start_s: 5, end_s: 9, tracks: ["camera", "microphone"], causes: ["disconnected", "packets-lost"], lost: 5 },
+    { start_s: 20, end_s: 20.1, tracks: ["camera"], causes: ["packets-lost"], lost: 1 },
   ]);
+});
+
+test("a picture that stands because nothing came is told from one of somebody who sits still", () => {
+  const gap = (track, start_s, end_s) => ({ track, start_s, end_s, cause: "paused", lost: 0 });
+  const index = { tracks: ["camera", "microphone"], gaps: [gap("camera", 10, 30), gap("microphone", 40, 60)] };
+  assert.deepEqual([5, 12, 20, 30, 50].map((time) => hasPicture(index, time)), [true, true, false, true, true]);
+  assert.equal(hasPicture({ tracks: ["microphone"], gaps: [] }, 0), false);
+  assert.equal(hasPicture({ tracks: [], gaps: [] }, 0), true, "nothing is known yet");
 });
 
 test("the screen and the interviewer have replays of their own, of the fragments with them", () => {

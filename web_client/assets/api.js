@@ -13,8 +13,8 @@
  *   started_s: number | null, duration_s: number, tracks: string[], gaps: number, bytes: number,
  *   compressed: boolean, source_bytes: number | null, left: LeftReason | null, made: number | null}} RecordingSummary
  * @typedef {"far" | "large" | "gainless" | "damaged" | "unfit"} LeftReason
- * @typedef {{file: string, message: string, start_s?: number | null, end_s?: number | null}} Fault
- * @typedef {{intact: boolean, faults: Fault[], fragments?: number}} Verification
+ * @typedef {{kind: string, file: string, message: string, start_s: number | null, end_s: number | null}} Fault
+ * @typedef {{intact: boolean, faults: Fault[]}} Verification
  * @typedef {{role: Role | null, link: string | null, way: "replay" | "hls" | "export", began_s: number,
  *   last_s: number, start_s: number, end_s: number}} Viewing
  * @typedef {"empty" | "recording-damaged" | "recording-unreadable" | "disk-full" | "failed"} ExportFault

@@ -174,6 +174,8 @@ export class Player {
   /** The position has moved, by playing or by a seek, or playing has stalled. */
   moved() {
     const time = this.video.currentTime;
+    // A picture that was loaded while it was not known what follows may last longer.
+    if (this.index.state !== "recording" && time > this.index.duration_s) this.video.pause();
     const buffered = this.buffered();
     const onward = holeAt(this.holes, time)?.end_s ?? nudge(buffered, this.index.fragments, time);
     const loading = isBuffered(buffered, time) || isComing(this.index.fragments, this.place, time);
@@ -214,7 +216,7 @@ export class Player {
       const { signal } = this.abort;
       if (fragment.init !== this.init) await this.announce(fragment.init, signal);
       const bytes = await this.load("fragment", fragment.seq, signal);
-      for (const span of forgettable(this.buffered(), this.video.currentTime)) await this.forget(span);
+      for (const span of this.forgettable()) await this.forget(span);
       await this.feed(bytes);
       this.place += 1;
       this.settle();
@@ -263,9 +265,14 @@ export class Player {
       await this.update((buffer) => buffer.appendBuffer(bytes));
     } catch (error) {
       if (/** @type {DOMException} */ (error).name !== "QuotaExceededError") throw error;
-      for (const span of forgettable(this.buffered(), this.video.currentTime, 2)) await this.forget(span);
+      for (const span of this.forgettable(2)) await this.forget(span);
       await this.update((buffer) => buffer.appendBuffer(bytes));
     }
+  }
+
+  /** @param {number} [behind] seconds to keep behind the position */
+  forgettable(behind) {
+    return forgettable(this.buffered(), this.index.fragments, this.video.currentTime, behind);
   }
 
   /** @param {Span} span */

@@ -23,15 +23,21 @@ let view = null;
 let shown = null;
 /** @type {import("./api.js").Viewing[]} */
 let viewings = [];
+/** When the facts of the shown recording were read. */
+let factsAt = 0;
 
 /** How often a first recording is looked for. */
 const WAITING_INTERVAL_MS = 3000;
-/** How often the list of who has seen the shown recording is read anew. */
+/** How often the list of who has seen the shown recording is read anew, */
 const VIEWINGS_INTERVAL_MS = 30_000;
+/** and when first: by then one's own viewing is in it. */
+const OWN_VIEWING_MS = 2000;
+/** How often the size and the gaps of a recording that grows are read anew. */
+const FACTS_INTERVAL_MS = 10_000;
 
 /** @param {RecordingSummary} recording */
 function title(recording) {
-  return recording.title || t("recordings.untitled");
+  return recording.title || t("recordings.locked"); // every interview has a title, sealed with its key
 }
 
 /** @param {number} count */
@@ -55,6 +61,8 @@ function facts(recording) {
   const parts = [
     recording.started_s === null ? "" : dateTime(recording.started_s, locale()),
     clock(recording.duration_s),
+    recording.tracks.includes("camera") ? "" : t("recordings.without-picture"),
+    recording.tracks.includes("microphone") ? "" : t("recordings.without-sound"),
     size(recording.bytes, locale()),
     gapsText(recording.gaps),
     compressedText(recording),
@@ -101,10 +109,20 @@ async function showReplay(recording) {
   showStage("replay");
   view = new ReplayView(api, recording.interview_id, index, {
     at: Number.isFinite(wanted) && wanted >= 0 ? wanted : null,
-    onGrowth: () => void refreshShown().catch(console.warn),
+    onGrowth: grow,
     onRead: () => void refreshViewings().catch(console.warn),
   });
   void refreshViewings().catch(console.warn);
+  window.setTimeout(() => void refreshViewings().catch(console.warn), OWN_VIEWING_MS);
+}
+
+/** @param {import("./replay.js").ReplayIndex} index of the recording that is being shown */
+function grow({ state, duration_s }) {
+  if (shown === null) return;
+  const isOld = Date.now() - factsAt > FACTS_INTERVAL_MS || state !== shown.state;
+  shown = { ...shown, state, duration_s };
+  sayShown();
+  if (isOld) void refreshShown().catch(console.warn);
 }
 
 /** While there is nothing to show, look again: an interview may begin at any time. */
@@ -127,6 +145,7 @@ function sayViewings() {
 }
 
 async function refreshShown() {
+  factsAt = Date.now();
   recordings = await api.recordings();
   shown = recordings.find(({ interview_id }) => interview_id === shown?.interview_id) ?? shown;
   sayShown();

@@ -170,21 +170,22 @@ export function nudge(buffered, fragments, time) {
 }
 
 /**
- * What the buffer forgets, to stay bounded however long the recording is.
+ * What the buffer forgets, to stay bounded however long the recording is. Up to a keyframe: browsers
+ * forget on to the next one that is loaded, and that may be none (Media Source Extensions 3.5.9).
  * @param {readonly Span[]} buffered
+ * @param {readonly Fragment[]} fragments
  * @param {number} time the playing position
  * @param {number} [behind] seconds to keep behind it
  * @returns {Span[]}
  */
-export function forgettable(buffered, time, behind = BEHIND_S) {
-  const limit = time - behind;
+export function forgettable(buffered, fragments, time, behind = BEHIND_S) {
+  const entry = fragments[entryPlace(fragments, time - behind)];
+  const limit = Math.min(time - behind, (entry?.start_s ?? 0) - ROUNDING_S);
   return buffered
     .filter((span) => span.start_s < limit)
     .map((span) => ({ start_s: span.start_s, end_s: Math.min(span.end_s, limit) }));
 }
 
-/** Where "live" is: so far before the end of what is known that the next news comes in time. */
-export const LIVE_S = 4;
 /** Nearer to the end than this, one sees it live. */
 const NEAR_LIVE_S = 8;
 /** WebM rounds times to milliseconds. */
@@ -231,7 +232,22 @@ export function neighbour(times, shown, direction) {
   return target + Math.min(following - target, SHORT_PICTURE_S) / 2;
 }
 
-/** @typedef {Span & {causes: string[], lost: number}} Interruption */
+/** A picture that stands for longer is none. */
+const STANDS_S = 3;
+
+/**
+ * Whether the candidate's camera showed something at that time.
+ * @param {Pick<ReplayIndex, "tracks" | "gaps">} index
+ * @param {number} time
+ */
+export function hasPicture({ tracks, gaps }, time) {
+  const off = gaps.some(
+    ({ track, start_s, end_s }) => track === "camera" && time >= start_s + STANDS_S && time < end_s,
+  );
+  return !off && (tracks.length === 0 || tracks.includes("camera"));
+}
+
+/** @typedef {Span & {tracks: string[], causes: string[], lost: number}} Interruption */
 
 /** Shorter gaps of single packets are on the timeline, but not worth a line of their own. */
 export const LISTED_GAP_S = 0.5;
@@ -247,12 +263,14 @@ export function interruptions(gaps) {
   for (const gap of [...gaps].sort((a, b) => a.start_s - b.start_s)) {
     const last = joined.at(-1);
     if (last === undefined || gap.start_s > last.end_s) {
-      joined.push({ start_s: gap.start_s, end_s: gap.end_s, causes: [gap.cause], lost: gap.lost });
+      const { start_s, end_s, track, cause, lost } = gap;
+      joined.push({ start_s, end_s, tracks: [track], causes: [cause], lost });
       continue;
     }
     last.end_s = Math.max(last.end_s, gap.end_s);
     last.lost += gap.lost;
     if (!last.causes.includes(gap.cause)) last.causes.push(gap.cause);
+    if (!last.tracks.includes(gap.track)) last.tracks.push(gap.track);
   }
   return joined;
 }

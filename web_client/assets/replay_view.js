@@ -8,9 +8,11 @@ import { clock } from "./format.js";
 import { setLabel, setText } from "./i18n.js";
 import { makePlayer } from "./native_player.js";
 import { Pictures } from "./pictures.js";
+import { LiveEdge } from "./live_edge.js";
 import { refusalOf } from "./refusal.js";
-import { LIVE_S, grown, liveness } from "./replay.js";
+import { grown, hasPicture, liveness } from "./replay.js";
 import { actOf, showHelp } from "./replay_keys.js";
+import { ReplayNote } from "./replay_note.js";
 import { ReplaySound } from "./replay_sound.js";
 import { SideReplay } from "./side_replay.js";
 import { Timeline } from "./timeline.js";
@@ -22,7 +24,10 @@ import { showVerification } from "./verification.js";
 
 const JUMP_S = 5;
 const FAR_JUMP_S = 10;
-const GROWTH_INTERVAL_MS = 2000;
+/** How often a recording that grows is looked at where it is seen live, */
+const NEWS_INTERVAL_MS = 1000;
+/** and elsewhere. */
+const GROWTH_INTERVAL_MS = 3000;
 /** Nearer to its end than this, a recording is not taken up again there. */
 const NEAR_END_S = 5;
 const REMEMBER_INTERVAL_MS = 3000;
@@ -33,8 +38,8 @@ export class ReplayView {
    * @param {string} interview
    * @param {ReplayIndex} index
    * @param {object} options
-   * @param {number | null} options.at where to begin; null: where this browser left it
-   * @param {() => void} options.onGrowth a recording that is still being made has grown
+   * @param {number | null} options.at where to begin; null: where this browser left it, or live
+   * @param {(index: ReplayIndex) => void} options.onGrowth a recording that is still being made has grown
    * @param {() => void} options.onRead something is on the record anew
    */
   constructor(api, interview, index, { at, onGrowth, onRead }) {
@@ -47,7 +52,12 @@ export class ReplayView {
     const { signal } = this.closing;
     this.wasLive = index.state === "recording";
     this.remembered = 0;
-    this.timeline = new Timeline(index, (time) => this.player.seek(time), signal);
+    this.notes = new ReplayNote(this.video, signal);
+    this.edge = new LiveEdge(this.video, () => {
+      this.notes.await(this.edge.waiting);
+      this.showPosition();
+    });
+    this.timeline = new Timeline(index, (time) => this.seek(time), signal);
     this.sound = new ReplaySound([this.video, element("replay-interviewer", HTMLVideoElement)], signal);
     this.pictures = new Pictures({
       screen: byId("replay-picture-screen"),
@@ -69,10 +79,9 @@ export class ReplayView {
       signal,
     });
     byId("verify-result").hidden = true;
-    byId("replay-note").hidden = true;
     this.connect();
     this.use(index);
-    this.start(at ?? this.recall());
+    this.start(at ?? this.recall() ?? (index.state === "recording" ? this.edge.place(index) : 0));
     if (index.state === "recording") void this.follow();
   }
 
@@ -84,18 +93,18 @@ export class ReplayView {
       load: (part, number, signal) => this.api.media(this.interview, part, number, signal),
       times: (seq) => this.api.pictureTimes(this.interview, seq),
       onError: (error) => this.fail(error),
-      onLoaded: () => this.clear("replay.failed"),
+      onLoaded: () => this.notes.clear(),
     });
   }
 
   /** @param {number} at */
   start(at) {
     if (this.index.fragments.length === 0) {
-      this.note(this.index.state === "recording" ? "replay.waiting" : "replay.empty");
+      this.notes.say(this.index.state === "recording" ? "replay.waiting" : "replay.empty");
     } else if (!this.player.open(at)) {
-      this.note("replay.unsupported");
+      this.notes.say("replay.unsupported");
     } else {
-      byId("replay-note").hidden = true;
+      this.notes.clear();
     }
   }
 
@@ -128,13 +137,16 @@ export class ReplayView {
     for (const side of this.sides) side.grow(index);
     this.timeline.use(index);
     this.exports.grow(index.duration_s);
+    this.edge.grown(index);
     this.showPosition();
   }
 
   /** Replay of a recording that still grows: look for more from time to time. */
   async follow() {
     while (!this.closing.signal.aborted && this.index.state === "recording") {
-      await new Promise((resolve) => window.setTimeout(resolve, GROWTH_INTERVAL_MS));
+      const isLive = liveness(this.index, this.video.currentTime) === "live";
+      const interval = isLive ? NEWS_INTERVAL_MS : GROWTH_INTERVAL_MS;
+      await new Promise((resolve) => window.setTimeout(resolve, interval));
       if (!this.closing.signal.aborted && !(await this.refresh())) return;
     }
   }
@@ -148,8 +160,8 @@ export class ReplayView {
       if (this.closing.signal.aborted) return false;
       if (index.revision === known.revision && known.fragments.length > 0) this.use(index);
       else this.reopen(index);
-      this.clear("replay.failed");
-      this.onGrowth();
+      if (this.notes.fault?.title === "replay.failed") this.notes.clear();
+      this.onGrowth(index);
       return true;
     } catch (error) {
       return this.fail(error);
@@ -192,8 +204,8 @@ export class ReplayView {
     onClick("play", () => this.togglePlay());
     onClick("back", () => this.jump(-JUMP_S));
     onClick("forward", () => this.jump(JUMP_S));
-    onClick("frame", () => this.player.step(1));
-    onClick("frame-back", () => this.player.step(-1));
+    onClick("frame", () => this.step(1));
+    onClick("frame-back", () => this.step(-1));
     onClick("replay-video", () => this.togglePlay());
     onClick("replay-screen", () => this.togglePlay());
     onClick("replay-interviewer", () => this.togglePlay());
@@ -214,6 +226,7 @@ export class ReplayView {
       this.video.addEventListener(event, () => this.showPosition(), { signal });
     }
     this.video.addEventListener("pause", () => this.remember(), { signal });
+    this.video.addEventListener("waiting", () => this.edge.stalled(this.index), { signal });
     byId("own-window").hidden = !document.pictureInPictureEnabled;
     document.addEventListener("keydown", (event) => this.key(event), { signal });
     window.addEventListener("pagehide", () => this.remember(), { signal });
@@ -230,10 +243,10 @@ export class ReplayView {
       case "forward": return this.jump(JUMP_S);
       case "far-back": return this.jump(-FAR_JUMP_S);
       case "far-forward": return this.jump(FAR_JUMP_S);
-      case "frame-back": return this.player.step(-1);
-      case "frame": return this.player.step(1);
-      case "start": return this.player.seek(0);
-      case "end": return this.player.seek(this.index.duration_s);
+      case "frame-back": return this.step(-1);
+      case "frame": return this.step(1);
+      case "start": return this.seek(0);
+      case "end": return this.index.state === "recording" ? void this.goLive() : this.seek(this.index.duration_s);
       case "louder": return this.sound.step(1);
       case "quieter": return this.sound.step(-1);
       case "mute": return this.sound.toggle();
@@ -244,24 +257,44 @@ export class ReplayView {
     }
   }
 
+  /** Whether it plays, or waits for what it goes on with. */
+  get playing() {
+    return this.edge.waiting || (!this.video.paused && !this.video.ended);
+  }
+
   togglePlay() {
-    if (!this.video.paused && !this.video.ended) this.video.pause();
-    else this.play();
+    if (!this.playing) return this.play();
+    this.edge.release();
+    this.video.pause();
   }
 
   play() {
     this.video.play().catch((error) => console.warn(error));
   }
 
+  /** @param {number} time */
+  seek(time) {
+    const plays = this.playing;
+    this.edge.release();
+    this.player.seek(time);
+    if (plays && this.video.paused) this.play();
+  }
+
   /** @param {number} seconds */
   jump(seconds) {
-    this.player.seek(this.video.currentTime + seconds);
+    this.seek(this.video.currentTime + seconds);
+  }
+
+  /** @param {1 | -1} direction */
+  step(direction) {
+    this.edge.release();
+    this.player.step(direction);
   }
 
   async goLive() {
     await this.refresh();
-    this.player.seek(this.index.duration_s - LIVE_S);
-    this.play();
+    this.seek(this.edge.place(this.index));
+    if (!this.playing) this.play();
   }
 
   async toggleFullScreen() {
@@ -299,12 +332,13 @@ export class ReplayView {
   }
 
   showPosition() {
-    const { currentTime, paused, ended } = this.video;
+    const { currentTime } = this.video;
     this.timeline.show(currentTime, this.player.buffered());
-    const playing = !paused && !ended;
+    const { playing } = this;
     setLabel(byId("play"), "aria-label", playing ? "replay.pause" : "replay.play");
     setLabel(byId("play"), "title", playing ? "replay.pause" : "replay.play");
     element("play-icon", SVGUseElement).setAttribute("href", iconHref(playing ? "pause" : "play"));
+    byId("replay-picture-camera").dataset.recorded = String(hasPicture(this.index, currentTime));
     this.showLive(currentTime);
     if (Date.now() - this.remembered > REMEMBER_INTERVAL_MS) this.remember();
   }
@@ -340,12 +374,13 @@ export class ReplayView {
     }
   }
 
+  /** @returns {number | null} null: it was not replayed here before, or to its end */
   recall() {
     try {
-      const time = Number(localStorage.getItem(this.memory));
-      return time < this.index.duration_s ? time : 0;
+      const kept = localStorage.getItem(this.memory);
+      return kept !== null && Number(kept) < this.index.duration_s ? Number(kept) : null;
     } catch {
-      return 0;
+      return null;
     }
   }
 
@@ -359,19 +394,9 @@ export class ReplayView {
     console.warn(error);
     const refusal = refusalOf(error instanceof ApiError ? error.id : "internal");
     const passes = refusal === "unreachable" || refusal === "other";
-    this.note(passes ? "replay.failed" : `refused.${refusal}.text`);
+    if (passes) this.notes.say("replay.failed");
+    else this.notes.say(`refused.${refusal}.title`, `refused.${refusal}.text`);
     return passes;
-  }
-
-  /** @param {import("./i18n.js").Key} key */
-  note(key) {
-    setText(byId("replay-note-text"), key);
-    byId("replay-note").hidden = false;
-  }
-
-  /** @param {import("./i18n.js").Key} key what does not hold any more */
-  clear(key) {
-    if (byId("replay-note-text").dataset.i18n === key) byId("replay-note").hidden = true;
   }
 }
 

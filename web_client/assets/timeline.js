@@ -13,6 +13,8 @@ import { LISTED_GAP_S, interruptions } from "./replay.js";
 /** How long before its place a gap is announced over the picture, and how long after. */
 const GAP_NOTE_BEFORE_S = 0.2;
 const GAP_NOTE_S = 1.5;
+/** From here on minutes and seconds say more than seconds. */
+const LONG_S = 100;
 /** So near to the pointer, as a share of the timeline, a mark is told of. */
 const NEAR = 0.006;
 const EVENTS = /** @type {const} */ ([
@@ -35,8 +37,19 @@ function causeText(name) {
 
 /** @param {Interruption} gap */
 function gapText(gap) {
-  const seconds = decimal(gap.end_s - gap.start_s, 1, locale());
-  return t("replay.gap", { seconds, cause: gap.causes.map(causeText).join(t("list.comma")) });
+  const seconds = gap.end_s - gap.start_s;
+  const time = seconds < LONG_S ? t("replay.seconds", { n: decimal(seconds, 1, locale()) }) : clock(seconds);
+  const cause = gap.causes.map(causeText).join(t("list.comma"));
+  return t(whatIsMissing(gap.tracks), { time, cause });
+}
+
+/** @param {readonly string[]} tracks */
+function whatIsMissing(tracks) {
+  if (tracks.every((track) => track === "camera")) return "replay.gap-camera";
+  if (tracks.every((track) => track === "microphone")) return "replay.gap-microphone";
+  if (tracks.every((track) => track === "screen")) return "replay.gap-screen";
+  if (tracks.every((track) => track.startsWith("interviewer"))) return "replay.gap-interviewer";
+  return "replay.gap";
 }
 
 export class Timeline {

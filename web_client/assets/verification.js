@@ -3,9 +3,14 @@
 
 import { byId, create, element } from "./dom.js";
 import { clock } from "./format.js";
-import { setText } from "./i18n.js";
+import { setText, t } from "./i18n.js";
 
 /** @typedef {import("./api.js").Verification} Verification */
+
+/** Those of a recording whose manifest can be read, as `vivavoce verify` has them. */
+const KINDS = /** @type {const} */ ([
+  "truncated", "tampered", "reordered", "wrong key", "foreign", "missing", "unexpected", "rolled back",
+]);
 
 /**
  * @param {import("./api.js").Api} api
@@ -27,9 +32,11 @@ export async function showVerification(api, interview) {
 }
 
 /** @param {Verification["faults"][number]} fault */
-function faultText(fault) {
-  const at = fault.start_s == null ? "" : ` (${clock(fault.start_s)}–${clock(fault.end_s ?? fault.start_s)})`;
-  return `${fault.file}${at}: ${fault.message}`;
+function faultText({ kind, file, start_s, end_s, message }) {
+  const known = KINDS.find((each) => each === kind);
+  const what = known ? t(`verify.${known}`) : kind;
+  const when = start_s === null ? "" : ` ${clock(start_s)}–${clock(end_s ?? start_s)}`;
+  return `${what}${when} (${file}: ${message})`;
 }
 
 /**
