@@ -381,6 +381,8 @@ async def test_it_plays_on_phones_tablets_and_desktops(
     await page.locator("#play").click()
     await page.locator("#replay-picture-interviewer").wait_for()
     await page.wait_for_function("() => document.getElementById('replay-video').ended")
+    await seek(page, 2)
+    await page.locator("#replay-picture-screen").wait_for()
     assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     for name in ("replay-screen", "replay-video", "seek", "play", "speed", "full-screen"):
         box = await page.locator(f"#{name}").bounding_box()
