@@ -174,13 +174,14 @@ export class ReplayView {
    */
   reopen(index) {
     const at = this.video.currentTime;
-    const plays = !this.video.paused;
+    const { playing } = this;
+    this.edge.release();
     this.player.close();
     this.index = index;
     this.player = this.makePlayer();
     this.use(index);
     this.start(at);
-    if (plays) this.play();
+    if (playing) this.play();
   }
 
   close() {
