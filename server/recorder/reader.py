@@ -281,12 +281,22 @@ class RecordingReader:
             if numbered is None:
                 raise IndexError(first)
             stream = self._stream(side, numbered.init, event)
-        body = b"".join(self._fragments_of(side, first, last))
+        body = b"".join(self._fragments_of(side, first, last, hls.PAUSE_US))
         return body if stream is None else stream.segment(body, *numbered[1:])
 
-    def _fragments_of(self, side: Side, first: int, last: int) -> Iterator[bytes]:
+    def fragments(self, side: Side, first: int, last: int) -> bytes:
+        """Media segments of that side that fit one init.
+
+        IndexError if there is no fragment ``last``, or nothing of the side in them.
+        """
+        media = list(self._fragments_of(side, first, last, replay.MAX_FILL_US))
+        if not media:
+            raise IndexError(first)
+        return b"".join(media)
+
+    def _fragments_of(self, side: Side, first: int, last: int, fill_us: int) -> Iterator[bytes]:
         read = {
-            Side.CANDIDATE: lambda seq: self.fragment(seq, hls.PAUSE_US),
+            Side.CANDIDATE: lambda seq: self.fragment(seq, fill_us),
             Side.SCREEN: self.screen_fragment,
             Side.INTERVIEWER: self.interviewer_fragment,
         }[side]

@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 
 #: Threads that read and decrypt; more would only compete with the recorder for the disk.
 READ_THREADS = 4
+#: Fragments in one answer, about six seconds of a recording.
+MAX_FRAGMENTS = 8
 #: Readers kept open: each holds a recording's index and a few decrypted fragments.
 MAX_READERS = 16
 
@@ -99,28 +101,36 @@ class Replay:
         return await self._init(request, RecordingReader.interviewer_init)
 
     async def fragment(self, request: web.Request, grant: Grant) -> web.Response:
-        return await self._fragment(request, grant, Side.CANDIDATE, RecordingReader.fragment)
+        return await self._fragment(request, grant, Side.CANDIDATE)
 
     async def screen_fragment(self, request: web.Request, grant: Grant) -> web.Response:
-        return await self._fragment(request, grant, Side.SCREEN, RecordingReader.screen_fragment)
+        return await self._fragment(request, grant, Side.SCREEN)
 
     async def interviewer_fragment(self, request: web.Request, grant: Grant) -> web.Response:
-        side, read = Side.INTERVIEWER, RecordingReader.interviewer_fragment
-        return await self._fragment(request, grant, side, read)
+        return await self._fragment(request, grant, Side.INTERVIEWER)
 
     async def _init(self, request: web.Request, read: _Part) -> web.Response:
         interview_id, number = request.match_info["interview"], int(request.match_info["number"])
         reader = await self.reader(interview_id)
         return _media(await self.read(interview_id, read, reader, number))
 
-    async def _fragment(
-        self, request: web.Request, grant: Grant, side: Side, read: _Part
-    ) -> web.Response:
+    async def _fragment(self, request: web.Request, grant: Grant, side: Side) -> web.Response:
+        """With `?last=SEQ` all up to that one: a request costs more than a fragment."""
         interview_id = request.match_info["interview"]
-        seq = int(request.match_info["seq"])
+        first = int(request.match_info["seq"])
+        last = request.query.get("last", str(first))
+        if (
+            not re.fullmatch(r"\d{1,9}", last, re.ASCII)
+            or not 0 <= int(last) - first < MAX_FRAGMENTS
+        ):
+            raise Refusal(
+                ErrorId.BAD_MESSAGE,
+                f"`last` is the number of a fragment, of {MAX_FRAGMENTS} in a row at most.",
+            )
         reader = await self.reader(interview_id)
-        response = _media(await self.read(interview_id, read, reader, seq))
-        for span in reader.seen_s(side, seq, seq):
+        read = RecordingReader.fragments
+        response = _media(await self.read(interview_id, read, reader, side, first, int(last)))
+        for span in reader.seen_s(side, first, int(last)):
             await self.views.note(Read(interview_id, grant.link_id, Way.REPLAY, *span))
         return response  # first on the record, then on the way
 

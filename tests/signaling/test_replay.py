@@ -13,7 +13,7 @@ from server.recorder.receipt import check_receipt
 from server.recorder.tlog import read_log
 from server.recorder.verify import TOLD_S
 from server.recorder.witness import Witness
-from server.signaling.replay import MAX_READERS
+from server.signaling.replay import MAX_FRAGMENTS, MAX_READERS
 from server.store import Store, StoreError
 from tests.recorder.conftest import POLICY
 from tests.recorder.encoded import START_S, camera, in_order, interviewer, microphone, screen
@@ -114,11 +114,18 @@ async def test_what_is_replayed_live_is_on_the_record(serving: Serving) -> None:
     recording = serving.server.recorder.record(interview, "One", POLICY, lambda _: None)
     for frame in in_order(camera(Codec.H264, 4), microphone(4)):
         recording.on_frame(frame)
-    path, index = f"/api/recordings/{interview}", dict[str, Any]()
-    while not index.get("fragments"):  # until the writer's thread has made some
-        _, index = await serving.call("GET", path, serving.token(Role.RECRUITER))
+
+    def is_told() -> bool:
+        try:
+            return bool(serving.server.recorder.reader(interview).describe().fragments)
+        except KeyError:
+            return False
+
+    while not await asyncio.to_thread(is_told):
+        pass  # until the writer's thread has made some
+    path, token = f"/api/recordings/{interview}", serving.token(Role.RECRUITER)
+    _, index = await serving.call("GET", path, token)
     assert index["state"] == "recording"
-    token = serving.token(Role.RECRUITER)
     for fragment in index["fragments"]:
         assert (await serving.call("GET", f"{path}/fragment/{fragment['seq']}", token))[0] == 200
     (row,) = await viewings(serving)
@@ -170,6 +177,28 @@ async def test_who_reads_while_the_interview_runs_is_on_the_record_too(
     (viewing,) = await viewings(serving)
     assert (viewing["way"], viewing["start_s"], viewing["end_s"] > 0) == (way, 0.0, True)
     await recording.close()
+
+
+async def test_several_fragments_are_one_answer_and_all_of_it_on_the_record(
+    recorded: Serving,
+) -> None:
+    path = f"/api/recordings/{recorded.one.interview_id}"
+    _, index = await recorded.call("GET", path, recorded.owner)
+    first, second, *_ = index["fragments"]
+    bodies = [
+        (await recorded.call("GET", f"{path}/fragment/{seq}", recorded.owner))[1] for seq in (1, 2)
+    ]
+    token = recorded.token(Role.RECRUITER)
+    status, both = await recorded.call("GET", f"{path}/fragment/1?last=2", token)
+    assert (status, both) == (200, b"".join(bodies))
+    row = next(each for each in await viewings(recorded) if each["role"] == "recruiter")
+    assert row["start_s"] == first["start_s"]
+    assert row["end_s"] == pytest.approx(second["start_s"] + second["duration_s"])
+    for last, expected in (("0", 400), ("x", 400), (f"{1 + MAX_FRAGMENTS}", 400), ("8", 404)):
+        status, _ = await recorded.call("GET", f"{path}/fragment/1?last={last}", recorded.owner)
+        assert status == expected, last
+    status, _ = await recorded.call("GET", f"{path}/screen/fragment/1?last=2", recorded.owner)
+    assert status == 404, "there is nothing of it"
 
 
 async def test_a_viewing_that_goes_on_is_one_row(recorded: Serving) -> None:

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import {
-  AHEAD_S, BEHIND_S, entryPlace, forgettable, grown, hasPicture, holeAt, holes, interruptions, isBuffered, isComing, isWanted,
-  liveness, neighbour, nudge, ofSide, placeAt, spansOf,
+  AHEAD_S, BEHIND_S, MOST_AT_ONCE, entryPlace, forgettable, grown, hasPicture, holeAt, holes, interruptions, isBuffered, isComing,
+  liveness, neighbour, nudge, ofSide, placeAt, spansOf, wanted,
 } from "../../web_client/assets/replay.js";
 
 /** One-second fragments at these times; those in `keys` begin with a keyframe. */
@@ -26,12 +26,24 @@ test("where the recording does not begin with a keyframe, loading begins at the 
   assert.equal(entryPlace(at([0, 1], []), 1.5), 0);
 });
 
-test("loading stays ahead of the playing position, and no further", () => {
-  const fragments = at([0, AHEAD_S - 1, AHEAD_S, AHEAD_S + 1]);
-  assert.ok(isWanted(fragments, 1, 0));
-  assert.equal(isWanted(fragments, 2, 0), false);
-  assert.ok(isWanted(fragments, 2, 1));
-  assert.equal(isWanted(fragments, 4, 99), false, "there is none after the last");
+test("loading stays ahead of the playing position by many fragments at a time, and no further", () => {
+  const fragments = at(Array.from({ length: 40 }, (_, second) => second));
+  assert.equal(wanted(fragments, 0, 0), 2, "what is played next is wanted soon");
+  assert.equal(wanted(fragments, 2, 0), MOST_AT_ONCE);
+  const last = AHEAD_S - MOST_AT_ONCE;
+  assert.equal(wanted(fragments, last, 0), MOST_AT_ONCE);
+  assert.equal(wanted(fragments, last + 1, 0), 0, "one of them is too far ahead yet");
+  assert.equal(wanted(fragments, last + 1, 1), MOST_AT_ONCE);
+  assert.equal(wanted(fragments, 37, 30), 3, "the last ones at once");
+  assert.equal(wanted(fragments, 40, 39), 0, "there is none after the last");
+});
+
+test("what is loaded in one request is of one coding, without a hole, and of numbers near to each other", () => {
+  const seconds = at([0, 1, 2, 3, 4, 5, 6]);
+  const but = (n, change) => seconds.map((each, place) => (place < n ? each : { ...each, ...change(each) }));
+  assert.equal(wanted(but(4, () => ({ init: 1 })), 2, 0), 2);
+  assert.equal(wanted(but(4, ({ start_s }) => ({ start_s: start_s + 9 })), 2, 0), 2);
+  assert.equal(wanted(but(5, ({ seq }) => ({ seq: seq + 20 })), 2, 0), 3);
 });
 
 test("a seek that loading reaches in order does not start over", () => {

@@ -126,11 +126,12 @@ export class Api {
   /**
    * @param {string} interview
    * @param {"init" | "fragment" | import("./side_replay.js").SidePart} part
-   * @param {number} number
+   * @param {number} number of the only one, or of the first
+   * @param {number} last of fragments in a row
    * @param {AbortSignal} signal
    */
-  async media(interview, part, number, signal) {
-    const path = `/api/recordings/${interview}/${part}/${number}`;
+  async media(interview, part, number, last, signal) {
+    const path = `/api/recordings/${interview}/${part}/${number}${last > number ? `?last=${last}` : ""}`;
     return (await this.request("GET", path, undefined, signal)).arrayBuffer();
   }
 

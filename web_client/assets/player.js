@@ -5,7 +5,7 @@
  */
 
 import {
-  entryPlace, forgettable, holeAt, holes, isBuffered, isComing, isWanted, neighbour, nudge, placeAt,
+  entryPlace, forgettable, holeAt, holes, isBuffered, isComing, neighbour, nudge, placeAt, wanted,
 } from "./replay.js";
 
 /** @typedef {import("./replay.js").ReplayIndex} ReplayIndex */
@@ -25,7 +25,8 @@ const ROUNDING_S = 0.0005;
  * @typedef {object} PlayerOptions
  * @property {HTMLVideoElement} video
  * @property {ReplayIndex} index
- * @property {(part: "init" | "fragment", number: number, signal: AbortSignal) => Promise<ArrayBuffer>} load
+ * @property {(part: "init" | "fragment", number: number, last: number, signal: AbortSignal) => Promise<ArrayBuffer>} load
+ *   those of these numbers
  * @property {(seq: number) => Promise<number[]>} [times] when the pictures of a fragment begin
  * @property {(error: unknown) => boolean} onError loading failed; whether to try again
  * @property {() => void} [onLoaded] loading has succeeded
@@ -194,7 +195,7 @@ export class Player {
     this.busy = true;
     try {
       this.lengthen();
-      while (!this.closing.signal.aborted && (this.restart || this.wantsMore())) await this.append();
+      while (!this.closing.signal.aborted && (this.restart || this.wanted > 0)) await this.append();
       if (!this.closing.signal.aborted) this.endIfComplete();
     } catch (error) {
       if (this.closing.signal.aborted || !this.onError(error)) return;
@@ -204,21 +205,23 @@ export class Player {
     }
   }
 
-  wantsMore() {
-    return isWanted(this.index.fragments, this.place, this.video.currentTime);
+  get wanted() {
+    return wanted(this.index.fragments, this.place, this.video.currentTime);
   }
 
   async append() {
     if (this.restart) await this.startOver();
-    const fragment = this.index.fragments[this.place];
-    if (fragment === undefined) return;
+    const count = this.wanted;
+    const first = this.index.fragments[this.place];
+    const last = this.index.fragments[this.place + count - 1];
+    if (first === undefined || last === undefined) return;
     try {
       const { signal } = this.abort;
-      if (fragment.init !== this.init) await this.announce(fragment.init, signal);
-      const bytes = await this.load("fragment", fragment.seq, signal);
+      if (first.init !== this.init) await this.announce(first.init, signal);
+      const bytes = await this.load("fragment", first.seq, last.seq, signal);
       for (const span of this.forgettable()) await this.forget(span);
       await this.feed(bytes);
-      this.place += 1;
+      this.place += count;
       this.settle();
       this.onLoaded?.();
     } catch (error) {
@@ -252,7 +255,7 @@ export class Player {
    * @param {AbortSignal} signal
    */
   async announce(init, signal) {
-    const bytes = await this.load("init", init, signal);
+    const bytes = await this.load("init", init, init, signal);
     const mime = this.index.inits[init]?.mime ?? this.index.mime;
     if (this.init !== null && mime !== this.index.inits[this.init]?.mime) this.buffer?.changeType(mime);
     await this.feed(bytes);

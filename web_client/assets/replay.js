@@ -20,6 +20,10 @@
 
 /** How much is loaded ahead of the playing position, and kept behind it. */
 export const AHEAD_S = 20;
+/** The fragments of one request at most, */
+export const MOST_AT_ONCE = 6;
+/** and while what is played next is not there yet. */
+const FEW_AT_ONCE = 2;
 export const BEHIND_S = 20;
 /** Pauses between fragments shorter than this play through. */
 export const HOLE_S = 0.3;
@@ -75,14 +79,34 @@ export function isComing(fragments, place, time) {
 }
 
 /**
- * Whether the fragment at `place` should be loaded while playing at `time`.
+ * How many fragments from `place` on should be loaded now, in one request, while playing at `time`.
+ * Many at a time, as a request costs the server more than a fragment, but not before it is time.
  * @param {readonly Fragment[]} fragments
  * @param {number} place
  * @param {number} time
  */
-export function isWanted(fragments, place, time) {
-  const fragment = fragments[place];
-  return fragment !== undefined && fragment.start_s < time + AHEAD_S;
+export function wanted(fragments, place, time) {
+  const first = fragments[place];
+  if (first === undefined || first.start_s >= time + AHEAD_S) return 0;
+  let last = first;
+  let count = 1;
+  for (; count < MOST_AT_ONCE; count += 1) {
+    const next = fragments[place + count];
+    if (next === undefined || !isOneRequest(first, last, next)) break;
+    last = next;
+  }
+  if (first.start_s < time + 1) return Math.min(FEW_AT_ONCE, count);
+  return count < MOST_AT_ONCE || last.start_s < time + AHEAD_S ? count : 0;
+}
+
+/**
+ * @param {Fragment} first
+ * @param {Fragment} last so far
+ * @param {Fragment} next
+ */
+function isOneRequest(first, last, next) {
+  const isNear = next.start_s - endOf(last) <= HOLE_S && next.seq - first.seq < MOST_AT_ONCE;
+  return isNear && next.init === first.init;
 }
 
 /**

@@ -90,7 +90,7 @@ export class ReplayView {
       video: this.video,
       index: this.index,
       address: this.api.hlsAddress(this.interview, "candidate"),
-      load: (part, number, signal) => this.api.media(this.interview, part, number, signal),
+      load: (part, number, last, signal) => this.api.media(this.interview, part, number, last, signal),
       times: (seq) => this.api.pictureTimes(this.interview, seq),
       onError: (error) => this.fail(error),
       onLoaded: () => this.notes.clear(),
@@ -116,7 +116,7 @@ export class ReplayView {
       candidate: this.video,
       index: this.index,
       address: this.api.hlsAddress(this.interview, side),
-      load: (part, number, signal) => this.api.media(this.interview, part, number, signal),
+      load: (part, number, last, signal) => this.api.media(this.interview, part, number, last, signal),
       onThere: (there) => {
         if (there) this.there.add(side);
         else this.there.delete(side);

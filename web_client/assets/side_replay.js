@@ -23,7 +23,7 @@ export class SideReplay {
    * @param {HTMLVideoElement} options.video
    * @param {HTMLVideoElement} options.candidate
    * @param {ReplayIndex} options.index
-   * @param {(part: SidePart, number: number, signal: AbortSignal) => Promise<ArrayBuffer>} options.load
+   * @param {(part: SidePart, number: number, last: number, signal: AbortSignal) => Promise<ArrayBuffer>} options.load
    * @param {string} options.address for a player of HLS
    * @param {(there: boolean) => void} options.onThere whether there is something at this position
    */
@@ -38,7 +38,7 @@ export class SideReplay {
       video,
       address,
       index: ofSide(index, side),
-      load: (part, number, signal) => load(`${side}/${part}`, number, signal),
+      load: (part, number, last, signal) => load(`${side}/${part}`, number, last, signal),
       onError: (error) => {
         console.warn(error);
         return true;
