@@ -19,6 +19,7 @@ export class StorageNotice {
     const behind = items.some((item) => item.id === "store-behind");
     /** @type {("home.store-behind" | "home.disk-filling" | "home.store-caught-up")[]} */
     const keys = items.map((item) => /** @type {const} */ (`home.${item.id}`));
+    keys.sort((a, b) => toneOf(a).localeCompare(toneOf(b))); // alarms first
     if (this.wasBehind && !behind) keys.push("home.store-caught-up");
     this.wasBehind ||= behind;
     if (keys.join() === this.shown) return;
@@ -30,7 +31,12 @@ export class StorageNotice {
 /** @param {"home.store-behind" | "home.disk-filling" | "home.store-caught-up"} key */
 function notice(key) {
   const made = create("p", "notice");
-  made.dataset.tone = key === "home.disk-filling" ? "bad" : "wait";
+  made.dataset.tone = toneOf(key);
   setText(made, key);
   return made;
+}
+
+/** @param {string} key */
+function toneOf(key) {
+  return key === "home.disk-filling" ? "bad" : "wait";
 }

@@ -648,7 +648,7 @@ export const STRINGS = {
   "viewings.operator": ["Operator of the server", "服务器管理员"],
   "viewings.candidate": ["Candidate", "候选人"],
   "viewings.interviewer": ["Interviewer", "面试官"],
-  "viewings.observer": ["Observer", "旁观者"],
+  "viewings.observer": ["Observer", "观察员"],
   "viewings.recruiter": ["Recruiter", "招聘人员"],
   "viewings.owner": ["Owner", "所有者"],
   "viewings.by-replay": ["{seconds}, in the page", "{seconds}，在网页中"],
