@@ -113,6 +113,16 @@ def test_a_crowd_that_comes_at_once_is_counted_before_it_is_measured() -> None:
     assert refused(admission, now=UNSEEN_S) is None
 
 
+def test_what_an_interview_takes_is_learned_from_those_that_are_measured() -> None:
+    """Not from newcomers, with whom those inside would look cheap."""
+    busy = 0.6 * LIMIT
+    admission = running(5, Load(busy=busy))
+    for _ in range(5):
+        admission.opened(LATER_S)
+    admission.measured(Load(busy=busy), LATER_S)
+    assert refused(admission) == "loop"  # six more at 0.12 of the limit each
+
+
 def test_who_has_gone_makes_room() -> None:
     admission = running(2, Load(disk_bytes=2.5 * DISK_S * RECORDED_BYTES_PER_S))
     assert refused(admission) == "disk"

@@ -115,6 +115,17 @@ async def test_an_interviewer_changes_neither_state_nor_recording(rig: Rig) -> N
     assert rig.recorder.recordings[0].closed
 
 
+async def test_an_interviewer_who_leaves_or_is_sent_away_leaves_no_gap(rig: Rig) -> None:
+    """But one who is lost does: the source is told who says goodbye."""
+    source = rig.interview._source
+    _, peer = await rig.interviewer_joins()
+    await peer.close()
+    assert source._left == set()
+    interviewer, _ = await rig.interviewer_joins()
+    await rig.interview.leave(interviewer)
+    assert source._left == set(OF_INTERVIEWER)
+
+
 async def test_each_is_sent_what_the_others_send(rig: Rig) -> None:
     wanted = {
         Role.CANDIDATE: OF_INTERVIEWER,
