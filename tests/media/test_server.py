@@ -391,6 +391,23 @@ async def test_tcp_of_the_http_port_is_left_to_whoever_has_it() -> None:
             assert {each.port for each in media.candidates} == {port}
 
 
+async def test_one_persons_picture_and_voice_are_one_stream_and_a_screen_is_its_own(
+    media: MediaServer,
+) -> None:
+    """As players keep the tracks of a stream in time with each other (RFC 8830)."""
+    audio, video = re.findall(r"m=(?:audio|video)[^\0]*?(?=m=)", CHROMIUM_WATCHES)
+    head = CHROMIUM_WATCHES[: CHROMIUM_WATCHES.index("m=audio")]
+    sections = [audio, audio, video, video, video]
+    offer = head.replace("BUNDLE 0 1 2", "BUNDLE 0 1 2 3 4") + "".join(
+        re.sub(r"a=mid:\d", f"a=mid:{mid}", section) for mid, section in enumerate(sections)
+    )
+    peer, answer = await media.observe(Source("one"), offer, lambda _: None)
+    streams = re.findall(r"a=msid:(\S+)", answer)
+    assert streams[0] == streams[2] != streams[1] == streams[4]
+    assert streams[3] not in (streams[0], streams[1])
+    await peer.close()
+
+
 # ---- ICE restarts ------------------------------------------------------------------------
 
 
