@@ -216,7 +216,7 @@ class Peer(abc.ABC):
 
     @property
     def _is_forsaken(self) -> bool:
-        """Whether nothing is sent to the peer as long as it nominates no other path.
+        """Whether there is no path, or one that has ended or is checked no more.
 
         Firefox keeps its path by checks that nominate nothing (RFC 7675 5.1, every 4 to 6 s), and
         is not told of another address that its NAT has for it: only where they come from shows it.
