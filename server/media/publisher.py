@@ -63,6 +63,8 @@ class Publisher(Peer):
     ) -> None:
         super().__init__(router, certificate, remote, on_state, clock, source)
         self._incoming = incoming
+        # RFC 5506 5: by itself only where that was agreed on. RFC 3550 6.1: else behind these.
+        self._before_feedback = b"" if remote.rtcp_rsize else self._named_report()
         self._chance = chance
         self._ups: dict[int, UpTrack] = {}
         self._fresh: list[Fresh] = []
@@ -223,9 +225,9 @@ class Publisher(Peer):
         for up in self._ups.values():
             seqnos = up.tick(now, self._round_trip_s)
             if seqnos:
-                self._send_rtcp(rtcp.nack(self.ssrc, up.ssrc, seqnos))
+                self._send_feedback(rtcp.nack(self.ssrc, up.ssrc, seqnos))
             if up.keyframe_due(now):
-                self._send_rtcp(rtcp.picture_loss_indication(self.ssrc, up.ssrc))
+                self._send_feedback(rtcp.picture_loss_indication(self.ssrc, up.ssrc))
             waits |= up.waits
         if self._arrivals is not None:
             self._tell_arrivals(self._arrivals, now)
@@ -236,7 +238,10 @@ class Publisher(Peer):
         # A browser listens to what is said of one of its streams; which one is all the same.
         about = next(iter(self._ups), 0)
         for feedback in arrivals.feedback(now, self.ssrc, about):
-            self._send_rtcp(rtcp.transport_feedback(feedback))
+            self._send_feedback(rtcp.transport_feedback(feedback))
+
+    def _send_feedback(self, packet: bytes) -> None:
+        self._send_rtcp(self._before_feedback + packet)
 
     def _report(self, now: float) -> None:
         if not self._ups:
@@ -244,8 +249,7 @@ class Publisher(Peer):
         blocks = tuple(up.report(now) for up in self._ups.values())
         video = [up for up in self._ups.values() if up.name in MAX_BITRATE_BPS]
         packets = [
-            rtcp.receiver_report(rtcp.ReceiverReport(self.ssrc, blocks)),
-            rtcp.source_description(self.ssrc, self.id),  # RFC 3550 6.1: in each compound packet
+            self._named_report(blocks),
             rtcp.receiver_reference_time(self.ssrc, rtcp.ntp_from_unix(now)),
         ]
         if video:
@@ -258,6 +262,10 @@ class Publisher(Peer):
 
     def _streams_counted(self) -> Iterable[Counter[str]]:
         return (up.counted() for up in self._ups.values())
+
+    def _named_report(self, blocks: tuple[rtcp.ReportBlock, ...] = ()) -> bytes:
+        report = rtcp.receiver_report(rtcp.ReceiverReport(self.ssrc, blocks))
+        return report + rtcp.source_description(self.ssrc, self.id)
 
     def _detach(self) -> None:
         assemble(self._fresh)

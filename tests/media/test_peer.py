@@ -126,7 +126,12 @@ class Browser:
     """The far end of a peer."""
 
     def __init__(
-        self, room: Room, make: Callable[..., Peer], *arguments: object, setup: str = "actpass"
+        self,
+        room: Room,
+        make: Callable[..., Peer],
+        *arguments: object,
+        setup: str = "actpass",
+        reduced_size: bool = True,
     ) -> None:
         self.room = room
         self.address = ("192.0.2.7", 1000 + len(room.browsers))
@@ -135,6 +140,7 @@ class Browser:
         self.states: list[PeerState] = []
         self.changed = asyncio.Event()
         remote = MediaSection("audio", "", 9, {}, ice_ufrag=REMOTE, setup=setup)
+        remote.rtcp_rsize = reduced_size
         remote.fingerprints.append(("sha-256", self.certificate.fingerprint.split()[1]))
         self.peer = make(
             room.router, OURS, remote, self.told, lambda: room.now, room.source, *arguments
@@ -221,8 +227,10 @@ def publisher(
     incoming: Mapping[TrackName, Incoming] = FORMATS,
     *more: object,
     setup: str = "actpass",
+    reduced_size: bool = True,
 ) -> Browser:
-    return Browser(room, partial(Publisher, chance=_never_earlier), incoming, *more, setup=setup)
+    make = partial(Publisher, chance=_never_earlier)
+    return Browser(room, make, incoming, *more, setup=setup, reduced_size=reduced_size)
 
 
 def observer(room: Room, outgoing: Mapping[TrackName, Outgoing] = OBSERVED) -> Browser:
@@ -540,6 +548,23 @@ async def test_hostile_losses_make_no_request_that_cannot_be_sent() -> None:
         for _ in range(10):
             assert candidate.tick(0.02)
         assert len({seqno for each in candidate.items(rtcp.Nack) for seqno in each.seqnos}) == 100
+
+
+@pytest.mark.parametrize("reduced_size", [False, True])
+async def test_feedback_stands_alone_only_where_the_candidate_takes_that(
+    reduced_size: bool,
+) -> None:
+    room = Room()
+    async with joined(publisher(room, reduced_size=reduced_size)) as candidate:
+        for data in camera()[1:]:
+            candidate.send_rtp(data)
+        candidate.tick(0.1)
+        asked, *_ = candidate.raw_rtcp  # for a keyframe
+        peer = candidate.peer
+        report = rtcp.receiver_report(rtcp.ReceiverReport(peer.ssrc, ()))
+        before = report + rtcp.source_description(peer.ssrc, peer.id)
+        loss = rtcp.picture_loss_indication(peer.ssrc, 1)
+        assert asked == (loss if reduced_size else before + loss)
 
 
 async def test_candidate_gets_receiver_reports_and_a_bitrate_limit() -> None:
