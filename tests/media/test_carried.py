@@ -199,6 +199,15 @@ def test_tones_and_empty_blocks_are_no_sound_and_no_hole() -> None:
     assert (track.sounds, track.gaps) == ([opus(10), opus(12)], [])
 
 
+def test_a_tone_is_not_taken_for_the_sound_that_is_missing() -> None:
+    track = hear([10])
+    tone = red.join(Block(OPUS, 0, opus(12)), [Block(110, 960, b"tone")])
+    receive(RedundantStream(track.up), rtp(12, 960 * 12, tone, payload_type=RED), NOW)
+    track.up.close(NOW)
+    assert track.sounds == [opus(10), opus(12)]
+    assert len(track.gaps) == 1
+
+
 @settings(max_examples=200)
 @given(st.sets(st.integers(11, 40)), st.integers(1, 3))
 def test_whatever_is_lost_each_sound_is_out_once_in_order_or_declared(

@@ -13,6 +13,7 @@ from aiortc import RTCPeerConnection, RTCSessionDescription
 from aiortc.mediastreams import AudioStreamTrack, MediaStreamTrack, VideoStreamTrack
 
 from server.config import Endpoint
+from server.core import twcc
 from server.core.frames import OF_CANDIDATE, OF_INTERVIEWER, Codec, EncodedFrame, Gap, TrackName
 from server.media import server as media_server
 from server.media.answer import Candidate
@@ -405,6 +406,19 @@ async def test_one_persons_picture_and_voice_are_one_stream_and_a_screen_is_its_
     streams = re.findall(r"a=msid:(\S+)", answer)
     assert streams[0] == streams[2] != streams[1] == streams[4]
     assert streams[3] not in (streams[0], streams[1])
+    await peer.close()
+
+
+async def test_packets_are_counted_by_one_number_in_all_sections_or_not_at_all(
+    media: MediaServer,
+) -> None:
+    """RFC 9143 7.1.3, RFC 8285 7: in a bundle it is one stream of packets."""
+    first, second = re.findall(rf"a=extmap:(\d+) {re.escape(twcc.EXTENSION)}", CHROMIUM)
+    assert first == second
+    head, _, video = CHROMIUM.partition("m=video")
+    video = video.replace(f"a=extmap:{second} {twcc.EXTENSION}", f"a=extmap:9 {twcc.EXTENSION}")
+    peer, answer = await media.publish(Source("one"), head + "m=video" + video, lambda _: None)
+    assert re.findall(rf"a=extmap:(\d+) {re.escape(twcc.EXTENSION)}", answer) == [first]
     await peer.close()
 
 
