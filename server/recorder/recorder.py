@@ -57,6 +57,8 @@ QUEUE_BYTES = 30 << 20
 SLOW_S = 3.0
 #: Recordings that may be opened at once, that is wait for the key service.
 OPENERS = 4
+#: What can't be opened is tried again after this: a key service is asked each time.
+REOPEN_S = 1.0
 _FRAME_OVERHEAD = 256  # so that tiny frames are bounded too
 
 _Event = tuple[str, float]
@@ -84,7 +86,7 @@ class Recording:
         self.title = title
         self.policy = policy
         self.closing = False
-        self.refused = False  #: the writer thread told that it could not be opened
+        self.refused_s: float | None = None  #: the writer thread could not open it, when last tried
         self._on_fault = on_fault
         self._on_mended = on_mended
         self._disk_fails = False  # as the writer thread last told
@@ -431,6 +433,9 @@ class Recorder:
             same = (r for r in self._active if r.interview_id == recording.interview_id)
             if next(same) is not recording:
                 return None  # the one before it is not closed yet
+            refused_s = recording.refused_s
+            if refused_s is not None and time.monotonic() - refused_s < REOPEN_S:
+                return None
             self._opening[recording] = self._openers.submit(self._prepare, recording)
             return None
         if not opening.done():
@@ -442,13 +447,13 @@ class Recorder:
             self.metrics.write_failures += 1
             if recording.closing:
                 raise
-            if not recording.refused:
-                recording.refused = True
+            first, recording.refused_s = recording.refused_s is None, time.monotonic()
+            if first:
                 reason = getattr(error, "strerror", None) or error
                 recording.fault(f"the recording can't be opened: {reason}")
             return None
-        if recording.refused:
-            recording.refused = False
+        if recording.refused_s is not None:
+            recording.refused_s = None
             recording.mended()
         writer = RecordingWriter(
             self._folder_at(recording_path(self.data_dir, recording.interview_id)),

@@ -3,9 +3,10 @@
 import asyncio
 import errno
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from itertools import count, islice
+from itertools import count, islice, pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,7 +19,7 @@ from server.recorder.files import LocalFolder
 from server.recorder.key_database import KeyDatabase
 from server.recorder.key_services import VaultRootKey
 from server.recorder.manifest import State
-from server.recorder.recorder import Recorder, Recording, open_recorder
+from server.recorder.recorder import REOPEN_S, Recorder, Recording, open_recorder
 from server.recorder.root_key import KeyProblem, RootKey
 from server.recorder.root_keys import open_root_key
 from server.recorder.verify import verify
@@ -220,6 +221,26 @@ async def test_a_folder_that_cant_be_made_is_told_once_and_when_it_can(tmp_path:
             recording.on_frame(frame)
         await recording.close()
         assert (await asyncio.to_thread(recorder.list))[0].state is State.FINISHED
+
+
+async def test_what_can_not_be_opened_is_tried_again_after_a_pause(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A key service is asked each time, of each recording."""
+    tried: list[float] = []
+
+    def refuse(recorder: Recorder, recording: Recording) -> None:
+        tried.append(time.monotonic())
+        raise KeyProblem("no")
+
+    async with open_recorder(tmp_path) as recorder:
+        monkeypatch.setattr(Recorder, "_prepare", refuse)
+        faults: list[str] = []
+        recording = recorder.record("iv", "t", POLICY, faults.append)
+        await _until(lambda: len(tried) >= 3)
+        await recording.close()
+    assert faults[0] == "the recording can't be opened: no"
+    assert min(after - before for before, after in pairwise(tried)) >= REOPEN_S
 
 
 async def test_a_full_disk_that_gets_room_again_ends_the_fault(tmp_path: Path) -> None:
