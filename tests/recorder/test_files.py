@@ -1,6 +1,7 @@
 """Durable files: whole or not at all, and never over another."""
 
 import errno
+import io
 import os
 import stat
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from server.recorder import files
-from server.recorder.files import LocalFolder, write_durably
+from server.recorder.files import LocalFolder, copy_durably, write_durably
 
 
 def test_a_segment_file_never_writes_over_another(tmp_path: Path) -> None:
@@ -58,6 +59,22 @@ def test_a_failed_replacement_keeps_the_old_content(
         LocalFolder(folder).replace("m", b"new")
     assert (folder / "m").read_bytes() == b"old"
     assert [path.name for path in tmp_path.rglob("*")] == ["folder", "m"]
+
+
+def test_a_copy_is_what_the_disk_gives_back_or_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a").write_bytes(b"former")
+    fsync = os.fsync
+
+    def damaging(fd: int) -> None:
+        os.pwrite(fd, b"X", 3)
+        fsync(fd)
+
+    monkeypatch.setattr(os, "fsync", damaging)
+    with pytest.raises(OSError, match="not what was written"):
+        copy_durably(io.BytesIO(b"content"), 7, tmp_path / "a", tmp_path)
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"former"]
 
 
 def test_a_replacement_is_readable_by_its_owner_alone(tmp_path: Path) -> None:

@@ -113,6 +113,7 @@ def test_a_key_that_was_never_made_and_one_that_was_destroyed_are_told_apart(
     for call in (keys.recording_key, keys.create_recording_key):
         with pytest.raises(KeyProblem, match="was destroyed"):
             call("iv", ID)
+    assert keys._opened == {}, "nor is it in memory any more"
 
 
 # ---- what is missing or wrong -----------------------------------------------------------

@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -18,7 +19,7 @@ from server.recorder import recorder as recorder_module
 from server.recorder.files import LocalFolder
 from server.recorder.key_database import KeyDatabase
 from server.recorder.key_services import VaultRootKey
-from server.recorder.manifest import State
+from server.recorder.manifest import Manifest, State
 from server.recorder.recorder import REOPEN_S, Recorder, Recording, open_recorder
 from server.recorder.root_key import KeyProblem, RootKey
 from server.recorder.root_keys import open_root_key
@@ -142,6 +143,37 @@ async def test_a_second_recording_of_a_running_interview_is_refused(tmp_path: Pa
             second.on_frame(frame)
         await asyncio.gather(closing, second.close())
         assert (await asyncio.to_thread(recorder.list))[0].state is State.FINISHED
+
+
+async def test_an_interview_that_goes_on_waits_for_a_recording_that_is_still_being_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a key service answers late: two writers would make two recordings of one folder."""
+    prepare, answers = Recorder._prepare, threading.Event()
+
+    def late(recorder: Recorder, recording: Recording) -> tuple[Manifest, bytes]:
+        if recording.title == "first":
+            answers.wait()
+        return prepare(recorder, recording)
+
+    monkeypatch.setattr(Recorder, "_prepare", late)
+    async with open_recorder(tmp_path) as recorder:
+        try:
+            first = recorder.record("iv", "first", POLICY, _refuse_faults)
+            for frame in interview(seconds=1):
+                first.on_frame(frame)
+            closing = asyncio.create_task(first.close())
+            await asyncio.sleep(0)
+            second = recorder.record("iv", "second", POLICY, _refuse_faults)
+            for frame in interview(seconds=1, start_s=START_S + 5):
+                second.on_frame(frame)
+            await _record_a_second(recorder, "other")  # the writer's thread has looked at all
+        finally:
+            answers.set()
+        await asyncio.gather(closing, second.close())
+        report = await asyncio.to_thread(verify, _recording_path(tmp_path), recorder.public_key)
+    assert (report.intact, report.segments) == (True, 2), report.faults
+    assert report.duration_s == pytest.approx(6.0, abs=0.001)
 
 
 @pytest.mark.parametrize("interview_id", ["", "../x", "a/b", ".hidden", "x" * 65])
