@@ -102,8 +102,8 @@ class Encoding:
 
 
 CAMERA = Encoding(1_000_000, FPS, 2 * FPS, 1.0)
-#: For candidates who send less when they are asked to: smaller pictures, as browsers do. One of full
-#: size never takes less than 220 kbit/s.
+#: For candidates who send less when they are asked to: smaller pictures, as browsers do. One of
+#: full size never takes less than 220 kbit/s.
 LOWER = tuple(
     replace(CAMERA, bitrate_bps=bitrate_bps, shrunk=shrunk)
     for bitrate_bps, shrunk in ((500_000, 2), (250_000, 2), (125_000, 4))

@@ -192,6 +192,7 @@ async def _joined(make: Callable[[], Peer], way: Signalling) -> Peer:
 def _seen(outcome: Outcome, observer: Observer, seconds: float) -> Outcome:
     screens = [each.watched for each in observer.tracks.values() if each.watched is not None]
     sounds = [each for each in observer.tracks.values() if each.name == "microphone"]
+    heard = sum(each.frames.received or each.packets.received for each in sounds)
     black_s = seconds if observer.first_picture_s is None else observer.first_picture_s
     latency_s = observer.latency_s()
     if latency_s.count:  # else nothing tells when it was sent: a server that encodes anew
@@ -199,8 +200,9 @@ def _seen(outcome: Outcome, observer: Observer, seconds: float) -> Outcome:
             latency_s.add(NEVER_S)
     return structs.replace(
         outcome,
-        pictures_shown=sum(each.pictures for each in screens),
-        sounds_heard=sum(each.frames.received or each.packets.received for each in sounds),
+        # A few were on their way when it joined.
+        pictures_shown=min(outcome.pictures_due, sum(each.pictures for each in screens)),
+        sounds_heard=min(outcome.sounds_due, heard),
         black_s=black_s,
         still_s=black_s + sum(each.freezes.standing_s for each in screens),
         freezes=sum(each.freezes.count for each in screens),

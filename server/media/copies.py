@@ -12,6 +12,8 @@ from server.media.thinner import ALL_LAYERS
 
 #: So long after the first one: three packets of video at 1 Mbit/s.
 APART_S = 0.02
+#: So late it is not worth sending any more: what was lost is asked for by then.
+STALE_S = 0.1
 #: That wait at a time: more than a second of repairs, or a keyframe of any size.
 MAX_WAITING = 512
 
@@ -44,7 +46,9 @@ class Copies:
 
     def due(self, now: float) -> Iterator[int]:
         while self._waiting and self._waiting[0][0] <= now:
-            yield self._waiting.popleft()[1]
+            due_s, seqno = self._waiting.popleft()
+            if now - due_s < STALE_S:
+                yield seqno
 
 
 class Doubling:

@@ -360,15 +360,19 @@ class DownTrack:
             self._looked_at = self._last_seqno
         self._doubled = temporal_id
 
-    def send_copies(self, now: float) -> bool:
-        """Those that are due; whether more may be soon: then call it again within 10 ms."""
+    def send_copies(self, now: float, *, sending: bool = True) -> bool:
+        """Those that are due; whether more may be soon: then call it again within 10 ms.
+
+        `sending`: whether there is room now; what there is none for waits a little, or is not sent.
+        """
         if self._up is None or self._waiting:
             self._copies.clear()
             return False
         if self._doubled is not None:
             self._look_at_new(self._up, self._doubled, now)
-        for out in self._copies.due(now):
-            self._send_again(out, now)
+        if sending:
+            for out in self._copies.due(now):
+                self._send_again(out, now)
         return self._doubled is not None or bool(self._copies)
 
     def _look_at_new(self, up: UpTrack, through: int, now: float) -> None:

@@ -85,6 +85,11 @@ class Egress:
         """Whether the network's limit is near, as far as is known."""
         return self._pacing
 
+    @property
+    def waits(self) -> bool:
+        """Whether something does, for its turn."""
+        return bool(self._waiting)
+
     def never_waits(self, ssrc: int) -> None:
         """This stream leaves at once, whatever waits."""
         self._unpaced.add(ssrc)

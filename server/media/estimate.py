@@ -63,6 +63,9 @@ LOSS_CHANCE = 2.0
 #: little is sent.
 OWN_LOSS_LOOKS = 10
 MAX_OWN_LOSS = 0.25
+#: And so is all but MOST_LOSS where no queue has built up for so long, and the round trip is not so
+#: much above the shortest: a queue that loses is full.
+FULL_S, QUEUED_ROUND_TRIP_S = 3.0, 0.05
 
 DEFAULT_ROUND_TRIP_S = 0.1
 
@@ -184,8 +187,8 @@ class Loss:
         """Of the last looks."""
         return sum(self._looks) / len(self._looks)
 
-    def begin(self, fraction: float) -> None:
-        """What is lost from the first on, while no queue is full, is the path's own."""
+    def is_own(self, fraction: float) -> None:
+        """So much is the path's own: to be told before `look`."""
         self._fraction = self._smoothed = fraction
         self._looks.extend([fraction] * OWN_LOSS_LOOKS)
         self._steps.clear()  # of nothing but what is seen can be told what chance does
@@ -216,6 +219,7 @@ class Estimate:
         self._octets = 0
         self._limit: _Limit = _Limit()
         self._begun_s = self._increased_s = self._decreased_s = now
+        self._round_trip_s, self._shortest_s = DEFAULT_ROUND_TRIP_S, math.inf
         self._lost = self._told = 0
         self._look_s = now
 
@@ -238,6 +242,8 @@ class Estimate:
         self, arrivals: Sequence[Arrival], lost: int, now: float, round_trip_s: float | None
     ) -> None:
         """`arrivals`: what came, in the order of sending; `lost`: how many did not."""
+        self._round_trip_s = round_trip_s or DEFAULT_ROUND_TRIP_S
+        self._shortest_s = min(self._shortest_s, self._round_trip_s)
         add = self.trend.add
         for sent_s, arrived_s, _ in arrivals:
             add(sent_s, arrived_s)
@@ -248,7 +254,7 @@ class Estimate:
         self._told += lost + len(arrivals)
         if now - self._look_s >= LOSS_INTERVAL_S and self._told >= MIN_LOSS_PACKETS:
             self._look_at_loss(now)
-        self._control(now, round_trip_s or DEFAULT_ROUND_TRIP_S)
+        self._control(now, self._round_trip_s)
 
     def probed(self, bitrate_bps: float) -> None:
         """So much came through when it was tried."""
@@ -268,8 +274,8 @@ class Estimate:
 
     def _look_at_loss(self, now: float) -> None:
         fraction = self._lost / self._told
-        if self._look_s == self._begun_s == self._decreased_s and fraction <= MOST_LOSS:
-            self._loss.begin(fraction)
+        if not self._may_be_full(now) and self._loss.mean < fraction <= MOST_LOSS:
+            self._loss.is_own(fraction)
         self._loss.look(fraction)
         self._lost = self._told = 0
         self._look_s = now
@@ -280,6 +286,11 @@ class Estimate:
             lower = self.bitrate_bps * (1 - 0.5 * excess)
             # What is delivered fits, whatever else is lost.
             self._set(min(self.bitrate_bps, max(lower, delivered_bps)))
+
+    def _may_be_full(self, now: float) -> bool:
+        """Whether a queue has been seen to build up of late, or not to be empty."""
+        seen = self._decreased_s > self._begun_s and now - self._decreased_s < FULL_S
+        return seen or self._round_trip_s > self._shortest_s + QUEUED_ROUND_TRIP_S
 
     def _control(self, now: float, round_trip_s: float) -> None:
         usage = self.trend.look()

@@ -259,10 +259,9 @@ class Observer(Peer):
         told, self._told = self._told, []
         for data in told:
             super()._rtcp_received(data)
-        copying = False
+        copying, egress = False, self.egress
         for down in self.downs.values():
-            copying |= down.send_copies(now)
-        egress = self.egress
+            copying |= down.send_copies(now, sending=egress is None or not egress.waits)
         if egress is None:
             return copying
         egress.pad(lambda octets: self._pad(octets, now), now)

@@ -4,6 +4,7 @@ from server.media.copies import (
     LITTLE_LOST,
     MAX_WAITING,
     MUCH_LOST,
+    STALE_S,
     Copies,
     Doubling,
 )
@@ -19,7 +20,15 @@ def test_copies_are_due_a_little_later_in_their_order() -> None:
     assert list(copies.due(1.0 + APART_S / 2)) == []
     assert list(copies.due(1.005 + APART_S)) == [7]
     assert copies
-    assert list(copies.due(2.0)) == [5]
+    assert list(copies.due(1.05)) == [5]
+    assert not copies
+
+
+def test_what_had_to_wait_for_long_comes_no_more() -> None:
+    copies = Copies()
+    copies.add(7, 1.0)
+    copies.add(8, 1.05)
+    assert list(copies.due(1.0 + APART_S + STALE_S)) == [8]
     assert not copies
 
 
@@ -27,7 +36,7 @@ def test_of_too_many_the_newest_are_kept() -> None:
     copies = Copies()
     for seqno in range(MAX_WAITING + 5):
         copies.add(seqno, 1.0)
-    assert list(copies.due(2.0)) == list(range(5, MAX_WAITING + 5))
+    assert list(copies.due(1.05)) == list(range(5, MAX_WAITING + 5))
 
 
 class Path:
@@ -37,13 +46,13 @@ class Path:
         self.estimate = Estimate(0.0)
         self.now = 0.0
 
-    def loses(self, share: float, seconds: float) -> None:
+    def loses(self, share: float, seconds: float, round_trip_s: float = 0.06) -> None:
         for _ in range(round(seconds / LOSS_INTERVAL_S)):
             at = self.now
             came = [Arrival(at + i / 200, at + i / 200, 1250) for i in range(50)]
             self.now += LOSS_INTERVAL_S
             lost = round(50 * share / (1 - share))
-            self.estimate.feedback(came, lost, self.now, 0.06)
+            self.estimate.feedback(came, lost, self.now, round_trip_s)
 
     def waits(self, seconds: float) -> None:
         """A queue builds up: each packet comes a little later than the one before."""
@@ -74,10 +83,10 @@ def test_what_a_lossy_path_has_room_for_is_doubled_until_it_loses_little() -> No
 def test_what_a_full_queue_loses_is_not_doubled() -> None:
     path, doubling = Path(), Doubling()
     path.loses(0.0, 10)
-    path.loses(0.25, 2)
+    path.loses(0.25, 2, round_trip_s=0.26)
     path.estimate.bitrate_bps = 3e6
     assert doubling.look(1e6, path.estimate, path.now) is None, "it has lost nothing before"
-    path.loses(0.25, 10)
+    path.loses(0.25, 2)
     path.estimate.bitrate_bps = 3e6
     assert doubling.look(1e6, path.estimate, path.now) == ALL_LAYERS, "it is the path's own"
     path.loses(0.4, 20)

@@ -59,3 +59,25 @@ def test_so_on_a_line_that_also_loses() -> None:
     runs = [slowed(str(seed), rate_bps=500e3, loss=0.05) for seed in range(SEEDS)]
     assert max(each.frozen_s for each in runs) < 3
     assert min(each.heard for each in runs) > 0.89
+
+
+@pytest.mark.parametrize("burst", [1, 4])
+def test_a_line_that_loses_a_fifth_from_the_first_on_shows_pictures_that_move(burst: int) -> None:
+    standing_s = []
+    for seed in range(SEEDS):
+        call = Call(str(seed))
+        call.change(loss=0.2, burst=burst)
+        call.run(SLOW_S)
+        standing_s.append(call.screen.freezes.standing_s)
+    assert sum(standing_s) / SEEDS < 1
+
+
+def test_so_on_one_that_begins_to_when_it_has_been_well() -> None:
+    standing_s = []
+    for seed in range(SEEDS):
+        call = Call(str(seed))
+        call.run(WELL_S)
+        call.change(loss=0.2)
+        call.run(SLOW_S)
+        standing_s.append(call.screen.freezes.standing_s)
+    assert sum(standing_s) / SEEDS < 1
