@@ -70,17 +70,18 @@ class Reorderer:
         self.in_order = -1
         if seqno == expected:
             return self._release()
-        return self._skip() if len(self._held) > MAX_HELD else ()
+        return self.skip() if len(self._held) > MAX_HELD else ()
 
     def expire(self, now: float) -> list[Packet | int]:
         """What is next once the holes that are past their deadline are given up."""
         out: list[Packet | int] = []
         # Every packet held is behind the first hole: the oldest tells since when it is one.
         while self._held and now - next(iter(self._held.values()))[1] >= self.deadline_s:
-            out += self._skip()
+            out += self.skip()
         return out
 
-    def _skip(self) -> list[Packet | int]:
+    def skip(self) -> list[Packet | int]:
+        """The first hole is given up; only while it is `waiting`."""
         assert self._next is not None
         first = min(self._held)
         lost, self._next = first - self._next, first
@@ -162,7 +163,14 @@ class VideoAssembler:
         return ()
 
     def expire(self, now: float) -> Sequence[FrameReady]:
-        return self._join(self.reorderer.expire(now))
+        given_out = self.reorderer.expire(now)
+        # Once one hole is given up, all is that is before the next keyframe: none of it is of use.
+        while given_out and self.reorderer.waiting and not any(map(self._begins, given_out)):
+            given_out += self.reorderer.skip()
+        return self._join(given_out)
+
+    def _begins(self, packet: Packet | int) -> bool:
+        return not isinstance(packet, int) and self.starts_keyframe(packet[3])
 
     def finish(self) -> tuple[Sequence[FrameReady], int | None]:
         ready = self.expire(math.inf)

@@ -215,6 +215,21 @@ def test_all_holes_past_their_deadline_are_given_up_at_once() -> None:
     assert reorderer.expire(0.2 + DEADLINE_S) == [1, third, 1, fifth]
 
 
+@pytest.mark.parametrize("codec", VIDEO)
+def test_with_a_hole_all_up_to_the_next_keyframe_is_given_up(codec: Codec) -> None:
+    sequence = pictures(codec)
+    again = next(index for index, each in enumerate(sequence) if index and each.keyframe)
+    lost = {span(1, codec)[-1], span(again - 1, codec)[-1]}
+    assembler, out = VideoAssembler(codec), list[FrameReady]()
+    for place, packet in enumerate(packets(sequence)):
+        if place not in lost:
+            out += assembler.push(packet, 10.0 * (place > max(lost)))
+    assert assembler.reorderer.waiting
+    out += assembler.expire(1.0 + DEADLINE_S)
+    assert frames(out) == [each.frame for each in (sequence[0], *sequence[again:])]
+    assert not assembler.reorderer.waiting
+
+
 def test_many_holes_do_not_add_up_their_deadlines() -> None:
     """One packet in two lost for ten seconds: the delay stays at one deadline."""
     assembler, delays = AudioAssembler(), []
