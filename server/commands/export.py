@@ -26,11 +26,10 @@ from server.config import (
 )
 from server.core.interviews import Way
 from server.data_dir import open_database
-from server.recorder import claim_signer, content_credentials, derivation
+from server.recorder import claim_signer, derivation
 from server.recorder.catalog import open_reader
-from server.recorder.claim_signer import ClaimSigner
 from server.recorder.clip import Clip
-from server.recorder.content_credentials import CredentialsUnavailable, Done
+from server.recorder.content_credentials import Credentials, CredentialsUnavailable, made_of
 from server.recorder.keys import KeyRing
 from server.recorder.manifest import to_unix_us
 from server.recorder.reader import RecordingReader
@@ -128,11 +127,19 @@ def _export(flags: argparse.Namespace) -> int:
     except (SegmentError, KeyProblem, OSError) as error:
         return _not_exported(error)
     source, span_us = _part(reader, flags.start_s, flags.end_s)
-    seal = _Seal(flags, folder, reader, span_us, keys, _claim_signer(flags, keys))
+    credentials = _credentials(flags, reader, span_us, keys)
+    seal = _Seal(flags, folder, reader, span_us, keys)
     _note_export(folder, flags.interview_id, span_us)
     progress = Progress(sys.stderr)
     try:
-        export(source, flags.output, progress, transcode=flags.transcode, seal=seal)
+        export(
+            source,
+            flags.output,
+            progress,
+            transcode=flags.transcode,
+            credentials=credentials,
+            seal=seal,
+        )
     except (SegmentError, ExportError, CredentialsUnavailable, OSError) as error:
         return _not_exported(error)
     finally:
@@ -155,16 +162,20 @@ def _not_exported(error: Exception) -> int:
     return EXIT_FAULT
 
 
-def _claim_signer(flags: argparse.Namespace, keys: KeyRing) -> ClaimSigner | None:
-    """Who signs Content Credentials, if anybody shall. Raises ConfigError, before any work."""
+def _credentials(
+    flags: argparse.Namespace, reader: RecordingReader, span_us: tuple[int, int], keys: KeyRing
+) -> Credentials | None:
+    """What is signed into the file, if anything shall. Raises ConfigError, before any work."""
     if not flags.c2pa and not flags.c2pa_cert:
         return None
-    files = c2pa_files(flags, os.environ)
+    files, now = c2pa_files(flags, os.environ), time.time()
     try:
-        content_credentials.prepare()
-        if files is not None:
-            return claim_signer.load(files.certificate, files.key)
-        return keys.claim_signer(time.time())
+        if files is None:
+            signer = keys.claim_signer(now)
+        else:
+            signer = claim_signer.load(files.certificate, files.key)
+        url = timestamp_url(flags, os.environ)
+        return Credentials(made_of(reader, span_us), signer, now, url)
     except (KeyProblem, CredentialsUnavailable, OSError) as error:
         raise ConfigError(f"Content Credentials can't be signed: {error}.") from error
 
@@ -179,26 +190,16 @@ class _Seal:
         reader: RecordingReader,
         span_us: tuple[int, int],
         keys: KeyRing,
-        signer: ClaimSigner | None,
     ) -> None:
         self._data_dir = data_dir
         self._output: Path = flags.output
         self._transcoded: bool = flags.transcode
         self._manifest = reader.manifest
         self._span_us = span_us
-        self._whole = span_us == (0, reader.duration_us)
-        self._screen = any(tracks.screen for tracks in reader.recorded_tracks)
         self._keys = keys
-        self._signer = signer
-        self._timestamp_url = timestamp_url(flags, os.environ)
 
-    def __call__(self, path: Path, encoded: bool) -> None:
+    def __call__(self, path: Path) -> None:
         origin = derivation.origin(self._manifest)
-        if self._signer is not None:
-            tree = self._manifest.tree_size, self._manifest.root
-            source = content_credentials.source_of(origin, *tree, self._span_us)
-            done = Done(encoded, self._whole, self._screen)
-            content_credentials.sign(path, source, done, self._signer, self._timestamp_url)
         made_us = to_unix_us(time.time())
         made = derivation.describe(
             path, origin, self._span_us, made_us, transcoded=self._transcoded

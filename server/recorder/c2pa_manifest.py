@@ -1,14 +1,14 @@
-"""C2PA manifests written by ourselves, for what has to be signed while it is sent: pure, no I/O.
+"""C2PA manifests written by ourselves, of streams and of files: pure, no I/O.
 
 A manifest store is nested boxes (JUMBF, ISO/IEC 19566-5) around CBOR (RFC 8949) and one signature
-(COSE_Sign1, RFC 9052), as C2PA 2.4 lays it out. What is not live is signed by the consortium's
-own library (`content_credentials`): it does much more, and is too much for the serving process.
+(COSE_Sign1, RFC 9052), as C2PA 2.4 lays it out. The consortium's own library wants the whole file
+in the clear and more memory than it takes, and is too much for the serving process.
 """
 
 import enum
 import hashlib
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from server import __version__
@@ -92,14 +92,40 @@ def to_be_signed(protected: bytes, payload: bytes) -> bytes:
     return cbor(["Signature1", protected, b"", payload])
 
 
-def _claim_signature(claim: bytes, signer: ClaimSigner) -> bytes:
+#: C2PA 2.4 10.3.2.5: where a time stamp is kept, and what fills up the rest.
+_TIME_STAMP, _PAD = "sigTst2", "pad"
+#: Shorter strings would have shorter heads.
+LEAST_PAD = 256
+_PAD_HEAD_BYTES = len(cbor(_PAD)) + 3
+#: Asks an authority for a time stamp of some bytes: its token (RFC 3161), in DER.
+Stamp = Callable[[bytes], bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class _ClaimSignature:
     """C2PA 2.4 13.2: the claim is signed and not repeated."""
+
+    protected: bytes
+    unprotected: dict[str, Cbor]
+    signature: bytes
+
+    def encoded(self, pad: int = 0) -> bytes:
+        """``pad``: bytes that fill it up."""
+        rest = {**self.unprotected, _PAD: bytes(pad)} if pad else self.unprotected
+        return cbor(Tagged(COSE_SIGN1_TAG, [self.protected, rest, None, self.signature]))
+
+
+def _sign(claim: bytes, signer: ClaimSigner, stamp: Stamp | None) -> _ClaimSignature:
     chain = signer.der
     protected = cbor(
         {ALG: ALGORITHMS[signer.algorithm], _X5CHAIN: chain[0] if len(chain) == 1 else chain}
     )
     signature = signer.sign(to_be_signed(protected, claim))
-    return cbor(Tagged(COSE_SIGN1_TAG, [protected, {}, None, signature]))
+    unprotected: dict[str, Cbor] = {}
+    if stamp is not None:
+        token = stamp(cbor(["CounterSignature", protected, b"", cbor(signature)]))
+        unprotected[_TIME_STAMP] = {"tstTokens": [{"val": token}]}
+    return _ClaimSignature(protected, unprotected, signature)
 
 
 # ---- JUMBF --------------------------------------------------------------------------------
@@ -134,15 +160,37 @@ def _reference(name: str, superbox: bytes) -> Cbor:
     return {"url": f"self#jumbf=c2pa.assertions/{name}", "hash": digest}
 
 
+class BmffHash:
+    """Of the boxes of a file in a row, each after its offset: C2PA 2.4 18.6.2."""
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256()
+        self._offset = 0
+
+    def add(self, box: Iterable[bytes | bytearray]) -> None:
+        """A box by its parts."""
+        self._digest.update(struct.pack(">Q", self._offset))
+        for part in box:
+            self._digest.update(part)
+            self._offset += len(part)
+
+    def leave_out(self, size: int) -> None:
+        """Boxes of so many bytes that are excluded."""
+        self._offset += size
+
+    def digest(self) -> bytes:
+        return self._digest.digest()
+
+
 def bmff_hash(boxes: Sequence[bytes], excluded: Sequence[int]) -> bytes:
-    """C2PA 2.4 18.6.2: of ``boxes`` in a row but those ``excluded``, each after its offset."""
-    digest, offset = hashlib.sha256(), 0
+    """Of ``boxes`` in a row but those ``excluded``."""
+    found = BmffHash()
     for index, box in enumerate(boxes):
-        if index not in excluded:
-            digest.update(struct.pack(">Q", offset))
-            digest.update(box)
-        offset += len(box)
-    return digest.digest()
+        if index in excluded:
+            found.leave_out(len(box))
+        else:
+            found.add([box])
+    return found.digest()
 
 
 def signed_init(
@@ -157,36 +205,59 @@ def signed_init(
     ``label`` is `urn:c2pa:` and a UUID.
     """
     # Where `rest` begins depends on the size of what holds its hash, which is the same each time.
-    draft = _store_box(label, assertions, bytes(32), signer)
+    manifest = Manifest(label, assertions, "init segment", signer)
+    draft = manifest.box(bytes(32))
     digest = bmff_hash([ftyp, draft, *rest], excluded=(0, 1))
-    return ftyp + _store_box(label, assertions, digest, signer) + b"".join(rest)
+    return ftyp + manifest.box(digest) + b"".join(rest)
 
 
-def _store_box(
-    label: str, assertions: Mapping[str, Cbor], digest: bytes, signer: ClaimSigner
-) -> bytes:
-    binding: Cbor = {
-        "exclusions": _EXCLUSIONS,
-        "alg": "sha256",
-        "hash": digest,
-        "name": "init segment",
-    }
-    all_assertions = {**assertions, "c2pa.hash.bmff.v3": binding}
-    boxes = {
-        name: _superbox(_CBOR, name, _box(b"cbor", cbor(value)))
-        for name, value in all_assertions.items()
-    }
-    claim = cbor(_claim(label, boxes))
-    manifest = _superbox(
-        _MANIFEST,
-        label,
-        _superbox(_ASSERTIONS, "c2pa.assertions", *boxes.values()),
-        _superbox(_CLAIM, "c2pa.claim.v2", _box(b"cbor", claim)),
-        _superbox(_SIGNATURE, "c2pa.signature", _box(b"cbor", _claim_signature(claim, signer))),
-    )
-    # A.5.1: version and flags, what it is for, and where more of it is: nowhere.
-    head = UUID + bytes(4) + b"manifest\0" + bytes(8)
-    return _box(b"uuid", head + _superbox(_STORE, "c2pa", manifest))
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What is said of an MP4, but for its hash; it follows ``ftyp``."""
+
+    label: str  #: `urn:c2pa:` and a UUID
+    assertions: Mapping[str, Cbor]
+    bound: str  #: what the hash is of
+    signer: ClaimSigner
+
+    def box(self, digest: bytes, stamp: Stamp | None = None, size: int | None = None) -> bytes:
+        """``digest``: `BmffHash`; filled up to exactly ``size`` bytes, if told.
+
+        OverflowError where that is not `LEAST_PAD` more than it takes, or 64 kB.
+        """
+        binding: Cbor = {
+            "exclusions": _EXCLUSIONS,
+            "alg": "sha256",
+            "hash": digest,
+            "name": self.bound,
+        }
+        assertions = {
+            name: _superbox(_CBOR, name, _box(b"cbor", cbor(value)))
+            for name, value in {**self.assertions, "c2pa.hash.bmff.v3": binding}.items()
+        }
+        claim = cbor(_claim(self.label, assertions))
+        signature = _sign(claim, self.signer, stamp)
+        made = self._put_together(assertions, claim, signature.encoded())
+        if size is None:
+            return made
+        pad = size - len(made) - _PAD_HEAD_BYTES
+        if not LEAST_PAD <= pad < 1 << 16:
+            raise OverflowError(f"a manifest of {len(made)} bytes does not fit into {size}")
+        return self._put_together(assertions, claim, signature.encoded(pad))
+
+    def _put_together(
+        self, assertions: Mapping[str, bytes], claim: bytes, signature: bytes
+    ) -> bytes:
+        manifest = _superbox(
+            _MANIFEST,
+            self.label,
+            _superbox(_ASSERTIONS, "c2pa.assertions", *assertions.values()),
+            _superbox(_CLAIM, "c2pa.claim.v2", _box(b"cbor", claim)),
+            _superbox(_SIGNATURE, "c2pa.signature", _box(b"cbor", signature)),
+        )
+        # A.5.1: version and flags, what it is for, and where more of it is: nowhere.
+        head = UUID + bytes(4) + b"manifest\0" + bytes(8)
+        return _box(b"uuid", head + _superbox(_STORE, "c2pa", manifest))
 
 
 def _claim(label: str, boxes: Mapping[str, bytes]) -> Cbor:

@@ -29,6 +29,9 @@ _PURPOSES = (
     x509.ObjectIdentifier("1.3.6.1.4.1.62558.2.1"),  # c2pa-kp-claimSigning
     ExtendedKeyUsageOID.EMAIL_PROTECTION,
 )
+#: Another that they accept: RFC 9336, for signing documents.
+_OTHER_PURPOSES = (x509.ObjectIdentifier("1.3.6.1.5.5.7.3.36"),)
+_LEAST_RSA_BITS = 2048
 #: A signature without a timestamp counts for as long as its certificate does.
 _VALID = datetime.timedelta(days=20 * 365)
 #: A reader's clock may be behind ours.
@@ -114,7 +117,23 @@ def load(certificates: Path, key: Path) -> ClaimSigner:
             f"{certificates} begins with a certificate that signed itself, which C2PA does not "
             "take: begin with one that an authority signed for you"
         )
+    if not _may_sign_claims(chain[0]):
+        raise KeyProblem(
+            f"the first certificate in {certificates} is not for signing claims: C2PA wants the "
+            "key usage digitalSignature and an extended key usage (docs/operations.md)"
+        )
     return _claim_signer(chain, private)
+
+
+def _may_sign_claims(certificate: x509.Certificate) -> bool:
+    """C2PA 2.4 14.5.1."""
+    try:
+        usage = certificate.extensions.get_extension_for_class(x509.KeyUsage).value
+        purposes = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    except x509.ExtensionNotFound:
+        return False
+    accepted = (*_PURPOSES, *_OTHER_PURPOSES)
+    return usage.digital_signature and any(each in purposes for each in accepted)
 
 
 def load_roots(path: Path) -> bytes:
@@ -132,6 +151,8 @@ def _claim_signer(chain: tuple[x509.Certificate, ...], key: PrivateKey) -> Claim
         case Ed25519PrivateKey():
             return ClaimSigner(chain, "ed25519", key.sign)
         case rsa.RSAPrivateKey():
+            if key.key_size < _LEAST_RSA_BITS:
+                raise KeyProblem(f"C2PA takes no RSA key of less than {_LEAST_RSA_BITS} bits")
             return ClaimSigner(chain, "ps256", _pss(key))
         case ec.EllipticCurvePrivateKey():
             if key.curve.name not in _CURVES:

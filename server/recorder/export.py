@@ -12,6 +12,7 @@ A clip that begins between keyframes is encoded: copied, it would hold what was 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -22,6 +23,7 @@ from av.codec.context import Flags
 
 from server.core import vp9
 from server.core.frames import Codec, TrackName
+from server.recorder.content_credentials import Credentials
 from server.recorder.decoders import picture_decoder, sound_decoder
 from server.recorder.files import put_in_place, scratch_beside
 from server.recorder.movie import Movie, MovieError, MovieTrack
@@ -62,7 +64,7 @@ class ExportError(Exception):
     """There is nothing to export, or it must not go there."""
 
 
-Seal = Callable[[Path, bool], None]
+Seal = Callable[[Path], None]
 
 
 class Source(Protocol):
@@ -84,14 +86,15 @@ def export(
     progress: Callable[[float], None],
     *,
     transcode: bool = False,
-    seal: Seal = lambda whole, encoded: None,
+    credentials: Credentials | None = None,
+    seal: Seal = lambda whole: None,
 ) -> None:
     """Write the recording to ``out``, which appears when it is whole.
 
     ``progress`` is called with the share done, 0..1; with ``transcode`` all pictures become
-    H.264. ``seal`` is called once with the whole file, before it gets its name, and whether
-    anything in it was encoded. ExportError if there is no media; OSError; SegmentError if the
-    recording is damaged.
+    H.264. ``credentials`` are signed into the file. ``seal`` is called once with the whole file,
+    before it gets its name. ExportError if there is no media; OSError; SegmentError if the
+    recording is damaged; CredentialsUnavailable.
     """
     if not len(source):
         raise ExportError("the recording has no media")
@@ -101,9 +104,14 @@ def export(
         with scratch.open("r+b") as file:
             movie = Movie(file.write)
             encoded = write(source, movie, progress, transcode)
-            ftyp, moov, mdat = movie.head()
-            prepend(file, [ftyp, *moov, mdat])
-        seal(scratch, encoded)
+            size = credentials.size if credentials else 0
+            head, signed = movie.head(size), b""
+            if credentials is not None:
+                file.seek(0)
+                digest = head.digest(size, iter(partial(file.read, _BLOCK_BYTES), b""))
+                signed = credentials.box(digest, encoded=encoded)
+            prepend(file, [head.ftyp, signed, *head.moov, head.mdat])
+        seal(scratch)
         put_in_place(scratch, out)
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from server.recorder import content_credentials, derivation
-from server.recorder.content_credentials import Checked
+from server.recorder import credentials_check, derivation
+from server.recorder.credentials_check import Checked
 from server.recorder.derivation import Derivation
 from server.recorder.sealing import SegmentError
 from server.recorder.server_key import ServerKey
@@ -33,7 +33,7 @@ def check_export(path: Path, public_key: ServerKey | None, roots: bytes) -> Expo
     NothingSigned; OSError; CredentialsUnavailable.
     """
     has_statement = derivation.statement_of(path).exists()
-    has_credentials = content_credentials.present_in(path)
+    has_credentials = credentials_check.present_in(path)
     if not has_statement and not has_credentials:
         raise NothingSigned(
             f"{path.name} has no {derivation.statement_of(path).name} beside it, "
@@ -51,7 +51,7 @@ def check_export(path: Path, public_key: ServerKey | None, roots: bytes) -> Expo
             faults.append(f"{reading.name}: {error}")
     try:
         if has_credentials:
-            credentials = content_credentials.check(path, roots)
+            credentials = credentials_check.check(path, roots)
     except SegmentError as error:
         faults.append(f"{path.name}: {error}")
     faults += [f"{path.name}: {each}" for each in _disagreements(statement, credentials)]

@@ -1,4 +1,8 @@
-"""What the server and a process that exports for it say to each other: a line of JSON each."""
+"""What the server and a process that exports for it say to each other: a line of JSON each.
+
+The process is given a `Job`. It tells its `Share`, then what is to be signed (`Bound`), is answered
+by `Signed`, and ends with `Written`; or with `Failed`.
+"""
 
 import enum
 
@@ -6,7 +10,7 @@ import msgspec
 
 
 class Job(msgspec.Struct, frozen=True):
-    """The one line that the process reads. It is given one recording's key, and no other."""
+    """What the process is given: of keys one recording's, and no other."""
 
     folder: str  #: the recording's
     store: str  #: where closed segments may be (`open_store`); empty: nowhere
@@ -16,6 +20,7 @@ class Job(msgspec.Struct, frozen=True):
     end_us: int
     transcode: bool  #: make all pictures H.264
     file_key: str  #: hex; the file's, which is sealed (`SealedFile`)
+    reserved: int  #: bytes, which follow ``ftyp``, of Content Credentials (C2PA); 0: none
 
 
 class Fault(enum.StrEnum):
@@ -34,6 +39,19 @@ class Share(msgspec.Struct, frozen=True, tag="share"):
     done: float
 
 
+class Bound(msgspec.Struct, frozen=True, tag="bound"):
+    """All but its credentials is written: these are to be signed."""
+
+    digest: bytes  #: of the file (`Head.digest`)
+    encoded: bool  #: pictures or sound were encoded anew
+
+
+class Signed(msgspec.Struct, frozen=True):
+    """The server's answer."""
+
+    credentials: bytes  #: as many as are reserved
+
+
 class Written(msgspec.Struct, frozen=True, tag="written"):
     """The file is whole. Its last word, or `Failed` is."""
 
@@ -47,5 +65,5 @@ class Failed(msgspec.Struct, frozen=True, tag="failed"):
     reason: str  #: for the log
 
 
-Said = Share | Written | Failed
+Said = Share | Bound | Written | Failed
 said = msgspec.json.Decoder(Said)

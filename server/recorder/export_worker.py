@@ -1,9 +1,9 @@
 """A process that writes one export for the server, and ends.
 
-Started as ``python -m server.recorder.export_worker FD``: FD is the file, the job comes by the
-standard input, what is to be told leaves by the standard output. It decodes what candidates sent,
-so it is made poor: lowest priority, bounded memory, no core dumps, and of keys only the
-recording's. When the server ends, nobody reads what it tells, and it ends, too.
+Started as ``python -m server.recorder.export_worker FD``: FD is the file, what the server says
+comes by the standard input, what it is told leaves by the standard output. It decodes what
+candidates sent, so it is made poor: lowest priority, bounded memory, no core dumps, and of keys
+only the recording's. When the server ends, nobody reads what it tells, and it ends, too.
 """
 
 import errno
@@ -11,6 +11,7 @@ import hashlib
 import os
 import resource
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import av.logging
@@ -20,7 +21,7 @@ from server.recorder import server_key
 from server.recorder.catalog import stored_folder
 from server.recorder.clip import Clip
 from server.recorder.export import ExportError, Source, write
-from server.recorder.export_job import Failed, Fault, Job, Said, Share, Written
+from server.recorder.export_job import Bound, Failed, Fault, Job, Said, Share, Signed, Written
 from server.recorder.movie import Movie
 from server.recorder.reader import RecordingReader
 from server.recorder.sealed_file import CHUNK_BYTES, SealedFile, Turned
@@ -35,6 +36,8 @@ MOST_MEMORY = 4 << 30
 FREE_BYTES = 1 << 30
 #: So much more is done before it is told.
 _STEP = 0.005
+#: What is done once the media are written, and once they were read to be signed.
+_WRITTEN, _HASHED = 0.9, 0.95
 
 
 def main() -> None:
@@ -43,13 +46,16 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
     av.logging.set_level(None)  # candidates' bytes must not write to the server's log
     job = msgspec.json.decode(sys.stdin.buffer.readline(), type=Job)
-    _say(run(job, int(sys.argv[1])))
+    _say(run(job, int(sys.argv[1]), _ask_server))
 
 
-def run(job: Job, fd: int) -> Said:
+Sign = Callable[[Bound], bytes]
+
+
+def run(job: Job, fd: int, sign: Sign) -> Said:
     """Write the export to ``fd``, sealed. Returns the last word."""
     try:
-        return _written(job, fd)
+        return _written(job, fd, sign)
     except ExportError as error:
         return Failed(Fault.EMPTY, str(error))
     except SegmentError as error:
@@ -59,19 +65,26 @@ def run(job: Job, fd: int) -> Said:
         return Failed(fault, error.strerror or type(error).__name__)
 
 
-def _written(job: Job, fd: int) -> Written:
+def _written(job: Job, fd: int, sign: Sign) -> Written:
     file = SealedFile(fd, bytes.fromhex(job.file_key))
     source = _source(job)
     if not len(source):
         raise ExportError("the recording has no media")
-    movie = Movie(file.append)
-    write(source, movie, _Progress(fd), job.transcode)
-    ftyp, moov, mdat = movie.head()
-    for part in (ftyp, *moov, mdat):
+    movie, progress = Movie(file.append), _Progress(fd)
+    encoded = write(source, movie, progress.part(0.0, _WRITTEN), job.transcode)
+    head = movie.head(job.reserved)
+    credentials = b""
+    if job.reserved:
+        media = _blocks(file, progress.part(_WRITTEN, _HASHED))
+        credentials = sign(Bound(head.digest(job.reserved, media), encoded))
+    for part in (head.ftyp, credentials, *head.moov, head.mdat):
         file.append(part)
     file.finish()
-    head = file.size - movie.size
-    return Written(file.size, head, _digest(Turned(file, head)))
+    size = file.size - movie.size
+    digest = hashlib.sha256()
+    for block in _blocks(Turned(file, size), progress.part(_HASHED, 1.0)):
+        digest.update(block)
+    return Written(file.size, size, digest.hexdigest())
 
 
 def _source(job: Job) -> Source:
@@ -94,7 +107,11 @@ class _Progress:
         self._fd = fd
         self._told = 0.0
 
-    def __call__(self, done: float) -> None:
+    def part(self, start: float, end: float) -> Callable[[float], None]:
+        """Takes the share that is done of what goes from one share of all to another."""
+        return lambda done: self._tell(start + done * (end - start))
+
+    def _tell(self, done: float) -> None:
         if done < self._told + _STEP:
             return
         disk = os.fstatvfs(self._fd)
@@ -104,12 +121,17 @@ class _Progress:
         _say(Share(done))
 
 
-def _digest(file: Turned) -> str:
-    digest, place = hashlib.sha256(), 0
-    while part := file.read_at(place, CHUNK_BYTES):
-        digest.update(part)
-        place += len(part)
-    return digest.hexdigest()
+def _blocks(file: SealedFile | Turned, progress: Callable[[float], None]) -> Iterator[bytes]:
+    place, size = 0, file.size
+    while block := file.read_at(place, CHUNK_BYTES):
+        yield block
+        place += len(block)
+        progress(place / size)
+
+
+def _ask_server(bound: Bound) -> bytes:
+    _say(bound)
+    return msgspec.json.decode(sys.stdin.buffer.readline(), type=Signed).credentials
 
 
 def _say(word: Said) -> None:

@@ -6,11 +6,13 @@ Pure: where the media go is the caller's, before the head is made.
 """
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from itertools import chain
 from typing import NamedTuple
 
 from server.core.frames import TrackName
+from server.recorder.c2pa_manifest import BmffHash
 from server.recorder.mp4 import (
     Part,
     TrackHead,
@@ -44,6 +46,14 @@ class Head(NamedTuple):
     ftyp: bytes
     moov: list[Part]
     mdat: bytes  #: the header of the media's box
+
+    def digest(self, reserved: int, media: Iterable[bytes]) -> bytes:
+        """Of the file, for C2PA (`BmffHash`): what is reserved is left out, as ``ftyp`` is."""
+        found = BmffHash()
+        found.leave_out(len(self.ftyp) + reserved)
+        found.add(self.moov)
+        found.add(chain([self.mdat], media))
+        return found.digest()
 
 
 class Movie:

@@ -281,9 +281,10 @@ class Recorder:
 
     def reader(self, interview_id: str) -> RecordingReader:
         """A reader, also while the recording runs. KeyError if there is none. Reads the disk."""
-        return open_reader(self.data_dir, interview_id, self._keys, self._store, self._claim_signer)
+        return open_reader(self.data_dir, interview_id, self._keys, self._store, self.claim_signer)
 
-    def _claim_signer(self) -> ClaimSigner:
+    def claim_signer(self) -> ClaimSigner:
+        """Who signs for C2PA. Reads the disk. KeyProblem; OSError."""
         return self._signer or self._keys.claim_signer(time.time())
 
     def key(self, interview_id: str) -> bytes:

@@ -49,6 +49,11 @@ class Request:
             raise SegmentError(FaultKind.TAMPERED, "the authority answered something else")
 
 
+def token(answer: bytes) -> bytes:
+    """What of an answer is signed, in DER. SegmentError where it is no stamp."""
+    return _decode(answer).time_stamp_token()
+
+
 def read_time(stamp: bytes, data: bytes) -> datetime | None:
     """When the stamp says that ``data`` was there; None if it is of other data. Not proved.
 

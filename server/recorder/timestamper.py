@@ -68,7 +68,7 @@ class Timestamper:
         if state is State.RECORDING or _is_stamped(path, data):
             return
         request = Request(data)
-        answer = _ask(self._url, request.body)
+        answer = ask(self._url, request.body)
         request.check(answer)
         write_durably(path / TIMESTAMP_NAME, answer, self._data_dir / FOLDER)
 
@@ -80,7 +80,8 @@ def _is_stamped(path: Path, manifest: bytes) -> bool:
         return False
 
 
-def _ask(url: str, body: bytes) -> bytes:
+def ask(url: str, body: bytes) -> bytes:
+    """What an authority answers to a `Request` (RFC 3161 3.4). OSError."""
     headers = {"Content-Type": "application/timestamp-query"}
     request = urllib.request.Request(url, body, headers)
     with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:

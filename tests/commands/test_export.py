@@ -11,8 +11,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from server.commands.terminal import Progress
-from server.recorder import content_credentials
 from server.recorder.catalog import lock_recordings
+from server.recorder.content_credentials import Credentials
 from server.recorder.erasure import erase
 from server.recorder.keys import open_keys
 from server.recorder.stores import LocalStore
@@ -133,13 +133,13 @@ def test_cancelled_while_it_is_signed_it_leaves_nothing(
     record(data, "interview-1")
     out = tmp_path / "target" / "out.mp4"
     out.parent.mkdir()
-    sign = content_credentials._sign
+    box = Credentials.box
 
-    def interrupted(*args: Any) -> None:
+    def interrupted(*args: Any, **kwargs: Any) -> bytes:
         signal.raise_signal(signal.SIGINT)
-        sign(*args)
+        return box(*args, **kwargs)
 
-    monkeypatch.setattr(content_credentials, "_sign", interrupted)
+    monkeypatch.setattr(Credentials, "box", interrupted)
     assert run(capsys, "export", "interview-1", "--c2pa", "-o", str(out))[0] == 130
     assert list(out.parent.iterdir()) == []
 

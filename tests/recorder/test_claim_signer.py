@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
@@ -13,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import (
     NoEncryption,
     PrivateFormat,
 )
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from server.recorder import claim_signer
 from server.recorder.claim_signer import ClaimSigner, PrivateKey
@@ -160,8 +162,39 @@ def test_what_c2pa_does_not_take_is_said_before_anything_is_made(tmp_path: Path)
         bring(tmp_path, PRIVATE_KEYS["es256"], issuer="A company")
     with pytest.raises(KeyProblem, match="curve secp256k1"):
         bring(tmp_path, ec.derive_private_key(7, ec.SECP256K1()))
+    with pytest.raises(KeyProblem, match="less than 2048 bits"):
+        bring(tmp_path, rsa.generate_private_key(65537, 1024))
     with pytest.raises(KeyProblem, match="without a password"):
         bring(tmp_path, PRIVATE_KEYS["es256"], encryption=BestAvailableEncryption(b"secret"))
     (tmp_path / "chain.pem").write_text("nothing")
     with pytest.raises(KeyProblem, match="no certificates"):
+        claim_signer.load(tmp_path / "chain.pem", tmp_path / "key.pem")
+
+
+@pytest.mark.parametrize(
+    ("purpose", "signs", "taken"),
+    [
+        (ExtendedKeyUsageOID.EMAIL_PROTECTION, True, True),
+        (ExtendedKeyUsageOID.SERVER_AUTH, True, False),
+        (ExtendedKeyUsageOID.EMAIL_PROTECTION, False, False),
+        (None, True, False),
+    ],
+)
+def test_a_certificate_for_something_else_is_refused(
+    tmp_path: Path, purpose: x509.ObjectIdentifier | None, signs: bool, taken: bool
+) -> None:
+    bring(tmp_path, PRIVATE_KEYS["es256"])
+    authority = ec.derive_private_key(8, ec.SECP256R1())
+    names = claim_signer._name("A company"), claim_signer._name("An authority")
+    public = PRIVATE_KEYS["es256"].public_key()
+    usage = claim_signer._usage(signs_certificates=not signs)
+    made = claim_signer._certificate(*names, public, NOW).add_extension(usage, critical=True)
+    if purpose is not None:
+        made = made.add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
+    certificate = made.sign(authority, SHA256())
+    (tmp_path / "chain.pem").write_bytes(certificate.public_bytes(Encoding.PEM))
+    if taken:
+        claim_signer.load(tmp_path / "chain.pem", tmp_path / "key.pem")
+        return
+    with pytest.raises(KeyProblem, match="not for signing claims"):
         claim_signer.load(tmp_path / "chain.pem", tmp_path / "key.pem")

@@ -8,7 +8,7 @@ import pytest
 
 from server.core.frames import Codec
 from server.recorder import content_credentials, derivation
-from server.recorder.content_credentials import Done, Source, source_of
+from server.recorder.content_credentials import Credentials, Made, Source, source_of
 from server.recorder.derivation import statement_of
 from server.recorder.export import export
 from server.recorder.export_check import NothingSigned, check_export
@@ -41,8 +41,8 @@ class Exported:
 
     def sign(self, source: Source) -> None:
         signer = self.desk.keys.claim_signer(NOW_S)
-        done = Done(encoded=True, whole=True, screen=False)
-        content_credentials.sign(self.path, source, done, signer)
+        credentials = Credentials(Made(source, whole=True, screen=False), signer, NOW_S)
+        export(self.desk.reader(), self.path, lambda share: None, credentials=credentials)
 
     def state(self) -> None:
         origin = derivation.origin(self.manifest)

@@ -15,12 +15,17 @@ import pytest
 from server.core.frames import Codec
 from server.core.interviews import Role
 from server.recorder import derivation
+from server.recorder.content_credentials import Credentials, made_of
+from server.recorder.export_check import check_export
+from server.recorder.export_job import Bound
 from server.recorder.key_database import KeyDatabase
 from server.recorder.spool import Spool
 from server.recorder.tlog import read_log
 from server.signaling.exports import queue
 from server.signaling.exports.queue import MAX_EXPORTS_PER_LINK
-from tests.recorder.encoded import camera, in_order, microphone
+from tests.recorder.c2pa_readers import by_encypher, by_the_consortium
+from tests.recorder.conftest import Desk
+from tests.recorder.encoded import START_S, camera, in_order, interview, microphone
 from tests.signaling.serving import Serving, open_serving
 from tests.signaling.test_replay import record, viewings
 
@@ -113,6 +118,30 @@ async def test_a_clip_is_made_in_the_background_fetched_and_on_the_record(
     assert derivation.derivation_hash(made) in await asyncio.to_thread(logged, recorded)
     (fetched,) = await viewings(recorded)
     assert fetched["last_s"] > viewing["last_s"]
+    await asyncio.to_thread(check_credentials, recorded, saved)
+
+
+def check_credentials(serving: Serving, saved: Path) -> None:
+    """By both readers, and that they tell of the same as the statement beside the file."""
+    root = serving.server.recorder.claim_signer().anchor
+    with saved.open("rb") as file:
+        assert by_the_consortium(file, root) == ("Trusted", set())
+    report = by_encypher(saved, root)
+    assert (report["integrity"], report["hard_binding"]) == ("valid", "match")
+    found = check_export(saved, serving.server.recorder.public_key, root)
+    assert (found.faults, found.credentials is not None) == ((), True)
+
+
+def test_without_an_authority_an_export_is_signed_without_a_time_stamp(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    desk = Desk(tmp_path)
+    desk.write(interview(Codec.H264, 1))
+    made, signer = made_of(desk.reader(), (0, 1_000_000)), desk.keys.claim_signer(START_S)
+    credentials = Credentials(made, signer, START_S, "http://127.0.0.1:9/")
+    box = queue._signed(credentials, Bound(bytes(32), encoded=True))
+    assert len(box) == credentials.size
+    assert "signed without a time stamp: no time stamp from http://127.0.0.1:9/" in caplog.text
 
 
 def logged(serving: Serving) -> set[str]:

@@ -8,6 +8,7 @@ from typing import IO
 
 import msgspec
 
+from server.recorder.content_credentials import Credentials
 from server.recorder.derivation import Origin
 from server.recorder.export_job import Fault, Job, Written
 from server.store import Viewing
@@ -52,6 +53,7 @@ class Export:
     name: str  #: for whoever saves it
     job: Job
     source: Origin
+    credentials: Credentials | None
     viewing: Viewing
     file: IO[bytes]  #: has no name
     asked_s: float

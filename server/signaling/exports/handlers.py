@@ -4,6 +4,7 @@ Pages may close meanwhile. Who fetches a file says by its address who they are: 
 header of ours with a download.
 """
 
+import logging
 import os
 import secrets
 import tempfile
@@ -19,6 +20,7 @@ from server.core.interviews import Way
 from server.recorder import derivation
 from server.recorder.catalog import recording_path
 from server.recorder.clip import fragments_between
+from server.recorder.content_credentials import Credentials, CredentialsUnavailable, made_of
 from server.recorder.export_job import Job, Written
 from server.recorder.reader import RecordingReader
 from server.recorder.recorder import Recorder
@@ -34,6 +36,8 @@ from server.signaling.replay import Replay
 from server.signaling.view_log import Read
 from server.store import AsyncStore, Store
 
+log = logging.getLogger(__name__)
+
 FILE_TYPE = "video/mp4"
 
 
@@ -47,14 +51,19 @@ class Exports:
         clock: Callable[[], float],
         replay: Replay,
         store: str,
+        timestamp_url: str,
         queue: ExportQueue,
     ) -> None:
-        """``store``: where the recorder's closed segments may be; empty: nowhere."""
+        """``store``: where the recorder's closed segments may be; empty: nowhere.
+
+        ``timestamp_url``: who stamps Content Credentials with the time; empty: nobody.
+        """
         self._recorder = recorder
         self._db = db
         self._clock = clock
         self._replay = replay
         self._store = store
+        self._timestamp_url = timestamp_url
         self.queue = queue
 
     async def exports(self, request: web.Request, grant: Grant) -> web.Response:
@@ -66,7 +75,9 @@ class Exports:
         interview_id = request.match_info["interview"]
         reader = await self._replay.reader(interview_id)
         span_us = await self._replay.read(interview_id, _span_us, reader, wanted)
-        job = await self._job(interview_id, span_us, wanted.transcode)
+        credentials = await self._replay.read(interview_id, self._credentials, reader, span_us)
+        reserved = credentials.size if credentials else 0
+        job = await self._job(interview_id, span_us, wanted.transcode, reserved)
         interview = await self._db.run(Store.interview, interview_id)
         title = interview.title if interview else interview_id
         origin = derivation.origin(reader.manifest)
@@ -76,8 +87,8 @@ class Exports:
             read = Read(interview_id, grant.link_id, Way.EXPORT, *place)
             viewing = await self._replay.views.begin(read)  # first on the record, then read
             file = await self._replay.read(interview_id, _nameless, self._recorder.data_dir)
-            now = self._clock()
-            return Export(viewing.id, interview_id, title, job, origin, viewing, file, now)
+            named, said = (viewing.id, interview_id, title), (origin, credentials)
+            return Export(*named, job, *said, viewing, file, self._clock())
 
         made = await self.queue.add(grant.link_id, begin)
         return json_response(made.item, status=201)
@@ -142,7 +153,18 @@ class Exports:
     def _own(self, request: web.Request, grant: Grant) -> list[Export]:
         return self.queue.of(grant.link_id, request.match_info["interview"])
 
-    async def _job(self, interview_id: str, span_us: tuple[int, int], transcode: bool) -> Job:
+    def _credentials(self, reader: RecordingReader, span_us: tuple[int, int]) -> Credentials | None:
+        """None where the certificate is not valid: the statement says as much. KeyProblem."""
+        made, signer = made_of(reader, span_us), self._recorder.claim_signer()
+        try:
+            return Credentials(made, signer, self._clock(), self._timestamp_url)
+        except CredentialsUnavailable as error:
+            log.error("exports have no Content Credentials: %s", error)
+            return None
+
+    async def _job(
+        self, interview_id: str, span_us: tuple[int, int], transcode: bool, reserved: int
+    ) -> Job:
         key = await self._replay.read(interview_id, self._recorder.key, interview_id)
         return Job(
             str(recording_path(self._recorder.data_dir, interview_id)),
@@ -152,6 +174,7 @@ class Exports:
             *span_us,
             transcode,
             secrets.token_hex(KEY_BYTES),
+            reserved,
         )
 
 
@@ -206,7 +229,10 @@ def _headers(name: str) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def open_exports(plant: Plant, replay: Replay, store: str) -> AsyncIterator[Exports]:
+async def open_exports(
+    plant: Plant, replay: Replay, store: str, timestamp_url: str
+) -> AsyncIterator[Exports]:
     """At the end what is under way is stopped, and every file is gone."""
     async with open_queue(plant.recorder, plant.clock) as queue:
-        yield Exports(plant.recorder, plant.db, plant.clock, replay, store, queue)
+        parts = plant.recorder, plant.db, plant.clock, replay
+        yield Exports(*parts, store, timestamp_url, queue)

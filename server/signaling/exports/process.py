@@ -4,11 +4,11 @@ import asyncio
 import os
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import msgspec
 
-from server.recorder.export_job import Failed, Fault, Job, Said, Share, Written, said
+from server.recorder.export_job import Bound, Failed, Fault, Job, Said, Share, Signed, Written, said
 
 #: One that has told nothing for so long hangs in a decoder.
 SILENT_S = 120.0
@@ -17,10 +17,16 @@ ENVIRONMENT = ("PATH", "PYTHONPATH", "VIRTUAL_ENV", "LANG", "LC_ALL", "TZ", "LD_
 FOR_STORES = ("HOME", "AWS_", "HTTPS_PROXY", "NO_PROXY", "SSL_CERT_")
 
 
-async def run(job: Job, fd: int, on_share: Callable[[float], None]) -> Written | Failed:
+async def run(
+    job: Job,
+    fd: int,
+    on_share: Callable[[float], None],
+    sign: Callable[[Bound], Awaitable[bytes]],
+) -> Written | Failed:
     """Have the export written to the file ``fd``; ``on_share`` gets how much of it is done.
 
-    OSError where the process can't be started.
+    ``sign`` is called at most once. OSError where the process can't be started; what ``sign``
+    raises.
     """
     starting = asyncio.ensure_future(_start(fd, bool(job.store)))
     try:
@@ -30,14 +36,19 @@ async def run(job: Job, fd: int, on_share: Callable[[float], None]) -> Written |
         await _kill(await starting)
         raise
     try:
-        assert process.stdin is not None
-        process.stdin.write(msgspec.json.encode(job) + b"\n")
-        last: Said | None = None
-        async for last in _words(process):
-            if isinstance(last, Share):
-                on_share(last.done)
-        if isinstance(last, Written | Failed):
-            return last
+        _tell(process, job)
+        signed = False
+        async for word in _words(process):
+            match word:
+                case Share(done):
+                    on_share(done)
+                case Bound() if not signed:  # one signature, of one file
+                    _tell(process, Signed(await sign(word)))
+                    signed = True
+                case Written() | Failed():
+                    return word
+                case _:
+                    break
         return Failed(Fault.FAILED, "the process ended or hung")
     finally:
         await _kill(process)
@@ -57,6 +68,11 @@ async def _start(fd: int, with_store: bool) -> Process:
         # A Ctrl-C in the server's terminal is for the server, which ends its processes.
         start_new_session=True,
     )
+
+
+def _tell(process: Process, word: Job | Signed) -> None:
+    assert process.stdin is not None
+    process.stdin.write(msgspec.json.encode(word) + b"\n")
 
 
 async def _words(process: Process) -> AsyncIterator[Said]:
