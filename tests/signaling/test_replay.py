@@ -348,7 +348,10 @@ async def test_what_was_recorded_is_intact_until_somebody_changes_it(recorded: S
     shutil.rmtree(folder)
     shutil.copytree(folder.parent / two, folder)
     _, report = await verified(one)
-    assert (report["intact"], f"in place of {one}'s" in report["faults"][0]["message"]) == (False, True)
+    assert (report["intact"], f"in place of {one}'s" in report["faults"][0]["message"]) == (
+        False,
+        True,
+    )
     assert (await verified(two))[1]["intact"]
 
 
