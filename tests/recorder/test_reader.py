@@ -74,6 +74,22 @@ def test_a_segment_cut_back_by_a_failed_write_is_indexed_anew(desk: Desk) -> Non
     assert reader.describe().duration_s < ahead
 
 
+def test_only_a_segment_that_is_being_written_may_lack_its_header(desk: Desk) -> None:
+    writer = desk.writer()
+    writer.sync()
+    feed(writer, interview(seconds=2))
+    before = desk.reader().describe()
+    begun = desk.path() / "00001.seg"
+    begun.write_bytes(b"VIVA")
+    assert desk.reader().describe().fragments == before.fragments
+    begun.unlink()
+    writer.finish()
+    (desk.path() / "00000.seg").write_bytes(b"VIVA")
+    with pytest.raises(SegmentError) as caught:
+        desk.reader()
+    assert caught.value.kind is FaultKind.TRUNCATED
+
+
 def test_memory_is_bounded_and_threads_may_share_a_reader(desk: Desk) -> None:
     desk.write(interview(Codec.VP8, 6))
     reader = desk.reader()

@@ -102,6 +102,21 @@ async def test_a_running_recording_reads_up_to_its_last_fragment(tmp_path: Path)
         assert after.duration_s == pytest.approx(2.0, abs=0.001)
 
 
+async def test_what_no_further_frame_completes_is_on_the_disk_soon_all_the_same(
+    tmp_path: Path,
+) -> None:
+    """A candidate whose line is cut off has nothing at stake for as long as it takes."""
+    async with open_recorder(tmp_path) as recorder:
+        recording = recorder.record("iv", "t", POLICY, _refuse_faults)
+        for frame in interview(seconds=0.25):
+            recording.on_frame(frame)
+        await _until(lambda: recorder.metrics.fragments_written > 0)
+        await _until(lambda: recorder.metrics.fsyncs >= 2)
+        (summary,) = await asyncio.to_thread(recorder.list)
+        assert summary.duration_s == pytest.approx(0.25, abs=0.04)
+        await recording.close()
+
+
 async def test_verifying_and_reading_while_it_runs_raise_no_false_alarm(tmp_path: Path) -> None:
     frames = iter(interview(Codec.VP8, 12))
     async with open_recorder(tmp_path) as recorder:
