@@ -56,6 +56,11 @@ log = logging.getLogger(__name__)
 
 #: Nobody is sent what they send themselves; the candidate sees no screen but their own.
 _SENT_TO = {Role.CANDIDATE: OF_INTERVIEWER, Role.INTERVIEWER: OF_CANDIDATE}
+_CAMERAS = {Role.CANDIDATE: TrackName.CAMERA, Role.INTERVIEWER: TrackName.INTERVIEWER_CAMERA}
+_MICROPHONES = {
+    Role.CANDIDATE: TrackName.MICROPHONE,
+    Role.INTERVIEWER: TrackName.INTERVIEWER_MICROPHONE,
+}
 #: How long a recording stays open for a candidate whose connection is lost.
 GRACE_S = 20.0
 #: A candidate whose interview was interrupted comes back to it without being asked whether there
@@ -106,7 +111,8 @@ class LiveInterview:
         self._alerts: dict[str, Alert] = {}
         self._shows_screen = False
         self._cameras_off: set[Role] = set()  # of those who speak
-        self._cameras_noted_off: set[Role] = set()
+        self._microphones_off: set[Role] = set()
+        self._noted_off: set[TrackName] = set()
         self._lock = asyncio.Lock()  # one change of the seat or the session at a time
         self._wake = asyncio.Event()
 
@@ -118,7 +124,7 @@ class LiveInterview:
         Raises Refusal when one link has too many openings.
         """
         if self._audience.enter(participant):
-            self._camera_changed(participant.role, True)  # unless the newer page says otherwise
+            self._begin_anew(participant.role)  # unless the newer page says otherwise
         if participant.outbox is not None and not participant.closed:
             self._greet(participant, participant.outbox)
 
@@ -159,7 +165,7 @@ class LiveInterview:
                 await self._unseat(older)
             # A page has replaced others by its socket, WHIP has none.
             if participant.outbox is None and self._audience.replace_sockets(participant):
-                self._camera_changed(participant.role, True)
+                self._begin_anew(participant.role)
             return answer
 
     def _admit_candidate(self) -> None:
@@ -310,7 +316,7 @@ class LiveInterview:
         if self.started_s is None and self._source.first_media_s is not None:
             self._set_state(self.state, self._source.first_media_s)
         self._look_at_screen(now)
-        self._look_at_cameras(now)
+        self._look_at_devices(now)
         self._look_at_storage(now)
         if self._session is not None and self._session.feed is not None:
             sample = self._session.meter.sample(self._source.stats(now), now)
@@ -334,6 +340,20 @@ class LiveInterview:
         participant.refuse_if_closed()
         self._camera_changed(participant.role, active)
 
+    def note_microphone(self, participant: Participant, active: bool) -> None:
+        """A microphone is on, or off, says the page of whoever speaks. Raises Refusal."""
+        participant.refuse_if_closed()
+        self._microphone_changed(participant.role, active)
+
+    def _begin_anew(self, role: Role) -> None:
+        """With another page, of which nothing is known to be off."""
+        self._camera_changed(role, True)
+        self._microphone_changed(role, True)
+
+    def _microphone_changed(self, role: Role, active: bool) -> None:
+        if active is (role in self._microphones_off):
+            self._microphones_off ^= {role}
+
     def _camera_changed(self, role: Role, active: bool) -> None:
         if active is (role in self._cameras_off):
             self._cameras_off ^= {role}
@@ -347,16 +367,18 @@ class LiveInterview:
             self._note("screen-shown" if shows else "screen-hidden", link_id, now)
             self._audience.tell_others(ScreenState(shows))
 
-    def _look_at_cameras(self, now: float) -> None:
-        """Of a camera that is off the recording has black pictures: it says why, too.
+    def _look_at_devices(self, now: float) -> None:
+        """Of what is off the recording has black pictures, or silence: it says why, too.
 
         Once a second at most, however often pages say so.
         """
         if self._session is None:
             return
-        for role in sorted(self._cameras_off ^ self._cameras_noted_off):
-            self._note(_camera_event(role, on=role not in self._cameras_off), None, now)
-        self._cameras_noted_off = set(self._cameras_off)
+        off = {_CAMERAS[role] for role in self._cameras_off}
+        off |= {_MICROPHONES[role] for role in self._microphones_off}
+        for track in sorted(off ^ self._noted_off):
+            self._note(f"{track}-{'off' if track in off else 'on'}", None, now)
+        self._noted_off = off
 
     def _look_at_storage(self, now: float) -> None:
         if self._session is not None:
@@ -452,7 +474,7 @@ class LiveInterview:
         self._source.add_sink(recording)
         if self._session.feed is not None:
             self._source.add_sink(self._session.feed, ENOUGH_LINES, tracks=OF_CANDIDATE)
-        self._cameras_noted_off = set()
+        self._noted_off = set()
         if self._interviewer.present:  # who came before the candidate
             recording.mark("interviewer-joined", self._plant.clock())
 
@@ -547,8 +569,3 @@ class LiveInterview:
             self._session.recording.mark(name, now)
         self._journal.note(name, link_id, now)
         self._wake.set()
-
-
-def _camera_event(role: Role, *, on: bool) -> str:
-    whose = "camera" if role is Role.CANDIDATE else f"{role}-camera"
-    return f"{whose}-{'on' if on else 'off'}"

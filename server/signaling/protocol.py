@@ -109,6 +109,12 @@ class Camera(_Message, frozen=True, tag="camera"):
     active: bool
 
 
+class Microphone(_Message, frozen=True, tag="microphone"):
+    """Candidate, interviewer: my microphone is on, or off and what it sends is silence."""
+
+    active: bool
+
+
 class Leave(_Message, frozen=True, tag="leave"):
     """Candidate: I end my part; the recording is closed. Others: stop sending to and from me."""
 
@@ -220,7 +226,7 @@ class Error(_Message, frozen=True, tag="error"):
     connection: Connection | None = None
 
 
-ClientMessage = Hello | Publish | Watch | Restart | Unshare | Camera | Leave | Ping
+ClientMessage = Hello | Publish | Watch | Restart | Unshare | Camera | Microphone | Leave | Ping
 ServerMessage = (
     Welcome
     | Answer

@@ -23,6 +23,7 @@ from server.signaling.protocol import (
     ErrorId,
     Hello,
     Leave,
+    Microphone,
     Ping,
     Pong,
     Publish,
@@ -48,6 +49,7 @@ SENDERS = {
     Restart: ANY_ROLE,
     Unshare: CANDIDATE,
     Camera: SPEAKERS,
+    Microphone: SPEAKERS,
     Leave: ANY_ROLE,
     Ping: ANY_ROLE,
 }
@@ -158,6 +160,8 @@ class Sockets:
                 interview.unshare(participant)
             case Camera(active=active):
                 interview.show_camera(participant, active)
+            case Microphone(active=active):
+                interview.note_microphone(participant, active)
             case Leave():
                 await interview.leave(participant)
             case Ping(id=id):

@@ -66,23 +66,30 @@ async def test_everybody_learns_of_a_camera_that_is_off_until_it_is_on(rig: Rig)
     assert last == ("candidate", True)
 
 
-async def test_the_recording_says_when_a_camera_is_off(rig: Rig) -> None:
+async def test_the_recording_says_when_a_camera_or_a_microphone_is_off(rig: Rig) -> None:
     interviewer = rig.enter(Role.INTERVIEWER)
     rig.interview.show_camera(interviewer, False)
     await rig.interview.tick(rig.now)
-    candidate, _ = await rig.join()
+    candidate, newer = (rig.participant(Role.CANDIDATE) for _ in range(2))
+    candidate.opening, newer.opening = "one", "two"
+    rig.interview.enter(candidate)
+    await rig.interview.publish(candidate, "offer")
+    rig.media.peers[-1].on_state(PeerState.CONNECTED)
     for active in (True, False, True, False):  # more often than anybody looks
         rig.interview.show_camera(candidate, active)
     await rig.interview.tick(rig.now)
     await rig.interview.tick(rig.now + 1)
     rig.interview.show_camera(candidate, True)
     rig.interview.show_camera(interviewer, True)
+    rig.interview.note_microphone(candidate, False)
     await rig.interview.tick(rig.now + 2)
+    rig.interview.enter(newer)  # of which nothing is known to be off
+    await rig.interview.tick(rig.now + 3)
     joined, *others = rig.recorder.recordings[0].events
     assert joined == "joined"
     assert others == [
         *("camera-off", "interviewer-camera-off"),
-        *("camera-on", "interviewer-camera-on"),
+        *("camera-on", "interviewer-camera-on", "microphone-off", "microphone-on"),
     ]
 
 

@@ -176,6 +176,7 @@ async def test_nothing_is_recorded_without_consent(serving: Serving) -> None:
         (Role.INTERVIEWER, {"type": "unshare"}),
         (Role.OBSERVER, {"type": "camera", "active": False}),
         (Role.OWNER, {"type": "camera", "active": False}),
+        (Role.OBSERVER, {"type": "microphone", "active": False}),
     ],
 )
 async def test_an_observer_never_publishes_and_nobody_but_the_candidate_shares(

@@ -37,6 +37,7 @@ export class Call {
     this.choice = {};
     this.weak = false;
     this.cameraOff = false;
+    this.microphoneOff = false;
     this.timers = [0, 0];
     this.retry = new Retry();
     /** @type {"busy" | "restarting" | null} why the server does not take us now */
@@ -130,6 +131,7 @@ export class Call {
       case "welcome":
         this.waitFor(null);
         if (this.cameraOff) this.signaling.send({ type: "camera", active: false });
+        if (this.microphoneOff) this.signaling.send({ type: "microphone", active: false });
         void this.peer.recover();
         break;
       case "replaced":
@@ -237,9 +239,11 @@ export class Call {
   showMuted() {
     this.view.showMuted(this.stream);
     const cameraOff = this.stream?.getVideoTracks().some((track) => !track.enabled) ?? false;
-    if (cameraOff === this.cameraOff) return;
+    if (cameraOff !== this.cameraOff) this.signaling.send({ type: "camera", active: !cameraOff });
     this.cameraOff = cameraOff;
-    this.signaling.send({ type: "camera", active: !cameraOff });
+    const off = this.stream?.getAudioTracks().some((track) => !track.enabled) ?? false;
+    if (off !== this.microphoneOff) this.signaling.send({ type: "microphone", active: !off });
+    this.microphoneOff = off;
   }
 
   async flip() {

@@ -32,7 +32,7 @@
  * @typedef {{type: "hello", version: number, token: string,
  *   interview: string | null, opening: string | null} | {type: "publish", sdp: string, consent: boolean, notice: string} |
  *   {type: "watch", sdp: string} | {type: "restart", sdp: string, connection: Connection} |
- *   {type: "unshare"} | {type: "camera", active: boolean} | {type: "leave"} | {type: "ping", id: number}} ClientMessage
+ *   {type: "unshare"} | {type: "camera", active: boolean} | {type: "microphone", active: boolean} | {type: "leave"} | {type: "ping", id: number}} ClientMessage
  */
 
 export const PROTOCOL_VERSION = 1;

@@ -19,7 +19,8 @@ const LONG_S = 100;
 const NEAR = 0.006;
 const EVENTS = /** @type {const} */ ([
   "joined", "disconnected", "screen-shown", "screen-hidden", "interviewer-joined", "interviewer-left", "left", "revoked", "gone", "server-stopped",
-  "camera-off", "camera-on", "interviewer-camera-off", "interviewer-camera-on", "compressed",
+  "camera-off", "camera-on", "interviewer-camera-off", "interviewer-camera-on",
+  "microphone-off", "microphone-on", "interviewer-microphone-off", "interviewer-microphone-on", "compressed",
 ]);
 const CAUSES = /** @type {const} */ (["packets-lost", "layer-stopped", "paused", "queue-full", "disconnected", "server-restart", "write-failed"]);
 
