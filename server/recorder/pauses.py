@@ -3,7 +3,7 @@
 Contract: ask :meth:`Pauses.before` each fragment, then :meth:`Pauses.recorded` it.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 
 from server.core.frames import GapCause, TrackName
@@ -11,6 +11,8 @@ from server.core.interviews import SERVER_STOPPED
 from server.recorder.manifest import GapEntry, Manifest, State
 from server.recorder.tracks import VISIT_STILL_US, VISITING, Fragment, to_us
 
+#: Tracks that are written together end so near to each other.
+UNEVEN_US = 60_000
 #: A pause of all tracks that is longer is a gap; Opus' DTX sends a packet every 0.4 s.
 PAUSE_US = 1_000_000
 #: A pause of one track beside others: longer than sound waits for what was lost before it
@@ -89,6 +91,22 @@ class Pauses:
         for start_us, end_us in _undeclared(track, epoch_us + since_us, epoch_us + until_us, known):
             if end_us - start_us > PAUSED_US:
                 yield GapEntry(track, start_us, end_us, GapCause.PAUSED, 0)
+
+
+def cut_short(manifest: Manifest, ends_us: Mapping[TrackName, int]) -> list[GapEntry]:
+    """What a crash has cost of the tracks that end at these times, before the recording does."""
+    epoch_us, end_us = manifest.epoch_us or 0, manifest.segments[-1].end_us
+    gaps = []
+    for track, since_us in ends_us.items():
+        pause_us = end_us - since_us
+        if track in VISITING and pause_us > VISIT_STILL_US:
+            continue  # it was not there any more
+        cause = GapCause.PAUSED if pause_us > VISIT_STILL_US else GapCause.SERVER_RESTART
+        undeclared = _undeclared(track, epoch_us + since_us, epoch_us + end_us, manifest.gaps)
+        for start_us, until_us in undeclared:
+            if until_us - start_us > UNEVEN_US:
+                gaps.append(GapEntry(track, start_us, until_us, cause, 0))
+    return gaps
 
 
 def _undeclared(

@@ -28,6 +28,7 @@ from server.recorder.manifest import (
     with_gap,
 )
 from server.recorder.mp4 import Mp4Error, parse_init
+from server.recorder.pauses import cut_short
 from server.recorder.root_key import KeyProblem
 from server.recorder.sealing import (
     SEGMENT_HEADER_BYTES,
@@ -46,6 +47,7 @@ from server.recorder.segments import (
     unlisted_segments,
 )
 from server.recorder.server_key import ServerKey
+from server.recorder.track_ends import track_ends_us
 
 log = logging.getLogger(__name__)
 
@@ -84,11 +86,26 @@ def repair(path: Path, keys: KeyRing) -> bool:
     listed = [entry.name for entry in manifest.segments]
     for name in unlisted_segments(os.listdir(path), listed):
         manifest = _recover(path / name, manifest, key, public_key)
+    manifest = _with_lost(path, manifest, key)
     manifest = msgspec.structs.replace(
         manifest, state=State.INTERRUPTED, revision=manifest.revision + 1
     )
     write_durably(path / MANIFEST_NAME, encode_manifest(manifest, keys.signer), path.parent)
     return True
+
+
+def _with_lost(path: Path, manifest: Manifest, key: bytes) -> Manifest:
+    """The gaps at the end of tracks that end before others do."""
+    if not manifest.segments:
+        return manifest
+    try:
+        ends_us = track_ends_us(path, manifest, key)
+    except Mp4Error as error:
+        raise SegmentError(FaultKind.TAMPERED, "a fragment that is none") from error
+    gaps = manifest.gaps
+    for gap in cut_short(manifest, ends_us):
+        gaps = with_gap(gaps, gap)
+    return msgspec.structs.replace(manifest, gaps=gaps)
 
 
 def _recover(path: Path, manifest: Manifest, key: bytes, public_key: ServerKey) -> Manifest:

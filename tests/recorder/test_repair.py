@@ -19,7 +19,7 @@ from server.recorder.repair import remove_leftovers, repair, repair_all
 from server.recorder.sealing import FaultKind, SegmentError
 from server.recorder.verify import verify
 from tests.recorder.conftest import Desk, feed
-from tests.recorder.encoded import BOTH, START_S, interview
+from tests.recorder.encoded import BOTH, START_S, held_back, interview
 
 ROOT = Path(__file__).parents[2]
 #: What a kill may cost, by PRODUCT's R1.
@@ -188,6 +188,29 @@ def test_the_interview_goes_on_in_the_same_recording_with_the_gap_declared(desk:
     for gap in index.gaps:
         assert (gap.start_s, gap.end_s) == pytest.approx((kept_s, 9.0), abs=0.001)
         assert gap.cause is GapCause.SERVER_RESTART
+    assert verify(desk.path(), desk.keys.public_key).intact
+
+
+@pytest.mark.parametrize("goes_on", [True, False])
+def test_sound_that_was_waited_for_is_in_the_gap(goes_on: bool, desk: Desk) -> None:
+    """A packet was lost at 2.2 s, and a crash comes before the sound behind it can be written."""
+    frames = [
+        frame
+        for frame in held_back(interview(Codec.VP8, 6.0), 2.2, 2.0)
+        if frame.capture_s < START_S + (2.2 if frame.track.is_sound else 3.9)
+    ]
+    desk.write(frames, finish=False)
+    assert repair(desk.path(), desk.keys)
+    if goes_on:
+        desk.write(interview(Codec.VP8, 2.0, START_S + 9))
+    index = desk.reader().describe()
+    told = {gap.track: (gap.cause, gap.start_s, gap.end_s) for gap in index.gaps}
+    assert len(told) == len(index.gaps) == (2 if goes_on else 1)
+    cause, start_s, end_s = told[TrackName.MICROPHONE]
+    assert cause is GapCause.SERVER_RESTART
+    assert start_s == pytest.approx(2.2, abs=0.03)
+    assert end_s == pytest.approx(9.0 if goes_on else index.duration_s, abs=0.001)
+    assert end_s > 3.0
     assert verify(desk.path(), desk.keys.public_key).intact
 
 
