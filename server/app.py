@@ -142,8 +142,12 @@ async def _http(
                     tasks.create_task(meter.run(), name="load"),
                 }
 
+                idle: dict[HttpConnection, None] = {}
+
                 def serve(connection: socket.socket) -> None:
-                    task = tasks.create_task(_connect(runner, connection, context), name="http")
+                    task = tasks.create_task(
+                        _connect(runner, idle, connection, context), name="http"
+                    )
                     running.add(task)
                     task.add_done_callback(running.discard)
 
@@ -176,12 +180,15 @@ def _compressor(config: Config, plant: Plant, replay: Replay, exports: Exports) 
 
 
 async def _connect(
-    runner: web.AppRunner, connection: socket.socket, context: ssl.SSLContext | None
+    runner: web.AppRunner,
+    idle: dict[HttpConnection, None],
+    connection: socket.socket,
+    context: ssl.SSLContext | None,
 ) -> None:
     """Gives a connection to the HTTP server; with TLS, once its handshake is over."""
     loop = asyncio.get_running_loop()
     assert runner.server is not None
-    made = partial(HttpConnection, runner.server, loop)
+    made = partial(HttpConnection, runner.server, idle, loop)
     try:
         await loop.connect_accepted_socket(made, connection, ssl=context)
     except OSError:  # it has ended already, or its handshake failed

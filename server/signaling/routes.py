@@ -26,6 +26,7 @@ from server.signaling.access import (
 from server.signaling.errors import Refusal, error_middleware
 from server.signaling.exports.export import ExportItem, NewExport
 from server.signaling.exports.handlers import FILE_TYPE, Exports
+from server.signaling.http_connection import answering
 from server.signaling.hub import Hub
 from server.signaling.invitations import Invitation
 from server.signaling.limits import MAX_SDP_BYTES, PER_ADDRESS, KeyedLimit
@@ -337,7 +338,8 @@ OPENAPI: web.AppKey[dict[str, Any]] = web.AppKey("openapi", dict)
 def make_app(hub: Hub, access: Access, to: Handlers) -> web.Application:
     """The application with every route, limit and header."""
     app = web.Application(
-        middlewares=[error_middleware, _address_limit(access)], client_max_size=MAX_SDP_BYTES
+        middlewares=[answering, error_middleware, _address_limit(access)],
+        client_max_size=MAX_SDP_BYTES,
     )
     routes = table(to)
     for route in routes:

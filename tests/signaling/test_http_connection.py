@@ -2,12 +2,15 @@
 
 import asyncio
 import logging
+import socket
+from contextlib import closing
 from urllib.parse import urlsplit
 
 import pytest
 
+from server.core.interviews import Role
 from server.signaling import body, http_connection
-from tests.signaling.serving import Serving
+from tests.signaling.serving import Serving, receive
 
 TOKEN = b"v1.c2VjcmV0.c2VjcmV0"
 
@@ -82,3 +85,56 @@ async def test_a_body_that_does_not_come_is_not_waited_for(
         head_and_body = await reader.readuntil(b"}}")
     writer.close()
     assert b'"id":"too-slow"' in head_and_body
+
+
+async def _ends(reader: asyncio.StreamReader) -> bool:
+    try:
+        return await reader.read() == b""
+    except ConnectionResetError:
+        return True
+
+
+async def test_the_oldest_idle_connection_makes_room_for_the_newest(
+    serving: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_connection, "MAX_IDLE", 3)
+    others = [await connect(serving)]
+    others[0][1].write(b"GET /")  # half a request is none
+    async with serving.socket(serving.token(Role.CANDIDATE)) as candidate:  # no idle one
+        for _ in range(6):
+            others.append(await connect(serving))
+            others[-1][1].write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+            async with asyncio.timeout(10):
+                assert b"200" in await others[-1][0].readline()
+        async with asyncio.timeout(10):
+            assert await _ends(others[0][0])
+        await candidate.send_json({"type": "ping", "id": 1})
+        assert await receive(candidate, "pong")
+    others[-1][1].write(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    async with asyncio.timeout(10):
+        assert b"HTTP/1.1 200" in await others[-1][0].read()
+    for _, writer in others:
+        writer.close()
+
+
+async def _refused(connection: socket.socket, sent: bytes) -> bool:
+    try:
+        while True:
+            await asyncio.get_running_loop().sock_sendall(connection, sent)
+    except ConnectionError:
+        return True
+
+
+async def test_who_takes_nothing_of_an_answer_is_not_waited_for(
+    serving: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_connection, "STALLED_S", 0.05)
+    address = urlsplit(serving.server.base_url)
+    with closing(socket.socket()) as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(connection, (address.hostname, address.port))
+        # More answers than all buffers between us have room for.
+        asked = b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 500
+        async with asyncio.timeout(30):
+            assert await _refused(connection, asked)
