@@ -33,6 +33,14 @@ def sent_to(candidate: Browser) -> list[bytes]:
     return packets + candidate.rtp
 
 
+def ask(watcher: Browser) -> None:
+    """What it can ask for: its first packets again, and keyframes."""
+    for down in watcher.peer.downs.values():  # type: ignore[attr-defined]
+        assert down.packets
+        watcher.send_rtcp(rtcp.nack(7, down.ssrc, [1, 2]))
+        watcher.send_rtcp(rtcp.picture_loss_indication(7, down.ssrc))
+
+
 async def session(observers: int) -> list[bytes]:
     """Three seconds in which packets are lost, and observers come, ask, miss some and go."""
     room = Room()
@@ -41,8 +49,13 @@ async def session(observers: int) -> list[bytes]:
         packets = camera(12)
         for step in range(30):
             if step == 5:
-                for _ in range(observers):
+                watchers = [
                     await stack.enter_async_context(joined(observer(room)))
+                    for _ in range(observers)
+                ]
+            if step == 15:
+                for each in watchers:
+                    ask(each)
             if step == 25:
                 await stack.aclose()
             for data in packets[step::30]:
