@@ -1,11 +1,13 @@
 """The home page, for those who run interviews."""
 
 import pytest
+from aiohttp import ClientSession
 from playwright.async_api import Page, Route
 
 from tests.e2e.chromium import ChromiumLauncher
 from tests.e2e.pages import PATIENCE_MS
 from tests.e2e.server_process import ServerProcess
+from tests.signaling.serving import PUBLISH_OFFER, token_in
 
 
 @pytest.mark.timeout(120)
@@ -79,3 +81,25 @@ async def _valid_links(page: Page, count: int) -> None:
         "(n) => document.querySelectorAll('.links > li button:not([hidden])').length === n",
         arg=count,
     )
+
+
+@pytest.mark.timeout(120)
+async def test_who_looks_back_is_told_to_a_candidate_once_the_interview_is_over(
+    server: ServerProcess, chromium: ChromiumLauncher
+) -> None:
+    invited = await server.invite("Backend engineer")
+    token = token_in(invited["candidate_url"])
+    page = await (await chromium.launch()).new_page()
+    page.set_default_timeout(PATIENCE_MS)
+    headers = {"Content-Type": "application/sdp"}
+    async with ClientSession(server.base_url) as http:
+        async with http.post(f"/whip/{token}", data=PUBLISH_OFFER, headers=headers) as answer:
+            session = answer.headers["Location"]
+        await page.goto(f"{server.base_url}/viewings#{token}")
+        await page.get_by_text("The interview is still going on.").wait_for()
+        assert await page.locator("#no-viewings").is_hidden()
+        async with http.delete(session) as answer:
+            assert answer.status == 200
+    await page.reload()
+    await page.locator("#no-viewings").wait_for()
+    assert await page.locator("#viewings-later").is_hidden()
