@@ -490,6 +490,7 @@ class LiveInterview:
 
     async def _end(self, happening: Happening, event: str, link_id: str | None) -> None:
         """Close the candidate's peer, then its analysis and recording. The lock is held."""
+        self._look_at_devices(self._plant.clock())
         seat, self._seat = self._seat, None
         session, self._session = self._session, None
         if seat is None and session is None:

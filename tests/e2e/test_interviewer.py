@@ -282,12 +282,15 @@ async def test_an_interviewer_without_a_camera_is_heard_and_a_newer_one_takes_ov
         await note.wait_for()
         await page.locator("#toggle-camera").click()
         await note.wait_for(state="hidden")
+    await candidate.locator("#toggle-microphone").click()
     await second.reload()  # and comes back without a click
     await second.locator('#link-state[data-tone="good"]').wait_for()
     await shows(candidate, "interviewer", BLUE)
     await shows(second, "video", RED)
     await leave(candidate)
     index = await finished(server, invited)
-    assert [each["event"] for each in index["events"]][:2] == ["interviewer-joined", "joined"]
+    events = [each["event"] for each in index["events"]]
+    assert events[:2] == ["interviewer-joined", "joined"]
+    assert "microphone-off" in events
     # The interviewer was taken over from twice: what that cost is theirs, none the candidate's.
     assert {each["track"].partition("-")[0] for each in index["gaps"]} <= {"interviewer"}

@@ -93,6 +93,13 @@ async def test_the_recording_says_when_a_camera_or_a_microphone_is_off(rig: Rig)
     ]
 
 
+async def test_what_was_turned_off_right_before_the_end_is_told_too(rig: Rig) -> None:
+    candidate, _ = await rig.join()
+    rig.interview.note_microphone(candidate, False)
+    await rig.interview.leave(candidate)
+    assert rig.recorder.recordings[0].events == ["joined", "microphone-off", "left"]
+
+
 async def test_a_newer_page_begins_with_its_camera_on(rig: Rig) -> None:
     observer = rig.enter(Role.OBSERVER)
     page, again, newer = (rig.participant(Role.INTERVIEWER) for _ in range(3))
