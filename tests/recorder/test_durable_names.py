@@ -7,7 +7,8 @@ not show it: here, what was synced is noted call by call.
 import os
 import re
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -36,7 +37,7 @@ class Names:
     def sync(self, fd: int) -> None:
         path = Path(os.readlink(f"/proc/self/fd/{fd}"))
         if path.is_dir():
-            self._synced[path] = {(each.name, each.stat().st_ino) for each in path.iterdir()}
+            self._synced[path] = set(_inodes(path))
         else:
             self._sizes[os.fstat(fd).st_ino] = os.fstat(fd).st_size
 
@@ -52,6 +53,12 @@ class Names:
         there = (path.name, state.st_ino) in self._synced[path.parent]
         whole = path.is_dir() or self._sizes.get(state.st_ino) == state.st_size
         return there and whole and self._is_durable(path.parent)
+
+
+def _inodes(folder: Path) -> Iterator[tuple[str, int]]:
+    for each in folder.iterdir():
+        with suppress(FileNotFoundError):  # of another thread, which was done with it
+            yield each.name, each.stat().st_ino
 
 
 @pytest.fixture
