@@ -168,7 +168,7 @@ class Recording:
 
     def _drop(self, frame: EncodedFrame) -> None:
         if not self._dropped:
-            self._on_fault("the disk is too slow: frames are being dropped")
+            self._on_fault("more comes than can be written: frames are being dropped")
         known = self._dropped.get(frame.track)
         start_s = min(known.start_s, frame.capture_s) if known else frame.capture_s
         lost = known.lost + 1 if known else 1

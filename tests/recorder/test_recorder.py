@@ -213,7 +213,7 @@ async def test_a_full_queue_drops_declares_and_tells(
         index = await asyncio.to_thread(lambda: recorder.reader("iv").describe())
         assert recorder.metrics.frames_dropped > 0
     # Once for each time that the queue fills up anew, and once for each that it goes on.
-    told = ["the disk is too slow: frames are being dropped", "mended"]
+    told = ["more comes than can be written: frames are being dropped", "mended"]
     assert faults == told * (len(faults) // 2)
     lost = [gap.lost for gap in index.gaps if gap.cause is GapCause.QUEUE_FULL]
     assert sum(lost) == recorder.metrics.frames_dropped
