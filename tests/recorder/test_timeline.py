@@ -45,12 +45,17 @@ _PARAMETER_SETS = [
 
 @dataclass
 class Candidate:
-    """Its clocks: of sound, `ppm` fast; the wall's, which is set at `set_s` to an hour before.
+    """Its clocks: of sound, `ppm` fast, of pictures, `picture_ppm`; the wall's, which is set at
+    `set_s` to an hour before.
 
-    At `stalls_s` the sound card loses half a second, which its clock does not count.
+    At `stalls_s` the sound card loses half a second, which its clock does not count. Between
+    `quiet_s` nobody speaks: a packet each 0.42 s. Of every `loss` packets one is lost.
     """
 
     ppm: float
+    picture_ppm: float = 0.0
+    quiet_s: tuple[float, float] = (0.0, 0.0)
+    loss: int = 0
     set_s: float = HOURS_S * 0.7
     stalls_s: float = HOURS_S * 0.4
     jitter_s: float = 0.02
@@ -65,6 +70,14 @@ class Candidate:
         counted_s = at_s if at_s < self.stalls_s + 0.5 else at_s - 0.5
         return 2**32 - 1000 + round(counted_s * 48_000 * (1 + self.ppm / 1e6))
 
+    def says(self, number: int) -> bool:
+        """Whether sound of that number is sent."""
+        quiet = self.quiet_s[0] <= self.captured_s(number) < self.quiet_s[1]
+        return not quiet or number % 7 == 0
+
+    def picture_timestamp(self, at_s: float) -> int:
+        return round(at_s * 90_000 * (1 + self.picture_ppm / 1e6))
+
     def ntp(self, at_s: float) -> int:
         return ntp_from_unix(START_S + at_s + 7 - (3600 if at_s > self.set_s else 0))
 
@@ -72,8 +85,11 @@ class Candidate:
 class Interview:
     """Both up tracks of a candidate, whose frames go where the recorder's do."""
 
-    def __init__(self, on_frame: Callable[[EncodedFrame], None], jitter_s: float) -> None:
+    def __init__(
+        self, on_frame: Callable[[EncodedFrame], None], jitter_s: float, loss: int
+    ) -> None:
         peer, self._delay, self._jitter_s = PeerClock(), random.Random(3), jitter_s
+        self._lost, self._loss = random.Random(5), loss
         self._newest_s = 0.0
         self._tracks = {
             name: UpTrack(
@@ -92,9 +108,11 @@ class Interview:
         seqno = self._seqnos[track]
         self._seqnos[track] = seqno + 1
         data = rtp(seqno, timestamp, payload, marker=marker)
-        up = self._tracks[track]
-        receive(up, data, self._arrives_s(at_s))
-        assemble(up.fresh)
+        up, arrives_s = self._tracks[track], self._arrives_s(at_s)
+        if not self._loss or self._lost.randrange(self._loss):
+            receive(up, data, arrives_s)
+            assemble(up.fresh)
+        up.tick(arrives_s, None)
 
     def report(self, track: TrackName, at_s: float, ntp: int, timestamp: int) -> None:
         report = SenderReport(1, ntp, timestamp & 0xFFFF_FFFF, 0, 0, ())
@@ -108,7 +126,7 @@ class Interview:
 
 def hold(candidate: Candidate, writer: RecordingWriter, seconds: float) -> None:
     """Hold the interview, of which everything is written."""
-    interview = Interview(writer.write, candidate.jitter_s)
+    interview = Interview(writer.write, candidate.jitter_s, candidate.loss)
     sound = picture = second = 0
     while picture * PICTURE_S < seconds:
         sound_s, picture_s = candidate.captured_s(sound), picture * PICTURE_S
@@ -121,28 +139,30 @@ def hold(candidate: Candidate, writer: RecordingWriter, seconds: float) -> None:
         elif sound_s < picture_s:
             payload = _SILK_60_MS + struct.pack(">I", sound)
             timestamp = candidate.sound_timestamp(sound_s)
-            interview.send(TrackName.MICROPHONE, sound_s + SOUND_S, timestamp, payload)
+            if candidate.says(sound):
+                interview.send(TrackName.MICROPHONE, sound_s + SOUND_S, timestamp, payload)
             sound += 1
         else:
-            _send_picture(interview, picture)
+            _send_picture(candidate, interview, picture)
             picture += 1
     writer.finish()
 
 
 def _report(candidate: Candidate, interview: Interview, second: int) -> None:
     ntp = candidate.ntp(second)
-    interview.report(TrackName.CAMERA, second, ntp, second * 90_000)
+    interview.report(TrackName.CAMERA, second, ntp, candidate.picture_timestamp(second))
     if second % 5 == 0:
         timestamp = candidate.sound_timestamp(second)
         interview.report(TrackName.MICROPHONE, second, ntp, timestamp)
 
 
-def _send_picture(interview: Interview, number: int) -> None:
+def _send_picture(candidate: Candidate, interview: Interview, number: int) -> None:
     at_s, keyframe = number * PICTURE_S, number % 16 == 0
+    timestamp = candidate.picture_timestamp(at_s)
     for nal in _PARAMETER_SETS if keyframe else []:
-        interview.send(TrackName.CAMERA, at_s, round(at_s * 90_000), nal, marker=False)
+        interview.send(TrackName.CAMERA, at_s, timestamp, nal, marker=False)
     nal = (b"\x65" if keyframe else b"\x41") + struct.pack(">I", number)
-    interview.send(TrackName.CAMERA, at_s, round(at_s * 90_000), nal)
+    interview.send(TrackName.CAMERA, at_s, timestamp, nal)
 
 
 def _number(sample: Sample) -> int:
@@ -215,6 +235,21 @@ def test_two_hours_stay_together_in_the_recording_and_in_its_replay(desk: Desk, 
     left_out = sum(sample.data not in heard for sample in numbered)
     ahead_s = HOURS_S * ppm / 1e6 - MAX_APART_US / 1e6
     assert left_out <= max(0, ahead_s // (SOUND_S - SOUND_STEP_US / 1e6) + 1), "of what overlaps"
+
+
+def test_two_hours_stay_together_whatever_is_lost_and_however_quiet_they_are(desk: Desk) -> None:
+    """Both clocks run, apart; an hour in, half an hour is silence; of 50 packets one is lost."""
+    candidate = Candidate(250, -250, (HOURS_S * 0.5, HOURS_S * 0.75), loss=50)
+    hold(candidate, desk.writer(), HOURS_S)
+    reader = desk.reader()
+    recorded = [fragment for _, fragment in reader.all_samples()]
+    as_written = _late_s(candidate, recorded, lambda sample: sample.time / 48_000)
+    assert _apart_s(candidate, as_written) < TOGETHER_S
+    assert _apart_s(candidate, _late_s(candidate, _replayed(reader), _Ear())) < TOGETHER_S
+    numbers = [_number(sample) for fragment in recorded for sample in fragment.audio]
+    assert numbers == sorted(set(numbers))
+    said = sum(candidate.says(number) for number in range(numbers[-1] + 1))
+    assert 0.97 * said < len(numbers) < 0.99 * said, "and nothing but what was lost on the way"
 
 
 @pytest.mark.parametrize("reports_from_s", [0, 1, 4])
