@@ -48,7 +48,7 @@ from server.recorder.writer import Metrics, RecordingWriter
 log = logging.getLogger(__name__)
 
 #: How often the writer thread looks for work; part of what a crash may cost.
-POLL_S = 0.1
+POLL_S = 0.05
 #: A fragment that no further frame completes is written after this.
 IDLE_FLUSH_S = 0.8
 #: Bytes that may wait for the disk, per recording: a minute of 4 Mbit/s.
