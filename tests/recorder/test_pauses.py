@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from server.core.frames import GapCause, TrackName
 from server.recorder.manifest import EventEntry, GapEntry, Manifest, SegmentEntry, State
-from server.recorder.pauses import Pauses
+from server.recorder.pauses import Pauses, cut_short
 from server.recorder.tracks import Fragment, Sample, to_ticks
 
 CAMERA, MICROPHONE, SCREEN = TrackName.CAMERA, TrackName.MICROPHONE, TrackName.SCREEN
@@ -108,3 +108,25 @@ def test_what_is_written_again_after_a_failed_write_is_no_pause() -> None:
     assert _told(pauses, fragments) == []
     pauses.back_to(2_000_000)
     assert _told(pauses, fragments[4:]) == []
+
+
+def test_what_a_crash_cut_of_a_track_is_told_but_not_of_one_that_had_gone() -> None:
+    tracks = tuple(TrackName)
+    last = SegmentEntry("00000.seg", 1, "", "", 9, 8, 0, 30_000_000, tracks, False)
+    known = GapEntry(CAMERA, EPOCH_US + 17_000_000, EPOCH_US + 30_000_000, GapCause.PACKETS_LOST, 3)
+    ends_us = {
+        CAMERA: 15_000_000,
+        MICROPHONE: 29_000_000,
+        SCREEN: 19_000_000,
+        TrackName.INTERVIEWER_CAMERA: 29_950_000,
+        TrackName.INTERVIEWER_MICROPHONE: 21_000_000,
+    }
+    gaps = cut_short(_manifest(known, segments=(last,)), ends_us)
+    assert [
+        (gap.track, gap.cause, (gap.start_us - EPOCH_US) / 1e6, (gap.end_us - EPOCH_US) / 1e6)
+        for gap in gaps
+    ] == [
+        (CAMERA, GapCause.PAUSED, 15.0, 17.0),
+        (MICROPHONE, GapCause.SERVER_RESTART, 29.0, 30.0),
+        (TrackName.INTERVIEWER_MICROPHONE, GapCause.SERVER_RESTART, 21.0, 30.0),
+    ]
