@@ -130,6 +130,11 @@ class Egress:
             payload,
         )
 
+    def makes_way(self, octets: int, now: float) -> None:
+        """So much is sent beside these, uncounted: it takes of the pictures' room all the same."""
+        if self._pacing:
+            self._takes_place(octets, now)
+
     def _may_leave(self, ssrc: int, octets: int, now: float) -> bool:
         if ssrc in self._unpaced:
             self._takes_place(octets, now)

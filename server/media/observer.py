@@ -117,6 +117,8 @@ class Observer(Peer):
         payload: bytes,
         now: float,
     ) -> None:
+        if self.egress is not None:
+            self.egress.makes_way(len(payload), now)
         self._send_rtp(pack_header(first, second, seqno, timestamp, ssrc), payload)
 
     def _set_state(self, state: PeerState) -> None:

@@ -183,6 +183,18 @@ def test_sound_takes_of_the_room_for_pictures() -> None:
     assert [unpack_header(data)[4] for data in sender.sent] == [SOUND] * 10
 
 
+def test_so_does_what_is_sent_beside_uncounted() -> None:
+    sender, now = slowed()
+    for _ in range(10):
+        sender.egress.makes_way(1000, now)
+    sender.egress.send(0x80, 96, 0, 7, VIDEO, bytes(1000), now)
+    assert sender.sent == []
+    plain = Sender()
+    plain.egress.makes_way(10**6, NOW)
+    plain.send(1)
+    assert len(plain.sent) == 1, "where nothing is paced nothing waits for it"
+
+
 def test_queue_is_bounded_by_how_long_it_would_take() -> None:
     sender, now = slowed()
     egress, before = sender.egress, sender.egress.packets_dropped

@@ -55,6 +55,15 @@ def test_smaller_pictures_come_soon_and_sound_goes_on(rate_bps: float, most_s: f
     assert max(each.repairs for each in runs) < 0.15
 
 
+def test_where_the_smallest_picture_hardly_fits_some_of_it_is_seen_and_nearly_all_is_heard() -> (
+    None
+):
+    runs = [slowed(str(seed), rate_bps=150e3) for seed in range(SEEDS // 2)]
+    assert max(each.frozen_s for each in runs) < 3
+    assert min(each.heard for each in runs) > 0.9
+    assert all(each.lines == 180 for each in runs)
+
+
 def test_so_on_a_line_that_also_loses() -> None:
     runs = [slowed(str(seed), rate_bps=500e3, loss=0.05) for seed in range(SEEDS)]
     assert max(each.frozen_s for each in runs) < 3
