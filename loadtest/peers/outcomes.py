@@ -49,7 +49,10 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 class Line(msgspec.Struct, frozen=True):
-    """One server on one network, all seeds together; shares in per cent. None: not measured."""
+    """One server on one network, all seeds together; shares in per cent. None: not measured.
+
+    Freezes and seconds are the mean of the trials.
+    """
 
     network: str
     seeds: int
@@ -59,7 +62,7 @@ class Line(msgspec.Struct, frozen=True):
     heard: float | None
     black_s: float
     still_s: float
-    freezes: int
+    freezes: float
     frozen_s: float
     longest_s: float
     latency_p50_ms: float | None  #: the median of the seeds', as the next
@@ -92,10 +95,10 @@ def line(network: str, outcomes: Sequence[Outcome]) -> Line:
         _share(good, lambda each: (each.sounds_kept, each.sounds_sent)),
         _share(watched, lambda each: (each.pictures_shown or 0, each.pictures_due)),
         _share(watched, lambda each: (each.sounds_heard or 0, each.sounds_due)),
-        sum(each.black_s for each in good),
-        sum(each.still_s for each in good),
-        sum(each.freezes for each in good),
-        sum(each.frozen_s for each in good),
+        _mean(each.black_s for each in good),
+        _mean(each.still_s for each in good),
+        _mean(each.freezes for each in good),
+        _mean(each.frozen_s for each in good),
         max((each.longest_s for each in good), default=0.0),
         _middle_ms(each.latency_p50_s for each in good),
         _middle_ms(each.latency_p99_s for each in good),
@@ -109,6 +112,11 @@ def _share(
     pairs = [counts(each) for each in outcomes]
     whole = sum(of for _, of in pairs)
     return 100 * sum(part for part, _ in pairs) / whole if whole else None
+
+
+def _mean(values: Iterable[float]) -> float:
+    known = list(values)
+    return sum(known) / max(1, len(known))
 
 
 def _middle_ms(values: Iterable[float | None]) -> float | None:
@@ -125,14 +133,15 @@ class _Column(NamedTuple):
     noise: float
 
 
-_FREEZES = _Column("freezes", lambda each: each.freezes, False, 0)
+_SHOWN = _Column("pictures shown, %", lambda each: each.shown, True, 0.5)
+_FREEZES = _Column("freezes", lambda each: each.freezes, False, 0.4)
 _COLUMNS = (
     _Column("pictures recorded, %", lambda each: each.pictures, True, 0.05),
     _Column("sounds recorded, %", lambda each: each.sounds, True, 0.05),
-    _Column("pictures shown, %", lambda each: each.shown, True, 0.5),
+    _SHOWN,
     _Column("sounds heard, %", lambda each: each.heard, True, 0.05),
     _FREEZES,
-    _Column("seconds without a moving picture", lambda each: each.still_s, False, 0.5),
+    _Column("seconds without a moving picture", lambda each: each.still_s, False, 0.2),
     _Column("latency p50, ms", lambda each: each.latency_p50_ms, False, 1.0),
     _Column("latency p99, ms", lambda each: each.latency_p99_ms, False, 10.0),
 )
@@ -141,7 +150,8 @@ _COLUMNS = (
 def behind(lines: dict[str, list[Line]]) -> list[str]:
     """In words, each figure in which another server is better than ours.
 
-    Of freezes: where it shows as many pictures. Who shows none freezes never.
+    Of freezes: where it shows as many pictures. Who shows none freezes never. Of pictures shown:
+    where it is told how late they are. Who has waited for each can show all.
     """
     ours = {each.network: each for each in lines.get(OURS, []) if each.seeds}
     return [
@@ -152,6 +162,7 @@ def behind(lines: dict[str, list[Line]]) -> list[str]:
         if server != OURS and other.seeds and other.network in ours
         if (theirs := column.value(other)) is not None
         if (mine := column.value(ours[other.network])) is not None
+        if column is not _SHOWN or other.latency_p50_ms is not None
         if column is not _FREEZES
         or (other.shown or 0.0) >= (ours[other.network].shown or 0.0) - 0.5
         if (theirs - mine if column.more_is_better else mine - theirs) > column.noise
@@ -201,7 +212,7 @@ def _cells(of: Line) -> list[str]:
 
 
 def _standing(of: Line) -> Sequence[str]:
-    frozen = str(of.freezes), f"{of.frozen_s:.1f}", f"{of.longest_s:.2f}"
+    frozen = f"{of.freezes:.1f}", f"{of.frozen_s:.1f}", f"{of.longest_s:.2f}"
     return f"{of.still_s:.1f}", f"{of.black_s:.1f}", *frozen
 
 

@@ -32,8 +32,8 @@ def test_a_line_is_of_all_seeds_of_its_network() -> None:
     made = line("5 %", [GOOD, second, other])
     assert (made.seeds, made.pictures, made.sounds) == (2, 99.85, 100.0)
     assert (made.shown, made.heard) == (99.0, 99.0)
-    assert (made.freezes, made.frozen_s, made.longest_s) == (3, 0.7, 0.3)
-    assert (made.black_s, made.still_s) == (1.0, 2.0)
+    assert (made.freezes, made.frozen_s, made.longest_s) == (1.5, 0.35, 0.3)
+    assert (made.black_s, made.still_s) == (0.5, 1.0)
     assert (made.latency_p50_ms, made.latency_p99_ms) == (62.0, 200.0)
 
 
@@ -55,7 +55,7 @@ def test_a_connection_that_was_lost_is_counted() -> None:
     assert line("5 %", [GOOD, replace(GOOD, lost=True)]).lost == 1
 
 
-OUR_LINE = Line("5 %", 3, 99.9, 100.0, 98.0, 99.0, 1.0, 1.7, 3, 0.7, 0.3, 62.0, 200.0, 0)
+OUR_LINE = Line("5 %", 3, 99.9, 100.0, 98.0, 99.0, 0.4, 0.6, 3, 0.7, 0.3, 62.0, 200.0, 0)
 
 
 def compared(theirs: Line) -> list[str]:
@@ -64,7 +64,7 @@ def compared(theirs: Line) -> list[str]:
 
 def test_ours_is_behind_where_another_is_better_by_more_than_noise() -> None:
     assert compared(OUR_LINE) == []
-    better = Line("5 %", 3, 99.96, 100.0, 98.6, 99.1, 0.5, 1.0, 2, 0.5, 0.1, 60.5, 180.0, 0)
+    better = Line("5 %", 3, 99.96, 100.0, 98.6, 99.1, 0.2, 0.3, 2, 0.5, 0.1, 60.5, 180.0, 0)
     assert [each.split(": ")[1] for each in compared(better)] == [
         "pictures recorded, %",
         "pictures shown, %",
@@ -81,11 +81,15 @@ def test_who_shows_fewer_pictures_is_not_better_for_freezing_less() -> None:
     assert compared(replace(OUR_LINE, shown=40.0, freezes=0, frozen_s=0.0, still_s=9.0)) == []
 
 
+def test_who_does_not_tell_how_late_pictures_are_is_not_better_for_showing_more() -> None:
+    assert compared(replace(OUR_LINE, shown=100.0, latency_p50_ms=None)) == []
+
+
 def test_noise_and_what_was_not_measured_are_no_reason() -> None:
-    noisy = Line("5 %", 3, 99.94, 100.0, 98.4, 99.04, 0.6, 1.3, 3, 0.66, 0.1, 61.5, 195.0, 0)
+    noisy = Line("5 %", 3, 99.94, 100.0, 98.4, 99.04, 0.3, 0.5, 3, 0.66, 0.1, 61.5, 195.0, 0)
     assert compared(noisy) == []
     assert (
-        compared(Line("5 %", 3, None, None, 98.0, None, 1.0, 1.7, 3, 0.7, 0.3, None, None, 0)) == []
+        compared(Line("5 %", 3, None, None, 98.0, None, 0.4, 0.6, 3, 0.7, 0.3, None, None, 0)) == []
     )
     assert (
         compared(Line("5 %", 0, None, None, None, None, 0.0, 0.0, 0, 0.0, 0.0, None, None, 0)) == []
