@@ -166,4 +166,4 @@ def test_an_export_holds_nothing_but_the_index_of_its_file(
     before, after = at.values()
     more = after.since(before)
     assert more.objects < 5000
-    assert more.bytes < 0.7 * SECONDS * 600 + 300_000
+    assert more.bytes < 0.7 * SECONDS * 600 + 450_000, "FFmpeg's own writer kept 870 kB"

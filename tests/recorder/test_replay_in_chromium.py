@@ -1,8 +1,9 @@
-"""A real browser's Media Source Extensions play what the reader gives, to the end."""
+"""A real browser's Media Source Extensions play what the reader gives, to the end; and exports."""
 
 import base64
 import shutil
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,8 @@ from msgspec.structs import replace
 from playwright.async_api import Page, async_playwright
 
 from server.core.frames import Codec, EncodedFrame
+from server.recorder.content_credentials import Credentials, made_of
+from server.recorder.export import export
 from server.recorder.reader import RecordingReader
 from tests.recorder.conftest import Desk
 from tests.recorder.encoded import START_S, VIDEO_CODECS, camera, interview, microphone
@@ -150,3 +153,62 @@ async def test_a_change_of_codec_plays_on_after_change_type(
 ) -> None:
     played = await _play(page, desk, interview(old, 2) + interview(new, 2, START_S + 2))
     _plays_through(played, 4)
+
+
+_PLAY_FILE = """
+async (data) => {
+  const video = document.createElement("video");
+  document.body.append(video);
+  const happens = (name) => new Promise((done) => {
+    video.addEventListener(name, done, { once: true });
+    video.addEventListener("error", done, { once: true });
+    setTimeout(done, 20000);
+  });
+  const bytes = Uint8Array.from(atob(data), (c) => c.charCodeAt(0));
+  video.src = URL.createObjectURL(new Blob([bytes], { type: "video/mp4" }));
+  await happens("loadeddata");
+  const seen_s = [];
+  const seen = (to_s) => new Promise((done) => {  // a picture of before may come first
+    const shown = (_, { mediaTime }) => {
+      if (Math.abs(mediaTime - to_s) < 0.2) done(mediaTime);
+      else video.requestVideoFrameCallback(shown);
+    };
+    video.requestVideoFrameCallback(shown);
+    setTimeout(() => done(null), 20000);
+  });
+  for (const to_s of [2.51, 0.51, 3.51]) {
+    const picture = seen(to_s);
+    video.currentTime = to_s;
+    seen_s.push(await picture);
+  }
+  video.currentTime = 0;
+  await happens("seeked");
+  video.playbackRate = 4;
+  await video.play();
+  await happens("ended");
+  return {
+    error: video.error?.message ?? null,
+    seen_s,
+    duration_s: video.duration,
+    ended: video.ended,
+    sound: video.webkitAudioDecodedByteCount,
+  };
+}
+"""
+
+
+@pytest.mark.parametrize("codec", VIDEO_CODECS)
+async def test_an_exported_file_plays_and_seeks_to_its_pictures(
+    page: Page, desk: Desk, codec: Codec, tmp_path: Path
+) -> None:
+    """Copied, or encoded with pictures out of order; signed."""
+    desk.write(interview(codec, 4))
+    reader, path = desk.reader(), tmp_path / "out.mp4"
+    made, signer = made_of(reader, (0, 4_000_000)), desk.keys.claim_signer(START_S)
+    credentials = Credentials(made, signer, START_S)
+    export(reader, path, lambda share: None, credentials=credentials)
+    played = await page.evaluate(_PLAY_FILE, base64.b64encode(path.read_bytes()).decode())
+    assert (played["error"], played["ended"]) == (None, True)
+    assert played["duration_s"] == pytest.approx(4, abs=0.05)
+    assert played["seen_s"] == pytest.approx([2.5, 0.5, 3.5], abs=0.001)
+    assert played["sound"] > 0
