@@ -1,8 +1,9 @@
 """One track of a recording, encoded anew segment by segment, as near as a bar asks for."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil, floor, log
+from typing import NamedTuple
 
 from msgspec.structs import astuple
 
@@ -20,7 +21,7 @@ _KEYFRAME_TICKS = to_ticks(TrackName.CAMERA, KEYFRAME_US)
 _STEPS_PER_POINT, _STEPS_PER_DB, _MIN_STEPS, _MAX_STEPS = 3, 8, 2, 12
 #: And so many more bytes.
 _GROWTH = 1.09
-
+WORST_CRF = 63  # of SVT-AV1
 
 #: What is looked at as one: so many fragments, of a second each.
 WINDOW = 10
@@ -40,10 +41,10 @@ class Bar:
 
 #: docs/decisions/recorder-compression.md has the measurements. Of a screen's print every pixel
 #: counts, and it costs little.
-_FACE = Bar(Quality(91.0, 0.0), Quality(90.5, 0.0), 34, 12)
+_FACE = Bar(Quality(91.0, 0.0), Quality(90.3, 0.0), 34, 12)
 BARS = {
     TrackName.CAMERA: _FACE,
-    TrackName.SCREEN: Bar(Quality(91.0, 42.0), Quality(90.5, 40.0), 42, 12),
+    TrackName.SCREEN: Bar(Quality(91.0, 42.0), Quality(90.3, 40.0), 42, 12),
     TrackName.INTERVIEWER_CAMERA: _FACE,
 }
 
@@ -77,26 +78,25 @@ class TrackRecoder:
         NotRecoded.
         """
         bar, crf = BARS[self._name], self._crf
-        while True:
-            made = self._recode(indices, fragments, crf)
-            if made is None:
+        made: dict[int, Recoded] = {}
+        tried: dict[int, Try] = {}
+        while crf not in tried:
+            found = self._recode(indices, fragments, crf)
+            if found is None:
                 return None
-            worst = counted(made.quality)
-            better = crf - _steps(worst, made.size, bar, most)
-            if better == crf:
-                break
-            if crf == bar.best_crf:
-                if _is_above(worst, bar.least):
-                    break
-                at_s = self._source.header(indices[0]).start_us / 1e6
-                raise NotNearEnough(
-                    f"{self._name}: around {at_s:.0f} s it comes no nearer than VMAF "
-                    f"{worst.vmaf:.1f}, XPSNR {worst.xpsnr_db:.1f} dB"
-                )
-            crf = max(bar.best_crf, better)
-        above = max(0.0, worst.vmaf - bar.aim.vmaf)
-        self._crf = min(bar.crf + _MAX_STEPS, crf + int(above * _STEPS_PER_POINT / 2))
-        return made
+            made[crf] = found
+            tried[crf] = Try(counted(found.quality), found.size)
+            crf = next_crf(tried, crf, bar, most)
+        near = tried[crf].quality
+        if not _is_above(near, bar.least):
+            at_s = self._source.header(indices[0]).start_us / 1e6
+            raise NotNearEnough(
+                f"{self._name}: around {at_s:.0f} s it comes no nearer than VMAF "
+                f"{near.vmaf:.1f}, XPSNR {near.xpsnr_db:.1f} dB"
+            )
+        above = max(0.0, near.vmaf - bar.aim.vmaf)
+        self._crf = min(WORST_CRF, crf + int(above * _STEPS_PER_POINT / 2))
+        return made[crf]
 
     def _recode(self, indices: range, fragments: Sequence[Fragment], crf: int) -> Recoded | None:
         shown = [sample for each in fragments for sample in _of(self._name, each)]
@@ -179,14 +179,42 @@ def _is_above(quality: Quality, bar: Quality) -> bool:
     return quality.vmaf >= bar.vmaf and quality.xpsnr_db >= bar.xpsnr_db
 
 
-def _steps(worst: Quality, size: int, bar: Bar, most: float) -> int:
-    """By how much to better the rate factor; 0: it is near enough, or as near as there is room."""
-    if _is_above(worst, bar.aim):
-        return 0
-    points = (bar.aim.vmaf - worst.vmaf) * _STEPS_PER_POINT
-    steps = ceil(max(points, (bar.aim.xpsnr_db - worst.xpsnr_db) * _STEPS_PER_DB))
-    if _is_above(worst, bar.least):
-        steps = min(steps, floor(log(max(1.0, most / size), _GROWTH)))
-        if steps < _MIN_STEPS:
-            return 0
-    return max(_MIN_STEPS, min(_MAX_STEPS, steps))
+# ---- the search -------------------------------------------------------------------------
+
+
+class Try(NamedTuple):
+    """What came of a rate factor."""
+
+    quality: Quality  #: as `counted`
+    size: int
+
+
+def next_crf(tried: Mapping[int, Try], crf: int, bar: Bar, most: float) -> int:
+    """The rate factor to try after ``crf``, or one of those that were ``tried``: it is the one."""
+    quality, size = tried[crf]
+    wanted = min(WORST_CRF, crf - _steps(quality, size, bar, most))
+    far = [each for each, found in tried.items() if not _is_above(found.quality, bar.least)]
+    near = tried.keys() - far
+    if crf in far and near:
+        wanted = max(wanted, *near)
+    if far:
+        wanted = min(wanted, min(far) - 1)
+    return max(bar.best_crf, wanted)
+
+
+def _steps(quality: Quality, size: int, bar: Bar, most: float) -> int:
+    """By how much to better the rate factor, or below 0 to worsen it."""
+    to_aim, to_least = (_steps_to(each, quality) for each in (bar.aim, bar.least))
+    if to_least > 0:
+        return min(_MAX_STEPS, max(to_aim if size < most else to_least, _MIN_STEPS))
+    room = floor(log(max(1.0, most) / size, _GROWTH))
+    if room >= 0:
+        # What is nearer than it has to be is not made again for that; the next is not so near.
+        steps = min(to_aim, room, _MAX_STEPS)
+        return steps if steps >= _MIN_STEPS else 0
+    return max(to_least, room, -_MAX_STEPS)
+
+
+def _steps_to(wanted: Quality, quality: Quality) -> int:
+    points = (wanted.vmaf - quality.vmaf) * _STEPS_PER_POINT
+    return ceil(max(points, (wanted.xpsnr_db - quality.xpsnr_db) * _STEPS_PER_DB))
