@@ -12,7 +12,8 @@ import pytest
 
 from server.recorder.catalog import is_compressed, open_reader, recording_files
 from server.recorder.compress_job import compress
-from server.recorder.derived import check_statement, doomed, source_path
+from server.recorder.derivation import statement_of
+from server.recorder.derived import check_statement, doomed, making_path, source_path
 from server.recorder.manifest import MANIFEST_NAME
 from server.recorder.recorder import Recorder, open_recorder
 from server.recorder.stores import LocalStore, Store, StoredFolder
@@ -219,4 +220,20 @@ def test_a_store_that_does_not_part_with_a_source_takes_recordings_all_the_same(
     assert names(store, "iv") == ["00000.seg", MANIFEST_NAME]
     assert caplog.text.count("object lock") == 1
     bring(desk, LocalStore(tmp_path / "store"))
+    assert (names(store, "iv"), doomed(desk.data_dir)) == ([], [])
+
+
+def test_a_source_stays_until_the_log_was_told_of_what_was_made(
+    adopted: Path, tmp_path: Path
+) -> None:
+    for name in ("data", "store"):
+        shutil.copytree(adopted / name, tmp_path / name)
+    desk, store = Desk(tmp_path / "data"), LocalStore(tmp_path / "store")
+    place = statement_of(desk.path())
+    waiting = place.rename(statement_of(making_path(desk.data_dir, "iv")))  # as before that
+    bring(desk, store)
+    assert names(store, "iv.compressed") == ["00000.seg", MANIFEST_NAME]
+    assert names(store, "iv") == ["00000.seg", MANIFEST_NAME]
+    waiting.rename(place)
+    bring(desk, store)
     assert (names(store, "iv"), doomed(desk.data_dir)) == ([], [])
