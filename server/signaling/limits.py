@@ -26,7 +26,7 @@ class Rate:
 
 #: Of what no link answers for. A whole office joins from one address, and a load test too.
 PER_ADDRESS = Rate(per_s=100, burst=400)
-#: Replay reads about one fragment a second and some dozens after each seek.
+#: Replay reads some fragments every few seconds, and a dozen times as often after each seek.
 PER_LINK = Rate(per_s=50, burst=200)
 #: A page sends an offer, a ping now and then, and a goodbye.
 PER_SOCKET = Rate(per_s=5, burst=30)

@@ -1,6 +1,7 @@
 """`/api/recordings`: lists, indexes and decrypted fragments, each read on the record."""
 
 import asyncio
+import gzip
 import logging
 import re
 from collections import OrderedDict
@@ -78,10 +79,10 @@ class Replay:
         if not re.fullmatch(r"\d{1,9}", after, re.ASCII):
             raise Refusal(ErrorId.BAD_MESSAGE, "`after` is the number of a fragment.")
         reader = await self.reader(interview_id)
-        body = await self.read(interview_id, _described, reader, int(after))
-        return web.Response(
-            body=body, content_type="application/json", headers={"Cache-Control": "no-store"}
-        )
+        zipped = "gzip" in request.headers.get("Accept-Encoding", "")
+        body = await self.read(interview_id, _described, reader, int(after), zipped)
+        headers = {"Cache-Control": "no-store"} | ({"Content-Encoding": "gzip"} if zipped else {})
+        return web.Response(body=body, content_type="application/json", headers=headers)
 
     async def pictures(self, request: web.Request, _: Grant) -> web.Response:
         """When the fragment's pictures begin: what a player steps through, one by one."""
@@ -223,9 +224,10 @@ class Replay:
         return await loop.run_in_executor(self._threads, lambda: call(*args, **kwargs))
 
 
-def _described(reader: RecordingReader, after: int) -> bytes:
-    """As JSON, of hours too: nothing for the event loop to make."""
-    return msgspec.json.encode(reader.describe(after))
+def _described(reader: RecordingReader, after: int, zipped: bool) -> bytes:
+    """As JSON, nothing for the event loop to make: of three hours 2.6 MB, or zipped 0.14 MB."""
+    body = msgspec.json.encode(reader.describe(after))
+    return gzip.compress(body, 1) if zipped else body
 
 
 def _media(body: bytes) -> web.Response:

@@ -260,6 +260,11 @@ async def test_the_index_is_given_from_a_fragment_on(recorded: Serving) -> None:
         _, later = await recorded.call("GET", f"{path}?after={after}", recorded.owner)
         assert later["fragments"] == whole["fragments"][after:]
         assert (later["duration_s"], later["revision"]) == (whole["duration_s"], whole["revision"])
+    for coding, expected in (("gzip, br", "gzip"), ("identity", None)):
+        headers = recorded.bearer(recorded.owner) | {"Accept-Encoding": coding}
+        async with recorded.http.get(path, headers=headers) as answer:
+            assert answer.headers.get("Content-Encoding") == expected
+            assert await answer.json() == whole
     for wrong in ("-1", "x", "", "9" * 30):
         status, _ = await recorded.call("GET", f"{path}?after={wrong}", recorded.owner)
         assert status == 400, wrong
