@@ -18,6 +18,8 @@ const Source = /** @type {typeof MediaSource | undefined} */ (
 
 const RETRY_MS = 2000;
 const SEEK_ROOM_S = 1;
+/** So far beyond the end of a recording there is nothing. */
+const OVER_S = 0.1;
 /** Browsers round positions to microseconds. */
 const ROUNDING_S = 0.0005;
 
@@ -176,7 +178,7 @@ export class Player {
   moved() {
     const time = this.video.currentTime;
     // A picture that was loaded while it was not known what follows may last longer.
-    if (this.index.state !== "recording" && time > this.index.duration_s) this.video.pause();
+    if (this.index.state !== "recording" && time > this.index.duration_s + OVER_S) this.video.pause();
     const buffered = this.buffered();
     const onward = holeAt(this.holes, time)?.end_s ?? nudge(buffered, this.index.fragments, time);
     const loading = isBuffered(buffered, time) || isComing(this.index.fragments, this.place, time);
