@@ -436,6 +436,16 @@ async def test_a_network_that_goes_away_is_told_and_comes_back(
     await page.locator("#replay-note").wait_for(state="hidden")
 
 
+async def test_a_recording_that_is_not_what_was_written_is_not_taken_for_none(
+    serving: Serving, page: Page
+) -> None:
+    await record(serving, serving.one.interview_id, says_numbers(Codec.H264, 12))
+    folder = serving.data_dir / "recordings" / serving.one.interview_id
+    (folder / "manifest.json").write_bytes(b"{}")
+    await open_replay(page, serving)
+    await page.locator('#over-title[data-i18n="refused.damaged.title"]').wait_for()
+
+
 @pytest.mark.timeout(120)
 async def test_a_withdrawn_link_says_so(serving: Serving, page: Page) -> None:
     await record(serving, serving.one.interview_id, says_numbers(Codec.H264, 60))

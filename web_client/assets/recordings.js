@@ -16,6 +16,9 @@ const token = linkToken();
 const api = new Api(token);
 /** @type {RecordingSummary[]} */
 let recordings = [];
+/** The only interview that the link is for. */
+/** @type {string | null} */
+let own = null;
 /** @type {ReplayView | null} */
 let view = null;
 /** The recording that is being shown, to be said again in another language. */
@@ -165,8 +168,20 @@ async function route() {
   const wanted = new URLSearchParams(location.search).get("interview");
   const only = recordings.length === 1 ? recordings[0]?.interview_id : undefined;
   const recording = recordings.find(({ interview_id }) => interview_id === (wanted ?? only));
-  if (recording === undefined) showList();
-  else await showReplay(recording).catch(showRefused);
+  if (recording !== undefined) return showReplay(recording).catch(showRefused);
+  const fault = await faultOf(wanted ?? own);
+  if (fault) showRefused(fault);
+  else showList();
+}
+
+/**
+ * What is wrong with a recording that is not in the list: what is not authentic is not listed.
+ * @param {string | null} interview
+ */
+async function faultOf(interview) {
+  if (interview === null) return null;
+  const error = await api.replayIndex(interview).then(() => null, (/** @type {unknown} */ reason) => reason);
+  return error instanceof ApiError && refusalOf(error.id) === "damaged" ? error : null;
 }
 
 /** @param {unknown} error */
@@ -184,7 +199,9 @@ function showRefused(error) {
 async function open() {
   if (!token) return showRefused(new ApiError("token-missing", "no token in the address"));
   try {
-    recordings = await api.recordings();
+    const [listed, me] = await Promise.all([api.recordings(), api.me()]);
+    recordings = listed;
+    own = me.interview?.id ?? null;
     await route();
     if (recordings.length === 0) void awaitRecordings();
   } catch (error) {
