@@ -134,10 +134,11 @@ class Harm:
     """What was done, as it is to be named."""
 
     check: str
-    file: str  #: is in the first fault
+    file: str  #: is in the first fault; by the reader, ``seen_in`` where that is told
     words: tuple[str, ...]  #: one of these, too
     span_s: tuple[float, float] | None = None  #: overlaps the time that the fault tells
     by_reader: bool = True  #: whether the independent reader sees it, too
+    seen_in: str = ""
     told: str = ""  #: it is no fault of the recording, but this is not claimed any more
 
 
@@ -428,7 +429,7 @@ def take_segment_of_another(bench: Bench, chance: random.Random) -> Harm:
 def take_manifest_of_another(bench: Bench, chance: random.Random) -> Harm:
     """Which then lists what does not lie there."""
     bench.write(f"data/recordings/two/{MANIFEST_NAME}", bench.read(f"{ONE}/{MANIFEST_NAME}"))
-    return Harm("two", "00000.seg", ("foreign",))
+    return Harm("two", MANIFEST_NAME, ("foreign",), seen_in="00000.seg")
 
 
 def take_all_of_another(bench: Bench, chance: random.Random) -> Harm:
@@ -675,7 +676,8 @@ def _judge(bench: Bench, harm: Harm, what: str, kind: str, found: Found) -> None
         except Exception as error:
             found.failures.append(f"{what}: {who}: {harm}: {error!r}")
             continue
-        wrong = _wrong(harm, status, text)
+        file = harm.seen_in if who == "reader" and harm.seen_in else harm.file
+        wrong = _wrong(harm, file, status, text)
         if wrong:
             found.failures.append(f"{what}: {who}: {wrong}: {harm}: {text}")
         elif who == "verify":
@@ -683,14 +685,14 @@ def _judge(bench: Bench, harm: Harm, what: str, kind: str, found: Found) -> None
             found.named[kind, next(words, "not claimed")] += 1
 
 
-def _wrong(harm: Harm, status: int, text: str) -> str:
+def _wrong(harm: Harm, file: str, status: int, text: str) -> str:
     """Empty where it is named as it should be."""
     if harm.told:
         return "it is claimed" if status or harm.told in text else ""
     fault = _first_fault(text)
     if status == 0 or not fault:
         return "finds nothing"
-    if harm.file not in fault:
+    if file not in fault:
         return "names another file"
     if not any(f": {word}" in fault for word in harm.words):
         return "calls it something else"
