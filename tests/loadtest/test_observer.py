@@ -111,7 +111,7 @@ async def test_packets_lost_once_are_repaired(crowd: Crowd, mini: MiniServer) ->
     (video,) = (track for track in observer.tracks.values() if track.name == "camera")
     await until(crowd, lambda: not video.packets.missing)
     await leave(candidate, observer)
-    assert video.nacks >= 7
+    assert video.nacks >= 1, "before the server knows what is lost and sends all twice"
     assert video.frames.lost == 0
 
 
