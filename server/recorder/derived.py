@@ -49,7 +49,7 @@ class TrackQuality(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     track: TrackName
     pictures: int
-    vmaf: float  #: what it is at least, as far as can be told without VMAF: the mean
+    vmaf: float  #: as told from its parts (`server.recorder.vmaf`): the mean
     lowest_vmaf: float  #: of a fragment
     xpsnr_db: float  #: the mean
     lowest_xpsnr_db: float  #: of a fragment
