@@ -195,10 +195,10 @@ def next_crf(tried: Mapping[int, Try], crf: int, bar: Bar, most: float) -> int:
     wanted = min(WORST_CRF, crf - _steps(quality, size, bar, most))
     far = [each for each, found in tried.items() if not _is_above(found.quality, bar.least)]
     near = tried.keys() - far
-    if crf in far and near:
-        wanted = max(wanted, *near)
     if far:
         wanted = min(wanted, min(far) - 1)
+    if crf in far and near:
+        wanted = max(wanted, *near)
     return max(bar.best_crf, wanted)
 
 
