@@ -1,4 +1,5 @@
-"""The server makes finished recordings small, and stands still while somebody is live."""
+"""The server makes finished recordings small, and stands still while somebody is live; also those
+that went to a store."""
 
 import asyncio
 import os
@@ -10,11 +11,14 @@ import pytest
 from aiohttp import ClientSession
 
 from server.recorder import writer
-from server.recorder.catalog import is_compressed, read_manifest
-from server.recorder.derived import source_path
+from server.recorder.catalog import is_compressed, open_reader, read_manifest
+from server.recorder.derivation import statement_of
+from server.recorder.derived import doomed
 from server.recorder.manifest import MANIFEST_NAME, Manifest
 from server.recorder.reader import RecordingReader
+from server.recorder.stores import LocalStore
 from server.recorder.tlog import open_log
+from server.recorder.verify import verify
 from server.recorder.witness import Witness
 from tests.e2e.server_process import POLL_S, ServerProcess, running_server
 from tests.recorder.conftest import Desk
@@ -83,10 +87,12 @@ def status(pid: int) -> str:
 
 
 async def replaced(desk: Desk) -> Manifest:
+    """Once nothing is left of the source, and all that was made of it is in the store."""
     while True:
         try:
             manifest = read_manifest(desk.path(), desk.keys.public_key)
-            if is_compressed(manifest) and not list(source_path(desk.data_dir, "iv").glob("*.seg")):
+            settled = is_compressed(manifest) and statement_of(desk.path()).exists()
+            if settled and not doomed(desk.data_dir):
                 return manifest
         except FileNotFoundError:
             pass  # it is being put in its place
@@ -98,8 +104,9 @@ async def test_it_stops_for_an_interview_and_goes_on_after_a_kill(
     desk: Desk, tmp_path: Path
 ) -> None:
     before = desk.reader()
+    store = LocalStore(tmp_path / "store")
     async with (
-        running_server(tmp_path, *SETTINGS) as server,
+        running_server(tmp_path, *SETTINGS, "--store", str(tmp_path / "store")) as server,
         ClientSession(server.base_url) as http,
     ):
         await until(http, "compress_done", lambda done: done > 0)
@@ -133,9 +140,12 @@ async def test_it_stops_for_an_interview_and_goes_on_after_a_kill(
         await server.start()
         manifest = await replaced(desk)
         assert [path for path in desk.data_dir.rglob(".*.tmp") if path.is_file()] == []
-        assert (desk.path() / made[0].name).read_bytes() == first
-        assert "The log" in await server.command("verify", str(desk.path()))
-        after = desk.reader()
+        there = store.folder("iv.compressed")
+        assert (there / made[0].name).read_bytes() == first
+        assert [path.name for path in desk.path().iterdir()] == [MANIFEST_NAME]
+        assert not (tmp_path / "store" / "iv").exists()
+        assert verify(there, desk.keys.public_key, desk.log).intact
+        after = open_reader(desk.data_dir, "iv", desk.keys, store)
         assert len(manifest.segments) == len(before.manifest.segments)
         assert _starts_us(after) == _starts_us(before)
 
