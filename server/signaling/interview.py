@@ -23,6 +23,7 @@ from server.recorder.manifest import Policy
 from server.recorder.recorder import Recording
 from server.signaling.access import OBSERVERS
 from server.signaling.audience import Audience
+from server.signaling.devices import CAMERAS, MICROPHONES, Devices
 from server.signaling.errors import TOKEN_MESSAGES, Refusal
 from server.signaling.interviewer import InterviewerSeat
 from server.signaling.journal import Journal
@@ -56,11 +57,6 @@ log = logging.getLogger(__name__)
 
 #: Nobody is sent what they send themselves; the candidate sees no screen but their own.
 _SENT_TO = {Role.CANDIDATE: OF_INTERVIEWER, Role.INTERVIEWER: OF_CANDIDATE}
-_CAMERAS = {Role.CANDIDATE: TrackName.CAMERA, Role.INTERVIEWER: TrackName.INTERVIEWER_CAMERA}
-_MICROPHONES = {
-    Role.CANDIDATE: TrackName.MICROPHONE,
-    Role.INTERVIEWER: TrackName.INTERVIEWER_MICROPHONE,
-}
 #: How long a recording stays open for a candidate whose connection is lost.
 GRACE_S = 20.0
 #: A candidate whose interview was interrupted comes back to it without being asked whether there
@@ -110,9 +106,7 @@ class LiveInterview:
         self._journal = Journal(interview.id, plant.db)
         self._alerts: dict[str, Alert] = {}
         self._shows_screen = False
-        self._cameras_off: set[Role] = set()  # of those who speak
-        self._microphones_off: set[Role] = set()
-        self._noted_off: set[TrackName] = set()
+        self._devices = Devices()
         self._lock = asyncio.Lock()  # one change of the seat or the session at a time
         self._wake = asyncio.Event()
 
@@ -343,20 +337,15 @@ class LiveInterview:
     def note_microphone(self, participant: Participant, active: bool) -> None:
         """A microphone is on, or off, says the page of whoever speaks. Raises Refusal."""
         participant.refuse_if_closed()
-        self._microphone_changed(participant.role, active)
+        self._devices.turn(MICROPHONES[participant.role], active)
 
     def _begin_anew(self, role: Role) -> None:
         """With another page, of which nothing is known to be off."""
         self._camera_changed(role, True)
-        self._microphone_changed(role, True)
-
-    def _microphone_changed(self, role: Role, active: bool) -> None:
-        if active is (role in self._microphones_off):
-            self._microphones_off ^= {role}
+        self._devices.turn(MICROPHONES[role], True)
 
     def _camera_changed(self, role: Role, active: bool) -> None:
-        if active is (role in self._cameras_off):
-            self._cameras_off ^= {role}
+        if self._devices.turn(CAMERAS[role], active):
             self._audience.tell_everyone(CameraState(role, active))
 
     def _look_at_screen(self, now: float) -> None:
@@ -368,17 +357,10 @@ class LiveInterview:
             self._audience.tell_others(ScreenState(shows))
 
     def _look_at_devices(self, now: float) -> None:
-        """Of what is off the recording has black pictures, or silence: it says why, too.
-
-        Once a second at most, however often pages say so.
-        """
-        if self._session is None:
-            return
-        off = {_CAMERAS[role] for role in self._cameras_off}
-        off |= {_MICROPHONES[role] for role in self._microphones_off}
-        for track in sorted(off ^ self._noted_off):
-            self._note(f"{track}-{'off' if track in off else 'on'}", None, now)
-        self._noted_off = off
+        """Once a second at most, however often pages say so."""
+        if self._session is not None:
+            for event in self._devices.events():
+                self._note(event, None, now)
 
     def _look_at_storage(self, now: float) -> None:
         if self._session is not None:
@@ -474,7 +456,7 @@ class LiveInterview:
         self._source.add_sink(recording)
         if self._session.feed is not None:
             self._source.add_sink(self._session.feed, ENOUGH_LINES, tracks=OF_CANDIDATE)
-        self._noted_off = set()
+        self._devices.begin()
         if self._interviewer.present:  # who came before the candidate
             recording.mark("interviewer-joined", self._plant.clock())
 
@@ -534,7 +516,7 @@ class LiveInterview:
         outbox.send(StateChanged(self.state, self.started_s))
         outbox.send(RecordingState(self._is_recording))
         outbox.send(InterviewerState(self._interviewer.present))
-        for each in self._cameras_off:
+        for each in self._devices.cameras_off:
             outbox.send(CameraState(each, False))
         if role is not Role.CANDIDATE:
             outbox.send(ScreenState(self._shows_screen))
