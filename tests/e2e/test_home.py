@@ -66,11 +66,11 @@ async def test_what_threatens_recordings_is_said_and_that_it_is_over(
     notices = page.locator("#storage > .notice")
     await notices.nth(1).wait_for()
     assert [await each.get_attribute("data-tone") for each in await notices.all()] == [
-        "wait",
         "bad",
+        "wait",
     ]
-    assert kept in await notices.nth(0).inner_text()
-    assert full in await notices.nth(1).inner_text()
+    assert full in await notices.nth(0).inner_text()
+    assert kept in await notices.nth(1).inner_text()
     holds.clear()
     await notices.filter(has_text=caught_up).wait_for()
     assert await notices.count() == 1
