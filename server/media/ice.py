@@ -27,15 +27,32 @@ PWD = re.compile(r"[A-Za-z0-9+/]{22,256}")
 _HEADER_LENGTH = 20
 _BINDING_REQUEST = b"\x00\x01"
 _BINDING_SUCCESS = b"\x01\x01"
+_BINDING_ERROR = b"\x01\x11"
 _MAGIC_COOKIE = b"\x21\x12\xa4\x42"
 _USERNAME = 0x0006
 _MESSAGE_INTEGRITY = 0x0008
+_ERROR_CODE = 0x0009
+_UNKNOWN_ATTRIBUTES = 0x000A
 _XOR_MAPPED_ADDRESS = 0x0020
 _USE_CANDIDATE = 0x0025
 _FINGERPRINT = b"\x80\x28\x00\x04"  # with its length
 _INTEGRITY_LENGTH = 4 + 20
 _FINGERPRINT_LENGTH = 4 + 4
 _FINGERPRINT_XOR = 0x5354554E
+#: From here on an attribute may be ignored (RFC 8489 14).
+_COMPREHENSION_OPTIONAL = 0x8000
+#: The others that are known, and ignored where they mean nothing (RFC 8489 6.3): those of
+#: RFC 8489 18.3.1, and PRIORITY and USE-CANDIDATE of RFC 8445 16.1.
+_KNOWN = frozenset(
+    (
+        *(0x0001, _USERNAME, _MESSAGE_INTEGRITY, _ERROR_CODE, _UNKNOWN_ATTRIBUTES),
+        *(0x0014, 0x0015, 0x001C, 0x001D, 0x001E, _XOR_MAPPED_ADDRESS),
+        *(0x0024, _USE_CANDIDATE),
+    )
+)
+#: RFC 8489 14.8: class 4 and number 20, "Unknown Attribute". No words: they would make it longer
+#: than the shortest check that there is.
+_ERROR_420 = struct.pack("!HHI", _ERROR_CODE, 4, 4 << 8 | 20)
 
 _attribute = struct.Struct("!HH").unpack_from
 
@@ -47,6 +64,7 @@ class Check(NamedTuple):
     username: bytes  #: `ours:theirs` (RFC 8445 7.2.2)
     nominates: bool
     integrity_at: int  #: where MESSAGE-INTEGRITY begins
+    unknown: tuple[int, ...] = ()  #: types of attributes that had to be understood, and are not
 
     @property
     def ufrag(self) -> bytes:
@@ -63,6 +81,7 @@ def parse_check(data: bytes) -> Check | None:
         return None
     username = b""
     nominates = False
+    unknown: tuple[int, ...] = ()
     at, integrity_at, end = _HEADER_LENGTH, 0, len(data) - _FINGERPRINT_LENGTH
     for _ in range(MAX_ATTRIBUTES):
         if at == end:
@@ -76,12 +95,14 @@ def parse_check(data: bytes) -> Check | None:
                 nominates = True
             elif kind == _MESSAGE_INTEGRITY:
                 integrity_at = at
+            elif kind < _COMPREHENSION_OPTIONAL and kind not in _KNOWN:
+                unknown += (kind,)
         at += 4 + (length + 3 & ~3)
         if at > end:
             return None
     if at != end or not integrity_at or not username:
         return None
-    return Check(data, username, nominates, integrity_at)
+    return Check(data, username, nominates, integrity_at, unknown)
 
 
 def _is_binding_request(data: bytes) -> bool:
@@ -111,6 +132,13 @@ class CheckAnswered:
     nominated: bool
 
 
+@dataclass(frozen=True, slots=True)
+class CheckRefused:
+    """It is the peer's own, and asks for something that is not known here."""
+
+    response: bytes  #: never longer than the check (IceLite.answer)
+
+
 class IceLite:
     """One ICE session: our credentials, and the answer to a check made with them.
 
@@ -126,11 +154,12 @@ class IceLite:
         self._username = f"{self.ufrag}:{remote_ufrag}".encode()
         self._key = self.pwd.encode()
 
-    def answer(self, check: Check, address: Address) -> CheckAnswered | None:
+    def answer(self, check: Check, address: Address) -> CheckAnswered | CheckRefused | None:
         """The response to send, or None when the request is not the peer's own.
 
         A response has 64 bytes (IPv6: 76); a check with our user name has 76 or more, so that
-        nothing is gained by having it sent to somebody else.
+        nothing is gained by having it sent to somebody else. A refusal has 64, and at most 4 for
+        each unknown attribute, which takes no less of the check.
         """
         data, at = check.data, check.integrity_at
         if check.username != self._username:
@@ -139,13 +168,17 @@ class IceLite:
             return None
         if data[-4:] != _fingerprint(data[:-_FINGERPRINT_LENGTH]):
             return None
-        return CheckAnswered(self._success(data[8:20], address), check.nominates)
-
-    def _success(self, transaction_id: bytes, address: Address) -> bytes:
+        transaction_id = data[8:20]
+        if check.unknown:  # RFC 8489 6.3.1
+            attributes = _ERROR_420 + _unknown_attributes(check.unknown)
+            return CheckRefused(self._response(_BINDING_ERROR, transaction_id, attributes))
         mapped = _xor_mapped_address(transaction_id, address)
-        length = len(mapped) + _INTEGRITY_LENGTH + _FINGERPRINT_LENGTH
-        head = _BINDING_SUCCESS + length.to_bytes(2, "big") + _MAGIC_COOKIE + transaction_id
-        data = head + mapped
+        response = self._response(_BINDING_SUCCESS, transaction_id, mapped)
+        return CheckAnswered(response, check.nominates)
+
+    def _response(self, kind: bytes, transaction_id: bytes, attributes: bytes) -> bytes:
+        length = len(attributes) + _INTEGRITY_LENGTH + _FINGERPRINT_LENGTH
+        data = kind + length.to_bytes(2, "big") + _MAGIC_COOKIE + transaction_id + attributes
         data += struct.pack("!HH", _MESSAGE_INTEGRITY, 20) + self._integrity(data)
         return data + _FINGERPRINT + _fingerprint(data)
 
@@ -158,6 +191,13 @@ class IceLite:
 
 def _fingerprint(data: bytes) -> bytes:
     return (zlib.crc32(data) ^ _FINGERPRINT_XOR).to_bytes(4, "big")
+
+
+def _unknown_attributes(kinds: tuple[int, ...]) -> bytes:
+    """RFC 8489 14.9, each once."""
+    listed = b"".join(kind.to_bytes(2, "big") for kind in dict.fromkeys(kinds))
+    padding = bytes(-len(listed) % 4)
+    return struct.pack("!HH", _UNKNOWN_ATTRIBUTES, len(listed)) + listed + padding
 
 
 def _xor_mapped_address(transaction_id: bytes, address: Address) -> bytes:

@@ -16,7 +16,14 @@ from collections.abc import Callable, Iterable, Sequence
 from server.core import rtcp
 from server.core.rtp import RTCP_TYPES, unpack_header
 from server.media.dtls import INBOX, Certificate, DtlsError, DtlsRole, DtlsSession, SrtpError
-from server.media.ice import Address, Check, CheckAnswered, Credentials, IceLite
+from server.media.ice import (
+    Address,
+    Check,
+    CheckAnswered,
+    CheckRefused,
+    Credentials,
+    IceLite,
+)
 from server.media.offer import MediaSection
 from server.media.router import Path, Router
 from server.media.source import Source
@@ -165,9 +172,9 @@ class Peer(abc.ABC):
         self.ice = IceLite(*remote)
         self._router.route(self.ice.ufrag, self)
 
-    def _answer_check(self, check: Check, address: Address) -> CheckAnswered | None:
+    def _answer_check(self, check: Check, address: Address) -> CheckAnswered | CheckRefused | None:
         checked, former = self.ice.answer(check, address), self._former_ice
-        if former is None:
+        if former is None or isinstance(checked, CheckRefused):
             return checked
         if checked is None:
             return former.answer(check, address)
@@ -201,9 +208,12 @@ class Peer(abc.ABC):
         return self._clock() - self._seen_s > SILENCE_S
 
     def check_received(self, check: Check, path: Path) -> bool:
-        """A connectivity check; False when it is not this peer's."""
+        """A connectivity check; False when it is not this peer's, or tells nothing."""
         checked = self._answer_check(check, path.address)
         if checked is None:
+            return False
+        if isinstance(checked, CheckRefused):
+            path.send(checked.response)
             return False
         self._alive()
         if checked.nominated or self._is_forsaken:

@@ -20,7 +20,7 @@ from server.media.depacketise import DEPACKETISERS
 from server.media.descriptor import READERS, write
 from server.media.errors import SdpError
 from server.media.framing import MAX_FRAME, Deframer, FrameTooLong
-from server.media.ice import MAX_STUN_LENGTH, IceLite, parse_check
+from server.media.ice import MAX_STUN_LENGTH, CheckRefused, IceLite, parse_check
 from server.media.negotiation import choose_formats
 from server.media.offer import parse_offer
 from server.media.sdpfrag import parse_fragment
@@ -48,7 +48,10 @@ def stun(data: bytes) -> None:
     whole = signed(USERNAME + data + bytes(-len(data) % 4), ICE.pwd)
     check = parse_check(whole)
     answered = ICE.answer(check, ADDRESS) if check is not None else None
-    assert answered is None or len(answered.response) <= len(whole) <= MAX_STUN_LENGTH
+    if check is None or answered is None:
+        return
+    assert len(answered.response) <= len(whole) <= MAX_STUN_LENGTH
+    assert isinstance(answered, CheckRefused) is bool(check.unknown)
 
 
 def rtp(data: bytes) -> None:

@@ -9,6 +9,7 @@ from server.media.ice import (
     MAX_ATTRIBUTES,
     MAX_STUN_LENGTH,
     CheckAnswered,
+    CheckRefused,
     IceLite,
     parse_check,
 )
@@ -37,9 +38,15 @@ def check(
     return message
 
 
-def answer(ice: IceLite, data: bytes) -> CheckAnswered | None:
+def answer(ice: IceLite, data: bytes) -> CheckAnswered | CheckRefused | None:
     parsed = parse_check(data)
     return ice.answer(parsed, ADDRESS) if parsed is not None else None
+
+
+def answered_by(ice: IceLite, data: bytes) -> CheckAnswered | None:
+    """None where it is not the peer's, or refused."""
+    answered = answer(ice, data)
+    return answered if isinstance(answered, CheckAnswered) else None
 
 
 @pytest.fixture
@@ -63,7 +70,7 @@ def test_response_satisfies_the_client(ice: IceLite, address: tuple[str, int]) -
 
 def test_nomination_is_told(ice: IceLite) -> None:
     for nominate in (False, True):
-        answered = answer(ice, bytes(check(ice, nominate=nominate)))
+        answered = answered_by(ice, bytes(check(ice, nominate=nominate)))
         assert answered is not None
         assert answered.nominated is nominate
 
@@ -73,7 +80,7 @@ def test_nomination_behind_the_integrity_does_not_count(ice: IceLite) -> None:
     message.attributes.pop("FINGERPRINT")
     message.attributes["USE-CANDIDATE"] = None  # appended by somebody on the way
     message.add_fingerprint()
-    answered = answer(ice, bytes(message))
+    answered = answered_by(ice, bytes(message))
     assert answered is None or not answered.nominated
 
 
@@ -190,7 +197,58 @@ def test_attributes_are_bounded(ice: IceLite) -> None:
         assert (answer(ice, data) is not None) is answered
 
 
+#: Some that were assigned, but to protocols that are not spoken here, and some that were not.
+UNKNOWN = (0x0003, 0x000C, 0x0027, 0x7777, 0x7FFF)
+
+
+def unknown_attributes(response: bytes) -> list[int]:
+    """Of a binding error that says 420 (RFC 8489 14.8, 14.9), read apart from what wrote it."""
+    assert response[:2] == b"\x01\x11"
+    assert response[20:28] == bytes.fromhex("0009 0004 0000 0414")
+    assert response[28:30] == b"\x00\x0a"
+    end = 32 + int.from_bytes(response[30:32], "big")
+    return [int.from_bytes(response[at : at + 2], "big") for at in range(32, end, 2)]
+
+
+@pytest.mark.parametrize("count", range(1, len(UNKNOWN) + 1))
+def test_check_that_asks_for_what_is_not_known_is_told_so(ice: IceLite, count: int) -> None:
+    kinds = UNKNOWN[:count]
+    username = attribute(0x0006, f"{ice.ufrag}:{REMOTE}".encode())
+    asked = b"".join(attribute(kind, b"") for kind in kinds)
+    data = signed(username + attribute(0x0025, b"") + asked + asked[:4], ice.pwd)
+    answered = answer(ice, data)
+    assert isinstance(answered, CheckRefused)
+    assert unknown_attributes(answered.response) == list(kinds)  # each once
+    response = stun.parse_message(answered.response)
+    assert response.message_class is stun.Class.ERROR
+    assert response.transaction_id == data[8:20]
+    assert response.check_message_integrity(ice.pwd.encode())
+    assert len(answered.response) <= len(data)
+
+
+def test_what_is_not_known_is_told_to_nobody_without_the_password(ice: IceLite) -> None:
+    username = attribute(0x0006, f"{ice.ufrag}:{REMOTE}".encode())
+    data = signed(username + attribute(UNKNOWN[0], b""), secrets.token_hex(16))
+    assert answer(ice, data) is None
+
+
+@pytest.mark.parametrize("kind", [0x0001, 0x0014, 0x0015, 0x001C, 0x001E, 0x0024, 0x8000, 0xC057])
+def test_what_is_known_or_need_not_be_is_ignored(ice: IceLite, kind: int) -> None:
+    username = attribute(0x0006, f"{ice.ufrag}:{REMOTE}".encode())
+    assert answered_by(ice, signed(username + attribute(kind, bytes(4)), ice.pwd))
+
+
+def test_what_is_not_known_behind_the_integrity_does_not_count(ice: IceLite) -> None:
+    username = attribute(0x0006, f"{ice.ufrag}:{REMOTE}".encode())
+    body = signed(username, ice.pwd)[20:-8] + attribute(UNKNOWN[0], b"")
+    data = b"\x00\x01" + len(body + bytes(8)).to_bytes(2, "big") + b"\x21\x12\xa4\x42"
+    data += bytes(12) + body
+    data += b"\x80\x28\x00\x04" + stun.message_fingerprint(data).to_bytes(4, "big")
+    assert answered_by(ice, data)
+
+
 ATTRIBUTES = st.one_of(
+    st.sampled_from(UNKNOWN).map(lambda kind: attribute(kind, b"")),
     st.just(attribute(0x0025, b"")),
     st.binary(min_size=4, max_size=4).map(lambda value: attribute(0x0024, value)),
     st.binary(min_size=8, max_size=8).map(lambda value: attribute(0x802A, value)),
@@ -214,6 +272,13 @@ def test_what_is_answered_another_implementation_accepts_too(
     assert (answered is not None) is ours
     if answered is None:
         return
+    assert len(answered.response) <= len(data)
+    kinds = [int.from_bytes(each[:2], "big") for each in others]
+    asked = dict.fromkeys(kind for kind in kinds if kind in UNKNOWN)
+    if isinstance(answered, CheckRefused):
+        assert unknown_attributes(answered.response) == list(asked)
+        return
+    assert not asked
     message = stun.parse_message(data)
     assert message.attributes["USERNAME"] == f"{ice.ufrag}:{REMOTE}"
     assert message.check_message_integrity(ice.pwd.encode())

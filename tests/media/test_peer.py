@@ -37,7 +37,7 @@ from server.media.router import Router, Session
 from server.media.source import Source
 from server.media.up_track import KEYFRAME_ANSWER_S
 from tests.media.streams import TICKS, pictures, rtp
-from tests.media.test_ice import REMOTE, check
+from tests.media.test_ice import REMOTE, attribute, check, signed
 from tests.media.test_router import arrive
 
 NOW = 1_800_000_000.0
@@ -147,6 +147,7 @@ class Browser:
         )
         role = DtlsRole.SERVER if setup == "passive" else DtlsRole.CLIENT
         self.dtls = DtlsSession(self.certificate, role, self.send)
+        self.stun: list[bytes] = []
         self.rtp: list[bytes] = []
         self.replayed = 0
         self.rtcp: list[rtcp.Item] = []
@@ -171,8 +172,8 @@ class Browser:
 
     def received(self, data: bytes) -> None:
         if data[0] < 4:
-            return
-        if data[0] < 64:
+            self.stun.append(data)
+        elif data[0] < 64:
             self.dtls.feed(data)
         elif is_rtcp(data):
             self.raw_rtcp.append(self.dtls.unprotect_rtcp(data))
@@ -900,6 +901,20 @@ async def test_media_follows_a_browser_that_does_not_know_of_its_new_address() -
             watcher.send(bytes(check(watcher.peer.ice)))
             candidate.send_rtp(sound(1 + arrived))
             assert (len(watcher.rtp), len(room.lost)) == (arrived, 1)
+
+
+async def test_a_check_that_is_not_understood_is_refused_and_moves_nothing() -> None:
+    room = Room()
+    async with joined(publisher(room)) as candidate, joined(observer(room)) as watcher:
+        moved(watcher)
+        ice = watcher.peer.ice
+        username = attribute(0x0006, f"{ice.ufrag}:{REMOTE}".encode())
+        nominates, unknown = attribute(0x0025, b""), attribute(0x7777, b"")
+        watcher.send(signed(username + nominates + unknown, ice.pwd))
+        assert [data[:2] for data in watcher.stun] == [b"\x01\x01", b"\x01\x11"]
+        assert watcher.address not in room.paths
+        candidate.send_rtp(sound(1))
+        assert (len(watcher.rtp), len(room.lost)) == (0, 1)
 
 
 async def test_media_follows_any_check_once_the_nominated_connection_has_ended() -> None:
