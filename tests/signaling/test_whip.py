@@ -92,6 +92,17 @@ async def test_a_bad_offer_is_refused_and_nothing_is_recorded(
     assert await serving.call("GET", "/api/recordings", serving.owner) == (200, [])
 
 
+async def test_a_player_without_a_codec_of_ours_is_told_so_and_made_no_offer(
+    serving: Serving,
+) -> None:
+    """406 would promise one (draft-ietf-wish-whep, "Server Sends Counter-Offer")."""
+    url, offer = f"/whep/{serving.token(Role.OBSERVER)}", NO_CODEC_OFFER.replace("send", "recv")
+    async with serving.http.post(url, data=offer, headers=SDP) as answer:
+        assert (answer.status, (await answer.json())["error"]["id"]) == (422, "no-common-codec")
+        assert answer.content_type == "application/json"
+        assert "Location" not in answer.headers
+
+
 async def test_a_screen_is_taken_as_a_second_video_section(serving: Serving) -> None:
     url = f"/whip/{serving.token(Role.CANDIDATE)}"
     async with serving.http.post(url, data=WITH_SCREEN, headers=SDP) as answer:
