@@ -30,6 +30,12 @@ REPEAT_S = 0.25
 MAX_REPEATS = 20
 #: Of the server's last flight, of which it never learns whether it has come.
 MAX_LAST_REPEATS = 4
+#: aiortc's, and the same with RSA: as the client, we take what the server's certificate is of.
+CIPHERS = ":".join(
+    f"ECDHE-{key}-{rest}"
+    for rest in ("AES128-GCM-SHA256", "CHACHA20-POLY1305", "AES128-SHA", "AES256-SHA")
+    for key in ("ECDSA", "RSA")
+).encode()
 #: What SRTP and SRTCP add at most: a tag, an index, a key identifier (srtp.h).
 MAX_TRAILER = 16 + 4 + 128
 
@@ -69,6 +75,7 @@ class _OneContext(RTCCertificate):
     def _create_ssl_context(self, srtp_profiles: Any) -> SSL.Context:
         if self._context is None:
             self._context = super()._create_ssl_context(srtp_profiles)
+            self._context.set_cipher_list(CIPHERS)
             # A browser has new certificates for each connection and resumes none: keep none.
             self._context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
         return self._context

@@ -5,9 +5,16 @@ import itertools
 import secrets
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
-from aiortc.rtcdtlstransport import SRTP_PROFILES, RTCDtlsTransport
+from aiortc.rtcdtlstransport import (
+    SRTP_PROFILES,
+    RTCCertificate,
+    RTCDtlsTransport,
+    generate_certificate,
+)
+from cryptography.hazmat.primitives.asymmetric import rsa
 from pylibsrtp._binding import lib
 
 from server.core import rtcp
@@ -95,6 +102,32 @@ async def test_aes_gcm_is_offered_and_taken_first() -> None:
         assert ssl.get_selected_srtp_profile() == b"SRTP_AEAD_AES_256_GCM"
     # RFC 7714 8.1, 13.2: a tag of 16 bytes and nothing else.
     assert len(pair.client.protect(PACKET)) == len(PACKET) + 16
+    await pair.close()
+
+
+def rsa_certificate(monkeypatch: pytest.MonkeyPatch) -> Certificate:
+    """As older browsers and some gateways have."""
+    key: Any = rsa.generate_private_key(65_537, 2048)
+
+    def generate(kind: type[RTCCertificate]) -> RTCCertificate:
+        return kind(key=key, cert=generate_certificate(key))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(RTCCertificate, "generateCertificate", classmethod(generate))
+        return Certificate()
+
+
+@pytest.mark.parametrize("theirs", list(DtlsRole))
+async def test_a_peer_may_have_a_certificate_of_rsa(
+    theirs: DtlsRole, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also in the server's part, where the cipher goes by its certificate (RFC 8422 2.1)."""
+    certificates = [rsa_certificate(monkeypatch), Certificate()]
+    if theirs is DtlsRole.SERVER:
+        certificates.reverse()
+    pair = await join((certificates[0], certificates[1]))
+    for sender, receiver in ((pair.client, pair.server), (pair.server, pair.client)):
+        assert receiver.unprotect(sender.protect(PACKET)) == PACKET
     await pair.close()
 
 
