@@ -19,6 +19,7 @@ from server.app import Server, open_server
 from server.commands.terminal import EXIT_FAULT
 from server.config import Config, add_server_flags, load
 from server.core.interviews import InterviewState
+from server.live_analysis.process import ENVIRONMENT
 from server.signaling.invitations import Invitation, invite
 from server.signaling.log import log_to_stderr
 
@@ -28,6 +29,8 @@ STOP_TIMEOUT_S = 20.0
 CANDIDATE_START_TIMEOUT_S = 60.0
 CANDIDATE_STOP_TIMEOUT_S = 5.0
 DEMO_POLL_S = 0.2
+#: What it gets of the server's environment beside what finds Python: where it keeps its clip.
+CACHE = ("HOME", "XDG_CACHE_HOME", "VIVAVOCE_DATA_DIR")
 
 CANDIDATE_DIED = (
     "The simulated candidate ended with status {status}; the server goes on. "
@@ -161,14 +164,17 @@ async def _simulated_candidate(
     server: Server, invitation: Invitation
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     """A process that publishes until its input closes, which also our own death does."""
-    trust = {} if server.certificate is None else {"SSL_CERT_FILE": str(server.certificate)}
+    wanted = (*ENVIRONMENT, *CACHE)
+    environment = {name: os.environ[name] for name in wanted if name in os.environ}
+    if server.certificate is not None:
+        environment["SSL_CERT_FILE"] = str(server.certificate)
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         *("-m", "loadtest.candidate", "--until-stdin-closes"),
         *("--whip-url", invitation.whip_url),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.DEVNULL,  # it names its URL, which holds a token
-        env=os.environ | trust,
+        env=environment,
         start_new_session=True,  # Ctrl-C is ours to handle: the candidate leaves in order
     )
     try:

@@ -121,8 +121,12 @@ def children(pid: int) -> dict[int, str]:
 
 
 def test_demo_puts_a_candidate_on_the_air_and_says_when_it_is_gone(
-    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    data: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv("VIVAVOCE_PKCS11_PIN", "987654321")
     with process(tmp_path / "log", "demo", "--port", "0", "--workers", "0") as demo:
         url = demo.until(r"^Vivavoce is at (\S+)$")
         assert demo.until(r"Watch it live: +(\S+)$").startswith(f"{url}/observe#v1.")
@@ -132,6 +136,9 @@ def test_demo_puts_a_candidate_on_the_air_and_says_when_it_is_gone(
             for pid, command in children(demo.process.pid).items()
             if "loadtest.candidate" in command
         ]
+        # What decodes and connects knows nothing that could open a recording.
+        assert b"987654321" in Path(f"/proc/{demo.process.pid}/environ").read_bytes()
+        assert b"987654321" not in Path(f"/proc/{candidate}/environ").read_bytes()
         os.kill(candidate, signal.SIGKILL)
         demo.until(r"(simulated candidate ended)")
         assert demo.stop(signal.SIGINT) == 0
