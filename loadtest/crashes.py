@@ -31,6 +31,7 @@ from loadtest.histogram import Histogram
 from loadtest.interview import DRAIN_S
 from loadtest.invites import Invite, InviteError, many_by_owner
 from loadtest.media import MediaError, default_cache, load_clip
+from loadtest.ours import ends_with_us
 from loadtest.packets import PacketisedClip, packetise
 from loadtest.peer import Candidate, Crowd, open_crowd
 from loadtest.power_cut import Disk, DiskError, open_disk
@@ -106,8 +107,11 @@ class Server:
         began_s = time.monotonic()
         with self._log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "server.cli", "serve", "--data-dir", str(self.data_dir)),
-                *("--host", ADDRESS, "--port", str(self._port), "--workers", "0"),
+                *ends_with_us(
+                    *(sys.executable, "-m", "server.cli", "serve", "--workers", "0"),
+                    *("--data-dir", str(self.data_dir), "--host", ADDRESS),
+                    *("--port", str(self._port)),
+                ),
                 stdin=DEVNULL,
                 stdout=log,
                 stderr=STDOUT,

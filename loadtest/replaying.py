@@ -27,6 +27,7 @@ import aiohttp
 from loadtest.candidate import EXIT_USAGE, run
 from loadtest.crashes import CampaignError, Server
 from loadtest.histogram import Histogram
+from loadtest.ours import ends_with_us
 from loadtest.whip import REQUEST_TIMEOUT
 
 EXIT_GREW = 1
@@ -164,9 +165,11 @@ async def _interviews(
 ) -> dict[str, Any]:
     """The report of a load test of that server. Raises CampaignError."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "loadtest", "--json", "--no-recording-check"),
-        *("--url", server.url, "--data-dir", str(server.data_dir), "--owner-token", owner),
-        *("--interviews", str(interviews), "--duration", f"{seconds:g}s"),
+        *ends_with_us(
+            *(sys.executable, "-m", "loadtest", "--json", "--no-recording-check"),
+            *("--url", server.url, "--data-dir", str(server.data_dir), "--owner-token", owner),
+            *("--interviews", str(interviews), "--duration", f"{seconds:g}s"),
+        ),
         stdout=PIPE,
         stderr=PIPE,
     )

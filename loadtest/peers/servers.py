@@ -19,6 +19,7 @@ import aiohttp
 import msgspec
 
 from loadtest import invites
+from loadtest.ours import ends_with_us
 from loadtest.peer import Signalling
 from loadtest.peers import janus, mjr
 from loadtest.peers.namespace import LOOPBACK
@@ -85,11 +86,15 @@ class Contestant:
 
 @asynccontextmanager
 async def started(command: list[str], log: Path) -> AsyncIterator[Process]:
-    """The process, with its output in `log`; ended with the block."""
+    """The process, with its output in `log`; ended with the block, or with us."""
     with log.open("wb") as output:
         # A session of its own: a Ctrl-C at the terminal is for us, who then stop it.
         process = await asyncio.create_subprocess_exec(
-            *command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+            *ends_with_us(*command),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
         )
     try:
         yield process
