@@ -1,12 +1,14 @@
 """The command `vivavoce`: the server, its interviews, and their recordings."""
 
 import argparse
+import os
 import sys
+import traceback
 from collections.abc import Sequence
 from importlib import import_module
 
 from server import __version__
-from server.commands.terminal import EXIT_FAULT, EXIT_USAGE
+from server.commands.terminal import EXIT_UNFORESEEN, EXIT_UNREAD, EXIT_USAGE, unforeseen
 from server.config import ConfigError
 
 #: Each with what adds its flags and sets `run`, which takes them and returns the exit status. Only
@@ -46,6 +48,17 @@ _COMMANDS = (
     ("keys", "keys.add_to", "Look after the recordings' keys."),
 )
 
+_EXIT_STATUS = f"""exit status, of every command:
+  0   done
+  1   something is wrong with what it looked at: it says what
+  2   it could not be done, or was asked for in a wrong way
+  {EXIT_UNFORESEEN}  an error of the program itself, by which nothing is found out
+"""
+_UNFORESEEN = (
+    "an error of the program itself ({}), by which nothing is found out. With PYTHONDEVMODE=1 in "
+    "the environment it shows all of it, for whoever mends it."
+)
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the result is the process's exit status."""
@@ -53,16 +66,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     flags = _parser(arguments).parse_args(arguments)
     try:
         status: int = flags.run(flags)
+        sys.stdout.flush()
         return status
     except ConfigError as error:
         print(f"vivavoce: {error}", file=sys.stderr)
         return EXIT_USAGE
-    except BrokenPipeError:  # the reader of our output has seen enough
-        return EXIT_FAULT
+    except BrokenPipeError:
+        # Python would try again at its end, and have a status of its own for that.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_UNREAD
+    except Exception as error:  # 1 would say that something is wrong with what it looked at
+        if sys.flags.dev_mode:
+            traceback.print_exc()
+        print(f"vivavoce: {_UNFORESEEN.format(unforeseen(error))}", file=sys.stderr)
+        return EXIT_UNFORESEEN
 
 
 def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="vivavoce", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="vivavoce",
+        description=__doc__,
+        epilog=_EXIT_STATUS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--version", action="version", version=f"vivavoce {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name, adds_flags, help in _COMMANDS:

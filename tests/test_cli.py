@@ -1,11 +1,14 @@
 """The command's table."""
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from tests.commands.conftest import run
+from server.commands import verify
+from tests.commands.conftest import record, run
 
 STARTING = ("serve", "demo")
 LOOKING = ("recordings", "viewings", "inspect", "verify", "log")
@@ -41,3 +44,40 @@ def test_a_command_that_needs_no_server_loads_none(name: str) -> None:
     loaded = set(told.stdout.splitlines()[-1].split())
     assert f"server.commands.{'links' if name == 'invite' else name}" in loaded
     assert loaded.isdisjoint({"server.app", "aiohttp", "aiortc", "av"})
+
+
+def test_an_error_of_the_program_is_no_finding(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Python itself would exit with 1: to a script, the recording was altered."""
+
+    def fail(_: object) -> None:
+        raise KeyError("a secret")
+
+    monkeypatch.setattr(verify, "_told", fail)
+    evidence = tmp_path / "export.mp4"
+    evidence.write_bytes(b"")
+    monkeypatch.setattr(verify, "_verify_export", lambda *_: ())
+    status, out, err = run(capsys, "verify", str(evidence))
+    assert (status, out, err.count("\n")) == (70, "", 1)
+    assert "KeyError in tests/test_cli.py, line " in err
+    assert "secret" not in err
+
+
+def test_a_program_that_reads_no_further_is_no_finding(tmp_path: Path) -> None:
+    path = record(tmp_path, "one")
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = (sys.executable, "-m", "server.cli", "verify", str(path))
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    told = subprocess.run(
+        command, stdout=writing, stderr=subprocess.PIPE, text=True, env=buffered, check=False
+    )
+    os.close(writing)
+    assert (told.returncode, told.stderr) == (141, "")
+
+
+def test_help_tells_the_exit_statuses(capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = run(capsys, "--help")
+    for line in ("exit status, of every command:", "  1   something", "  2   it", "  70  an error"):
+        assert line in out

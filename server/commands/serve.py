@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import gc
+import logging
 import os
 import resource
 import signal
@@ -16,12 +17,14 @@ from typing import Any
 import uvloop
 
 from server.app import Server, open_server
-from server.commands.terminal import EXIT_FAULT
-from server.config import Config, add_server_flags, load
+from server.commands.terminal import EXIT_FAULT, EXIT_UNFORESEEN
+from server.config import Config, ConfigError, add_server_flags, load
 from server.core.interviews import InterviewState
 from server.live_analysis.process import ENVIRONMENT
 from server.signaling.invitations import Invitation, invite
 from server.signaling.log import log_to_stderr
+
+log = logging.getLogger(__name__)
 
 #: After SIGTERM or SIGINT: sealing, signing, ending the workers.
 STOP_TIMEOUT_S = 20.0
@@ -82,8 +85,14 @@ def _run(config: Config, wait: _Wait) -> int:
     # 1024 are the default, as many as 200 interviews take; what a system allows is more.
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_serve_until_stopped(config, wait))
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(_serve_until_stopped(config, wait))
+    except ConfigError:
+        raise
+    except Exception:  # into the log, where tokens are cut out of it
+        log.critical("the server has failed", exc_info=True)
+        return EXIT_UNFORESEEN
 
 
 async def _serve_until_stopped(config: Config, wait: _Wait) -> int:

@@ -2,7 +2,9 @@
 
 import argparse
 import time
+import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TextIO
 
 import msgspec
@@ -10,11 +12,17 @@ import msgspec
 #: Exit statuses: something is wrong with what was looked at; it could not be looked at.
 EXIT_FAULT = 1
 EXIT_USAGE = 2
+#: An error of the program itself (sysexits.h: EX_SOFTWARE): Python's own 1 would say that what was
+#: looked at is wrong.
+EXIT_UNFORESEEN = 70
 #: As shells tell that a program was interrupted: 128 and SIGINT's number.
 EXIT_CANCELLED = 130
+#: Likewise: whoever read what it said has seen enough, before all of it was said.
+EXIT_UNREAD = 141
 #: Progress is told no more often, and the time left no sooner.
 _STEP_S = 0.2
 _ESTIMATE_AFTER_S = 2.0
+_PROGRAM = f"{Path(__file__).parents[2]}/"
 
 
 def add_json_flag(parser: argparse.ArgumentParser) -> None:
@@ -46,6 +54,14 @@ def _done(share: float, took_s: float) -> str:
         return percent
     minutes, seconds = divmod(round(took_s * (1 - share) / share), 60)
     return f"{percent}, {f'{minutes} min ' if minutes else ''}{seconds} s left"
+
+
+def unforeseen(error: Exception) -> str:
+    """What kind of error of the program it is, and where; not its text, which may be anything."""
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [each for each in frames if each.filename.startswith(_PROGRAM)]
+    place = (ours or frames)[-1]
+    return f"{type(error).__name__} in {place.filename.removeprefix(_PROGRAM)}, line {place.lineno}"
 
 
 def date(at_s: float) -> str:

@@ -30,6 +30,7 @@ from server.recorder.manifest import MANIFEST_NAME
 from server.recorder.receipt import check_receipt, is_receipt
 from server.recorder.root_key import KeyProblem
 from server.recorder.sealing import FaultKind, SegmentError
+from server.recorder.segments import unlisted_segments
 from server.recorder.server_key import ServerKey, fingerprint
 from server.recorder.stores import Readable, split_s3
 from server.recorder.succession import extended
@@ -46,7 +47,8 @@ from server.recorder.verify import (
 _EXIT_STATUS = """exit status:
   0  intact: every byte is what was signed
   1  not intact: each fault is named, with its file and its time range in the recording
-  2  it could not be checked: no such recording, no public key, a store that does not answer"""
+  2  it could not be checked: no such recording, no public key, a store that does not answer
+  70 an error of the program itself: nothing is found out"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +76,9 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "path",
         metavar="PATH",
-        help="a recording's folder, the folder of all, either of them as s3://BUCKET/PREFIX, a zip "
-        "archive with recordings, a file that `export` made, a receipt, or an interview of "
-        "--data-dir",
+        help="a recording's folder, the folder of all, either of them as s3://BUCKET/PREFIX, a "
+        "data directory, a zip archive with recordings, a file that `export` made, a receipt, or "
+        "an interview of --data-dir",
     )
     parser.add_argument(
         "--log",
@@ -110,11 +112,11 @@ def add_to(parser: argparse.ArgumentParser) -> None:
 
 
 def _verify(flags: argparse.Namespace) -> int:
-    path = Path(flags.path).resolve()
+    path = _meant(Path(flags.path).resolve())
     try:
         if _has_no_statement(path):
             return _told(_verify_export(flags, path, None, None))
-        home = _home(flags) / "keys"
+        home = _home(flags, path) / "keys"
         key_file = flags.public_key or home / SIGNING_PUB
         public_key = _load(key_file, home / succession.FILE)
         own = key_file.parent / ROOTS
@@ -127,6 +129,19 @@ def _verify(flags: argparse.Namespace) -> int:
     if not faults:
         print(f"Checked with the key of {key_file} (SHA-256 {fingerprint(public_key.known)}).")
     return _told(faults)
+
+
+def _meant(path: Path) -> Path:
+    """Of a data directory the folder of all recordings."""
+    is_data_dir = (path / FOLDER).is_dir() or (path / "keys" / SIGNING_PUB).is_file()
+    return path / FOLDER if is_data_dir and not _is_recordings(path) else path
+
+
+def _is_recordings(path: Path) -> bool:
+    """Whether it is one recording's folder, by its place, its manifest, or its segments alone."""
+    if path.parent.name == FOLDER or (path / MANIFEST_NAME).exists():
+        return True
+    return path.is_dir() and bool(unlisted_segments(os.listdir(path), ()))
 
 
 def _told(faults: Sequence[object]) -> int:
@@ -157,16 +172,16 @@ def _load(key_file: Path, of_home: Path) -> ServerKey:
         raise ConfigError(f"The public key {key_file} can't be read: {error}.") from error
 
 
-def _home(flags: argparse.Namespace) -> Path:
+def _home(flags: argparse.Namespace, path: Path) -> Path:
     """The data directory whose key and log count: the one that the recording lies in, or ours."""
-    ours, path = data_dir(flags, os.environ), Path(flags.path).resolve()
+    ours = data_dir(flags, os.environ)
     if flags.path.startswith("s3://"):
         return ours
     return home_of(path / "any" if _holds_recordings(path) else path, ours)
 
 
 def _holds_recordings(path: Path) -> bool:
-    return path.is_dir() and (path.name == FOLDER or any(path.glob(f"*/{MANIFEST_NAME}")))
+    return path.name == FOLDER or (path.is_dir() and any(path.glob(f"*/{MANIFEST_NAME}")))
 
 
 # ---- what there is to check -------------------------------------------------------------
@@ -181,10 +196,11 @@ def _check(
     """
     if flags.path.startswith("s3://"):
         return _verify_found(flags, _in_folder(flags, path), public_key)
+    if _holds_recordings(path):
+        faults = _verify_found(flags, _in_folder(flags, path), public_key)
+        return [*faults, *_statement_faults(path, public_key)]
     if path.is_dir():
         faults = _verify_found(flags, _in_folder(flags, path), public_key)
-        if _holds_recordings(path):
-            return [*faults, *_statement_faults(path, public_key)]
         return [*faults, *_verify_compressed(path, public_key)]
     beside = flags.log or log_of(path.parent.parent)
     if not path.exists():
@@ -213,7 +229,7 @@ def _in_folder(flags: argparse.Namespace, path: Path) -> _Found:
         log = path / LOG if (path / LOG).is_dir() else None
         return _Found([_Subject(path / RECORDING, log, path)])
     if _holds_recordings(path):
-        folders = sorted(each for each in path.iterdir() if each.is_dir())
+        folders = sorted(path.glob("*/"))
         places = [find(flags, str(each)) for each in folders]
         names = [_interview(each) for each in folders]
         subjects = [
@@ -221,6 +237,8 @@ def _in_folder(flags: argparse.Namespace, path: Path) -> _Found:
             for place, name in zip(places, names, strict=True)
         ]
         return _Found(subjects, (path, log_of(path.parent)))
+    if path.is_dir() and not _is_recordings(path):
+        raise ConfigError(f"There is no recording in {path}.")
     place = find(flags, flags.path)
     name = _interview(place.local) if isinstance(place.local, Path) else ""
     return _Found([_Subject(place.files, place.log, None, name)])
@@ -286,6 +304,8 @@ def _verify_found(
     if found.folder is not None:
         folder, log = found.folder
         faults += _lost(folder, public_key, flags.log or log)
+    if not faults and not found.subjects:
+        raise ConfigError(f"There is no recording in {flags.path}.")
     if not faults:
         print(f"Intact: {len(found.subjects)} recordings.")
         say_signers(public_key, signers)
@@ -294,7 +314,7 @@ def _verify_found(
 
 def _statement_faults(folder: Path, public_key: ServerKey) -> Iterator[object]:
     """Of all compressed recordings in it."""
-    for path in sorted(each for each in folder.iterdir() if each.is_dir()):
+    for path in sorted(folder.glob("*/")):
         try:
             _made_of(path, public_key)
         except SegmentError as error:

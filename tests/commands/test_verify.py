@@ -39,6 +39,51 @@ def test_verify_of_nothing_is_wrong_use(data: Path, capsys: pytest.CaptureFixtur
     assert run(capsys, "verify")[0] == 2
 
 
+def test_of_a_data_directory_all_recordings_are_meant(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record(data, "one")
+    path = record(data, "two")
+    status, out, _ = run(capsys, "verify", str(data))
+    assert (status, out.splitlines()[0]) == (0, "Intact: 2 recordings.")
+    next(path.glob("*.seg")).unlink()
+    status, out, _ = run(capsys, "verify", str(data))
+    assert (status, "NOT INTACT: two/00000.seg" in out) == (1, True)
+
+
+def test_a_data_directory_whose_recordings_are_gone_is_not_intact(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Desk(data).seal("one")
+    shutil.rmtree(data / "recordings")
+    status, out, _ = run(capsys, "verify", str(data))
+    assert (status, "NOT INTACT: one, 0.000 s to" in out) == (1, True)
+    assert "the whole recording is gone" in out
+
+
+def test_a_folder_without_any_recording_is_wrong_use(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not a recording that is damaged: so a script would take it."""
+    path = record(data, "one")
+    shutil.rmtree(path)
+    for folder in (data, data / "recordings", data / "keys"):
+        status, out, err = run(capsys, "verify", str(folder))
+        assert (status, out, "There is no recording in" in err) == (2, "", True), folder
+
+
+def test_nothing_that_is_put_beside_segments_hides_them(
+    data: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    path = record(data, "one").rename(tmp_path / "copy")
+    (path / "recordings").mkdir()
+    key = ("--public-key", str(data / "keys" / "signing.pub"))
+    assert run(capsys, "verify", str(path), *key)[0] == 1, "the folder is not listed"
+    (path / "manifest.json").unlink()
+    status, out, _ = run(capsys, "verify", str(path), *key)
+    assert (status, "manifest.json: missing" in out) == (1, True)
+
+
 def test_a_recording_in_a_store_is_verified_and_exported_from_there(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
