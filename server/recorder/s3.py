@@ -19,7 +19,13 @@ from typing import Any, BinaryIO, Literal, TypeVar
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    NoCredentialsError,
+    PartialCredentialsError,
+    ProfileNotFound,
+)
 
 from server.recorder.files import SizedRaw
 from server.recorder.stores import Readable
@@ -48,6 +54,9 @@ class S3Store:
             self._files.put_whole(key, _exactly(source, size))
         else:
             self._files.put_parts(key, source, size)
+
+    def has(self, recording: str, name: str, data: bytes) -> bool:
+        return self._files.has(f"{self._prefix}{recording}/{name}", data)
 
     def folder(self, recording: str) -> "S3Folder":
         return S3Folder(self._files, f"{self._prefix}{recording}/")
@@ -192,6 +201,14 @@ class _Files:
     def delete(self, key: str) -> None:
         self._ask(lambda: self._client.delete_object(Bucket=self._bucket, Key=key))
 
+    def has(self, key: str, data: bytes) -> bool:
+        """As one whole."""
+        digest = hashlib.sha256(data)
+        try:
+            return self._holds(key, len(data), _text(digest.digest()), digest.hexdigest())
+        except FileNotFoundError:
+            return False
+
     def put_whole(self, key: str, data: bytes) -> None:
         digest = hashlib.sha256(data)
         checksum = _text(digest.digest())
@@ -280,18 +297,22 @@ class _Files:
         return str(answer["ETag"])
 
     def _prove(self, key: str, size: int, checksum: str, digest: str) -> None:
-        """OSError unless the store has these bytes. One that tells no checksum is read back."""
+        """OSError unless the store has these bytes."""
+        if not self._holds(key, size, checksum, digest):
+            raise OSError(errno.EIO, f"the store holds other bytes than were sent as {key}")
+
+    def _holds(self, key: str, size: int, checksum: str, digest: str) -> bool:
+        """A store that tells no checksum is read back."""
         found = self.head(key)
+        if found["ContentLength"] != size:
+            return False
         told, *_ = (found.get("ChecksumSHA256") or "").split("-")
         if not told:
             whole = hashlib.sha256()
-            for offset in range(0, found["ContentLength"], READ_BYTES):
-                whole.update(
-                    self.read(key, offset, min(READ_BYTES, found["ContentLength"] - offset))
-                )
+            for offset in range(0, size, READ_BYTES):
+                whole.update(self.read(key, offset, min(READ_BYTES, size - offset)))
             told, checksum = whole.hexdigest(), digest
-        if found["ContentLength"] != size or told != checksum:
-            raise OSError(errno.EIO, f"the store holds other bytes than were sent as {key}")
+        return bool(told == checksum)
 
     def _ask(self, call: Callable[[], _T]) -> _T:
         try:
@@ -301,19 +322,36 @@ class _Files:
                 raise FileNotFoundError(errno.ENOENT, str(error)) from error
             raise OSError(errno.EREMOTEIO, str(error)) from error
         except BotoCoreError as error:
-            raise OSError(errno.EREMOTEIO, str(error)) from error
+            raise OSError(errno.EREMOTEIO, _said(error)) from error
+
+
+def _said(error: BotoCoreError) -> str:
+    match error:
+        case NoCredentialsError() | PartialCredentialsError() | ProfileNotFound():
+            what = str(error).rstrip(".")
+            return f"no credentials for S3 ({what}): {_CREDENTIALS}"
+        case _:
+            return str(error)
+
+
+_CREDENTIALS = (
+    "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE to a profile of "
+    "~/.aws/credentials, or give the machine a role"
+)
 
 
 def _client() -> Any:
-    # boto3 itself knows AWS_DEFAULT_REGION alone.
-    session = boto3.Session(region_name=os.environ.get("AWS_REGION") or None)
     try:
+        # boto3 itself knows AWS_DEFAULT_REGION alone.
+        session = boto3.Session(region_name=os.environ.get("AWS_REGION") or None)
         client = session.client("s3", config=_CONFIG)
         if ".amazonaws." in client.meta.endpoint_url:
             return client
         # Other services have no host name for each bucket.
         return session.client("s3", config=_CONFIG.merge(Config(s3={"addressing_style": "path"})))
-    except (BotoCoreError, ValueError) as error:
+    except BotoCoreError as error:
+        raise OSError(errno.EINVAL, _said(error)) from error
+    except ValueError as error:
         raise OSError(errno.EINVAL, str(error)) from error
 
 

@@ -34,6 +34,9 @@ class Store(Protocol):
         """Store the first ``size`` bytes, in place of what had that name. On return they are
         durable, and the store has proved by a checksum that they are these."""
 
+    def has(self, recording: str, name: str, data: bytes) -> bool:
+        """Whether it has these bytes under that name."""
+
     def folder(self, recording: str) -> Readable:
         """What :meth:`put` stored of a recording, to read by ranges."""
 
@@ -54,6 +57,12 @@ class LocalStore:
         folder = self._path / recording
         make_folder(folder)
         copy_durably(source, size, folder / name, self._path)
+
+    def has(self, recording: str, name: str, data: bytes) -> bool:
+        try:
+            return (self._path / recording / name).read_bytes() == data
+        except FileNotFoundError:
+            return False
 
     def folder(self, recording: str) -> Readable:
         return self._path / recording

@@ -143,8 +143,9 @@ class Uploader:
             with (path / entry.name).open("rb") as file:
                 self._store.put(there, entry.name, file, entry.size)
             self._count(entry.size)
-        self._store.put(there, MANIFEST_NAME, io.BytesIO(data), len(data))
-        self._count(len(data))
+        # Who has just started knows of none that it went: only what differs is sent.
+        if path.name in self._brought or not self._store.has(there, MANIFEST_NAME, data):
+            self._put(there, MANIFEST_NAME, data)
         for entry in here:
             (path / entry.name).unlink(missing_ok=True)
             self.metrics.waiting_bytes -= entry.size
@@ -168,8 +169,8 @@ class Uploader:
             return
         data = (path / TIMESTAMP_NAME).read_bytes()
         there = stored_name(path.name, read_manifest(path, self._public_key))
-        self._store.put(there, TIMESTAMP_NAME, io.BytesIO(data), len(data))
-        self._count(len(data))
+        if path.name in self._stamps or not self._store.has(there, TIMESTAMP_NAME, data):
+            self._put(there, TIMESTAMP_NAME, data)
         self._stamps[path.name] = changed_ns
 
     def _destroy_sources(self, stopped: Callable[[], bool]) -> None:
@@ -201,6 +202,10 @@ class Uploader:
             made = is_compressed(read_manifest(path, self._public_key))
         brought = self._brought.get(path.name) == changed_ns
         return made and brought and statement_of(path).exists()
+
+    def _put(self, there: str, name: str, data: bytes) -> None:
+        self._store.put(there, name, io.BytesIO(data), len(data))
+        self._count(len(data))
 
     def _count(self, size: int) -> None:
         self.metrics.files += 1

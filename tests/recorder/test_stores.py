@@ -95,6 +95,15 @@ def test_putting_again_replaces(opened: Callable[[], Store]) -> None:
         assert (opened().folder("iv") / "manifest.json").read_bytes() == data
 
 
+def test_it_tells_whether_it_has_these_bytes(opened: Callable[[], Store]) -> None:
+    put(opened(), "manifest.json", SMALL)
+    assert opened().has("iv", "manifest.json", SMALL)
+    for data in (SMALL[:-1], SMALL[:-1] + b"x", SMALL + b"x", b""):
+        assert not opened().has("iv", "manifest.json", data)
+    assert not opened().has("iv", "manifest.tsr", SMALL)
+    assert not opened().has("other", "manifest.json", SMALL)
+
+
 def test_what_is_removed_is_there_no_more(opened: Callable[[], Store]) -> None:
     put(opened(), "a", SMALL)
     put(opened(), "b", SMALL)
@@ -234,6 +243,23 @@ def test_a_service_that_is_not_there_is_an_os_error(monkeypatch: pytest.MonkeyPa
         put(stored(), "a", SMALL)
     with pytest.raises(OSError, match="Could not connect"):
         stored().abandon_parts(lambda recording, name: False)
+
+
+@pytest.mark.parametrize("lacks", ["both", "secret", "profile"])
+def test_without_credentials_it_says_what_to_set(
+    path: FaultyPath, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, lacks: str
+) -> None:
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "none"))
+    if lacks == "profile":
+        monkeypatch.setenv("AWS_PROFILE", "recordings")
+    else:
+        monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+        if lacks == "both":
+            monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    with pytest.raises(OSError, match=r"no credentials for S3 .*set AWS_ACCESS_KEY_ID and AWS_SEC"):
+        put(stored(), "a", SMALL)
 
 
 def test_one_failure_is_tried_again_at_once(path: FaultyPath) -> None:

@@ -78,6 +78,24 @@ def test_closed_segments_go_first_then_the_manifest_and_are_here_no_more(
     assert summary.bytes == stored
 
 
+def test_after_a_start_only_what_differs_is_sent(desk: Desk, store: Listening) -> None:
+    for interview_id in ("one", "two", "iv"):
+        desk.write(interview(seconds=3), interview_id=interview_id)
+        (desk.path(interview_id) / "manifest.tsr").write_bytes(b"stamp")
+    uploader(desk, store).round()
+    store.put_names.clear()
+    desk.write(interview(seconds=3, start_s=1_760_000_100))
+    (desk.path("two") / "manifest.tsr").write_bytes(b"stam2")
+    store.remove("one", "manifest.json")
+    again = uploader(desk, store)
+    again.round()
+    again.round()
+    assert store.put_names == ["00001.seg", "manifest.json", "manifest.json", "manifest.tsr"]
+    assert again.metrics.files == 4
+    for interview_id in ("one", "two", "iv"):
+        assert verify(store.folder(interview_id), desk.keys.public_key).intact
+
+
 def test_what_is_being_written_stays(desk: Desk, store: Listening) -> None:
     writer = desk.write(interview(seconds=15), finish=False)
     moved = uploader(desk, store)
