@@ -12,7 +12,8 @@ from pathlib import Path
 
 from server.commands.data import open_keys_of, open_store_of
 from server.commands.evidence import export_evidence
-from server.commands.terminal import EXIT_CANCELLED, EXIT_FAULT, Progress
+from server.commands.terminal import EXIT_CANCELLED, EXIT_FAULT, Progress, utc
+from server.commands.text import moment
 from server.config import (
     ConfigError,
     add_c2pa_flags,
@@ -31,6 +32,7 @@ from server.recorder.catalog import open_reader
 from server.recorder.clip import Clip
 from server.recorder.content_credentials import Credentials, CredentialsUnavailable, made_of
 from server.recorder.keys import KeyRing
+from server.recorder.long_pauses import WithoutLongPauses
 from server.recorder.manifest import to_unix_us
 from server.recorder.reader import RecordingReader
 from server.recorder.root_key import KeyProblem
@@ -146,6 +148,8 @@ def _export(flags: argparse.Namespace) -> int:
         if not flags.output.exists():
             derivation.statement_of(flags.output).unlink(missing_ok=True)
     print(f"Written: {flags.output}")
+    for chapter in WithoutLongPauses(source).chapters():
+        print(f"  from {moment(chapter.start_us / 1e6)} on: recorded {utc(chapter.began_us)}")
     print(f"Signed:  {derivation.statement_of(flags.output)} (vivavoce verify {flags.output})")
     return 0
 

@@ -36,6 +36,10 @@ class Clip:
         self._indices = range(_decodes_from(reader, first, start_us), last + 1)
 
     @property
+    def began_us(self) -> int:
+        return self._reader.began_us + self._start_us
+
+    @property
     def duration_us(self) -> int:
         return self._end_us - self._start_us
 
@@ -46,6 +50,10 @@ class Clip:
 
     def __len__(self) -> int:
         return len(self._indices)
+
+    def span_us(self, index: int) -> tuple[int, int]:
+        start_us, end_us = self._reader.span_us(self._indices[index])
+        return start_us - self._start_us, min(end_us, self._end_us) - self._start_us
 
     def all_samples(self) -> Iterator[tuple[Tracks, Fragment]]:
         """As `RecordingReader.all_samples`."""

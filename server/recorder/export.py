@@ -3,14 +3,16 @@
 Runs in a program of its own, never in the media process: it decodes. H.264, VP9 and AV1 of one
 coding are copied unless H.264 is asked for: then, as VP8, spatial layers of VP9, and what changes
 in the middle, all is decoded and encoded by libx264 at the size of the largest picture, in the
-main profile and without long steps between pictures. Opus becomes AAC. Gaps keep their length:
-the last picture stays, and silence fills. All voices are mixed into one track, so that every
-player plays them; a shared screen and the interviewer's picture are further video streams.
+main profile and without long steps between pictures. Opus becomes AAC. Gaps keep their length
+but where nothing was recorded for hours (`long_pauses`): the last picture stays, and silence
+fills. All voices are mixed into one track, so that every player plays them; a shared screen and
+the interviewer's picture are further video streams.
 A clip that begins between keyframes is encoded: copied, it would hold what was before it.
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -23,22 +25,23 @@ from av.codec.context import Flags
 
 from server.core import vp9
 from server.core.frames import Codec, TrackName
+from server.recorder import long_pauses
 from server.recorder.content_credentials import Credentials
 from server.recorder.decoders import picture_decoder, sound_decoder
 from server.recorder.files import put_in_place, scratch_beside
+from server.recorder.long_pauses import WithoutLongPauses
 from server.recorder.movie import Movie, MovieError, MovieTrack
 from server.recorder.mp4 import Part
 from server.recorder.tracks import (
     MAX_SOUND_BEHIND_US,
     TIMESCALE,
-    Fragment,
     Sample,
-    Tracks,
     VideoConfig,
     opus_duration,
     to_ticks,
 )
 
+_CLOCK = "%Y-%m-%d %H:%M:%S UTC"
 _VIDEO_TIME_BASE = Fraction(1, TIMESCALE[TrackName.CAMERA])
 _SOUND_RATE = TIMESCALE[TrackName.MICROPHONE]
 _AAC_FRAME = 1024  # samples of an AAC-LC frame
@@ -64,20 +67,18 @@ class ExportError(Exception):
     """There is nothing to export, or it must not go there."""
 
 
+class PauseTooLong(ExportError):
+    """The pictures of one track, copied, pause for hours while others go on."""
+
+
 Seal = Callable[[Path], None]
 
 
-class Source(Protocol):
+class Source(long_pauses.Source, Protocol):
     """What is exported: all of a recording (`RecordingReader`), or a `Clip` of it."""
 
     @property
     def path(self) -> Path: ...
-    @property
-    def duration_us(self) -> int: ...
-    @property
-    def recorded_tracks(self) -> tuple[Tracks, ...]: ...
-    def __len__(self) -> int: ...
-    def all_samples(self) -> Iterator[tuple[Tracks, Fragment]]: ...
 
 
 def export(
@@ -130,8 +131,11 @@ def prepend(file: BinaryIO, parts: Sequence[Part]) -> None:
     file.writelines(parts)
 
 
-def write(source: Source, movie: Movie, progress: Callable[[float], None], transcode: bool) -> bool:
+def write(whole: Source, movie: Movie, progress: Callable[[float], None], transcode: bool) -> bool:
     """As `export`, all but the head. Whether anything was encoded."""
+    source = WithoutLongPauses(whole)
+    for start_us, began_us in source.chapters():
+        movie.add_chapter(start_us, f"{datetime.fromtimestamp(began_us / 1e6, UTC):{_CLOCK}}")
     recorded = {name for tracks in source.recorded_tracks for name in tracks.names()}
     pictures: dict[TrackName, _Pictures] = {}
     _open_pictures(TrackName.CAMERA, pictures, movie, source, transcode)
@@ -142,14 +146,15 @@ def write(source: Source, movie: Movie, progress: Callable[[float], None], trans
     try:
         _write_all(source, pictures, sound, progress)
     except MovieError as error:
-        raise ExportError(
-            f"{error} has no place in an MP4 file: export what is before and after it"
+        raise PauseTooLong(
+            f"{error} has no place in an MP4 file: encode the pictures, which fills it "
+            "(--transcode), or export what is before and after it"
         ) from error
     return sound is not None or any(isinstance(each, _Encoded) for each in pictures.values())
 
 
 def _write_all(
-    source: Source,
+    source: WithoutLongPauses,
     pictures: Mapping[TrackName, "_Pictures"],
     sound: "_Sound | None",
     progress: Callable[[float], None],
@@ -178,7 +183,7 @@ def _open_pictures(
     name: TrackName,
     pictures: dict[TrackName, _Pictures],
     movie: Movie,
-    source: Source,
+    source: WithoutLongPauses,
     transcode: bool,
 ) -> None:
     """A stream for the pictures of that track, if there are any."""

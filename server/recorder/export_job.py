@@ -30,6 +30,7 @@ class Fault(enum.StrEnum):
     DAMAGED = "recording-damaged"
     UNREADABLE = "recording-unreadable"
     DISK_FULL = "disk-full"  #: what is left is for recordings
+    PAUSE_TOO_LONG = "pause-too-long"  #: of pictures, for hours: encoding them would fill it
     FAILED = "failed"  #: the process ended, or hung
 
 

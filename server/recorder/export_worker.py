@@ -20,7 +20,7 @@ import msgspec
 from server.recorder import server_key
 from server.recorder.catalog import stored_folder
 from server.recorder.clip import Clip
-from server.recorder.export import ExportError, Source, write
+from server.recorder.export import ExportError, PauseTooLong, Source, write
 from server.recorder.export_job import Bound, Failed, Fault, Job, Said, Share, Signed, Written
 from server.recorder.movie import Movie
 from server.recorder.reader import RecordingReader
@@ -56,6 +56,8 @@ def run(job: Job, fd: int, sign: Sign) -> Said:
     """Write the export to ``fd``, sealed. Returns the last word."""
     try:
         return _written(job, fd, sign)
+    except PauseTooLong as error:
+        return Failed(Fault.PAUSE_TOO_LONG, str(error))
     except ExportError as error:
         return Failed(Fault.EMPTY, str(error))
     except SegmentError as error:

@@ -30,6 +30,8 @@ LONGEST_STEP = 0x7FFF_FFFF
 #: Samples in a row of one track that lie together at most, where no other's come between.
 _CHUNK_SAMPLES = 100
 _MOVIE_TIMESCALE = 1000
+#: Their number is one byte.
+MOST_CHAPTERS = 255
 #: 8.3.2: enabled, in movie. Of several tracks of a kind players show the one that is enabled.
 _ENABLED, _IN_MOVIE = 1, 2
 _LAST_32_BITS = 0xFFFF_FFFF
@@ -64,6 +66,7 @@ class Movie:
         self._append = append
         self._tracks: list[MovieTrack] = []
         self._written: MovieTrack | None = None  # the last
+        self._chapters: list[tuple[int, str]] = []
         self.size = 0  #: of all media so far
 
     def add_pictures(self, video: VideoConfig) -> "MovieTrack":
@@ -80,6 +83,10 @@ class Movie:
         track = MovieTrack(self, TrackHead(1 + len(self._tracks), flags, timescale, size), entry)
         self._tracks.append(track)
         return track
+
+    def add_chapter(self, start_us: int, title: str) -> None:
+        """In order; players list the titles. At most `MOST_CHAPTERS`: more are not told."""
+        self._chapters.append((start_us, title))
 
     def put(self, track: "MovieTrack", data: bytes) -> None:
         """For tracks: the sample's data, in the track's last chunk or in a new one."""
@@ -104,7 +111,19 @@ class Movie:
             max((each.end_ms for each in written), default=0), 1 + len(self._tracks)
         )
         traks = [part for each in written for part in each.boxes(begins, wide)]
-        return nested(b"moov", [mvhd, *traks])
+        return nested(b"moov", [mvhd, *traks, *self._chapter_list()])
+
+    def _chapter_list(self) -> list[Part]:
+        """As players have it from Nero's MP4: no standard has one that they all read."""
+        if not self._chapters:
+            return []
+        told = self._chapters[:MOST_CHAPTERS]
+        listed = [
+            struct.pack(">QB", start_us * 10, len(title.encode())) + title.encode()
+            for start_us, title in told
+        ]
+        body = b"".join([struct.pack(">IB", 0, len(told)), *listed])
+        return nested(b"udta", [full_box(b"chpl", 1, 0, body)])
 
 
 class MovieTrack:

@@ -215,6 +215,11 @@ class RecordingReader:
         return min(replay.settled(self, until_us), self._interviewer.settled())
 
     @property
+    def began_us(self) -> int:
+        """Unix time of its start; 0 while it has none."""
+        return self.manifest.epoch_us or 0
+
+    @property
     def duration_us(self) -> int:
         return self._media.end_us(len(self))
 
@@ -418,6 +423,11 @@ class RecordingReader:
 
     def __len__(self) -> int:
         return len(self._media)
+
+    def span_us(self, index: int) -> tuple[int, int]:
+        """From when to when that fragment lasts."""
+        header = self.header(index)
+        return header.start_us, header.end_us
 
     def tracks(self, index: int) -> Tracks:
         """As the fragment's own segment announces them."""

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 
 from server.core.frames import Codec
-from server.recorder import export_worker
+from server.recorder import export_worker, movie
 from server.recorder.content_credentials import Credentials, made_of
 from server.recorder.export_job import Bound, Failed, Fault, Job, Written
 from server.recorder.sealed_file import SealedFile, Turned
 from tests.recorder.c2pa_readers import by_encypher, by_the_consortium
 from tests.recorder.conftest import Desk
-from tests.recorder.encoded import START_S, interview
+from tests.recorder.encoded import START_S, camera, in_order, interview
 
 FILE_KEY = bytes(range(32))
 
@@ -81,6 +81,16 @@ def test_where_nothing_was_recorded_there_is_nothing_to_export(desk: Desk, fd: i
     failed = export_worker.run(job(desk, 60_000_000, 61_000_000), fd, unsigned)
     assert isinstance(failed, Failed)
     assert failed.fault is Fault.EMPTY
+
+
+def test_pictures_that_pause_too_long_to_be_copied_are_told_apart(
+    desk: Desk, fd: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(movie, "LONGEST_STEP", 90_000)
+    desk.write(in_order([*camera(seconds=1), *camera(seconds=1, start_s=START_S + 3)]))
+    failed = export_worker.run(job(desk, 0, 4_000_000), fd, unsigned)
+    assert isinstance(failed, Failed)
+    assert failed.fault is Fault.PAUSE_TOO_LONG
 
 
 def test_it_stops_where_what_is_left_of_the_disk_is_for_recordings(

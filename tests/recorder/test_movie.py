@@ -2,6 +2,7 @@
 
 import io
 import tracemalloc
+from fractions import Fraction
 from itertools import pairwise
 
 import av
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from server.core.frames import Codec
 from server.recorder import movie as movie_module
-from server.recorder.movie import LONGEST_STEP, Head, Movie, MovieError, MovieTrack
+from server.recorder.movie import LONGEST_STEP, MOST_CHAPTERS, Head, Movie, MovieError, MovieTrack
 from server.recorder.tracks import VideoConfig
 from tests.recorder.encoded import camera, video
 from tests.recorder.test_mp4 import _cuts
@@ -125,6 +126,22 @@ def test_of_two_tracks_of_pictures_players_show_the_first() -> None:
     with av.open(io.BytesIO(file_of(movie.head(), bytes(media))), "r") as container:
         defaults = [bool(each.disposition & 1) for each in container.streams]
     assert defaults == [True, False], "and the one without pictures is not there"
+
+
+def test_chapters_are_told_as_far_as_they_can_be_counted() -> None:
+    media = bytearray()
+    movie = Movie(media.extend)
+    track = movie.add_pictures(h264())
+    track.write(video(Codec.H264, 0.1)[0][0], 0, 0)
+    track.finish(90_000)
+    for number in range(MOST_CHAPTERS + 1):
+        movie.add_chapter(number * 1000, f"第 {number}")
+    with av.open(io.BytesIO(file_of(movie.head(), bytes(media))), "r") as container:
+        chapters = container.chapters()
+    assert len(chapters) == MOST_CHAPTERS
+    told = [(each["start"], each["time_base"], each["metadata"]["title"]) for each in chapters[:2]]
+    base = Fraction(1, 10_000_000)
+    assert told == [(0, base, "第 0"), (10_000, base, "第 1")]
 
 
 @pytest.mark.parametrize("step", [0, -1, LONGEST_STEP + 1])

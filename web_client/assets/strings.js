@@ -620,6 +620,10 @@ export const STRINGS = {
     "The server's disk is nearly full; what is left is for recordings. Tell its operator.",
     "服务器磁盘将满，剩余空间留给录制。请联系管理员。",
   ],
+  "export.fault.pause-too-long": [
+    "A picture stands still for too many hours to be copied. Choose “For any player”, or a part.",
+    "画面静止时间过长，无法直接复制。请选择“兼容所有播放器”，或只导出其中一段。",
+  ],
   "export.fault.failed": ["That did not work. Try again.", "未能完成，请重试。"],
   "receipt.title": ["Your receipt", "您的录制凭证"],
   "receipt.wait": ["The recording is being sealed…", "正在封存录像……"],
