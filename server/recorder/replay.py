@@ -44,8 +44,13 @@ STILL_US = 3_000_000
 #: A camera that shows nothing for so long while a recording runs is not waited for any longer:
 #: who watches live hears on.
 PICTURE_PATIENCE_US = 1_000_000
-#: Nor is a microphone. Sound that waits for a lost packet comes so much later than pictures.
-SOUND_PATIENCE_US = MAX_SOUND_BEHIND_US + 500_000
+#: Nor is a microphone, but for a little longer than something has come late in the last minute:
+#: sound that waits for a lost packet comes later than pictures. At least so long: where a packet is
+#: sent again within 0.1 s it is waited for 1.2 s (`server/media/nack.py`), and then for the
+#: fragment's end; at most so long: it is waited for 3 s on the longest path.
+LEAST_SOUND_PATIENCE_US, MOST_SOUND_PATIENCE_US = 2_000_000, 3_500_000
+_LATE_OF_US = 60_000_000
+_LATER_US = 500_000
 _MAX_DURATION_TICKS = 0x7FFF_FFFF
 #: Of fragments so near to each other, sound and pictures may lie in different order.
 _NEAR_US = 1_000_000
@@ -237,10 +242,32 @@ def settled(source: Recorded, until_us: int) -> int:
     if count is None:
         last_us = source.header(len(source) - 1).end_us if len(source) else 0
         count = len(source) - (last_us >= until_us - PICTURE_PATIENCE_US)
-    heard = _newest(source, Flags.AUDIO, until_us - SOUND_PATIENCE_US)
-    while count and heard is not None and not _is_heard(source, count - 1, heard):
+    heard = _newest(source, Flags.AUDIO, until_us - MOST_SOUND_PATIENCE_US)
+    if heard is None or _has_stopped(source, heard, until_us):
+        return count
+    while count and not _is_heard(source, count - 1, heard):
         count -= 1
     return count
+
+
+def _has_stopped(source: Recorded, heard: int, until_us: int) -> bool:
+    """Whether no more sound is waited for, of which the fragment at ``heard`` has the newest."""
+    silent_us = until_us - source.header(heard).end_us
+    if silent_us <= LEAST_SOUND_PATIENCE_US:
+        return False  # nearly always
+    return silent_us > _late_us(source, until_us - _LATE_OF_US) + _LATER_US
+
+
+def _late_us(source: Recorded, since_us: int) -> int:
+    """How much later than the rest of its time something came since then, at most."""
+    late_us, begins_us = 0, source.header(len(source) - 1).end_us
+    for index in range(len(source) - 1, -1, -1):
+        header = source.header(index)
+        late_us = max(late_us, header.end_us - begins_us)
+        begins_us = min(begins_us, header.start_us)
+        if header.end_us < since_us:
+            break
+    return late_us
 
 
 def _newest(source: Recorded, flag: Flags, since_us: int) -> int | None:

@@ -185,10 +185,12 @@ def in_order(*tracks: list[EncodedFrame]) -> list[EncodedFrame]:
 
 def held_back(frames: list[EncodedFrame], from_s: float, by_s: float) -> list[EncodedFrame]:
     """As they come where sound waits so long for a packet that was lost at that time."""
+    lost_s, comes_s = START_S + from_s, START_S + from_s + by_s
 
-    def comes_s(frame: EncodedFrame) -> float:
-        since_s = frame.capture_s - START_S - from_s
-        waits = frame.track.is_sound and 0 <= since_s < by_s
-        return START_S + from_s + by_s if waits else frame.capture_s
+    def waits(frame: EncodedFrame) -> bool:
+        return frame.track.is_sound and lost_s <= frame.capture_s < comes_s
 
-    return sorted(frames, key=comes_s)
+    waiting = [frame for frame in frames if waits(frame)]
+    others = [frame for frame in frames if not waits(frame)]
+    place = next((n for n, each in enumerate(others) if each.capture_s >= comes_s), len(others))
+    return [*others[:place], *waiting, *others[place:]]

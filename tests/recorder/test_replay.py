@@ -162,6 +162,52 @@ def test_who_listens_live_is_not_kept_waiting_by_a_camera_that_shows_nothing(des
         assert second + 1 - reader.describe().duration_s < 2
 
 
+def test_who_watches_live_is_not_kept_waiting_by_a_microphone_that_sends_nothing(
+    desk: Desk,
+) -> None:
+    frames = in_order(camera(Codec.H264, 12), microphone(6))
+    writer = desk.writer()
+    feed(writer, frames[:1])
+    reader = desk.reader()
+    for place in range(1, len(frames), 7):
+        feed(writer, frames[place : place + 7])
+        newest_s = frames[min(place + 7, len(frames)) - 1].capture_s - START_S
+        assert newest_s - reader.describe().duration_s < 3
+
+
+@pytest.mark.parametrize(
+    ("waits", "unheard_s"),
+    [
+        (((3.1, 1.0),), []),
+        (((3.1, 1.9),), []),
+        # So long as nothing has before: it is not known that it is not off.
+        (((3.1, 3.0), (9.1, 3.0)), [pytest.approx(3.1, abs=0.1), pytest.approx(6.1, abs=0.2)]),
+    ],
+)
+def test_sound_that_waits_for_what_was_lost_is_waited_for_as_long_as_it_has_been_late(
+    desk: Desk, waits: tuple[tuple[float, float], ...], unheard_s: list[float]
+) -> None:
+    """By who watches live; in the recording it is whole."""
+    sound = [replace(each, payload=b"\xfc%d" % n) for n, each in enumerate(microphone(16))]
+    frames = in_order(camera(Codec.H264, 16), sound)
+    for from_s, by_s in waits:
+        frames = held_back(frames, from_s, by_s)
+    writer = desk.writer()
+    feed(writer, frames[:1])
+    reader, played = desk.reader(), list[Fragment]()
+    for place in range(1, len(frames), 7):
+        feed(writer, frames[place : place + 7])
+        more = reader.describe(after=len(played)).fragments
+        played += [_parsed(reader.fragment(each.seq)) for each in more]
+    heard = {each.data for fragment in played for each in fragment.audio}
+    until_s = played[-1].audio[-1].time / 48_000
+    unheard = [n / 50 for n, each in enumerate(sound) if each.payload not in heard]
+    unheard = [at_s for at_s in unheard if at_s < until_s - 0.1]
+    assert [*unheard[:1], *unheard[-1:]] == unheard_s
+    assert _jumps([each for fragment in played for each in fragment.video]) == []
+    assert _jumps([each for fragment in played for each in fragment.audio]) == []
+
+
 def test_missing_sound_is_filled_with_silence(desk: Desk) -> None:
     played = _played(desk, camera(Codec.H264, 6) + microphone(1) + microphone(1, START_S + 4))
     assert _holes_s(played) == []
