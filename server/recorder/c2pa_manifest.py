@@ -10,6 +10,7 @@ import hashlib
 import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from server import __version__
 from server.recorder.claim_signer import ClaimSigner
@@ -138,11 +139,11 @@ _STORE, _MANIFEST, _ASSERTIONS, _CLAIM, _SIGNATURE, _CBOR = (
 #: ISO/IEC 19566-5 A.3: it has a label and may be asked for by it.
 _REQUESTABLE = b"\x03"
 #: Our exclusions from the hash of an MP4: C2PA 2.4 18.6.2 wants these, in this order.
-_EXCLUSIONS: Cbor = [
+EXCLUSIONS: tuple[Mapping[str, Any], ...] = (
     {"xpath": "/uuid", "data": [{"offset": 8, "value": UUID}]},
     {"xpath": "/ftyp"},
     {"xpath": "/mfra"},
-]
+)
 
 
 def _box(kind: bytes, body: bytes) -> bytes:
@@ -225,8 +226,9 @@ class Manifest:
 
         OverflowError where that is not `LEAST_PAD` more than it takes, or 64 kB.
         """
+        exclusions: Cbor = EXCLUSIONS
         binding: Cbor = {
-            "exclusions": _EXCLUSIONS,
+            "exclusions": exclusions,
             "alg": "sha256",
             "hash": digest,
             "name": self.bound,

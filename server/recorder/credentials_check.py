@@ -3,9 +3,9 @@
 No network is used: neither for certificates' revocation nor for credentials kept elsewhere.
 """
 
-import os
-import struct
-from collections.abc import Sequence
+import io
+import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -13,10 +13,12 @@ import msgspec
 
 from server.recorder.c2pa_manifest import UUID
 from server.recorder.content_credentials import LABEL, CredentialsUnavailable, Source
+from server.recorder.mp4_binding import bound_hash, boxes_of, hash_of, without_media
 from server.recorder.sealing import FaultKind, SegmentError
 
 MP4 = "video/mp4"
 _OFFLINE = {"remote_manifest_fetch": False, "ocsp_fetch": False}
+_UNBOUND = "assertion.bmffHash.mismatch"
 _UNTRUSTED = "signingCredential.untrusted"
 _MISSING = (
     "Content Credentials need the package c2pa-python, which can't be loaded ({error}): "
@@ -35,29 +37,7 @@ class Checked(msgspec.Struct, frozen=True):
 def present_in(path: Path) -> bool:
     """Whether the file ``path`` has credentials, intact or not. OSError."""
     with path.open("rb") as file:
-        return any(kind == UUID for kind in _top_level_types(file))
-
-
-def _top_level_types(file: BinaryIO) -> Sequence[bytes]:
-    """Of an MP4's boxes, by their headers alone; of what is none, whatever is like them."""
-    found: list[bytes] = []
-    offset, end = 0, file.seek(0, os.SEEK_END)
-    while end - offset >= 8 and len(found) < _MAX_BOXES:
-        file.seek(offset)
-        head = file.read(32)
-        size, kind = struct.unpack_from(">I4s", head)
-        start = 8
-        if size == 1 and len(head) >= 16:  # ISO/IEC 14496-12 4.2.2: a 64-bit size follows
-            size, start = struct.unpack_from(">Q", head, 8)[0], 16
-        found.append(head[start : start + 16] if kind == b"uuid" else kind)
-        if size < start:  # 0: up to the end
-            break
-        offset += size
-    return found
-
-
-#: A file of an export has six.
-_MAX_BOXES = 1000
+        return any(box.kind == UUID for box in boxes_of(file))
 
 
 def check(path: Path, roots: bytes) -> Checked:
@@ -72,16 +52,46 @@ def check(path: Path, roots: bytes) -> Checked:
     with path.open("rb") as file:
         try:
             context = library.Context.from_dict(settings)
-            with library.Reader(MP4, file, context=context) as reader:
-                manifest = reader.get_active_manifest() or {}
-                results = (reader.get_validation_results() or {}).get("activeManifest", {})
+            said = _of_export(library, context, file) or _said(library, context, file)
         except library.C2paError as error:
             raise SegmentError(FaultKind.TAMPERED, f"its Content Credentials: {error}") from error
-    failures = {failure["code"]: failure for failure in results.get("failure", ())}
-    trusted = failures.pop(_UNTRUSTED, None) is None
-    for failure in failures.values():
-        raise SegmentError(FaultKind.TAMPERED, f"its Content Credentials: {failure['explanation']}")
-    return Checked(manifest.get("signature_info", {}).get("issuer", ""), trusted, _source(manifest))
+    trusted = said.failures.pop(_UNTRUSTED, None) is None
+    for explanation in said.failures.values():
+        raise SegmentError(FaultKind.TAMPERED, f"its Content Credentials: {explanation}")
+    issuer = said.manifest.get("signature_info", {}).get("issuer", "")
+    return Checked(issuer, trusted, _source(said.manifest))
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """By the library, of a file."""
+
+    manifest: dict[str, Any]
+    failures: dict[str, str]  #: by their codes
+    told: dict[str, Any]  #: all that it has
+
+
+def _of_export(library: Any, context: Any, file: BinaryIO) -> _Said | None:
+    """Of a file that is bound as an export is, in little memory; None of another."""
+    stand_in = without_media(file)
+    if stand_in is None:
+        return None
+    said = _said(library, context, io.BytesIO(stand_in))
+    expected = bound_hash(said.told)
+    if expected is None or _UNBOUND not in said.failures:
+        return None
+    if hash_of(file) == expected:
+        del said.failures[_UNBOUND]
+    return said
+
+
+def _said(library: Any, context: Any, file: BinaryIO) -> _Said:
+    with library.Reader(MP4, file, context=context) as reader:
+        manifest = reader.get_active_manifest() or {}
+        results = (reader.get_validation_results() or {}).get("activeManifest", {})
+        told = json.loads(reader.detailed_json())
+    failures = {failure["code"]: failure["explanation"] for failure in results.get("failure", ())}
+    return _Said(manifest, failures, told)
 
 
 def _source(manifest: dict[str, Any]) -> Source | None:

@@ -1,17 +1,23 @@
 """What we read of Content Credentials, and which of them we take."""
 
 import importlib
+import struct
+import subprocess
 import sys
 from pathlib import Path
+from typing import BinaryIO
 
 import c2pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.recorder.content_credentials import CredentialsUnavailable
+from server.recorder.c2pa_manifest import BmffHash
+from server.recorder.claim_signer import ClaimSigner
+from server.recorder.content_credentials import Credentials, CredentialsUnavailable, Made, Source
 from server.recorder.credentials_check import Checked, check, present_in
 from server.recorder.sealing import FaultKind, SegmentError
+from tests.recorder.encoded import START_S
 from tests.recorder.test_content_credentials import Exporting
 
 
@@ -41,7 +47,7 @@ def test_by_another_servers_root_it_is_untrusted(signed: Signed, tmp_path: Path)
     assert check(signed.path, other) == Checked("Vivavoce", False, signed.source)
 
 
-@pytest.mark.parametrize("where", ["signature", "assertion", "cut"])
+@pytest.mark.parametrize("where", ["signature", "assertion", "cut", "index", "media", "more"])
 def test_changed_credentials_are_named(signed: Signed, tmp_path: Path, where: str) -> None:
     data = bytearray(signed.path.read_bytes())
     match where:
@@ -51,11 +57,68 @@ def test_changed_credentials_are_named(signed: Signed, tmp_path: Path, where: st
             data[data.index(signed.source.root.encode())] ^= 1
         case "cut":
             del data[-1:]
+        case "index":
+            data[data.index(b"mvhd") + 20] ^= 1
+        case "media":
+            data[-1] ^= 1
+        case "more":
+            data += struct.pack(">I4s", 8, b"free")
     path = tmp_path / "out.mp4"
     path.write_bytes(data)
     with pytest.raises(SegmentError) as caught:
         check(path, signed.signer.anchor)
     assert caught.value.kind is FaultKind.TAMPERED
+
+
+def test_one_that_is_laid_out_otherwise_is_checked_by_the_library_alone(
+    signed: Signed, tmp_path: Path
+) -> None:
+    """What others wrote; here by a box that no hash is of (C2PA 2.4 18.6.2)."""
+    path, data = tmp_path / "out.mp4", bytearray(signed.path.read_bytes())
+    data += struct.pack(">I4s", 8, b"mfra")
+    path.write_bytes(data)
+    assert check(path, signed.signer.anchor) == Checked("Vivavoce", True, signed.source)
+    data[-9] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(SegmentError):
+        check(path, signed.signer.anchor)
+
+
+def test_its_size_is_not_in_memory(signed: Signed, tmp_path: Path) -> None:
+    """Counted by what the system gave to a program that does nothing else."""
+    path = tmp_path / "out.mp4"
+    media = struct.pack(">I4sQ", 1, b"mdat", LARGE)
+    with path.open("wb") as file:
+        file.truncate(write_signed(file, signed.signer, signed.source, media) + LARGE - len(media))
+    (tmp_path / "root.pem").write_bytes(signed.signer.anchor)
+    taken = subprocess.run(
+        (sys.executable, "-c", _CHECKING, path, tmp_path / "root.pem"),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert int(taken.stdout) < 150_000
+
+
+LARGE = 400 << 20
+_CHECKING = """
+import resource, sys
+from pathlib import Path
+from server.recorder.credentials_check import check
+assert check(Path(sys.argv[1]), Path(sys.argv[2]).read_bytes()).trusted
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def write_signed(file: BinaryIO, signer: ClaimSigner, source: Source, media: bytes) -> int:
+    """An MP4 of one box that begins with `media` and goes on with zeros; its size so far."""
+    credentials = Credentials(Made(source, True, False), signer, START_S)
+    ftyp = struct.pack(">I4s4sI", 16, b"ftyp", b"isom", 0)
+    found = BmffHash()
+    found.leave_out(len(ftyp) + credentials.size)
+    zeros = bytes(1 << 20)
+    found.add([media, *([zeros] * (LARGE // len(zeros) - 1)), zeros[len(media) :]])
+    return file.write(ftyp + credentials.box(found.digest(), encoded=False) + media)
 
 
 def test_a_file_without_credentials_is_told_apart(signed: Signed, tmp_path: Path) -> None:
