@@ -73,6 +73,24 @@ viewings = sa.Table(
     sa.Column("end_s", sa.Float, nullable=False),
 )
 
+#: Files made of recordings, each until it is removed; who asked for it says the viewing.
+exports = sa.Table(
+    "exports",
+    metadata,
+    sa.Column("id", sa.ForeignKey("viewings.id"), primary_key=True),
+    sa.Column("recording", sa.Text, nullable=False),
+    sa.Column("start_us", sa.Integer, nullable=False),
+    sa.Column("end_us", sa.Integer, nullable=False),
+    sa.Column("transcode", sa.Boolean, nullable=False),
+    sa.Column("asked_s", sa.Float, nullable=False),
+    sa.Column("until_s", sa.Float),
+    sa.Column("fault", sa.Text, nullable=False),
+    sa.Column("size", sa.Integer, nullable=False),
+    sa.Column("head", sa.Integer, nullable=False),
+    sa.Column("sha256", sa.Text, nullable=False),
+    sa.Column("statement", sa.LargeBinary, nullable=False),
+)
+
 #: What happened is added to and never changed; who viewed what only grows: by whatever program.
 _RULES = (
     *(
@@ -140,6 +158,27 @@ class Viewing:
     last_s: float
     start_s: float
     end_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class KeptExport:
+    """``id`` is its viewing's; ``recording`` is the recording's id in hex.
+
+    ``until_s`` is None while it is made; then it has a ``fault``, or a file of which the rest is.
+    """
+
+    id: str
+    recording: str
+    start_us: int
+    end_us: int
+    transcode: bool
+    asked_s: float
+    until_s: float | None = None
+    fault: str = ""
+    size: int = 0
+    head: int = 0
+    sha256: str = ""
+    statement: bytes = b""
 
 
 def new_id() -> str:
@@ -289,6 +328,23 @@ class Store:
         with self._engine.begin() as db:
             db.execute(statement, [_values(viewing) for viewing in grown])
 
+    def keep_export(self, export: KeptExport) -> None:
+        """As it is now."""
+        with self._engine.begin() as db:
+            db.execute(exports.insert().prefix_with("OR REPLACE").values(_values(export)))
+
+    def forget_export(self, export_id: str) -> None:
+        with self._engine.begin() as db:
+            db.execute(exports.delete().where(exports.c.id == export_id))
+
+    def exports(self) -> list[tuple[KeptExport, Viewing]]:
+        """All with their viewings, in the order they were asked for."""
+        rows = self._select(sa.select(exports).order_by(exports.c.asked_s))
+        return [(KeptExport(*tuple(row)), self._viewing(row.id)) for row in rows]
+
+    def _viewing(self, viewing_id: str) -> Viewing:
+        return _viewing(self._select(sa.select(viewings).where(viewings.c.id == viewing_id))[0])
+
     def viewings(self, interview_id: str) -> list[tuple[Viewing, Role | None]]:
         """Those of one recording with the roles of their links, in the order they began."""
         query = (
@@ -310,7 +366,7 @@ class Store:
             return db.execute(query).all()
 
 
-def _values(row: Interview | Link | Event | Viewing) -> dict[str, Any]:
+def _values(row: Interview | Link | Event | Viewing | KeptExport) -> dict[str, Any]:
     return {name: getattr(row, name) for name in row.__slots__}
 
 

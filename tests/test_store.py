@@ -2,13 +2,23 @@ import asyncio
 import sqlite3
 import stat
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
 from server.core.interviews import InterviewState, Role, Way
-from server.store import SCHEMA_VERSION, Event, Link, Store, StoreError, Viewing, open_store
+from server.store import (
+    SCHEMA_VERSION,
+    Event,
+    KeptExport,
+    Link,
+    Store,
+    StoreError,
+    Viewing,
+    open_store,
+)
 
 
 @pytest.fixture
@@ -166,3 +176,17 @@ async def test_async_calls_run_in_the_order_they_were_made(tmp_path: Path) -> No
             *(db.run(Store.create_interview, f"{n}", float(n)) for n in range(20))
         )
         assert await db.run(Store.interviews) == list(reversed(made))
+
+
+def test_exports_are_kept_with_their_viewings_until_they_are_forgotten(tmp_path: Path) -> None:
+    with Store(tmp_path / "db") as store:
+        asked = [Viewing(f"v{n}", "iv", None, Way.EXPORT, n, n, 0.0, 1.0) for n in range(3)]
+        store.keep_viewings(asked)
+        kept = [KeptExport(f"v{n}", "ab", 0, 1_000_000, True, 9.0 - n) for n in range(3)]
+        for each in kept:
+            store.keep_export(each)
+        ready = replace(kept[0], until_s=99.0, size=7, head=3, sha256="cd", statement=b"{}")
+        store.keep_export(ready)
+        store.forget_export("v1")
+    with Store(tmp_path / "db") as store:
+        assert store.exports() == [(kept[2], asked[2]), (ready, asked[0])]

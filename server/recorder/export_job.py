@@ -19,7 +19,7 @@ class Job(msgspec.Struct, frozen=True):
     start_us: int  #: of the recording, since its epoch
     end_us: int
     transcode: bool  #: make all pictures H.264
-    file_key: str  #: hex; the file's, which is sealed (`SealedFile`)
+    file_key: str  #: hex; the file's, which is sealed (`sealed_file`)
     reserved: int  #: bytes, which follow ``ftyp``, of Content Credentials (C2PA); 0: none
 
 
@@ -31,6 +31,7 @@ class Fault(enum.StrEnum):
     UNREADABLE = "recording-unreadable"
     DISK_FULL = "disk-full"  #: what is left is for recordings
     PAUSE_TOO_LONG = "pause-too-long"  #: of pictures, for hours: encoding them would fill it
+    CUT_OFF = "cut-off"  #: the server ended meanwhile
     FAILED = "failed"  #: the process ended, or hung
 
 

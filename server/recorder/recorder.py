@@ -36,6 +36,7 @@ from server.recorder.manifest import MANIFEST_NAME, Manifest, Policy, to_unix_us
 from server.recorder.reader import RecordingReader
 from server.recorder.repair import remove_leftovers, repair, repair_all
 from server.recorder.root_key import KeyProblem, RootKey
+from server.recorder.sealed_file import file_key
 from server.recorder.server_key import ServerKey
 from server.recorder.spool import put_down_derived
 from server.recorder.stores import Readable, Store
@@ -290,6 +291,10 @@ class Recorder:
     def key(self, interview_id: str) -> bytes:
         """The recording's own, for a program that exports it. Errors as of `reader`."""
         return recording_key(self.data_dir, interview_id, self._keys)
+
+    def export_key(self, interview_id: str, recording: str, export_id: str) -> bytes:
+        """What seals a file made of that recording (its id in hex). Reads the disk. KeyProblem."""
+        return file_key(self._keys.recording_key(interview_id, bytes.fromhex(recording)), export_id)
 
     def statement(self, made: Derivation) -> bytes:
         """Signed, of what an export was made of; the log will have it. Waits for the disk.

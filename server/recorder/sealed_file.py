@@ -2,8 +2,8 @@
 
 It is cut into chunks of `CHUNK_BYTES`, the last one shorter; each is stored in a slot of its own:
 a nonce of 12 bytes, AES-256-GCM's ciphertext and its tag of 16 (NIST SP 800-38D), with the chunk's
-number as associated data. The key is for one file alone and kept in memory, so that with it
-everything is gone.
+number as associated data. The key is for one file alone, and comes from the key of the recording
+that it was made of: nothing to store, and with that key everything is gone.
 """
 
 import os
@@ -11,14 +11,22 @@ import secrets
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from server.recorder.sealing import FaultKind, SegmentError
 
 KEY_BYTES = 32
+_INFO = b"vivavoce/export/v1:"
 CHUNK_BYTES = 1 << 16
 _NONCE_BYTES = 12
 _OVERHEAD = _NONCE_BYTES + 16
 _SLOT_BYTES = CHUNK_BYTES + _OVERHEAD
+
+
+def file_key(recording_key: bytes, name: str) -> bytes:
+    """Of the export ``name``, which no other export has."""
+    return HKDF(SHA256(), KEY_BYTES, None, _INFO + name.encode()).derive(recording_key)
 
 
 class SealedFile:
@@ -48,9 +56,10 @@ class SealedFile:
                 self._seal()
 
     def finish(self) -> None:
-        """Hand everything to the system; nothing may follow. It need not survive a power cut."""
+        """On return all is on the disk; nothing may follow."""
         if self._growing:
             self._seal()
+        os.fsync(self._fd)
 
     def read_at(self, place: int, count: int) -> bytes:
         """Fewer bytes than ``count`` at the end alone."""

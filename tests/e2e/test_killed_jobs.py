@@ -34,7 +34,9 @@ def leftovers(data_dir: Path) -> list[Path]:
 
 
 @pytest.mark.may_block("writes a recording and reads /proc; the server is another process")
-async def test_an_export_goes_with_the_server_and_can_be_asked_for_again(tmp_path: Path) -> None:
+async def test_after_a_kill_an_export_that_was_ready_is_there_and_another_is_cut_off(
+    tmp_path: Path,
+) -> None:
     desk = Desk(tmp_path / "data")
     async with running_server(tmp_path, "--workers", "0") as server:
         invited = await server.invite("Backend engineer")
@@ -45,6 +47,8 @@ async def test_an_export_goes_with_the_server_and_can_be_asked_for_again(tmp_pat
         async with ClientSession(
             server.base_url, headers={"Authorization": f"Bearer {token}"}
         ) as http:
+            await _ask(http, path, end_s=1.0)
+            made = await _made(http, path)
             await _ask(http, path)
             while (await _newest(http, path))["done"] == 0:  # noqa: ASYNC110 - as a page looks
                 await asyncio.sleep(POLL_S)
@@ -53,18 +57,29 @@ async def test_an_export_goes_with_the_server_and_can_be_asked_for_again(tmp_pat
             await until(lambda: status(worker) in "ZX")
             await server.start()
             assert leftovers(desk.data_dir) == []
+            assert len(list((desk.data_dir / "exports").iterdir())) == 1
             async with http.get(path) as answer:
-                assert await answer.json() == [], "nobody is told that it still runs"
+                ready, cut_off = await answer.json()
+            assert (cut_off["state"], cut_off["fault"]) == ("failed", "cut-off")
+            async with http.get(ready["file"]) as answer:
+                assert await answer.read() == made
             assert verify(desk.path(name), desk.keys.public_key).intact
             async with http.get(f"/api/recordings/{name}/viewings") as answer:
-                assert len(await answer.json()) == 1, "what was read before is on the record"
-            await _ask(http, path, end_s=1.0)
-            async with asyncio.timeout(PATIENCE_S):
-                while (newest := await _newest(http, path))["state"] != "ready":
-                    assert newest["state"] != "failed"
-                    await asyncio.sleep(POLL_S)
-            async with http.get(newest["file"]) as answer:
-                assert len(await answer.read()) == newest["size"]
+                assert len(await answer.json()) == 2, "what was read before is on the record"
+            await _ask(http, path, end_s=2.0)
+            assert await _made(http, path)
+
+
+async def _made(http: ClientSession, path: str) -> bytes:
+    """The newest, once it is ready."""
+    async with asyncio.timeout(PATIENCE_S):
+        while (newest := await _newest(http, path))["state"] != "ready":
+            assert newest["state"] != "failed"
+            await asyncio.sleep(POLL_S)
+    async with http.get(newest["file"]) as answer:
+        data = await answer.read()
+    assert len(data) == newest["size"]
+    return data
 
 
 async def _ask(http: ClientSession, path: str, **wanted: Any) -> None:

@@ -5,7 +5,9 @@ import hashlib
 import io
 import os
 import signal
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import pytest
 
 from server.core.frames import Codec
 from server.core.interviews import Role
+from server.data_dir import DATABASE
 from server.recorder import derivation
 from server.recorder.content_credentials import Credentials, made_of
 from server.recorder.export_check import check_export
@@ -23,6 +26,7 @@ from server.recorder.spool import Spool
 from server.recorder.tlog import read_log
 from server.signaling.exports import queue
 from server.signaling.exports.queue import MAX_EXPORTS_PER_LINK
+from server.store import Store
 from tests.recorder.c2pa_readers import by_encypher, by_the_consortium
 from tests.recorder.conftest import Desk
 from tests.recorder.encoded import START_S, camera, in_order, interview, microphone
@@ -61,15 +65,9 @@ async def until(serving: Serving, *states: str, token: str | None = None) -> dic
             await asyncio.sleep(0.05)
 
 
-def nameless(serving: Serving) -> list[int]:
-    """The descriptors of files in the data directory that have no name."""
-    found = []
-    for each in Path("/proc/self/fd").iterdir():
-        with suppress(FileNotFoundError):
-            target = os.readlink(each)
-            if target.startswith(f"{serving.data_dir}/") and target.endswith(" (deleted)"):
-                found.append(int(each.name))
-    return found
+def stored(serving: Serving) -> list[Path]:
+    """The files of exports on the disk, the newest last."""
+    return sorted((serving.data_dir / "exports").iterdir(), key=lambda path: path.stat().st_ctime)
 
 
 async def listed(serving: Serving, token: str | None = None) -> list[dict[str, Any]]:
@@ -158,14 +156,15 @@ async def test_a_whole_export_is_fetched_by_ranges_and_never_on_the_disk_in_the_
 ) -> None:
     await ask(recorded)
     ready = await until(recorded, "ready", "failed")
-    (fd,) = nameless(recorded)
-    stored = os.pread(fd, 1 << 30, 0)
+    (path,) = await asyncio.to_thread(stored, recorded)
+    assert path.stat().st_mode & 0o777 == 0o600
+    sealed = await asyncio.to_thread(path.read_bytes)
     async with recorded.http.get(ready["file"]) as answer:
         whole, etag = await answer.read(), answer.headers["ETag"]
     assert durations(whole) == pytest.approx({"h264": 10, "aac": 10}, abs=0.1)
     assert hashlib.sha256(whole).hexdigest() == etag.strip('"')
-    assert len(stored) > len(whole)
-    assert b"moov" not in stored
+    assert len(sealed) > len(whole)
+    assert b"moov" not in sealed
     for wanted, status, body in (
         ({"Range": "bytes=100-199"}, 206, whole[100:200]),
         ({"Range": "bytes=-50"}, 206, whole[-50:]),
@@ -191,7 +190,7 @@ async def test_one_that_is_removed_is_stopped_and_gone(recorded: Serving) -> Non
         assert (await recorded.call("DELETE", one, recorded.token(Role.RECRUITER)))[0] == 204
         assert (await recorded.call("DELETE", one, recorded.token(Role.RECRUITER)))[0] == 404
     assert await listed(recorded) == []
-    assert nameless(recorded) == []
+    assert stored(recorded) == []
     await ask(recorded, end_s=1)
     assert (await until(recorded, "ready", "failed"))["state"] == "ready", "others go on"
 
@@ -205,7 +204,7 @@ async def test_what_is_ready_is_kept_for_a_time(
     async with asyncio.timeout(PATIENCE_S):
         while await listed(recorded):  # noqa: ASYNC110 (as a page looks)
             await asyncio.sleep(0.05)
-    assert nameless(recorded) == []
+    assert stored(recorded) == []
 
 
 async def test_only_so_many_are_made_for_a_link(recorded: Serving) -> None:
@@ -299,14 +298,87 @@ async def test_an_address_that_nobody_was_given_is_not_found(recorded: Serving) 
         assert (status, body["error"]["id"]) == (404, "not-found")
 
 
+@asynccontextmanager
+async def restarted(data_dir: Path, of: Serving) -> AsyncIterator[Serving]:
+    """The next server, with the interviews of the one before."""
+    async with open_serving(data_dir) as serving:
+        serving.one = of.one
+        yield serving
+
+
 @pytest.mark.timeout(180)
-async def test_nothing_is_left_when_the_server_stops(tmp_path: Path) -> None:
-    async with open_serving(tmp_path) as serving:
-        frames = in_order(camera(Codec.H264, 10), microphone(10))
-        await record(serving, serving.one.interview_id, frames)
-        await ask(serving, transcode=True)
-        await ask(serving)
+async def test_what_is_ready_is_found_again_by_the_next_server(tmp_path: Path) -> None:
+    async with open_serving(tmp_path) as before:
+        await record(before, before.one.interview_id, interview(Codec.H264, 4))
+        await ask(before, start_s=1)
+        ready = await until(before, "ready")
+        file = await before.call("GET", ready["file"])
+        statement = await before.call("GET", ready["statement"])
+    async with restarted(tmp_path, before) as after:
+        (found,) = await listed(after)
+        moved = {"file", "statement"}
+        assert {k: found[k] for k in found.keys() - moved} == {
+            k: ready[k] for k in ready.keys() - moved
+        }
+        assert await after.call("GET", found["file"]) == file
+        assert await after.call("GET", found["statement"]) == statement
+        assert (await after.call("GET", ready["file"]))[0] == 404, "an address is never written"
+        assert (await ask(after, start_s=2))[0] == 201
+        assert (await until(after, "ready"))["start_s"] == 2
+        one = f"{path_of(after)}/{found['id']}"
+        assert (await after.call("DELETE", one, after.token(Role.RECRUITER)))[0] == 204
+        assert len(stored(after)) == 1
+        database = KeyDatabase(after.data_dir / "keys" / "keys.sqlite")
+        assert database.destroy(after.one.interview_id, 1)
+        (other,) = await listed(after)
+        assert (await after.call("GET", other["file"]))[0] == 409
+
+
+@pytest.mark.timeout(180)
+async def test_what_was_under_way_is_told_to_be_cut_off_and_nothing_of_it_is_left(
+    tmp_path: Path,
+) -> None:
+    async with open_serving(tmp_path) as before:
+        await record(before, before.one.interview_id, interview(Codec.H264, 10))
+        await ask(before, transcode=True)
+        await ask(before, start_s=3)
         process = await worker()
     with pytest.raises(ProcessLookupError):
         os.kill(process, 0)
-    assert nameless(serving) == []
+    assert stored(before) == []
+    (before.data_dir / "exports" / "of-a-server-that-was-killed").write_bytes(b"half of it")
+    async with restarted(tmp_path, before) as after:
+        assert stored(after) == []
+        told = [(each["state"], each["fault"], each["file"]) for each in await listed(after)]
+        assert told == [("failed", "cut-off", None)] * 2
+        assert [each["start_s"] for each in await listed(after)] == [0, 3]
+        for each in await listed(after):
+            one = f"{path_of(after)}/{each['id']}"
+            assert (await after.call("DELETE", one, after.token(Role.RECRUITER)))[0] == 204
+        await ask(after, end_s=1)
+        assert (await until(after, "ready", "failed"))["state"] == "ready"
+    async with restarted(tmp_path, before) as again:
+        assert [each["state"] for each in await listed(again)] == ["ready"]
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize(("lost", "told"), [("its time", []), ("its file", ["cut-off"])])
+async def test_what_is_over_or_gone_meanwhile_is_not_offered(
+    tmp_path: Path, lost: str, told: list[str]
+) -> None:
+    async with open_serving(tmp_path) as before:
+        await record(before, before.one.interview_id, interview(Codec.H264, 2))
+        await ask(before)
+        await until(before, "ready")
+    if lost == "its file":
+        stored(before)[0].unlink()
+    else:
+        with Store(before.data_dir / DATABASE) as store:
+            ((kept, _),) = store.exports()
+            store.keep_export(replace(kept, until_s=START_S))
+    async with restarted(tmp_path, before) as after:
+        async with asyncio.timeout(PATIENCE_S):
+            while [each["fault"] for each in await listed(after)] != told:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+            while await asyncio.to_thread(stored, after):  # noqa: ASYNC110 (as a page looks)
+                await asyncio.sleep(0.05)

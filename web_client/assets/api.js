@@ -17,7 +17,7 @@
  * @typedef {{intact: boolean, faults: Fault[]}} Verification
  * @typedef {{role: Role | null, link: string | null, way: "replay" | "hls" | "export", began_s: number,
  *   last_s: number, start_s: number, end_s: number}} Viewing
- * @typedef {"empty" | "recording-damaged" | "recording-unreadable" | "disk-full" | "pause-too-long" | "failed"} ExportFault
+ * @typedef {"empty" | "recording-damaged" | "recording-unreadable" | "disk-full" | "pause-too-long" | "cut-off" | "failed"} ExportFault
  * @typedef {{id: string, state: "waiting" | "running" | "ready" | "failed", done: number, start_s: number,
  *   end_s: number, transcode: boolean, asked_s: number, until_s: number | null, size: number | null,
  *   fault: ExportFault | null, file: string | null, statement: string | null}} Export

@@ -624,6 +624,10 @@ export const STRINGS = {
     "A picture stands still for too many hours to be copied. Choose “For any player”, or a part.",
     "画面静止时间过长，无法直接复制。请选择“兼容所有播放器”，或只导出其中一段。",
   ],
+  "export.fault.cut-off": [
+    "Cut off, as the server was started again. Make it again.",
+    "服务器已重新启动，导出中断。请重新生成。",
+  ],
   "export.fault.failed": ["That did not work. Try again.", "未能完成，请重试。"],
   "receipt.title": ["Your receipt", "您的录制凭证"],
   "receipt.wait": ["The recording is being sealed…", "正在封存录像……"],

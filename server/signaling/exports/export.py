@@ -3,15 +3,15 @@
 import asyncio
 import enum
 import secrets
-from dataclasses import dataclass, field
-from typing import IO
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import msgspec
 
 from server.recorder.content_credentials import Credentials
 from server.recorder.derivation import Origin
-from server.recorder.export_job import Fault, Job, Written
-from server.store import Viewing
+from server.recorder.export_job import Failed, Fault, Job, Written
+from server.store import KeptExport, Viewing
 
 
 class ExportState(enum.StrEnum):
@@ -44,42 +44,78 @@ class ExportItem(msgspec.Struct, frozen=True):
     statement: str | None  #: and what was signed of it, for `vivavoce verify`
 
 
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What it takes to make one."""
+
+    job: Job
+    source: Origin
+    credentials: Credentials | None
+
+
 @dataclass(slots=True, eq=False)
 class Export:
     """One file, from its being asked for to its end."""
 
-    id: str
-    interview_id: str
+    kept: KeptExport  #: as the database has it, or is about to
     name: str  #: for whoever saves it
-    job: Job
-    source: Origin
-    credentials: Credentials | None
     viewing: Viewing
-    file: IO[bytes]  #: has no name
-    asked_s: float
+    path: Path  #: of the sealed file
+    order: Order | None  #: None: it is not to be made any more
     ticket: str = field(default_factory=lambda: secrets.token_urlsafe(32))
     state: ExportState = ExportState.WAITING
     done: float = 0.0
-    until_s: float | None = None
-    fault: Fault | None = None
-    written: Written | None = None
-    statement: bytes = b""
     task: asyncio.Task[None] | None = None
 
     @property
+    def id(self) -> str:
+        return self.kept.id
+
+    @property
+    def interview_id(self) -> str:
+        return self.viewing.interview_id
+
+    @property
+    def ready(self) -> bool:
+        return self.state is ExportState.READY
+
+    @property
     def item(self) -> ExportItem:
-        address = f"/exports/{self.ticket}" if self.written else None
+        kept, address = self.kept, f"/exports/{self.ticket}" if self.ready else None
         return ExportItem(
             self.id,
             self.state,
             self.done,
-            self.job.start_us / 1e6,
-            self.job.end_us / 1e6,
-            self.job.transcode,
-            self.asked_s,
-            self.until_s,
-            self.written.size if self.written else None,
-            self.fault,
+            kept.start_us / 1e6,
+            kept.end_us / 1e6,
+            kept.transcode,
+            kept.asked_s,
+            kept.until_s,
+            kept.size if self.ready else None,
+            Fault(kept.fault) if kept.fault else None,
             address,
             f"{address}/statement" if address else None,
         )
+
+    def restored(self) -> None:
+        """It was finished by the server before."""
+        self.state = ExportState.FAILED if self.kept.fault else ExportState.READY
+        self.done = float(self.ready)
+
+    def finished(self, last: Written | Failed, statement: bytes, until_s: float) -> None:
+        """It is ready with ``statement``, or has failed; either is kept so long (Unix time)."""
+        match last:
+            case Written(size, head, sha256):
+                self.kept = replace(
+                    self.kept,
+                    until_s=until_s,
+                    size=size,
+                    head=head,
+                    sha256=sha256,
+                    statement=statement,
+                )
+                self.state, self.done = ExportState.READY, 1.0
+            case Failed(fault):
+                self.kept = replace(self.kept, until_s=until_s, fault=fault)
+                self.state = ExportState.FAILED
+        self.order = None

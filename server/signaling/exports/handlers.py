@@ -6,12 +6,8 @@ header of ours with a download.
 
 import logging
 import os
-import secrets
-import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
-from pathlib import Path
-from typing import IO
 
 from aiohttp import hdrs, web
 from aiohttp.helpers import content_disposition_header
@@ -21,20 +17,20 @@ from server.recorder import derivation
 from server.recorder.catalog import recording_path
 from server.recorder.clip import fragments_between
 from server.recorder.content_credentials import Credentials, CredentialsUnavailable, made_of
-from server.recorder.export_job import Job, Written
+from server.recorder.export_job import Job
 from server.recorder.reader import RecordingReader
 from server.recorder.recorder import Recorder
-from server.recorder.sealed_file import CHUNK_BYTES, KEY_BYTES, SealedFile, Turned
+from server.recorder.sealed_file import CHUNK_BYTES, SealedFile, Turned
 from server.signaling.access import Grant
 from server.signaling.api import json_body, json_response
 from server.signaling.errors import Refusal
-from server.signaling.exports.export import Export, NewExport
+from server.signaling.exports.export import Export, NewExport, Order
 from server.signaling.exports.queue import ExportQueue, open_queue
 from server.signaling.plant import Plant
 from server.signaling.protocol import ErrorId
 from server.signaling.replay import Replay
 from server.signaling.view_log import Read
-from server.store import AsyncStore, Store
+from server.store import AsyncStore, KeptExport, Store
 
 log = logging.getLogger(__name__)
 
@@ -76,8 +72,6 @@ class Exports:
         reader = await self._replay.reader(interview_id)
         span_us = await self._replay.read(interview_id, _span_us, reader, wanted)
         credentials = await self._replay.read(interview_id, self._credentials, reader, span_us)
-        reserved = credentials.size if credentials else 0
-        job = await self._job(interview_id, span_us, wanted.transcode, reserved)
         interview = await self._db.run(Store.interview, interview_id)
         title = interview.title if interview else interview_id
         origin = derivation.origin(reader.manifest)
@@ -86,9 +80,11 @@ class Exports:
             place = span_us[0] / 1e6, span_us[1] / 1e6
             read = Read(interview_id, grant.link_id, Way.EXPORT, *place)
             viewing = await self._replay.views.begin(read)  # first on the record, then read
-            file = await self._replay.read(interview_id, _nameless, self._recorder.data_dir)
-            named, said = (viewing.id, interview_id, title), (origin, credentials)
-            return Export(*named, job, *said, viewing, file, self._clock())
+            asked = wanted.transcode, self._clock()
+            kept = KeptExport(viewing.id, origin.recording, *span_us, *asked)
+            job = await self._job(interview_id, kept, credentials.size if credentials else 0)
+            order = Order(job, origin, credentials)
+            return Export(kept, title, viewing, self.queue.path(kept.id), order)
 
         made = await self.queue.add(grant.link_id, begin)
         return json_response(made.item, status=201)
@@ -106,49 +102,52 @@ class Exports:
         export, _ = await self._fetched(request)
         name = export.name + ".mp4" + derivation.SUFFIX
         return web.Response(
-            body=export.statement, content_type="application/json", headers=_headers(name)
+            body=export.kept.statement, content_type="application/json", headers=_headers(name)
         )
 
     async def file(self, request: web.Request) -> web.StreamResponse:
         """The file, or the one range of it that is asked for (RFC 9110 14.2)."""
-        export, written = await self._fetched(request)
-        response, first, end = _begun(request, export.name, written)
+        export, key = await self._fetched(request)
+        response, first, end = _begun(request, export)
         if request.method == hdrs.METH_HEAD:
             await response.prepare(request)
             return response
         await self._replay.views.lengthen(export.viewing)
         await response.prepare(request)
-        async with aclosing(self._parts(export, written, first, end)) as parts:
+        async with aclosing(self._parts(export, key, first, end)) as parts:
             async for part in parts:
                 await response.write(part)
         return response
 
     async def _parts(
-        self, export: Export, written: Written, place: int, end: int
+        self, export: Export, key: bytes, place: int, end: int
     ) -> AsyncGenerator[bytes, None]:
-        fd = os.dup(export.file.fileno())  # who has begun ends, though it be removed meanwhile
+        read, interview_id = self._replay.read, export.interview_id
+        # Who has begun ends, though it be removed meanwhile.
+        fd = await read(interview_id, os.open, export.path, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            sealed = SealedFile(fd, bytes.fromhex(export.job.file_key))
-            file = Turned(sealed, written.head)
+            file = Turned(SealedFile(fd, key), export.kept.head)
             while place < end:
-                count = min(CHUNK_BYTES, end - place)
-                part = await self._replay.read(export.interview_id, file.read_at, place, count)
+                part = await read(interview_id, file.read_at, place, min(CHUNK_BYTES, end - place))
                 yield part
                 place += len(part)
         finally:
             os.close(fd)
 
-    async def _fetched(self, request: web.Request) -> tuple[Export, Written]:
-        """The export with that address. Raises Refusal: gone, its link or its key too."""
+    async def _fetched(self, request: web.Request) -> tuple[Export, bytes]:
+        """The export with that address, and its key. Raises Refusal: one of the two is gone, or
+        its link."""
         export = self.queue.find(request.match_info["ticket"])
-        if export is None or export.written is None or export.viewing.link_id is None:
+        if export is None or not export.ready or export.viewing.link_id is None:
             raise Refusal(ErrorId.NOT_FOUND, "There is no such export any more.")
         link = await self._db.run(Store.link, export.viewing.link_id)
         if link is None or link.revoked_s is not None:
             raise Refusal(ErrorId.TOKEN_REVOKED)
-        interview_id = export.interview_id
-        await self._replay.read(interview_id, self._recorder.check_key, interview_id)
-        return export, export.written
+        return export, await self._key(export.interview_id, export.kept)
+
+    async def _key(self, interview_id: str, export: KeptExport) -> bytes:
+        of = interview_id, export.recording, export.id
+        return await self._replay.read(interview_id, self._recorder.export_key, *of)
 
     def _own(self, request: web.Request, grant: Grant) -> list[Export]:
         return self.queue.of(grant.link_id, request.match_info["interview"])
@@ -162,25 +161,19 @@ class Exports:
             log.error("exports have no Content Credentials: %s", error)
             return None
 
-    async def _job(
-        self, interview_id: str, span_us: tuple[int, int], transcode: bool, reserved: int
-    ) -> Job:
+    async def _job(self, interview_id: str, export: KeptExport, reserved: int) -> Job:
         key = await self._replay.read(interview_id, self._recorder.key, interview_id)
         return Job(
             str(recording_path(self._recorder.data_dir, interview_id)),
             self._store,
             key.hex(),
             self._recorder.public_key.hex(),
-            *span_us,
-            transcode,
-            secrets.token_hex(KEY_BYTES),
+            export.start_us,
+            export.end_us,
+            export.transcode,
+            (await self._key(interview_id, export)).hex(),
             reserved,
         )
-
-
-def _nameless(data_dir: Path) -> IO[bytes]:
-    """A file that no one else can open, and that is gone when it is closed, however that comes."""
-    return tempfile.TemporaryFile(dir=data_dir, buffering=0)
 
 
 def _span_us(reader: RecordingReader, wanted: NewExport) -> tuple[int, int]:
@@ -193,20 +186,18 @@ def _span_us(reader: RecordingReader, wanted: NewExport) -> tuple[int, int]:
     return start_us, end_us
 
 
-def _begun(
-    request: web.Request, name: str, written: Written
-) -> tuple[web.StreamResponse, int, int]:
+def _begun(request: web.Request, export: Export) -> tuple[web.StreamResponse, int, int]:
     """The response to a request for the file, and from which byte to which it goes."""
-    etag = f'"{written.sha256}"'
-    headers = _headers(f"{name}.mp4") | {"Accept-Ranges": "bytes", "ETag": etag}
-    first, end, status = 0, written.size, 200
+    size, etag = export.kept.size, f'"{export.kept.sha256}"'
+    headers = _headers(f"{export.name}.mp4") | {"Accept-Ranges": "bytes", "ETag": etag}
+    first, end, status = 0, size, 200
     wanted = _range(request) if request.headers.get("If-Range", etag) == etag else slice(None)
     if wanted.start is not None:
-        first, end, _ = wanted.indices(written.size)
+        first, end, _ = wanted.indices(size)
         if first >= end:
-            headers["Content-Range"] = f"bytes */{written.size}"
+            headers["Content-Range"] = f"bytes */{size}"
             return web.Response(status=416, headers=headers), 0, 0
-        headers["Content-Range"] = f"bytes {first}-{end - 1}/{written.size}"
+        headers["Content-Range"] = f"bytes {first}-{end - 1}/{size}"
         status = 206
     response = web.StreamResponse(status=status, headers=headers)
     response.content_type = FILE_TYPE
@@ -232,7 +223,7 @@ def _headers(name: str) -> dict[str, str]:
 async def open_exports(
     plant: Plant, replay: Replay, store: str, timestamp_url: str
 ) -> AsyncIterator[Exports]:
-    """At the end what is under way is stopped, and every file is gone."""
-    async with open_queue(plant.recorder, plant.clock) as queue:
+    """At the end what is under way is stopped; the next server has what is ready. OSError."""
+    async with open_queue(plant.recorder, plant.db, plant.clock) as queue:
         parts = plant.recorder, plant.db, plant.clock, replay
         yield Exports(*parts, store, timestamp_url, queue)

@@ -1,29 +1,36 @@
 """Exports from their being asked for to their end: one at a time is written, the others wait.
 
-The file has no name on the disk and is sealed with a key that is kept here alone, so that it ends
-with the server, or after `KEPT_S`.
+A file lies in `FOLDER`, sealed by a key that comes from its recording's, until it is removed or
+`KEPT_S` are over. What is told of it is in the database, so that the next server has what is
+ready; what this one was about to make is told to have been cut off.
 """
 
 import asyncio
 import logging
+import os
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 
 from server.recorder import derivation
 from server.recorder.content_credentials import Credentials, CredentialsUnavailable
 from server.recorder.derivation import Derivation
 from server.recorder.export_job import Bound, Failed, Fault, Written
+from server.recorder.files import make_folder
 from server.recorder.manifest import to_unix_us
 from server.recorder.recorder import Recorder
 from server.recorder.sealing import SegmentError
 from server.signaling.errors import Refusal
 from server.signaling.exports import process
-from server.signaling.exports.export import Export, ExportState
+from server.signaling.exports.export import Export, ExportState, Order
 from server.signaling.protocol import ErrorId
+from server.store import AsyncStore, KeptExport, Store, StoreError
 
 log = logging.getLogger(__name__)
 
+#: In the data directory.
+FOLDER = "exports"
 #: How long a file may be fetched.
 KEPT_S = 3600.0
 #: Waiting, running and kept ones: each may take as much disk as its recording.
@@ -35,9 +42,14 @@ class ExportQueue:
     """Made by `open_queue`, which owns the tasks."""
 
     def __init__(
-        self, recorder: Recorder, clock: Callable[[], float], tasks: asyncio.TaskGroup
+        self,
+        recorder: Recorder,
+        db: AsyncStore,
+        clock: Callable[[], float],
+        tasks: asyncio.TaskGroup,
     ) -> None:
         self._recorder = recorder
+        self._db = db
         self._clock = clock
         self._tasks = tasks
         self._asking = asyncio.Lock()  # so that nobody is admitted beside another
@@ -61,14 +73,37 @@ class ExportQueue:
         """Whether one is being written, for which somebody waits."""
         return any(each.state is ExportState.RUNNING for each in self._exports.values())
 
+    def path(self, export_id: str) -> Path:
+        """Of the sealed file."""
+        return self._recorder.data_dir / FOLDER / export_id
+
     async def add(self, link_id: str, begin: Callable[[], Awaitable[Export]]) -> Export:
         """What ``begin`` makes, if the link may have one more. Raises Refusal."""
         async with self._asking:
             self._admit(link_id)
             export = await begin()
-            self._exports[export.id] = export
-        export.task = self._tasks.create_task(self._live(export), name=f"export {export.id}")
+            await self._db.run(Store.keep_export, export.kept)
+            self._begin(export)
         return export
+
+    async def restore(self) -> None:
+        """Those of the server before, in their order. OSError where the folder can't be used."""
+        kept = await self._db.run(Store.exports)
+        there = await asyncio.to_thread(_tidied, self._recorder.data_dir, [e for e, _ in kept])
+        for each, viewing in kept:
+            interview = await self._db.run(Store.interview, viewing.interview_id)
+            name = interview.title if interview else viewing.interview_id
+            export = Export(each, name, viewing, self.path(each.id), None)
+            if each.until_s is None or (each.sha256 and each.id not in there):
+                export.finished(Failed(Fault.CUT_OFF, ""), b"", self._clock() + KEPT_S)
+                await self._keep(export)
+            else:
+                export.restored()
+            self._begin(export)
+
+    def _begin(self, export: Export) -> None:
+        self._exports[export.id] = export
+        export.task = self._tasks.create_task(self._live(export), name=f"export {export.id}")
 
     def _admit(self, link_id: str) -> None:
         own = sum(each.viewing.link_id == link_id for each in self._exports.values())
@@ -82,66 +117,104 @@ class ExportQueue:
 
     async def end(self, export: Export) -> None:
         """Also one that is under way: it is stopped, and its file is gone."""
-        if export.task is not None:  # else it is just being admitted
-            export.task.cancel()
-            await asyncio.wait([export.task])
+        await self._stop(export)
+        await self._forget(export)
 
     async def close(self) -> None:
+        """What is under way is stopped; what is ready stays for the next server."""
         for each in tuple(self._exports.values()):
-            await self.end(each)
+            await self._stop(each)
+            if each.order is not None:
+                await asyncio.to_thread(each.path.unlink, missing_ok=True)
+
+    async def _stop(self, export: Export) -> None:
+        assert export.task is not None
+        export.task.cancel()
+        await asyncio.wait([export.task])
+
+    async def _forget(self, export: Export) -> None:
+        if self._exports.pop(export.id, None) is not None:
+            try:
+                await self._db.run(Store.forget_export, export.id)
+                await asyncio.to_thread(export.path.unlink, missing_ok=True)
+            except (StoreError, OSError) as error:
+                log.error("export %s is removed at the next start alone: %s", export.id, error)
+
+    async def _keep(self, export: Export) -> None:
+        """Whatever becomes of it, this server has it."""
+        try:
+            await self._db.run(Store.keep_export, export.kept)
+        except StoreError as error:
+            log.error("export %s is lost at the next start: %s", export.id, error)
 
     # ---- an export's life -----------------------------------------------------------------
 
     async def _live(self, export: Export) -> None:
         """Until it was kept long enough, or is removed."""
-        try:
+        if export.order is not None:
             async with self._turn:
                 export.state = ExportState.RUNNING
-                await self._finish(export, await self._make(export))
-            export.until_s = self._clock() + KEPT_S
-            await asyncio.sleep(KEPT_S)
-        finally:
-            del self._exports[export.id]
-            export.file.close()  # and so it is gone
+                await self._finish(export, export.order, await self._make(export, export.order))
+        await asyncio.sleep((export.kept.until_s or 0.0) - self._clock())
+        await self._forget(export)
 
-    async def _make(self, export: Export) -> Written | Failed:
+    async def _make(self, export: Export, order: Order) -> Written | Failed:
         def on_share(done: float) -> None:
             export.done = done
 
         async def sign(bound: Bound) -> bytes:
-            assert export.credentials is not None
-            return await asyncio.to_thread(_signed, export.credentials, bound)
+            assert order.credentials is not None
+            return await asyncio.to_thread(_signed, order.credentials, bound)
 
         try:
-            return await process.run(export.job, export.file.fileno(), on_share, sign)
+            fd = await asyncio.to_thread(_create, export.path)
+            try:
+                return await process.run(order.job, fd, on_share, sign)
+            finally:
+                os.close(fd)
         except Exception as error:  # what is said by who decodes must not stop the server
             return Failed(Fault.FAILED, repr(error))
 
-    async def _finish(self, export: Export, last: Written | Failed) -> None:
+    async def _finish(self, export: Export, order: Order, last: Written | Failed) -> None:
+        statement = b""
         if isinstance(last, Written):
-            made = self._derivation(export, last)
+            made = self._derivation(order, last)
             try:
-                export.statement = await asyncio.to_thread(self._recorder.statement, made)
+                statement = await asyncio.to_thread(self._recorder.statement, made)
             except (SegmentError, OSError) as error:
                 last = Failed(Fault.FAILED, f"the log can't be told: {error}")
-        match last:
-            case Written():
-                export.written, export.state, export.done = last, ExportState.READY, 1.0
-            case Failed(fault, reason):
-                export.fault, export.state = fault, ExportState.FAILED
-                named = export.interview_id, fault, reason
-                log.error("export failed interview=%s fault=%s reason=%s", *named)
+        if isinstance(last, Failed):
+            named = export.interview_id, last.fault, last.reason
+            log.error("export failed interview=%s fault=%s reason=%s", *named)
+            with suppress(OSError):
+                await asyncio.to_thread(export.path.unlink, missing_ok=True)
+        export.finished(last, statement, self._clock() + KEPT_S)
+        await self._keep(export)
 
-    def _derivation(self, export: Export, written: Written) -> Derivation:
-        job = export.job
+    def _derivation(self, order: Order, written: Written) -> Derivation:
+        job = order.job
         return derivation.of_digest(
             written.size,
             written.sha256,
-            export.source,
+            order.source,
             (job.start_us, job.end_us),
             to_unix_us(self._clock()),
             transcoded=job.transcode,
         )
+
+
+def _tidied(data_dir: Path, kept: Sequence[KeptExport]) -> set[str]:
+    """The files of those that are ready; of no other one anything is left."""
+    folder, ready = data_dir / FOLDER, {each.id for each in kept if each.sha256}
+    make_folder(folder)
+    for path in folder.iterdir():
+        if path.name not in ready:
+            path.unlink()
+    return {path.name for path in folder.iterdir()}
+
+
+def _create(path: Path) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
 
 
 def _signed(credentials: Credentials, bound: Bound) -> bytes:
@@ -154,11 +227,14 @@ def _signed(credentials: Credentials, bound: Bound) -> bytes:
 
 
 @asynccontextmanager
-async def open_queue(recorder: Recorder, clock: Callable[[], float]) -> AsyncIterator[ExportQueue]:
-    """At the end what is under way is stopped, and every file is gone."""
+async def open_queue(
+    recorder: Recorder, db: AsyncStore, clock: Callable[[], float]
+) -> AsyncIterator[ExportQueue]:
+    """At the end what is under way is stopped; the next one has what is ready. OSError."""
     async with asyncio.TaskGroup() as tasks:
-        queue = ExportQueue(recorder, clock, tasks)
+        queue = ExportQueue(recorder, db, clock, tasks)
         try:
+            await queue.restore()
             yield queue
         finally:
             await queue.close()
