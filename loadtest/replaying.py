@@ -1,23 +1,26 @@
 """People replay while interviews run: `python -m loadtest.replaying --viewers 20 --rounds 3`.
 
-Starts a server of its own and records some interviews. Then interviews run in rounds, in turn
-without and with people who replay those recordings as the page does: 20 s are loaded at once, then
+Starts a server of its own and records some interviews. Then others run, and meanwhile, in turn
+nobody and people who replay those recordings as the page does: 20 s are loaded at once, then
 as fast as it plays, some fragments in each request. Told is the live forward latency of both, and
-their ratio: what else the machine does is in both. Exit codes: 0 the 99th percentile grew by at
-most a tenth, 1 by more, or a run was not valid, 2 wrong use.
+their ratio: what else the machine does is in both. With `--viewers 0` it shows how far the ratio
+is from 1 by chance. Exit codes: 0 the 99th percentile grew by at most a tenth, 1 by more, or an
+interview failed, 2 wrong use.
 """
 
 import argparse
 import asyncio
 import json
-import statistics
+import os
+import random
 import sys
 import tempfile
 import time
 from asyncio.subprocess import PIPE
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from typing import Any
 from urllib.parse import urldefrag
@@ -26,9 +29,16 @@ import aiohttp
 
 from loadtest.candidate import EXIT_USAGE, run
 from loadtest.crashes import CampaignError, Server
-from loadtest.histogram import Histogram
+from loadtest.histogram import Histogram, merged
+from loadtest.invites import InviteError, many_by_owner
+from loadtest.media import MediaError, default_cache, load_clip
 from loadtest.ours import ends_with_us
-from loadtest.whip import REQUEST_TIMEOUT
+from loadtest.packets import PacketisedClip, packetise
+from loadtest.plan import Plan
+from loadtest.series import Totals
+from loadtest.server_cost import cpu_by_name, find_server_pid, process_times
+from loadtest.whip import REQUEST_TIMEOUT, Refused
+from loadtest.worker import RemotePart, WorkerError, open_remote
 
 EXIT_GREW = 1
 #: PRODUCT: replay does not disturb what is live.
@@ -39,17 +49,29 @@ AT_ONCE = 6
 #: Players come one after the other: nobody tells twenty people to press at the same instant.
 BETWEEN_S = 0.2
 RETRY_S = 2.0
+POLL_S = 0.01
+#: So much less than the server and the live interviews.
+GIVE_WAY = 19
+#: Of rounds, to tell how sure the ratio is.
+DRAWINGS = 400
 TOO_MANY = 429
+
+
+@dataclass(slots=True)
+class Round:
+    """What was measured of one half of a round."""
+
+    latency_s: Histogram
+    server_cpu_s: dict[str, float]  #: by the kind of process
+    lasted_s: float
 
 
 @dataclass(slots=True)
 class Result:
     """What was measured in each round."""
 
-    p99_alone_ms: list[float] = field(default_factory=list)
-    p99_replaying_ms: list[float] = field(default_factory=list)
-    p50_alone_ms: list[float] = field(default_factory=list)
-    p50_replaying_ms: list[float] = field(default_factory=list)
+    alone: list[Round] = field(default_factory=list)
+    replaying: list[Round] = field(default_factory=list)
     reads: Histogram = field(default_factory=Histogram)  #: seconds that a request took
     fragments: int = 0
     stalls: int = 0  #: requests whose fragments came after they were due
@@ -58,15 +80,24 @@ class Result:
 
     @property
     def ratio(self) -> float:
-        """Of the medians of the 99th percentiles."""
-        return statistics.median(self.p99_replaying_ms) / statistics.median(self.p99_alone_ms)
+        """Of the 99th percentiles of all packets of either kind."""
+        return _ratio(self.alone, self.replaying)
+
+    def ratio_between(self) -> tuple[float, float]:
+        """What it is in nine of ten drawings of as many rounds (bootstrap)."""
+        pairs, draw = list(zip(self.alone, self.replaying, strict=True)), random.Random(1)
+        drawings = [draw.choices(pairs, k=len(pairs)) for _ in range(DRAWINGS)]
+        ratios = sorted(_ratio(*zip(*drawing, strict=True)) for drawing in drawings)
+        return ratios[DRAWINGS // 20], ratios[-DRAWINGS // 20]
 
     def as_json(self) -> str:
+        least, most = self.ratio_between()
         return json.dumps(
             {
-                "p99_ms": {"alone": self.p99_alone_ms, "replaying": self.p99_replaying_ms},
-                "p50_ms": {"alone": self.p50_alone_ms, "replaying": self.p50_replaying_ms},
+                "alone": _described(self.alone),
+                "replaying": _described(self.replaying),
                 "p99_ratio": round(self.ratio, 3),
+                "p99_ratio_90_percent": [round(least, 3), round(most, 3)],
                 "fragments": self.fragments,
                 "request_ms": {
                     "p50": _ms(self.reads.percentile(50)),
@@ -78,6 +109,28 @@ class Result:
             },
             indent=2,
         )
+
+
+def _ratio(alone: Sequence[Round], replaying: Sequence[Round]) -> float:
+    before, beside = (merged(each.latency_s for each in kind) for kind in (alone, replaying))
+    return (beside.percentile(99) or inf) / (before.percentile(99) or inf)
+
+
+def _described(rounds: list[Round]) -> dict[str, Any]:
+    latency_s = merged(each.latency_s for each in rounds)
+    lasted_s = sum(each.lasted_s for each in rounds)
+    kinds = dict.fromkeys(kind for each in rounds for kind in each.server_cpu_s)
+    return {
+        "latency_ms": {
+            f"p{percent:g}": _ms(latency_s.percentile(percent)) for percent in (50, 95, 99, 99.9)
+        },
+        "packets": latency_s.count,
+        "p99_ms_of_each": [_ms(each.latency_s.percentile(99)) for each in rounds],
+        "server_cpu_percent": {
+            kind: round(sum(each.server_cpu_s.get(kind, 0) for each in rounds) * 100 / lasted_s, 2)
+            for kind in kinds
+        },
+    }
 
 
 class Viewer:
@@ -128,7 +181,7 @@ class Viewer:
 
 
 async def measure(
-    interviews: int, viewers: int, rounds: int, seconds: float, folder: Path
+    clip: PacketisedClip, interviews: int, viewers: int, rounds: int, seconds: float, folder: Path
 ) -> Result:
     """Raises CampaignError."""
     result = Result()
@@ -139,31 +192,72 @@ async def measure(
         stack.callback(server.kill)
         await server.start()
         owner = await server.owner_token()
-        await _interviews(server, owner, interviews, 2 * AHEAD_S + seconds)
+        await _record(server, owner, interviews, 1.5 * AHEAD_S)
         seats = await _seats(http, server.url, owner, viewers)
+        live = await stack.enter_async_context(_live(http, server, owner, clip, interviews))
+        _give_way()
         for _ in range(rounds):
-            alone = await _interviews(server, owner, interviews, seconds)
+            result.alone.append(await live.watch(seconds))
             async with _replaying(http, seats, result):
-                beside = await _interviews(server, owner, interviews, seconds)
-            _note(result, alone, beside)
+                result.replaying.append(await live.watch(seconds))
+        result.faults += await live.faults()
     return result
 
 
-def _note(result: Result, alone: dict[str, Any], beside: dict[str, Any]) -> None:
-    for report, p50s, p99s in (
-        (alone, result.p50_alone_ms, result.p99_alone_ms),
-        (beside, result.p50_replaying_ms, result.p99_replaying_ms),
-    ):
-        if not report["valid"]:
-            result.faults.append(f"a run was not valid: {report.get('invalid_because')}")
-        p50s.append(round(report["forward_latency_ms"]["p50"], 3))
-        p99s.append(round(report["forward_latency_ms"]["p99"], 3))
+class Live:
+    """Interviews that run, and what is measured of them."""
+
+    def __init__(self, part: RemotePart, server_pid: int) -> None:
+        self._part = part
+        self._server_pid = server_pid
+
+    async def watch(self, seconds: float) -> Round:
+        """For as long, from the next time that the interviews tell of themselves."""
+        before, began_s = await self._told(), time.monotonic()
+        spent = process_times(self._server_pid)
+        await asyncio.sleep(seconds)
+        after, lasted_s = await self._told(), time.monotonic() - began_s
+        cpu_s = cpu_by_name(spent, process_times(self._server_pid))
+        return Round(after.forward_latency_s.since(before.forward_latency_s), cpu_s, lasted_s)
+
+    async def faults(self) -> list[str]:
+        result = await self._part.end()
+        failed = (each.error or each.connection_lost for each in result.interviews.values())
+        return [f"an interview failed: {fault}" for fault in failed if fault is not None]
+
+    async def _told(self) -> Totals:
+        known = told = self._part.totals()
+        while told is known:
+            await asyncio.sleep(POLL_S)
+            told = self._part.totals()
+        return told
 
 
-async def _interviews(
-    server: Server, owner: str, interviews: int, seconds: float
-) -> dict[str, Any]:
-    """The report of a load test of that server. Raises CampaignError."""
+@asynccontextmanager
+async def _live(
+    http: aiohttp.ClientSession, server: Server, owner: str, clip: PacketisedClip, interviews: int
+) -> AsyncIterator[Live]:
+    titles = [f"Live {number + 1}" for number in range(interviews)]
+    invites = await many_by_owner(http, server.url, owner, titles)
+    plan = Plan(server.url, (clip,), interviews, inf, server.data_dir, owner)
+    async with open_remote(plan, dict(enumerate(invites))) as part:
+        await part.open()
+        part.begin()
+        pid = find_server_pid(server.data_dir)
+        assert pid is not None
+        yield Live(part, pid)
+
+
+def _give_way() -> None:
+    """Viewers have machines of their own. Niceness is the session's where there is autogroup."""
+    os.setsid()
+    os.nice(GIVE_WAY)
+    with suppress(OSError):
+        Path("/proc/self/autogroup").write_text(str(GIVE_WAY))
+
+
+async def _record(server: Server, owner: str, interviews: int, seconds: float) -> None:
+    """Raises CampaignError."""
     process = await asyncio.create_subprocess_exec(
         *ends_with_us(
             *(sys.executable, "-m", "loadtest", "--json", "--no-recording-check"),
@@ -173,12 +267,9 @@ async def _interviews(
         stdout=PIPE,
         stderr=PIPE,
     )
-    output, errors = await process.communicate()
-    try:
-        report: dict[str, Any] = json.loads(output)
-    except ValueError as error:
-        raise CampaignError(f"no report: {errors.decode(errors='replace')}") from error
-    return report
+    _, errors = await process.communicate()
+    if process.returncode != 0:
+        raise CampaignError(f"nothing was recorded: {errors.decode(errors='replace')}")
 
 
 async def _seats(
@@ -226,7 +317,7 @@ def main() -> int:
     result: list[Result] = []
     try:
         run(_run(arguments, result))
-    except CampaignError as error:
+    except (CampaignError, MediaError, InviteError, Refused, WorkerError) as error:
         print(f"replaying: {error}", file=sys.stderr)
         return EXIT_USAGE
     print(result[0].as_json())
@@ -241,15 +332,17 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--interviews", type=int, default=5, metavar="N")
     parser.add_argument("--viewers", type=int, default=20, metavar="N")
-    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="of both kinds")
-    parser.add_argument("--seconds", type=float, default=15.0, metavar="S", help="of each run")
+    parser.add_argument("--rounds", type=int, default=12, metavar="N", help="of both kinds")
+    parser.add_argument("--seconds", type=float, default=6.0, metavar="S", help="of each kind")
     return parser.parse_args()
 
 
 async def _run(arguments: argparse.Namespace, result: list[Result]) -> None:
+    clip = packetise(load_clip("h264", default_cache()))
     with tempfile.TemporaryDirectory(prefix="vivavoce-replaying-") as folder:
         result.append(
             await measure(
+                clip,
                 arguments.interviews,
                 arguments.viewers,
                 arguments.rounds,
