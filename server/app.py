@@ -123,7 +123,7 @@ async def _http(
     metrics = Metrics(hub, plant, lag, metrics_token)
     access = Access(links.key, plant.db, time.time)
     async with (
-        open_replay(plant) as replay,
+        open_replay(plant, config.store) as replay,
         open_exports(plant, replay, config.store, config.timestamp_url) as exports,
         open_compressor(_compressor(config, plant, replay, exports)),
     ):

@@ -91,6 +91,13 @@ exports = sa.Table(
     sa.Column("statement", sa.LargeBinary, nullable=False),
 )
 
+#: Made once: whoever replays has it executed with each request.
+_KEEP_VIEWING = sqlite.insert(viewings)
+_KEEP_VIEWING = _KEEP_VIEWING.on_conflict_do_update(
+    [viewings.c.id],
+    set_={name: _KEEP_VIEWING.excluded[name] for name in ("last_s", "start_s", "end_s")},
+)
+
 #: What happened is added to and never changed; who viewed what only grows: by whatever program.
 _RULES = (
     *(
@@ -322,11 +329,8 @@ class Store:
 
     def keep_viewings(self, grown: Sequence[Viewing]) -> None:
         """Add those that are new, lengthen those that are known by their ids."""
-        insert = sqlite.insert(viewings)
-        grows = {name: insert.excluded[name] for name in ("last_s", "start_s", "end_s")}
-        statement = insert.on_conflict_do_update([viewings.c.id], set_=grows)
         with self._engine.begin() as db:
-            db.execute(statement, [_values(viewing) for viewing in grown])
+            db.execute(_KEEP_VIEWING, [_values(viewing) for viewing in grown])
 
     def keep_export(self, export: KeptExport) -> None:
         """As it is now."""

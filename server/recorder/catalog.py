@@ -6,7 +6,7 @@ Everything here reads the disk: call it in a thread, or in a program of its own.
 import fcntl
 import os
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
@@ -18,7 +18,6 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from server.core.frames import TrackName
 from server.core.interviews import COMPRESSED
-from server.recorder.claim_signer import ClaimSigner
 from server.recorder.files import make_folder
 from server.recorder.keys import INTERVIEW_ID, KeyRing
 from server.recorder.manifest import (
@@ -107,13 +106,12 @@ def open_reader(
     interview_id: str,
     keys: KeyRing,
     store: Store | None = None,
-    signer: Callable[[], ClaimSigner] | None = None,
 ) -> RecordingReader:
     """KeyError if there is no such recording; KeyProblem; SegmentError; OSError."""
     key = recording_key(data_dir, interview_id, keys)
     path = recording_path(data_dir, interview_id)
     stored = None if store is None else stored_folder(path, store)
-    return RecordingReader(path, key, keys.public_key, stored, signer)
+    return RecordingReader(path, key, keys.public_key, stored)
 
 
 def recording_key(data_dir: Path, interview_id: str, keys: KeyRing) -> bytes:

@@ -52,6 +52,11 @@ class ClaimSigner:
     sign: Sign
 
     @property
+    def pem(self) -> bytes:
+        """All of the chain."""
+        return b"".join(map(_pem, self.chain))
+
+    @property
     def certificates(self) -> bytes:
         """What goes into a signature, in PEM: all but a root, which its reader has or has not."""
         return b"".join(map(_pem, self._sent()))

@@ -17,7 +17,7 @@ import msgspec
 from server.recorder.compress_job import compress
 from server.recorder.compression import NotCompressed
 from server.recorder.compressor import Told
-from server.recorder.confine import end_with
+from server.recorder.confine import end_with, give_way
 from server.recorder.derived import lock_making
 from server.recorder.keys import open_keys
 from server.recorder.root_key import KeyProblem
@@ -59,7 +59,7 @@ def _say(told: Told) -> None:
 
 def _give_way() -> None:
     """To everything else, for cores and, as the kernel derives it from these, for the disk."""
-    os.nice(NICENESS)
+    give_way(NICENESS)
     os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 

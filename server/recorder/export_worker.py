@@ -20,6 +20,7 @@ import msgspec
 from server.recorder import server_key
 from server.recorder.catalog import stored_folder
 from server.recorder.clip import Clip
+from server.recorder.confine import give_way
 from server.recorder.export import ExportError, PauseTooLong, Source, write
 from server.recorder.export_job import Bound, Failed, Fault, Job, Said, Share, Signed, Written
 from server.recorder.movie import Movie
@@ -41,7 +42,7 @@ _WRITTEN, _HASHED = 0.9, 0.95
 
 
 def main() -> None:
-    os.nice(NICENESS)
+    give_way(NICENESS)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
     av.logging.set_level(None)  # candidates' bytes must not write to the server's log

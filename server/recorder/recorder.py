@@ -282,7 +282,7 @@ class Recorder:
 
     def reader(self, interview_id: str) -> RecordingReader:
         """A reader, also while the recording runs. KeyError if there is none. Reads the disk."""
-        return open_reader(self.data_dir, interview_id, self._keys, self._store, self.claim_signer)
+        return open_reader(self.data_dir, interview_id, self._keys, self._store)
 
     def claim_signer(self) -> ClaimSigner:
         """Who signs for C2PA. Reads the disk. KeyProblem; OSError."""

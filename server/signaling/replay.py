@@ -1,7 +1,6 @@
 """`/api/recordings`: lists, indexes and decrypted fragments, each read on the record."""
 
 import asyncio
-import gzip
 import logging
 import re
 from collections import OrderedDict
@@ -15,55 +14,82 @@ from aiohttp import web
 from aiohttp.helpers import content_disposition_header
 
 from server.core.interviews import Role, Way
-from server.recorder.reader import RecordingReader, Side
+from server.recorder.catalog import recording_path
+from server.recorder.reader import Side
 from server.recorder.receipt import NotSealed
 from server.recorder.recorder import Recorder
+from server.recorder.replay_wire import (
+    Asked,
+    Fault,
+    Index,
+    Init,
+    Media,
+    Pictures,
+    Place,
+    Sign,
+    Signature,
+    Signer,
+    WhoSigns,
+    fault_of,
+)
 from server.recorder.root_key import KeyProblem
-from server.recorder.sealing import SegmentError
 from server.recorder.tlog import FOLDER as LOG_FOLDER
-from server.recorder.verify import TOLD_S, Fault, verify
+from server.recorder.verify import TOLD_S, verify
+from server.recorder.verify import Fault as FoundFault
 from server.signaling.access import Grant
 from server.signaling.api import json_response
 from server.signaling.errors import Refusal
 from server.signaling.plant import Plant
 from server.signaling.protocol import ErrorId
+from server.signaling.replay_process import (
+    Found,
+    ProcessEnded,
+    ReplayProcess,
+    open_replay_process,
+)
 from server.signaling.view_log import Read, ViewLog, item_of
 from server.store import AsyncStore, Store
 
 log = logging.getLogger(__name__)
 
-#: Threads that read and decrypt; more would only compete with the recorder for the disk.
+#: Threads that read keys, lists and proofs.
 READ_THREADS = 4
 #: Fragments in one answer, about six seconds of a recording.
 MAX_FRAGMENTS = 8
-#: Readers kept open: each holds a recording's index and a few decrypted fragments.
-MAX_READERS = 16
+#: To hand half a megabyte to the kernel at once takes 0.5 ms, in which no packet is forwarded.
+PIECE_BYTES = 64 << 10
+#: Recordings whose keys are kept for the next read.
+MAX_PLACES = 16
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
-_Part = Callable[[RecordingReader, int], bytes]
 
 
 class VerifyResult(msgspec.Struct, frozen=True):
     intact: bool
-    faults: tuple[Fault, ...]
+    faults: tuple[FoundFault, ...]
 
 
 class Replay:
-    """Handlers; made by `open_replay`, which owns the threads."""
+    """Handlers; made by `open_replay`, which owns the threads and the process."""
 
     def __init__(
         self,
         recorder: Recorder,
+        store: str,
         db: AsyncStore,
         clock: Callable[[], float],
         threads: ThreadPoolExecutor,
+        process: ReplayProcess,
     ) -> None:
+        """``store``: where the recorder's closed segments may be; empty: nowhere."""
         self._recorder = recorder
+        self._store = store
         self._db = db
         self.views = ViewLog(db, clock)
         self._threads = threads
-        self._readers: OrderedDict[str, RecordingReader] = OrderedDict()
+        self._process = process
+        self._places: OrderedDict[str, Place] = OrderedDict()
         self._clock = clock
         self._read_s: dict[str, float] = {}  # when each was read last
 
@@ -78,44 +104,46 @@ class Replay:
         after = request.query.get("after", "0")
         if not re.fullmatch(r"\d{1,9}", after, re.ASCII):
             raise Refusal(ErrorId.BAD_MESSAGE, "`after` is the number of a fragment.")
-        reader = await self.reader(interview_id)
         zipped = "gzip" in request.headers.get("Accept-Encoding", "")
-        body = await self.read(interview_id, _described, reader, int(after), zipped)
+        # Of three hours 2.6 MB, or zipped 0.14 MB.
+        found = await self.ask(interview_id, Index(int(after), zipped))
         headers = {"Cache-Control": "no-store"} | ({"Content-Encoding": "gzip"} if zipped else {})
-        return web.Response(body=body, content_type="application/json", headers=headers)
+        return web.Response(body=found.body, content_type="application/json", headers=headers)
 
     async def pictures(self, request: web.Request, _: Grant) -> web.Response:
         """When the fragment's pictures begin: what a player steps through, one by one."""
-        interview_id = request.match_info["interview"]
-        seq = int(request.match_info["seq"])
-        reader = await self.reader(interview_id)
-        times = await self.read(interview_id, RecordingReader.picture_times_s, reader, seq)
-        return json_response(times)
+        asked = Pictures(int(request.match_info["seq"]))
+        found = await self.ask(request.match_info["interview"], asked)
+        return web.Response(
+            body=found.body,
+            content_type="application/json",
+            headers={"Cache-Control": "no-store"},
+        )
 
-    async def init(self, request: web.Request, _: Grant) -> web.Response:
-        return await self._init(request, RecordingReader.init)
+    async def init(self, request: web.Request, _: Grant) -> web.StreamResponse:
+        return await self._init(request, Side.CANDIDATE)
 
-    async def screen_init(self, request: web.Request, _: Grant) -> web.Response:
-        return await self._init(request, RecordingReader.screen_init)
+    async def screen_init(self, request: web.Request, _: Grant) -> web.StreamResponse:
+        return await self._init(request, Side.SCREEN)
 
-    async def interviewer_init(self, request: web.Request, _: Grant) -> web.Response:
-        return await self._init(request, RecordingReader.interviewer_init)
+    async def interviewer_init(self, request: web.Request, _: Grant) -> web.StreamResponse:
+        return await self._init(request, Side.INTERVIEWER)
 
-    async def fragment(self, request: web.Request, grant: Grant) -> web.Response:
+    async def fragment(self, request: web.Request, grant: Grant) -> web.StreamResponse:
         return await self._fragment(request, grant, Side.CANDIDATE)
 
-    async def screen_fragment(self, request: web.Request, grant: Grant) -> web.Response:
+    async def screen_fragment(self, request: web.Request, grant: Grant) -> web.StreamResponse:
         return await self._fragment(request, grant, Side.SCREEN)
 
-    async def interviewer_fragment(self, request: web.Request, grant: Grant) -> web.Response:
+    async def interviewer_fragment(self, request: web.Request, grant: Grant) -> web.StreamResponse:
         return await self._fragment(request, grant, Side.INTERVIEWER)
 
-    async def _init(self, request: web.Request, read: _Part) -> web.Response:
-        interview_id, number = request.match_info["interview"], int(request.match_info["number"])
-        reader = await self.reader(interview_id)
-        return _media(await self.read(interview_id, read, reader, number))
+    async def _init(self, request: web.Request, side: Side) -> web.StreamResponse:
+        asked = Init(side, int(request.match_info["number"]))
+        found = await self.ask(request.match_info["interview"], asked)
+        return await _media(request, found.body)
 
-    async def _fragment(self, request: web.Request, grant: Grant, side: Side) -> web.Response:
+    async def _fragment(self, request: web.Request, grant: Grant, side: Side) -> web.StreamResponse:
         """With `?last=SEQ` all up to that one: a request costs more than a fragment."""
         interview_id = request.match_info["interview"]
         first = int(request.match_info["seq"])
@@ -128,12 +156,9 @@ class Replay:
                 ErrorId.BAD_MESSAGE,
                 f"`last` is the number of a fragment, of {MAX_FRAGMENTS} in a row at most.",
             )
-        reader = await self.reader(interview_id)
-        read = RecordingReader.fragments
-        response = _media(await self.read(interview_id, read, reader, side, first, int(last)))
-        for span in reader.seen_s(side, first, int(last)):
-            await self.views.note(Read(interview_id, grant.link_id, Way.REPLAY, *span))
-        return response  # first on the record, then on the way
+        found = await self.ask(interview_id, Media(side, first, int(last)))
+        await self.note(interview_id, grant, Way.REPLAY, found)
+        return await _media(request, found.body)  # first on the record, then on the way
 
     async def verify(self, request: web.Request, _: Grant) -> web.Response:
         interview_id = request.match_info["interview"]
@@ -181,19 +206,25 @@ class Replay:
             items = [msgspec.structs.replace(item, link=None) for item in items]
         return json_response(items)
 
-    async def reader(self, interview_id: str) -> RecordingReader:
-        """The reader of a recording, kept for the next read. Raises Refusal."""
+    async def ask(self, interview_id: str, asked: Asked) -> Found:
+        """What is read of a recording by another process. Raises Refusal."""
         self._read_s[interview_id] = self._clock()
-        reader = self._readers.get(interview_id)
-        if reader is not None:
-            await self.read(interview_id, self._recorder.check_key, interview_id)
-        else:
-            reader = await self.read(interview_id, self._recorder.reader, interview_id)
-            self._readers[interview_id] = reader
-            if len(self._readers) > MAX_READERS:
-                self._readers.popitem(last=False)
-        self._readers.move_to_end(interview_id)
-        return reader
+        place = await self._place(interview_id)
+        try:
+            found = await self._process.ask(place, asked)
+        except (ProcessEnded, OSError) as error:
+            message = "The recording can't be read at the moment: try again."
+            raise Refusal(ErrorId.SERVER_BUSY, message) from error
+        if isinstance(found, Found):
+            return found
+        if found.fault is not Fault.NO_PART:
+            self.forget(interview_id)  # opened anew once it is put right
+        raise _refusal(interview_id, found.fault, found.reason)
+
+    async def note(self, interview_id: str, grant: Grant, way: Way, found: Found) -> None:
+        """Returns once it is on the record who read what was found. StoreError."""
+        for span in found.seen_s:
+            await self.views.note(Read(interview_id, grant.link_id, way, *span))
 
     def last_read_s(self, interview_id: str) -> float:
         """When, by the server's clock; 0 if nobody has since it started."""
@@ -201,7 +232,27 @@ class Replay:
 
     def forget(self, interview_id: str) -> None:
         """Another recording takes its place: it is opened anew for whoever reads it next."""
-        self._readers.pop(interview_id, None)
+        place = self._places.pop(interview_id, None)
+        if place is not None:
+            self._process.forget(place.folder)
+
+    async def _place(self, interview_id: str) -> Place:
+        """Kept for the next read; the key may be destroyed meanwhile."""
+        place = self._places.get(interview_id)
+        if place is not None:
+            await self.read(interview_id, self._recorder.check_key, interview_id)
+        else:
+            place = await self.read(interview_id, self._opened, interview_id)
+            self._places[interview_id] = place
+            if len(self._places) > MAX_PLACES:
+                self.forget(next(iter(self._places)))
+        self._places.move_to_end(interview_id)
+        return place
+
+    def _opened(self, interview_id: str) -> Place:
+        key = self._recorder.key(interview_id)
+        folder = str(recording_path(self._recorder.data_dir, interview_id))
+        return Place(folder, self._store, key, self._recorder.public_key.hex())
 
     async def read(
         self, interview_id: str, call: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs
@@ -209,64 +260,88 @@ class Replay:
         """What the recorder reads of a recording, in a thread. Raises Refusal where it can't."""
         try:
             return await self._in_thread(call, *args, **kwargs)
-        except KeyError as error:
-            raise Refusal(ErrorId.NOT_FOUND, "There is no such recording.") from error
-        except IndexError as error:
-            raise Refusal(ErrorId.NOT_FOUND, "There is no such part.") from error
-        except (KeyProblem, SegmentError, OSError) as error:
-            self._readers.pop(interview_id, None)  # opened anew once it is put right
-            raise _refusal(interview_id, error) from error
-        except ValueError as error:  # an id that is no file name
-            raise Refusal(ErrorId.NOT_FOUND, "There is no such recording.") from error
+        except (KeyError, KeyProblem, ValueError, OSError) as error:
+            self.forget(interview_id)
+            raise _refusal(interview_id, *fault_of(error)) from error
 
     async def _in_thread(self, call: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads, lambda: call(*args, **kwargs))
 
 
-def _described(reader: RecordingReader, after: int, zipped: bool) -> bytes:
-    """As JSON, nothing for the event loop to make: of three hours 2.6 MB, or zipped 0.14 MB."""
-    body = msgspec.json.encode(reader.describe(after))
-    return gzip.compress(body, 1) if zipped else body
+async def _media(request: web.Request, body: bytearray) -> web.StreamResponse:
+    response = web.StreamResponse(headers={"Cache-Control": "no-store"})
+    response.content_type = "application/octet-stream"
+    await send(request, response, memoryview(body))
+    return response
 
 
-def _media(body: bytes) -> web.Response:
-    return web.Response(
-        body=body,
-        content_type="application/octet-stream",
-        headers={"Cache-Control": "no-store"},
-    )
+async def send(request: web.Request, response: web.StreamResponse, body: memoryview) -> None:
+    """The response's head and its whole body, in turn with what else the event loop has to do."""
+    response.content_length = len(body)
+    await response.prepare(request)
+    for start in range(0, len(body), PIECE_BYTES):
+        await response.write(body[start : start + PIECE_BYTES])
+        await asyncio.sleep(0)
+    await response.write_eof()
 
 
-def _refusal(interview_id: str, error: KeyProblem | SegmentError | OSError) -> Refusal:
+def _refusal(interview_id: str, fault: Fault, reason: str) -> Refusal:
     """What whoever wanted to see the recording is told; the log says what was found."""
-    match error:
-        case KeyProblem():
-            id, reason = ErrorId.RECORDING_LOCKED, str(error)
-            message = (
-                "This recording can't be opened: its key was destroyed, or the server can't get "
-                "at it. The server's log says which."
-            )
-        case SegmentError():
-            id, reason = ErrorId.RECORDING_DAMAGED, str(error)
-            message = (
-                "This recording is not what the server wrote: "
-                "`vivavoce verify` names what was changed; restore it from a backup."
-            )
-        case _:
-            id, reason = ErrorId.RECORDING_UNREADABLE, error.strerror or type(error).__name__
-            message = (
-                "The server can't read this recording's files: "
-                "check the disk and who owns the data directory, then try again."
-            )
-    log.error("recording not readable interview=%s id=%s reason=%s", interview_id, id, reason)
+    id, message = _REFUSALS[fault]
+    if reason:
+        log.error("recording not readable interview=%s id=%s reason=%s", interview_id, id, reason)
     return Refusal(id, message)
 
 
+_REFUSALS = {
+    Fault.NO_RECORDING: (ErrorId.NOT_FOUND, "There is no such recording."),
+    Fault.NO_PART: (ErrorId.NOT_FOUND, "There is no such part."),
+    Fault.NOT_FOR_HLS: (
+        ErrorId.NO_HLS,
+        "This recording is VP8, which players of HTTP Live Streaming do not take: "
+        "replay it in the page, or export it.",
+    ),
+    Fault.LOCKED: (
+        ErrorId.RECORDING_LOCKED,
+        "This recording can't be opened: its key was destroyed, or the server can't get "
+        "at it. The server's log says which.",
+    ),
+    Fault.DAMAGED: (
+        ErrorId.RECORDING_DAMAGED,
+        "This recording is not what the server wrote: "
+        "`vivavoce verify` names what was changed; restore it from a backup.",
+    ),
+    Fault.UNREADABLE: (
+        ErrorId.RECORDING_UNREADABLE,
+        "The server can't read this recording's files: "
+        "check the disk and who owns the data directory, then try again.",
+    ),
+    Fault.UNFORESEEN: (ErrorId.INTERNAL, "The server failed to do this; see its log."),
+}
+
+
 @asynccontextmanager
-async def open_replay(plant: Plant) -> AsyncIterator[Replay]:
+async def open_replay(plant: Plant, store: str) -> AsyncIterator[Replay]:
+    """``store``: where the recorder's closed segments may be; empty: nowhere."""
     threads = ThreadPoolExecutor(READ_THREADS, thread_name_prefix="replay")
+
+    async def signs(message: WhoSigns | Sign) -> Signer | Signature:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(threads, _signed, plant.recorder, message)
+
     try:
-        yield Replay(plant.recorder, plant.db, plant.clock, threads)
+        async with open_replay_process(signs, bool(store)) as process:
+            yield Replay(plant.recorder, store, plant.db, plant.clock, threads, process)
     finally:
         threads.shutdown(cancel_futures=True)
+
+
+def _signed(recorder: Recorder, message: WhoSigns | Sign) -> Signer | Signature:
+    """KeyProblem; OSError."""
+    signer = recorder.claim_signer()
+    match message:
+        case WhoSigns(number):
+            return Signer(number, signer.algorithm, signer.pem)
+        case Sign(number, data):
+            return Signature(number, signer.sign(data))

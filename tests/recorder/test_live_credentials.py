@@ -4,7 +4,7 @@ import datetime
 import hashlib
 import io
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from server.core.frames import Codec
 from server.recorder import c2pa_manifest, live_credentials
 from server.recorder.c2pa_manifest import Cbor, Tagged, cbor
-from server.recorder.catalog import open_reader
+from server.recorder.catalog import recording_key
 from server.recorder.claim_signer import ClaimSigner
 from server.recorder.live_credentials import SignedStream
 from server.recorder.reader import RecordingReader, Side
@@ -36,8 +36,9 @@ def signer(desk: Desk) -> ClaimSigner:
     return desk.keys.claim_signer(NOW_S)
 
 
-def reader_of(desk: Desk, signer: ClaimSigner) -> RecordingReader:
-    return open_reader(desk.data_dir, "iv", desk.keys, None, lambda: signer)
+def reader_of(desk: Desk, signer: Callable[[], ClaimSigner]) -> RecordingReader:
+    key = recording_key(desk.data_dir, "iv", desk.keys)
+    return RecordingReader(desk.path("iv"), key, desk.keys.public_key, None, signer)
 
 
 def streamed(
@@ -173,7 +174,7 @@ def test_every_segment_is_proved(
     desk: Desk, signer: ClaimSigner, codec: Codec, event: bool
 ) -> None:
     desk.write(interview(codec, 9))
-    init, segments = streamed(reader_of(desk, signer), event=event)
+    init, segments = streamed(reader_of(desk, lambda: signer), event=event)
     assert consortium(init, signer) == ("Trusted", set())
     leaf = signer.chain[0].public_bytes(Encoding.DER)
     numbers = [check_segment(init, segment, leaf) for segment in segments]
@@ -197,7 +198,7 @@ def test_another_verifier_of_streams_finds_what_was_changed(
     desk: Desk, signer: ClaimSigner, codec: Codec, event: bool
 ) -> None:
     desk.write(interview(codec, 20))
-    init, segments = streamed(reader_of(desk, signer), event=event)
+    init, segments = streamed(reader_of(desk, lambda: signer), event=event)
     assert found_by_encypher(init, segments, signer) == set()
     harms = {
         "reordered": [segments[1], segments[0], *segments[2:]],
@@ -225,7 +226,7 @@ def with_proof_of(other: bytes, segment: bytes) -> bytes:
 
 def test_another_verifier_of_streams_finds_any_flipped_bit(desk: Desk, signer: ClaimSigner) -> None:
     desk.write(interview(seconds=2))
-    init, segments = streamed(reader_of(desk, signer))
+    init, segments = streamed(reader_of(desk, lambda: signer))
     media = segments[0].index(proof_of(segments[0])) + len(proof_of(segments[0]))
     for at in (*range(24), *range(media, len(segments[0]), 499)):
         harmed = bytearray(segments[0])
@@ -242,7 +243,7 @@ def test_another_verifier_of_streams_finds_a_session_key_that_is_none(
 ) -> None:
     """One that has expired, one of another recording, one that nobody signed for."""
     desk.write(interview(seconds=3))
-    reader = reader_of(desk, signer)
+    reader = reader_of(desk, lambda: signer)
     init, segments = streamed(reader)
     plain = desk.reader().init(0)
     expired = SignedStream(bytes(32), "00", "x", NOW_S, signer)
@@ -267,7 +268,7 @@ def test_that_verifier_does_not_read_what_the_section_has(
     """Once this fails, the second message and the certificate in the binding can go."""
     desk.write(interview(seconds=2))
     monkeypatch.setattr(live_credentials, "VALUES", (b"fseg", b"fseg"))
-    found = found_by_encypher(*streamed(reader_of(desk, signer)), signer)
+    found = found_by_encypher(*streamed(reader_of(desk, lambda: signer)), signer)
     assert found == {"livevideo.segment.invalid"}
     monkeypatch.undo()
 
@@ -278,13 +279,13 @@ def test_that_verifier_does_not_read_what_the_section_has(
         return Tagged(18, [protected, {}, None, signature])
 
     monkeypatch.setattr(SignedStream, "_signer_binding", detached)
-    found = found_by_encypher(*streamed(reader_of(desk, signer)), signer)
+    found = found_by_encypher(*streamed(reader_of(desk, lambda: signer)), signer)
     assert found == {"livevideo.sessionkey.invalid", "livevideo.segment.invalid"}
 
 
 def test_a_flipped_bit_anywhere_is_noticed(desk: Desk, signer: ClaimSigner) -> None:
     desk.write(interview(seconds=1))
-    init, (segment, *_) = streamed(reader_of(desk, signer))
+    init, (segment, *_) = streamed(reader_of(desk, lambda: signer))
     leaf = signer.chain[0].public_bytes(Encoding.DER)
     signed_part = segment.index(b"\xd2\x84")  # COSE_Sign1's tag and array
     for at in (*range(signed_part, signed_part + 300, 7), *range(400, len(segment), 997)):
@@ -296,9 +297,9 @@ def test_a_flipped_bit_anywhere_is_noticed(desk: Desk, signer: ClaimSigner) -> N
 
 def test_the_same_stream_is_the_same_after_a_restart(desk: Desk, signer: ClaimSigner) -> None:
     desk.write(interview(seconds=3))
-    first_init, first = streamed(reader_of(desk, signer))
+    first_init, first = streamed(reader_of(desk, lambda: signer))
     leaf = signer.chain[0].public_bytes(Encoding.DER)
-    again_init, again = streamed(reader_of(desk, signer))
+    again_init, again = streamed(reader_of(desk, lambda: signer))
     assert again == first
     assert [check_segment(first_init, each, leaf) for each in again] == [1, 2, 3]
     assert assertion(first_init, "c2pa.session-keys") == assertion(again_init, "c2pa.session-keys")
@@ -306,7 +307,7 @@ def test_the_same_stream_is_the_same_after_a_restart(desk: Desk, signer: ClaimSi
 
 def test_an_event_and_what_is_left_of_it_are_two_streams(desk: Desk, signer: ClaimSigner) -> None:
     desk.write(interview(seconds=9))
-    reader = reader_of(desk, signer)
+    reader = reader_of(desk, lambda: signer)
     (live, _), (kept, segments) = streamed(reader, event=True), streamed(reader)
     leaf = signer.chain[0].public_bytes(Encoding.DER)
     with pytest.raises(AssertionError):  # by another key
@@ -317,7 +318,7 @@ def test_an_event_and_what_is_left_of_it_are_two_streams(desk: Desk, signer: Cla
 def test_segments_are_counted_on_while_the_recording_runs(desk: Desk, signer: ClaimSigner) -> None:
     writer = desk.writer()
     feed(writer, interview(seconds=4))
-    reader = reader_of(desk, signer)
+    reader = reader_of(desk, lambda: signer)
     init, before = streamed(reader, event=True)
     feed(writer, interview(seconds=4, start_s=START_S + 4))
     _, after = streamed(reader, event=True)
@@ -335,7 +336,7 @@ def test_without_its_key_only_streams_are_missing(desk: Desk) -> None:
         raise KeyUnavailable("Vault does not answer")
 
     desk.write(interview(seconds=1))
-    reader = open_reader(desk.data_dir, "iv", desk.keys, None, away)
+    reader = reader_of(desk, away)
     assert reader.fragment(1)
     with pytest.raises(KeyUnavailable):
         reader.hls_init(Side.CANDIDATE, 0, event=False)
@@ -344,7 +345,7 @@ def test_without_its_key_only_streams_are_missing(desk: Desk) -> None:
 def test_what_no_playlist_names_is_not_signed(desk: Desk, signer: ClaimSigner) -> None:
     """Else anybody who may watch could have a false order signed."""
     desk.write(interview(seconds=9))
-    reader = reader_of(desk, signer)
+    reader = reader_of(desk, lambda: signer)
     streamed(reader)
     for first, last in ((1, 1), (2, 3), (1, 9)):
         with pytest.raises(IndexError):
@@ -361,7 +362,7 @@ def test_every_side_is_a_stream_and_a_screen_says_that_it_is_one(
             interviewer(Codec.H264, 2, START_S + 1),
         )
     )
-    reader = reader_of(desk, signer)
+    reader = reader_of(desk, lambda: signer)
     leaf = signer.chain[0].public_bytes(Encoding.DER)
     for side, kind in (
         (Side.CANDIDATE, "digitalCapture"),

@@ -13,7 +13,7 @@ from server.recorder.receipt import check_receipt
 from server.recorder.tlog import read_log
 from server.recorder.verify import TOLD_S
 from server.recorder.witness import Witness
-from server.signaling.replay import MAX_FRAGMENTS, MAX_READERS
+from server.signaling.replay import MAX_FRAGMENTS, MAX_PLACES
 from server.store import Store, StoreError
 from tests.recorder.conftest import POLICY
 from tests.recorder.encoded import START_S, camera, in_order, interviewer, microphone, screen
@@ -463,7 +463,7 @@ async def test_a_recording_that_is_not_there_is_not_found(serving: Serving, inte
 
 
 async def test_only_some_readers_stay_open(recorded: Serving) -> None:
-    ids = [f"interview-{number}" for number in range(MAX_READERS + 2)]
+    ids = [f"interview-{number}" for number in range(MAX_PLACES + 2)]
     for interview in ids:
         await record(recorded, interview)
     for interview in (*ids, *ids):

@@ -70,7 +70,7 @@ _NOT_CALLED: Any = None
 HANDLERS = Handlers(
     Pages(),
     Api(_NOT_CALLED, _NOT_CALLED, _NOT_CALLED),
-    Replay(_NOT_CALLED, _NOT_CALLED, _NOT_CALLED, _NOT_CALLED),
+    Replay(*(_NOT_CALLED,) * 6),
     Exports(*(_NOT_CALLED,) * 7),
     Hls(_NOT_CALLED),
     Whip(_NOT_CALLED),

@@ -69,7 +69,7 @@ class Exports:
     async def create(self, request: web.Request, grant: Grant) -> web.Response:
         wanted = await json_body(request, NewExport)
         interview_id = request.match_info["interview"]
-        reader = await self._replay.reader(interview_id)
+        reader = await self._replay.read(interview_id, self._recorder.reader, interview_id)
         span_us = await self._replay.read(interview_id, _span_us, reader, wanted)
         credentials = await self._replay.read(interview_id, self._credentials, reader, span_us)
         interview = await self._db.run(Store.interview, interview_id)
