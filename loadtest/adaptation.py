@@ -34,6 +34,7 @@ class Adaptation:
 
     rates_bps: Sequence[int]
     level: int = 0  #: index in `rates_bps`
+    beside_bps: float = 0.0  #: sent besides, which is counted in what the server takes
     _max_bps: float = inf
     _next: int = 0
     _sent_s: list[float] = field(default_factory=lambda: [0.0] * HISTORY)
@@ -55,9 +56,9 @@ class Adaptation:
         return seqno
 
     def max_bitrate(self, bitrate_bps: int, now: float) -> None:
-        """The server takes no more than this (REMB)."""
-        self._max_bps = bitrate_bps
-        fitting = [each for each, rate in enumerate(self.rates_bps) if rate <= bitrate_bps]
+        """The server takes no more than this of all (REMB, as browsers have it)."""
+        self._max_bps = bitrate_bps - self.beside_bps
+        fitting = [each for each, rate in enumerate(self.rates_bps) if rate <= self._max_bps]
         lowest = min(fitting, default=len(self.rates_bps) - 1)
         if lowest > self.level:
             self._step(lowest, now)

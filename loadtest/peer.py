@@ -32,6 +32,8 @@ BURST_PACKETS = 8
 BURSTS = 6
 BURST_INTERVAL_S = 0.004
 REPORT_INTERVAL_S = 1.0
+#: Of a packet of sound: IPv4, UDP, RTP with its extensions, and SRTP's tag.
+HEADERS_SIZE = 20 + 8 + 24 + 16
 #: The layers of a simulcast, the largest picture first.
 RIDS = ("h", "m", "l")
 
@@ -383,6 +385,7 @@ class Candidate:
 
     def _adapt(self, adaptation: Adaptation, items: list[rtcp.Item]) -> None:
         now = time.time()
+        adaptation.beside_bps = self._sound_bps()
         for item in items:
             match item:
                 case rtcp.MaxBitrate():
@@ -390,6 +393,13 @@ class Candidate:
                 case TransportFeedback():
                     adaptation.feedback(item, now)
         self._playback.wanted = adaptation.level
+
+    def _sound_bps(self) -> float:
+        """On the wire."""
+        sound = self.audio
+        if sound is None or not sound.packets:
+            return 0.0
+        return 8 * AUDIO_PACKETS_PER_S * (sound.octets / sound.packets + HEADERS_SIZE)
 
     def _request_keyframe(self, ssrc: int) -> None:
         """Of the screen where it is meant, else of the camera."""

@@ -249,7 +249,8 @@ class TrackReceiver:
         self._reported = (sequence.expected, sequence.received)
         fraction = min(255, max(0, lost * 256 // expected)) if expected > 0 else 0
         last, at = self._last_report
-        delay = int((now - at) * 65536) if last else 0
+        # An emulated network rounds arrivals up: the report may be a moment ahead of us.
+        delay = int(max(0.0, now - at) * 65536) if last else 0
         highest = sequence.highest & 0xFFFFFFFF
         return rtcp.ReportBlock(
             self.ssrc, fraction, sequence.lost, highest, int(self._jitter), last, delay

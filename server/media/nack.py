@@ -24,6 +24,9 @@ MAX_PER_REQUEST = 128
 #: is saved up, a second's worth: where more is missing than that, a network is full, and what is
 #: sent again takes the place of what is new. A path that loses a quarter needs less.
 SHARE_OF_CAME, MAX_SAVED = 0.5, 64.0
+#: And where it is known to be full of a sender that is told to send less; the newest first then,
+#: of which pictures that can still be shown are made.
+FLOODED_SHARE, FLOODED_MAX_SAVED = 0.2, 4.0
 
 
 class NackTracker:
@@ -34,6 +37,7 @@ class NackTracker:
 
     def __init__(self, *, limited: bool) -> None:
         self._limited = limited
+        self.flooded = False  #: the sender's line, of what is `limited` (`Uplink`)
         self._allowed = MAX_SAVED
         self._came = 0
         self._missing: dict[int, tuple[int, float]] = {}  # seqno -> (requests, next time)
@@ -74,15 +78,19 @@ class NackTracker:
 
         `came`: how many packets of the stream have come, repairs included.
         """
-        self._allowed += SHARE_OF_CAME * (came - self._came)
+        share, most_saved = SHARE_OF_CAME, MAX_SAVED
+        if self.flooded:
+            share, most_saved = FLOODED_SHARE, FLOODED_MAX_SAVED
+        self._allowed = min(most_saved, self._allowed) + share * (came - self._came)
         self._came = came
         due = list(islice(self._take_due(now, _retry_s(round_trip_s)), MAX_PER_REQUEST))
-        self._allowed = min(MAX_SAVED, self._allowed)
+        self._allowed = min(most_saved, self._allowed)
         self.requested += len(due)
         return sorted(due)
 
     def _take_due(self, now: float, retry_s: float) -> Iterator[int]:
-        for seqno, (requests, next_time) in list(self._missing.items()):
+        missing = list(self._missing.items())
+        for seqno, (requests, next_time) in reversed(missing) if self.flooded else missing:
             if next_time > now:
                 continue
             if requests >= 2 * MAX_TRIES:

@@ -1,5 +1,6 @@
 """The candidate's or an interviewer's connection: its packets become up tracks of the source."""
 
+import math
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,6 +19,7 @@ from server.media.peer import CONSENT_TIMEOUT_S, Peer, PeerState
 from server.media.router import Router
 from server.media.source import Source
 from server.media.up_track import Fresh, UpTrack, assemble
+from server.media.uplink import LOOK_S, Counted, Uplink
 
 #: Told to the candidate's browser as REMB, the sum of what there is: enough for 720p30, and for
 #: small print that stands still most of the time; kind to a home uplink.
@@ -28,6 +30,12 @@ MAX_BITRATE_BPS = {
 }
 #: And for each smaller layer of a simulcast, which have a quarter of the pixels, and a sixteenth.
 LAYERS_BITRATE_BPS = 400_000
+#: Less than before by so much is told at once.
+FALLEN = 0.9
+#: Of a packet, beside its payload: IPv4, UDP, RTP with extensions, and SRTP's tag.
+WIRE_OCTETS = 20 + 8 + 24 + 16
+#: Who takes one of these may do what it is told.
+_FOLLOWS = {"goog-remb", "transport-cc"}
 
 #: What takes the packets of one SSRC and payload type.
 Stream = UpTrack | RedundantStream | RetransmissionStream
@@ -76,6 +84,9 @@ class Publisher(Peer):
         counted = transport_cc_extension
         self._arrivals = Arrivals(counted) if counted is not None else None
         self._round_trip_s: float | None = None
+        follows = any(_FOLLOWS & each.format.feedback for each in incoming.values())
+        self._uplink = Uplink() if follows else None
+        self._looked_s = -math.inf
         source.publisher_connected(tracks, self.round_trip, clock())
 
     def round_trip(self) -> float | None:
@@ -222,6 +233,9 @@ class Publisher(Peer):
     def _repair(self, now: float) -> bool:
         waits = False
         assemble(self._fresh)
+        if self._uplink is not None and now - self._looked_s >= LOOK_S - 0.01:
+            self._looked_s = now
+            self._look(self._uplink, now)
         for up in self._ups.values():
             seqnos = up.tick(now, self._round_trip_s)
             if seqnos:
@@ -233,6 +247,27 @@ class Publisher(Peer):
             self._tell_arrivals(self._arrivals, now)
         self.source.tick(now)
         return waits
+
+    def _look(self, uplink: Uplink, now: float) -> None:
+        octets = expected = received = 0
+        transits_s: dict[int, float] = {}
+        for ssrc, up in self._ups.items():
+            octets += up.octets + WIRE_OCTETS * up.packets
+            transits_s[ssrc] = up.transit_s
+            if up.name in MAX_BITRATE_BPS:
+                expected += up.expected
+                received += up.packets - up.repaired
+            elif self._incoming[up.name].format.red is not None:
+                octets += up.octets  # sent twice
+        before_bps, before = uplink.limit_bps, uplink.is_flooded
+        uplink.look(Counted(octets, expected, received), transits_s, now)
+        # Who counts its packets has a congestion control. Of others, who may send on as before,
+        # what is lost has to come again.
+        if self._arrivals is not None and (uplink.is_flooded or before):
+            for up in self._ups.values():
+                up.sent_over(uplink)
+        if uplink.limit_bps < FALLEN * before_bps:
+            self._report_s = 0.0  # due at once
 
     def _tell_arrivals(self, arrivals: Arrivals, now: float) -> None:
         # A browser listens to what is said of one of its streams; which one is all the same.
@@ -256,6 +291,8 @@ class Publisher(Peer):
             names = {up.name for up in video}
             bitrate_bps = sum(MAX_BITRATE_BPS[name] for name in names)
             bitrate_bps += LAYERS_BITRATE_BPS * (len(video) - len(names))
+            if self._uplink is not None:
+                bitrate_bps = math.floor(min(bitrate_bps, self._uplink.limit_bps))
             ssrcs = [up.ssrc for up in video]
             packets.append(rtcp.receiver_estimated_max_bitrate(self.ssrc, bitrate_bps, ssrcs))
         self._send_rtcp(b"".join(packets))

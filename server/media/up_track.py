@@ -19,6 +19,7 @@ from server.media.assembler import AudioAssembler, FrameReady, Packet, VideoAsse
 from server.media.clock import PeerClock, TrackClock
 from server.media.depacketise import Assembled
 from server.media.nack import NackTracker
+from server.media.uplink import Uplink
 
 #: Packets kept for observers' NACKs: several seconds of 720p video, over a second of audio.
 RING_LENGTH = {
@@ -33,6 +34,8 @@ REORDER_DEADLINE_S = 0.12
 #: A stream begins with a keyframe, and a request is answered with one, within this: asked (again)
 #: only then, however many observers wait.
 KEYFRAME_ANSWER_S = 0.5
+#: On a line that is flooded the one that was asked for may still come.
+FLOODED_ANSWER_S = 1.0
 #: Requests get lost, too: each is made twice, so far apart. Browsers answer both with one keyframe,
 #: as they send no two within 0.3 s.
 DOUBLED_AFTER_S = 0.05
@@ -140,6 +143,7 @@ class UpTrack:
         self._may_ask_s = math.inf  # for a keyframe; from the first packet on
         self._asked = False  # and not answered yet
         self._asked_twice = False
+        self._flooded = False
         self._closed = False
         self._silence_s: tuple[float, float] | None = None  # the last one: from, until
         self.last_capture_s: float | None = None
@@ -384,6 +388,14 @@ class UpTrack:
         self.nacks.forget_before(reorderer.next_seqno)
         return [seqno & 0xFFFF for seqno in self.nacks.due(now, round_trip_s, self.packets)]
 
+    def sent_over(self, uplink: Uplink) -> None:
+        """What is known of the line by now. Of sound all is asked for all the same."""
+        self._flooded = self._is_video and uplink.is_flooded
+        if self.nacks is not None:
+            self.nacks.flooded = self._flooded
+        if self._is_video and uplink.begins_anew:
+            self.request_keyframe()
+
     def request_keyframe(self) -> None:
         """Asks for a keyframe at the next tick that may; many requests become one."""
         self._keyframe_wanted = True
@@ -404,7 +416,8 @@ class UpTrack:
         if not wanted and not any(down.waiting for down in self.downs):
             return False
         again = self._asked and not self._asked_twice
-        self._may_ask_s = now + (KEYFRAME_ANSWER_S if again else DOUBLED_AFTER_S)
+        answer_s = FLOODED_ANSWER_S if self._flooded else KEYFRAME_ANSWER_S
+        self._may_ask_s = now + (answer_s if again else DOUBLED_AFTER_S)
         self._asked, self._asked_twice = True, again
         self._interval_s = keyframe_interval_s(self._chance())
         self.keyframe_requests += 1
@@ -431,9 +444,17 @@ class UpTrack:
     @property
     def packets_lost(self) -> int:
         """Expected minus received, after repair (RFC 3550 A.3); never below zero here."""
-        if self.packets == 0:
-            return 0
-        return max(0, self._highest_seqno - self._first_seqno + 1 - self.packets)
+        return max(0, self.expected - self.packets)
+
+    @property
+    def expected(self) -> int:
+        """Packets, by their numbers so far."""
+        return self._highest_seqno - self._first_seqno + 1 if self.packets else 0
+
+    @property
+    def transit_s(self) -> float:
+        """Of the newest picture or sound, by a clock of its own, once something has come."""
+        return (self._transit or 0.0) / self._rate
 
     @property
     def jitter_s(self) -> float:
@@ -444,7 +465,7 @@ class UpTrack:
 
         What came in a stream of repairs is lost all the same: senders judge their path by it.
         """
-        expected = self._highest_seqno - self._first_seqno + 1
+        expected = self.expected
         interval = expected - self._expected_prior
         received = self.packets - self.repaired
         lost = interval - (received - self._received_prior)

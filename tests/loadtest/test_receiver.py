@@ -171,6 +171,12 @@ def test_the_report_says_the_loss_since_the_one_before() -> None:
     assert track.report_block(101.0).fraction_lost == 0
 
 
+def test_a_report_that_has_just_come_by_an_emulated_network_is_not_ahead() -> None:
+    track = receiver()
+    track.sender_report(rtcp.SenderReport(5, 1 << 40, 0, 0, 0), 100.001)
+    assert track.report_block(100.0).delay_since_last_sr == 0
+
+
 def test_steady_arrival_has_no_jitter_and_unsteady_has() -> None:
     steady, shaken = receiver(), receiver()
     for number, frame in enumerate(sent_frames(60)):

@@ -5,6 +5,8 @@ from hypothesis import strategies as st
 from server.core import rtcp
 from server.media.nack import (
     DOUBLED_AFTER_S,
+    FLOODED_MAX_SAVED,
+    FLOODED_SHARE,
     MAX_DOUBLED,
     MAX_MISSING,
     MAX_PATIENCE_S,
@@ -42,9 +44,11 @@ def test_hole_is_asked_for_at_once() -> None:
     assert tracker.requested == 2
 
 
-def test_pictures_are_asked_for_as_far_as_packets_come() -> None:
+@pytest.mark.parametrize(("flooded", "share"), [(False, SHARE_OF_CAME), (True, FLOODED_SHARE)])
+def test_pictures_are_asked_for_as_far_as_packets_come(flooded: bool, share: float) -> None:
     """A network that loses most of them is full: what is sent again takes the place of others."""
     tracker, asked, came, early = NackTracker(limited=True), 0, 0, 0
+    tracker.flooded = flooded
     for tick in range(1000):  # 10 s of 100 packets a second, of which seven of ten are lost
         lost = tick % 10 < 7
         if lost:
@@ -54,8 +58,20 @@ def test_pictures_are_asked_for_as_far_as_packets_come() -> None:
         asked += len(set(tracker.due(tick / 100, 0.06, came)))
         if tick == 300:
             early = asked
-    allowed = SHARE_OF_CAME * 0.3 * 700
+    allowed = share * 0.3 * 700
     assert 0.9 * allowed < asked - early < 1.1 * allowed
+
+
+def test_of_a_line_that_is_flooded_the_newest_are_asked_for_and_nothing_is_saved_up() -> None:
+    tracker = NackTracker(limited=True)
+    tracker.hole(range(1000, 1020), 0.0)
+    tracker.flooded = True
+    few = int(FLOODED_MAX_SAVED)
+    assert tracker.due(0.0, 0.06, 0) == list(range(1020 - few, 1020))
+    tracker.flooded = False
+    assert len(tracker.due(0.005, 0.06, 200)) == 20 - few, (
+        "what is left, once it is flooded no more"
+    )
 
 
 def test_packet_that_was_only_late_is_not_asked_for() -> None:

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeVar
 
@@ -590,6 +590,35 @@ async def test_a_new_video_is_limited_within_a_look_and_a_screen_adds_to_it() ->
             candidate.tick(LOOK_INTERVAL_S)
         limits = [each.bitrate_bps for each in candidate.items(rtcp.MaxBitrate)]
         assert limits == pytest.approx([1_500_000, 2_500_000], rel=1e-4)
+
+
+@pytest.mark.parametrize("feedback", ["goog-remb", "transport-cc", "ccm fir"])
+async def test_candidate_who_may_follow_is_told_at_once_what_a_full_line_carries(
+    feedback: str,
+) -> None:
+    """Of each second's 100 packets 30 come; whoever follows no limit is on its own."""
+    section, rtp_format, _ = FORMATS[TrackName.CAMERA]
+    rtp_format = replace(rtp_format, feedback=rtp_format.feedback | {feedback})
+    room, counts = Room(), 3 if feedback == "transport-cc" else None
+    camera_alone = {TrackName.CAMERA: Incoming(section, rtp_format)}
+    async with joined(publisher(room, camera_alone, counts)) as candidate:
+        for data in camera():
+            candidate.send_rtp(data)
+        first, told = len(camera()), []
+        for look in range(6):
+            for packet in (0, 4, 8):
+                seqno = first + 1 + 10 * look + packet
+                candidate.send_rtp(rtp(seqno, 9000 * look, b"\x10\x01" + bytes(1000)))
+            candidate.tick(LOOK_INTERVAL_S)
+            told.append([each.bitrate_bps for each in candidate.items(rtcp.MaxBitrate)])
+        asked = candidate.items(rtcp.KeyframeRequest)
+        assert bool(asked) is (feedback == "transport-cc"), "of who surely sends a smaller one"
+        if feedback == "ccm fir":
+            assert told[-1] == pytest.approx([1_500_000], rel=1e-4)
+            return
+        wire_octets = 20 + 8 + 24 + 16 + 1002
+        assert told[-1][-1] == pytest.approx(0.85 * 8 * 30 * wire_octets, rel=0.25)
+        assert len(told[-1]) == 2, "without waiting for the next report"
 
 
 def counted(packet: bytes, number: int) -> bytes:

@@ -10,6 +10,7 @@ from server.media.nack import MIN_PATIENCE_S
 from server.media.up_track import (
     BEGINNING_S,
     DOUBLED_AFTER_S,
+    FLOODED_ANSWER_S,
     KEYFRAME_ANSWER_S,
     KEYFRAME_INTERVAL_S,
     KEYFRAME_SPACING_S,
@@ -20,6 +21,7 @@ from server.media.up_track import (
     assemble,
     keyframe_interval_s,
 )
+from server.media.uplink import Uplink
 from tests.media.streams import TICKS, Picture, pictures, receive, rtp
 
 NOW = 1_800_000_000.0
@@ -293,6 +295,41 @@ def test_request_that_is_not_answered_is_made_twice_and_repeated_but_never_soone
     again, answer = int(1000 * DOUBLED_AFTER_S), int(1000 * KEYFRAME_ANSWER_S)
     first, third = 1000, 1000 + again + answer
     assert asked == [first, first + again, third, third + again, third + again + answer, 2150]
+
+
+def flooded(*, begins_anew: bool = False) -> Uplink:
+    uplink = Uplink()
+    uplink.is_flooded, uplink.begins_anew = True, begins_anew
+    return uplink
+
+
+def test_over_a_line_that_is_flooded_a_keyframe_may_take_longer() -> None:
+    track = with_keyframe()
+    track.up.sent_over(flooded())
+    track.up.request_keyframe()
+    asked = [ms for ms in range(1000, 3000, 10) if track.up.keyframe_due(NOW + ms / 1000)]
+    again, answer = int(1000 * DOUBLED_AFTER_S), int(1000 * FLOODED_ANSWER_S)
+    assert asked[:3] == [1000, 1000 + again, 1000 + again + answer]
+
+
+def test_over_a_line_that_is_flooded_it_begins_anew_with_a_keyframe_and_asks_for_little() -> None:
+    track = with_keyframe()
+    track.up.sent_over(flooded())
+    assert not track.up.keyframe_due(NOW + 1)
+    track.up.sent_over(flooded(begins_anew=True))
+    assert track.hurries
+    assert track.up.keyframe_due(NOW + 1)
+    assert track.up.nacks is not None
+    assert track.up.nacks.flooded
+    track.up.sent_over(Uplink())
+    assert not track.up.nacks.flooded
+
+
+def test_sound_over_a_line_that_is_flooded_is_asked_for_all_the_same() -> None:
+    track = Track(TrackName.MICROPHONE)
+    track.up.sent_over(flooded(begins_anew=True))
+    assert track.up.nacks is not None
+    assert (track.up.nacks.flooded, track.hurries) == (False, [])
 
 
 def test_observer_who_joins_right_after_a_keyframe_gets_its_own_soon() -> None:
