@@ -24,24 +24,30 @@ class Size(NamedTuple):
 
 def picture_size(codec: Codec, payload: bytes) -> Size | None:
     """Of a keyframe, as `EncodedFrame` carries it; None where it does not tell."""
+    return max(picture_sizes(codec, payload), default=None)
+
+
+def picture_sizes(codec: Codec, payload: bytes) -> list[Size]:
+    """The same of each of its spatial layers, the smallest first; none where it does not tell."""
     try:
         match codec:
             case Codec.VP8:
                 header = vp8.parse_header(payload)
-                return Size(header.width, header.height)
+                return [Size(header.width, header.height)]
             case Codec.VP9:
-                # The picture has the size of its highest spatial layer.
                 headers = map(vp9.parse_header, vp9.split_superframe(payload))
-                return max(Size(each.width, each.height) for each in headers)
+                sizes = [Size(each.width, each.height) for each in headers]
+                # A superframe may also hold frames that are not shown, of the same size.
+                return sizes if sizes == sorted(set(sizes)) else [max(sizes)]
             case Codec.H264:
                 units = h264.nal_units(payload)
                 sps = next(each for each in units if h264.nal_type(each) == h264.NAL_TYPE_SPS)
                 parsed = h264.parse_sps(sps)
-                return Size(parsed.width, parsed.height)
+                return [Size(parsed.width, parsed.height)]
             case Codec.AV1:
                 sequence = av1.parse_sequence_header(av1.sequence_header(payload) or b"")
-                return Size(sequence.width, sequence.height)
+                return [Size(sequence.width, sequence.height)]
             case Codec.OPUS:
-                return None
+                return []
     except (StopIteration, vp8.Vp8Error, vp9.Vp9Error, h264.H264Error, av1.Av1Error):
-        return None
+        return []

@@ -6,6 +6,7 @@ holds the frames of one picture, one for each spatial layer.
 
 import struct
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 
 from server.core.bits import Bits
 
@@ -80,21 +81,27 @@ def split_superframe(data: bytes) -> list[bytes]:
     Bytes between the last frame and the index belong to no frame. Vp9Error if the index
     announces more than there is.
     """
+    ends = [0, *accumulate(frame_lengths(data))]
+    return [data[start:end] for start, end in pairwise(ends)]
+
+
+def frame_lengths(data: bytes) -> list[int]:
+    """Of the frames of a superframe, in bytes, or of the one that ``data`` is. Vp9Error."""
     if not data:
         raise Vp9Error("no frame")
     marker = data[-1]
     size_bytes, count = 1 + (marker >> 3 & 3), 1 + (marker & 7)
     index_bytes = 2 + size_bytes * count
     if marker & 0xE0 != 0xC0 or len(data) < index_bytes or data[-index_bytes] != marker:
-        return [data]
-    frames, at, end = [], 0, len(data) - index_bytes
-    for entry in range(end + 1, len(data) - 1, size_bytes):
+        return [len(data)]
+    lengths, left = [], len(data) - index_bytes
+    for entry in range(left + 1, len(data) - 1, size_bytes):
         length = int.from_bytes(data[entry : entry + size_bytes], "little")
-        if not 0 < length <= end - at:
-            raise Vp9Error(f"frame of {length} bytes in {end - at}")
-        frames.append(data[at : at + length])
-        at += length
-    return frames
+        if not 0 < length <= left:
+            raise Vp9Error(f"frame of {length} bytes in {left}")
+        lengths.append(length)
+        left -= length
+    return lengths
 
 
 def join_superframe(frames: list[bytes]) -> bytes:

@@ -20,6 +20,8 @@ class Descriptor(NamedTuple):
     picture_id_at: int = 0
     tl0: int | None = None  #: TL0PICIDX, the number of the last picture of the base layer
     tl0_at: int = 0
+    spatial_id: int = 0
+    ends: bool = False  #: the picture's frame of this spatial layer; told by VP9 only
 
 
 def read_vp8(payload: bytes) -> Descriptor | None:
@@ -46,18 +48,20 @@ def read_vp9(payload: bytes) -> Descriptor | None:
     """None where it is truncated."""
     try:
         first, at = payload[0], 1
-        temporal_id, switch = 0, False
+        temporal_id, switch, spatial_id = 0, False, 0
         picture_id, bits, picture_id_at, tl0, tl0_at = None, 15, 0, None, 0
         if first & 0x80:  # I
             picture_id_at = at
             picture_id, bits, at = _picture_id(payload, at)
         if first & 0x20:  # L: three bits of layer, U: what follows needs none before it
             temporal_id, switch = payload[at] >> 5, bool(payload[at] & 0x10)
+            spatial_id = payload[at] >> 1 & 7
             if not first & 0x10:  # F
                 tl0, tl0_at = payload[at + 1], at + 1
     except IndexError:
         return None
-    return Descriptor(temporal_id, switch, picture_id, bits, picture_id_at, tl0, tl0_at)
+    place = picture_id, bits, picture_id_at, tl0, tl0_at
+    return Descriptor(temporal_id, switch, *place, spatial_id, bool(first & 0x04))
 
 
 def _picture_id(payload: bytes, at: int) -> tuple[int, int, int]:

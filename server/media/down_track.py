@@ -15,7 +15,7 @@ from server.core import rtcp
 from server.core.frames import CLOCK_RATE, Codec
 from server.media.assembler import Packet
 from server.media.copies import Copies
-from server.media.thinner import ALL_LAYERS, Shift, Thinner, place_of, shift_between
+from server.media.thinner import WHOLE, Part, Shift, Thinner, place_of, shift_between
 from server.media.up_track import PacketSink, UpTrack
 
 #: A keyframe is asked for when an observer comes, and may be here before their connection is:
@@ -145,29 +145,29 @@ class DownTrack:
         for seqno, timestamp, marker, payload in up.since_keyframe(CATCH_UP_S):
             self.forward(seqno, timestamp, marker, payload, now)
 
-    def switch(self, up: UpTrack, temporal_id: int | None) -> None:
+    def switch(self, up: UpTrack, part: Part) -> None:
         """Goes on with another layer from its next keyframe on, and with this one until then."""
         self._give_up_switch()
         if up is self._up:
-            self.limit(temporal_id)
+            self.limit(part)
         elif self._waiting or self._up is None:
             self.attach(up)
-            self.limit(temporal_id)
+            self.limit(part)
         else:
-            self._next = _Approach(self, up, temporal_id)
+            self._next = _Approach(self, up, part)
             up.downs.append(self._next)
             up.request_keyframe()
 
-    def limit(self, temporal_id: int | None) -> None:
-        """The highest temporal layer to send of the stream that it follows; None: all of it."""
+    def limit(self, part: Part) -> None:
+        """What to send of the stream that it follows."""
         up, entry = self._up, self._entry
-        if up is None or (temporal_id is None and entry is self):
+        if up is None or (part == WHOLE and entry is self):
             return
         if not isinstance(entry, Thinner):
             entry = Thinner(self, up, self._last_timestamp - self._timestamp_offset)
             up.downs[up.downs.index(self)] = entry
             self._follow(up, entry)
-        entry.limit(ALL_LAYERS if temporal_id is None else temporal_id)
+        entry.limit(part)
 
     def _follow(self, up: UpTrack, entry: PacketSink) -> None:
         self._up, self._entry = up, entry
@@ -206,7 +206,7 @@ class DownTrack:
             )
         self._follow(up, entry)
         self._open(seqno, timestamp, elapsed_s, now)
-        self.limit(approach.temporal_id)
+        self.limit(approach.part)
         return self._entry or entry
 
     def _payload_type_for(self, up: UpTrack) -> int | None:
@@ -241,7 +241,7 @@ class DownTrack:
         approach = self._next
         if approach is not None:
             self.attach(approach.up)
-            self.limit(approach.temporal_id)
+            self.limit(approach.part)
 
     def _stop(self) -> None:
         self._wait()
@@ -476,10 +476,10 @@ class _Approach:
 
     waiting = True
 
-    def __init__(self, down: DownTrack, up: UpTrack, temporal_id: int | None) -> None:
+    def __init__(self, down: DownTrack, up: UpTrack, part: Part) -> None:
         self.down = down
         self.up = up
-        self.temporal_id = temporal_id
+        self.part = part
 
     def forward(self, seqno: int, timestamp: int, marker: bool, payload: bytes, now: float) -> None:
         if self.up.assembler.starts_keyframe(payload):

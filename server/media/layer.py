@@ -1,15 +1,21 @@
 """One stream of a track, alone or out of a simulcast: what it brings, and whether it can be used.
 
+In a stream there may be temporal layers, and in VP9's spatial ones: the same picture in several
+sizes, of which all but the smallest need those below.
+
 Contract: the up track calls `on_frame` and `on_gap`; the track calls `look` each LOOK_S where
 there are several layers, and `measure` each second.
 """
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from server.core import vp9
 from server.core.frames import EncodedFrame, Gap
-from server.core.picture import Size, picture_size
+from server.core.picture import Size, picture_sizes
+from server.media.thinner import ALL_LAYERS, Part
 from server.media.up_track import UpTrack
 
 LOOK_S = 0.1
@@ -25,11 +31,13 @@ TEMPORAL_LAYERS = 8
 
 
 class Step(NamedTuple):
-    """A part of a layer that can be sent alone: its frames up to a temporal layer."""
+    """A part of a layer that can be sent alone."""
 
-    temporal_id: int
+    part: Part
     bitrate_bps: float
     frames_per_s: float
+    whole: bool  #: all pictures of their size
+    smallest: bool  #: there is no smaller picture in the layer
 
 
 class Layer:
@@ -48,7 +56,8 @@ class Layer:
         self._on_frame = on_frame
         self._on_gap = on_gap
         self._frame_s = -math.inf
-        self._octets = [0] * TEMPORAL_LAYERS
+        self._spatial_layers = 1
+        self._octets: Counter[Part] = Counter()
         self._frames = [0] * TEMPORAL_LAYERS
         self._measured_s: float | None = None
         self._pictures = 0
@@ -72,9 +81,14 @@ class Layer:
     def on_frame(self, frame: EncodedFrame) -> None:
         self._frame_s = frame.arrived_s
         self._frames[frame.temporal_id] += 1
-        self._octets[frame.temporal_id] += len(frame.payload)
         if frame.keyframe:
-            self.size = picture_size(frame.codec, frame.payload) or self.size
+            sizes = picture_sizes(frame.codec, frame.payload)
+            self.size, self._spatial_layers = max(sizes, default=self.size), max(len(sizes), 1)
+        if self._spatial_layers == 1:
+            self._octets[Part(frame.temporal_id)] += len(frame.payload)
+        else:
+            for spatial_id, octets in enumerate(_octets_of_layers(frame.payload)):
+                self._octets[Part(frame.temporal_id, spatial_id)] += octets
         self._on_frame(self, frame)
 
     def on_gap(self, gap: Gap) -> None:
@@ -122,28 +136,39 @@ class Layer:
     # ---- what it takes to send it
 
     def measure(self, now: float) -> None:
-        """What its temporal layers took since the last call, evened out over a few seconds."""
+        """What its parts took since the last call, evened out over a few seconds."""
         since_s, self._measured_s = self._measured_s, now
         frames, self._frames = self._frames, [0] * TEMPORAL_LAYERS
-        octets, self._octets = self._octets, [0] * TEMPORAL_LAYERS
+        octets, self._octets = self._octets, Counter()
         if since_s is None or now <= since_s:
             return
-        before = {step.temporal_id: step for step in self.steps}
-        steps, count, size = [], 0, 0
-        for temporal_id in range(TEMPORAL_LAYERS):
-            if not frames[temporal_id] and temporal_id not in before:
-                continue
-            count, size = count + frames[temporal_id], size + octets[temporal_id]
-            step = Step(temporal_id, 8 * size / (now - since_s), count / (now - since_s))
-            steps.append(_between(before.get(temporal_id), step))
+        before = {step.part: step for step in self.steps}
+        several = self._spatial_layers > 1
+        steps: list[Step] = []
+        for spatial_id in range(self._spatial_layers) if several else (ALL_LAYERS,):
+            parts = [Part(temporal_id, spatial_id) for temporal_id in range(TEMPORAL_LAYERS)]
+            parts = [each for each in parts if frames[each.temporal_id] or each in before]
+            for part in parts:
+                count = sum(frames[: part.temporal_id + 1])
+                size = sum(octets[each] for each in octets if part.contains(each))
+                rates = 8 * size / (now - since_s), count / (now - since_s)
+                smallest = not (several and spatial_id)
+                step = Step(part, *rates, whole=part is parts[-1], smallest=smallest)
+                steps.append(_between(before.get(part), step))
         self.steps = tuple(steps)
 
 
 def _between(before: Step | None, step: Step) -> Step:
     if before is None:
         return step
-    return Step(
-        step.temporal_id,
-        (before.bitrate_bps + step.bitrate_bps) / 2,
-        (before.frames_per_s + step.frames_per_s) / 2,
+    return step._replace(
+        bitrate_bps=(before.bitrate_bps + step.bitrate_bps) / 2,
+        frames_per_s=(before.frames_per_s + step.frames_per_s) / 2,
     )
+
+
+def _octets_of_layers(superframe: bytes) -> list[int]:
+    try:
+        return vp9.frame_lengths(superframe)
+    except vp9.Vp9Error:
+        return [len(superframe)]  # the sender is at fault, and the decoder will say so

@@ -1,9 +1,10 @@
 """Between an up track and a down track that gets less than all of it, or another layer than before.
 
-Whole pictures of higher temporal layers are left out. What is left is numbered as if there were
-nothing else: sequence numbers, so that the observer asks for nothing that will not come, and the
-pictures of VP8, which are believed to be missing where their numbers are. Where no picture was
-left out, and none was sent before of another layer, a down track has no thinner.
+Whole pictures of higher temporal layers are left out, and of VP9's pictures their frames of higher
+spatial layers. What is left is numbered as if there were nothing else: sequence numbers, so that
+the observer asks for nothing that will not come, and the pictures of VP8, which are believed to be
+missing where their numbers are. Where no picture was left out, and none was sent before of another
+layer, a down track has no thinner.
 """
 
 from bisect import bisect_right, insort
@@ -15,8 +16,10 @@ from server.media import descriptor
 from server.media.assembler import Packet
 from server.media.up_track import PacketSink, UpTrack
 
-#: The highest number of a temporal layer (RFC 9628 4.2, AV1 5.3.3).
+#: The highest number of a temporal layer, and of a spatial one (RFC 9628 4.2, AV1 5.3.3).
 ALL_LAYERS = 7
+#: In the place of a picture's highest spatial layer: it is left out.
+_NO_LAYER = -1
 #: Numbers left out that are remembered one by one: as far back as packets are repaired.
 REMEMBERED = 4096
 #: Pictures of which it is remembered whether they were left out.
@@ -24,6 +27,19 @@ PICTURES = 64
 
 #: Marker and payload of a packet that has a number, and no part in a picture.
 _NOTHING = False, b""
+
+
+class Part(NamedTuple):
+    """Of a stream: its layers up to these."""
+
+    temporal_id: int = ALL_LAYERS
+    spatial_id: int = ALL_LAYERS
+
+    def contains(self, other: "Part") -> bool:
+        return other.temporal_id <= self.temporal_id and other.spatial_id <= self.spatial_id
+
+
+WHOLE = Part()
 
 
 class Removed:
@@ -79,38 +95,45 @@ class Thinner:
     ) -> None:
         self._down = down
         self._up = up
-        self._begun = begun
+        self._begun = self._newest = begun  # timestamps
         self._shift = shift
         self._read = descriptor.READERS[up.codec]
-        self._most = self._through = ALL_LAYERS  # temporal layers: asked for, and let through now
-        self._kept: dict[int, bool] = {}  # by timestamp
+        self._most = self._through = WHOLE  # asked for, and let through now
+        self._kept: dict[int, int] = {}  # by timestamp: the highest spatial layer that is sent
         self._highest = -1
         self._removed = Removed()
         self._picture_ids: Unwrapper | None = None
         self._removed_pictures = Removed()  # of VP8
 
-    def limit(self, temporal_id: int) -> None:
-        """The highest temporal layer to send: less of them at once, more where it is possible."""
-        self._most = temporal_id
-        self._through = min(self._through, temporal_id)
+    def limit(self, part: Part) -> None:
+        """What to send: less from the next picture on, more where it is possible."""
+        self._begun = max(self._begun, self._newest)
+        self._most = part
+        temporal_id = min(self._through.temporal_id, part.temporal_id)
+        self._through = Part(temporal_id, min(self._through.spatial_id, part.spatial_id))
 
     @property
     def waiting(self) -> bool:
-        return self._down.waiting
+        """For a keyframe, also where higher spatial layers are to come: they begin at none other.
+
+        Of another picture it is not known before its lower layers have been sent whether the next
+        one needs pictures that were not.
+        """
+        return self._through.spatial_id < self._most.spatial_id or self._down.waiting
 
     def forward(self, seqno: int, timestamp: int, marker: bool, payload: bytes, now: float) -> None:
         late = seqno < self._highest
         if not late:
-            self._highest = seqno
-        if not self._keeps(seqno, timestamp, payload, late=late):
+            self._highest, self._newest = seqno, timestamp
+        through = self._through_of(seqno, timestamp, payload, late=late)
+        kept = self._as_sent(through, marker, payload)
+        if kept is None:
             if not late:
                 self._removed.add(seqno)
                 return
             # Its number is taken: it was not known yet that its picture would be left out.
-            marker, payload = _NOTHING
-        elif self._shift != (0, 0) or self._removed_pictures:
-            payload = self._renumbered(payload)
-        self._down.forward(seqno - self._removed.up_to(seqno), timestamp, marker, payload, now)
+            kept = _NOTHING
+        self._down.forward(seqno - self._removed.up_to(seqno), timestamp, *kept, now)
 
     def packet(self, renumbered: int) -> Packet | None:
         """What was sent by that number, as it was sent but for the number, if it is still kept."""
@@ -119,42 +142,60 @@ class Thinner:
         if found is None:
             return None
         _, timestamp, marker, payload = found
-        if not self._kept.get(timestamp, True):
-            marker, payload = _NOTHING
-        elif self._shift != (0, 0) or self._removed_pictures:
-            payload = self._renumbered(payload)
-        return seqno, timestamp, marker, payload
+        through = self._kept.get(timestamp, ALL_LAYERS)
+        return seqno, timestamp, *(self._as_sent(through, marker, payload) or _NOTHING)
 
     # ---- pictures
 
-    def _keeps(self, seqno: int, timestamp: int, payload: bytes, *, late: bool) -> bool:
-        kept = self._kept.get(timestamp)
-        if kept is None:
-            if timestamp <= self._begun or self._through == ALL_LAYERS:
-                return True
-            kept = self._kept[timestamp] = self._decide(seqno, payload, late=late)
+    def _as_sent(self, through: int, marker: bool, payload: bytes) -> tuple[bool, bytes] | None:
+        """Of a picture of which so many spatial layers are sent; None: it is not."""
+        if through == _NO_LAYER:
+            return None
+        found = self._read(payload) if through < ALL_LAYERS else None
+        if found is not None:
+            if found.spatial_id > through:
+                return None
+            # RFC 9628 4.2: the marker is at the picture's end, which is that of its last layer.
+            marker = marker or (found.ends and found.spatial_id == through)
+        if self._shift != (0, 0) or self._removed_pictures:
+            payload = self._renumbered(payload)
+        return marker, payload
+
+    def _through_of(self, seqno: int, timestamp: int, payload: bytes, *, late: bool) -> int:
+        """The highest spatial layer to send of the picture."""
+        through = self._kept.get(timestamp)
+        if through is None:
+            if timestamp <= self._begun or self._through == WHOLE:
+                return ALL_LAYERS
+            through = self._kept[timestamp] = self._decide(seqno, payload, late=late)
             if len(self._kept) > PICTURES:
                 del self._kept[next(iter(self._kept))]
-        return kept
+        return through
 
-    def _decide(self, seqno: int, payload: bytes, *, late: bool) -> bool:
-        if self._through < self._most and self._up.assembler.starts_keyframe(payload):
+    def _decide(self, seqno: int, payload: bytes, *, late: bool) -> int:
+        if self._through != self._most and self._up.assembler.starts_keyframe(payload):
             self._through = self._most
         found = place_of(self._up, seqno, payload)
         if found is None:
-            return True
-        if found.switch and self._through < self._most:
-            # VP8 and VP9: this picture of the next layer needs none of those left out.
-            by_layer = self._up.codec in (Codec.VP8, Codec.VP9)
-            if not by_layer:
-                self._through = self._most
-            elif found.temporal_id == self._through + 1:
-                self._through += 1
-        kept = found.temporal_id <= self._through
+            return self._through.spatial_id
+        if found.switch:
+            self._let_through_more(found)
+        if found.temporal_id <= self._through.temporal_id:
+            return self._through.spatial_id
         # Those after a late one have their numbers already.
-        if not kept and not late and self._up.codec is Codec.VP8 and found.picture_id is not None:
+        if not late and self._up.codec is Codec.VP8 and found.picture_id is not None:
             self._removed_pictures.add(self._extended(found.picture_id, found.picture_id_bits))
-        return kept
+        return _NO_LAYER
+
+    def _let_through_more(self, found: descriptor.Descriptor) -> None:
+        """Of the temporal layers, as this picture needs none of those that were left out."""
+        most, (through, spatial_id) = self._most.temporal_id, self._through
+        if through >= most:
+            return
+        if self._up.codec not in (Codec.VP8, Codec.VP9):
+            self._through = Part(most, spatial_id)
+        elif found.temporal_id == through + 1:  # these tell it of their own layer
+            self._through = Part(through + 1, spatial_id)
 
     def _extended(self, picture_id: int, bits: int) -> int:
         if self._picture_ids is None:

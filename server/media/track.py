@@ -14,6 +14,7 @@ from server.core.frames import EncodedFrame, FrameSink, Gap, TrackName
 from server.media.down_track import DownTrack
 from server.media.layer import LOOK_S, Layer
 from server.media.selection import Selection
+from server.media.thinner import WHOLE, Part
 from server.media.up_track import UpTrack
 
 MEASURE_S = 1.0
@@ -26,10 +27,10 @@ RAISE_S = 2.0
 
 
 class Rung(NamedTuple):
-    """What an observer can get: a layer, up to a temporal layer of it (None: whole)."""
+    """What an observer can get: a layer, or a part of it."""
 
     layer: Layer
-    temporal_id: int | None
+    part: Part
     bitrate_bps: float
 
 
@@ -124,7 +125,7 @@ class Track:
         return max(self._layers, key=lambda layer: layer.size.pixels, default=None)
 
     def _attach(self, follower: _Follower, layer: Layer | None) -> None:
-        follower.rung = Rung(layer, None, 0.0) if layer is not None else None
+        follower.rung = Rung(layer, WHOLE, 0.0) if layer is not None else None
         follower.down.attach(layer.up if layer is not None else None)
 
     @property
@@ -215,10 +216,10 @@ class Track:
         )
         rung = _fitting(rungs, follower, now)
         before, follower.rung = follower.rung, rung
-        if before is None or (before.layer, before.temporal_id) == rung[:2]:
+        if before is None or before[:2] == rung[:2]:
             return
         follower.changed_s = now
-        follower.down.switch(rung.layer.up, rung.temporal_id)
+        follower.down.switch(rung.layer.up, rung.part)
         if rung.layer.size.pixels < before.layer.size.pixels:
             follower.down.begin_anew()  # a queue of the larger one is before the smaller
 
@@ -230,13 +231,14 @@ def _smallest_first(layers: Sequence[Layer]) -> list[Layer]:
 def _rungs(layers: Sequence[Layer], allowed_bps: float) -> Iterator[Rung]:
     """What an observer can get of these layers, the smallest first; the best comes first."""
     if math.isinf(allowed_bps):
-        yield from (Rung(layer, None, 0.0) for layer in layers[-1:])
+        yield from (Rung(layer, WHOLE, 0.0) for layer in layers[-1:])
         return
     for layer in reversed(layers):
         for step in reversed(layer.steps):
-            whole = step is layer.steps[-1]
-            if whole or layer is layers[0] or step.frames_per_s >= FLUENT_FPS:
-                yield Rung(layer, None if whole else step.temporal_id, step.bitrate_bps)
+            smallest = step.smallest and layer is layers[0]
+            if step.whole or smallest or step.frames_per_s >= FLUENT_FPS:
+                part = WHOLE if step is layer.steps[-1] else step.part
+                yield Rung(layer, part, step.bitrate_bps)
 
 
 def _fitting(rungs: Sequence[Rung], follower: _Follower, now: float) -> Rung:

@@ -20,8 +20,6 @@ THREE = [
         "scalabilityMode": "L1T3",
     },
 ]
-#: All sizes in one stream of VP9, each keyframe's picture in all of them.
-SPATIAL = [{"maxBitrate": 1_800_000, "scalabilityMode": "L3T3_KEY"}]
 
 _SEND = """async ([encodings, codec]) => {
   const canvas = document.createElement('canvas');

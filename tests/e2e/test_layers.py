@@ -14,7 +14,6 @@ from server.media.observer import Observer
 from server.media.server import MediaServer, Source, open_media
 from tests.e2e.chromium import ChromiumLauncher
 from tests.e2e.layered_page import (
-    SPATIAL,
     THREE,
     answered,
     offer_to_receive,
@@ -160,11 +159,23 @@ async def _decoded(page: Page) -> int:
 
 
 @pytest.mark.timeout(240)
-async def test_spatial_layers_in_one_stream_are_recorded_and_forwarded_whole(
-    chromium: ChromiumLauncher,
+@pytest.mark.parametrize(("mode", "least"), [("L3T3_KEY", (170e3, 180)), ("L2T1", (500e3, 360))])
+async def test_spatial_layers_in_one_stream_are_recorded_whole_and_observed_as_allowed(
+    chromium: ChromiumLauncher, mode: str, least: tuple[float, int]
 ) -> None:
-    async with interview(chromium, Codec.VP9, SPATIAL) as (_, recorded, _, _, watcher):
+    """All sizes in one stream, which need each other in all pictures, or in keyframes' alone."""
+    spatial: list[dict[str, object]] = [{"maxBitrate": 1_800_000, "scalabilityMode": mode}]
+    async with interview(chromium, Codec.VP9, spatial) as (_, recorded, observer, _, watcher):
+        down = observer.downs[TrackName.CAMERA]
         await until(lambda: recorded.heights[-1:] == [720])
         await sees(watcher, 720)
+        before, heights = await received(watcher), list(recorded.heights)
+        for allowed_bps, height in ((600e3, 360), least, (5e6, 720)):
+            down.allow(allowed_bps)
+            await sees(watcher, height)
+        after = await received(watcher)
+        for fault in ("nackCount", "packetsLost", "pliCount"):
+            assert after[fault] == before[fault], fault
+        assert after["totalFreezesDuration"] - before["totalFreezesDuration"] < 3.0
+        assert recorded.heights == heights, "whatever observers get"
         assert recorded.gaps == []
-        assert (await received(watcher))["packetsLost"] == 0

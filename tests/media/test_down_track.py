@@ -17,6 +17,7 @@ from server.media.down_track import (
     DownTrack,
     RepairStream,
 )
+from server.media.thinner import WHOLE
 from server.media.up_track import RING_LENGTH, UpTrack
 from tests.media import streams
 from tests.media.streams import TICKS, Picture, pictures, rtp
@@ -237,7 +238,7 @@ def test_what_was_lost_of_the_layer_before_a_switch_is_sent_again_for_a_while() 
     first = publish(observer)
     second = publish(Observer())
     receive(first, stream(sequence))
-    observer.down.switch(second, None)
+    observer.down.switch(second, WHOLE)
     receive(second, stream(sequence, seqno=7, timestamp=7_000))
     numbers = [unpack_header(data)[2] for data in observer.sent]
     count = len(observer.sent)
@@ -256,7 +257,7 @@ def test_what_is_held_back_in_a_switch_begins_with_the_layer_that_it_goes_to() -
     observer, sequence = Observer(), pictures(Codec.VP8)
     first, second = publish(observer), publish(Observer())
     receive(first, stream(sequence[:1]))
-    observer.down.switch(second, None)
+    observer.down.switch(second, WHOLE)
     observer.down.hold_back()
     observer.sent.clear()
     receive(second, stream(sequence))

@@ -10,9 +10,10 @@ from server.core.frames import Codec, TrackName
 from server.core.rtp import payload_span, unpack_header
 from server.media.clock import PeerClock
 from server.media.down_track import DownTrack
-from server.media.thinner import REMEMBERED, Removed
+from server.media.thinner import REMEMBERED, WHOLE, Part, Removed
 from server.media.up_track import UpTrack
-from tests.media.layered import PATTERN, sending_to, vp8
+from tests.media.layered import FPS, PATTERN, sending_to, vp8
+from tests.media.spatial import Spatial, SpatialWatcher
 from tests.media.streams import TICKS, receive, rtp
 
 NOW = 1_800_000_000.0
@@ -91,7 +92,7 @@ def continuous(numbers: Sequence[int], bits: int = 16) -> bool:
 def test_what_is_left_is_numbered_as_if_there_were_nothing_else(limit: int) -> None:
     stream = Stream()
     stream.receive(stream.pictures(4))
-    stream.down.limit(limit)
+    stream.down.limit(Part(limit))
     stream.receive(stream.pictures(40))
     assert set(stream.temporal_ids[8:]) == set(range(limit + 1))
     assert continuous(stream.seqnos)
@@ -103,7 +104,7 @@ def test_picture_that_has_begun_is_sent_whole() -> None:
     stream = Stream()
     packets = stream.pictures(4)
     stream.receive(packets[:3])  # the second picture, of layer 2, is half sent
-    stream.down.limit(0)
+    stream.down.limit(Part(0))
     stream.receive(packets[3:])
     assert stream.temporal_ids == [0, 0, 2, 2]
 
@@ -111,9 +112,9 @@ def test_picture_that_has_begun_is_sent_whole() -> None:
 def test_more_is_let_through_only_where_it_needs_nothing_that_was_left_out() -> None:
     stream = Stream()
     stream.receive(stream.pictures(4))
-    stream.down.limit(0)
+    stream.down.limit(Part(0))
     stream.receive(stream.pictures(5))
-    stream.down.limit(2)
+    stream.down.limit(Part(2))
     stream.receive(stream.pictures(12))
     # Pictures 9 to 11 say that they need the base layer alone; but layer 2 waits for layer 1.
     assert stream.temporal_ids[::2] == [0, 2, 1, 2, 0, 0, 1, 2, 0, 2, 1, 2, 0, 2, 1, 2, 0]
@@ -124,9 +125,9 @@ def test_more_is_let_through_only_where_it_needs_nothing_that_was_left_out() -> 
 def test_nack_is_answered_as_first_sent() -> None:
     stream = Stream()
     stream.receive(stream.pictures(4))
-    stream.down.limit(1)
+    stream.down.limit(Part(1))
     stream.receive(stream.pictures(40))
-    stream.down.limit(None)
+    stream.down.limit(WHOLE)
     stream.receive(stream.pictures(8))
     before, seqnos = list(stream.sent), stream.seqnos
     stream.sent.clear()
@@ -137,7 +138,7 @@ def test_nack_is_answered_as_first_sent() -> None:
 def test_what_comes_late_is_sent_in_its_place_or_padding_is() -> None:
     stream = Stream()
     stream.receive(stream.pictures(4))
-    stream.down.limit(1)
+    stream.down.limit(Part(1))
     late = stream.pictures(4)
     # Picture 4 is of the base layer, 5 of layer 2, 6 of layer 1.
     stream.receive([late[0], late[4], late[5]])
@@ -153,9 +154,9 @@ def test_what_comes_late_is_sent_in_its_place_or_padding_is() -> None:
 def test_a_stream_that_is_whole_again_is_numbered_on() -> None:
     stream = Stream()
     stream.receive(stream.pictures(4))
-    stream.down.limit(0)
+    stream.down.limit(Part(0))
     stream.receive(stream.pictures(8))
-    stream.down.limit(None)
+    stream.down.limit(WHOLE)
     stream.receive(stream.pictures(40))
     assert stream.temporal_ids[-8:] == [0, 0, 2, 2, 1, 1, 2, 2]
     assert continuous(stream.seqnos)
@@ -180,3 +181,120 @@ def test_removed_numbers_are_forgotten_long_after_and_still_counted() -> None:
     last = 8 * REMEMBERED - 1
     assert last - removed.up_to(last) == 4 * REMEMBERED - 1
     assert removed.original(4 * REMEMBERED - 1) == last
+
+
+# ---- spatial layers ------------------------------------------------------------------------
+
+
+def watched(*, key: bool) -> tuple[Spatial, SpatialWatcher]:
+    candidate = Spatial(key=key)
+    watcher = SpatialWatcher(candidate)
+    for _ in range(4):
+        candidate.step()
+    return candidate, watcher
+
+
+@pytest.mark.parametrize("key", [True, False])
+@pytest.mark.parametrize("part", [Part(7, 0), Part(7, 1), Part(1, 1), Part(0, 0)])
+def test_higher_spatial_layers_are_left_out_from_the_next_picture_on(part: Part, key: bool) -> None:
+    candidate, watcher = watched(key=key)
+    watcher.down.limit(part)
+    for _ in range(12):
+        candidate.step()
+    seen = watcher.pictures()
+    assert [each.layers for each in seen[:4]] == [3] * 4
+    assert {each.layers for each in seen[4:]} == {part.spatial_id + 1}
+    assert {each.temporal_id for each in seen[4:]} == set(range(min(part.temporal_id, 2) + 1))
+
+
+def test_a_picture_that_has_begun_is_sent_in_all_of_its_layers() -> None:
+    candidate, watcher = watched(key=True)
+    watcher.down.limit(Part(7, 1))
+    watcher.down.limit(WHOLE)
+    candidate.ask_for_keyframe()
+    candidate.step()
+    halves = candidate.picture()
+    candidate.receive(halves[:3])
+    watcher.down.limit(Part(7, 0))
+    candidate.receive(halves[3:])
+    candidate.step()
+    assert [each.layers for each in watcher.pictures()] == [3] * 6 + [1]
+
+
+@pytest.mark.parametrize("key", [True, False])
+def test_more_spatial_layers_are_sent_from_a_keyframe_on_which_is_asked_for(key: bool) -> None:
+    candidate, watcher = watched(key=key)
+    watcher.down.limit(Part(7, 0))
+    for _ in range(30):
+        candidate.step()
+    keyframes = candidate.keyframes
+    watcher.down.limit(Part(7, 1))
+    for _ in range(8):
+        candidate.step()
+    watcher.down.limit(WHOLE)
+    for _ in range(60):
+        candidate.step()
+    seen = watcher.pictures()
+    layers = [each.layers for each in seen]
+    first, second = layers.index(2, 4), layers.index(3, 4)
+    assert layers == [3] * 4 + [1] * (first - 4) + [2] * (second - first) + [3] * (
+        len(layers) - second
+    )
+    assert (seen[first].keyframe, seen[second].keyframe) == (True, True)
+    assert candidate.keyframes == keyframes + 2
+
+
+def test_a_keyframe_whose_beginning_is_late_is_asked_for_again() -> None:
+    candidate, watcher = watched(key=True)
+    watcher.down.limit(Part(7, 0))
+    candidate.step()
+    watcher.down.limit(WHOLE)
+    while candidate.keyframes < 2:
+        candidate.tick()
+        packets = candidate.picture()
+        late = candidate.keyframes == 2
+        candidate.receive([*packets[1:], packets[0]] if late else packets)
+    candidate.run(2.0)
+    seqnos = sorted(unpack_header(data)[2] for data in watcher.sent)
+    assert seqnos == sorted(
+        {(unpack_header(watcher.sent[0])[2] + at) & 0xFFFF for at in range(len(seqnos))}
+    )
+    assert watcher.sent[-1][15] >> 1 & 7 == 2
+    assert candidate.keyframes == 3
+
+
+@pytest.mark.parametrize("key", [True, False])
+def test_a_nack_is_answered_with_the_layers_and_the_end_that_were_sent(key: bool) -> None:
+    candidate, watcher = watched(key=key)
+    watcher.down.limit(Part(1, 1))
+    candidate.run(0.5)
+    watcher.down.limit(WHOLE)
+    candidate.run(1.0)
+    before = watcher.sent[-200:]
+    watcher.sent.clear()
+    watcher.down.resend([unpack_header(data)[2] for data in before], candidate.now + 1, None)
+    assert watcher.sent == before
+
+
+@given(
+    st.booleans(),
+    st.lists(
+        st.tuples(
+            st.sampled_from([Part(tid, sid) for tid in (0, 1, 7) for sid in (0, 1, 7)]),
+            st.integers(0, 5),  # so many packets of a picture come before that is asked for
+            st.integers(1, 10),  # so many pictures it is left so
+        ),
+        max_size=12,
+    ),
+)
+def test_whatever_is_asked_for_and_when_all_that_is_sent_can_be_decoded(
+    key: bool, asked: list[tuple[Part, int, int]]
+) -> None:
+    candidate, watcher = watched(key=key)
+    for part, begun, pictures in asked:
+        packets = candidate.picture()
+        candidate.receive(packets[:begun])
+        watcher.down.limit(part)
+        candidate.receive(packets[begun:])
+        candidate.run(pictures / FPS)
+    assert len(watcher.pictures()) > len(asked)

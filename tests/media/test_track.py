@@ -4,12 +4,14 @@ from itertools import pairwise
 
 import pytest
 
+from server.core import vp9
 from server.core.frames import OF_CANDIDATE, GapCause, TrackName
 from server.media.down_track import MAX_STEP_S
 from server.media.layer import LOOK_S, QUIET_LOOKS, RETURN_S
 from server.media.track import RAISE_S
 from server.media.up_track import KEYFRAME_INTERVAL_S
 from tests.media.layered import FPS, OCTETS, Simulcast, Sink, Watcher
+from tests.media.spatial import Spatial, SpatialWatcher
 
 #: As an assembled picture has them: a packet's without its descriptor.
 L, M, H = (OCTETS[rid] for rid in "lmh")
@@ -343,3 +345,46 @@ def test_a_smaller_picture_is_preferred_to_one_that_jerks() -> None:
     candidate.run(2.0, "lh")
     assert watcher.layers[-1] == "l"
     assert set(watcher.temporal_ids[-8:]) == {0, 1, 2}
+
+
+# ---- spatial layers ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("key", [True, False])
+def test_an_observer_gets_the_size_that_its_network_carries_and_the_recording_all(
+    key: bool,
+) -> None:
+    candidate, sink = Spatial(key=key), Sink()
+    candidate.source.add_sink(sink)
+    watcher = SpatialWatcher(candidate)
+    candidate.run(3.0)
+    # 1.8, 0.6 and 0.12 Mbit/s, of which a quarter are the base layer's pictures.
+    for allowed_bps, layers, temporal_ids in (
+        (700e3, 2, {0, 1, 2}),
+        (200e3, 1, {0, 1, 2}),
+        (45e3, 1, {0}),
+        (200e3, 1, {0, 1, 2}),
+        (900e3, 2, {0, 1, 2}),
+        (5e6, 3, {0, 1, 2}),
+    ):
+        watcher.down.allow(allowed_bps)
+        candidate.run(RAISE_S + 1.0)
+        last = watcher.pictures()[-8:]
+        assert {each.layers for each in last} == {layers}, allowed_bps
+        assert {each.temporal_id for each in last} == temporal_ids, allowed_bps
+    assert {len(vp9.split_superframe(frame.payload)) for frame in sink.frames} == {3}
+    assert sink.gaps == []
+
+
+def test_layers_that_the_browser_leaves_out_and_adds_are_followed() -> None:
+    candidate = Spatial(key=False)
+    watcher = SpatialWatcher(candidate)
+    watcher.down.allow(700e3)
+    candidate.run(4.0)
+    candidate.ask_for_keyframe()
+    candidate.run(4.0, layers=2)
+    assert {each.layers for each in watcher.pictures()[-60:]} == {2}
+    candidate.ask_for_keyframe()
+    candidate.run(4.0)
+    last = watcher.pictures()[-60:]
+    assert {each.layers for each in last} == {2}
