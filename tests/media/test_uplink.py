@@ -193,6 +193,13 @@ def test_next_to_nothing_that_comes_is_no_limit_below_sound() -> None:
     assert Told().look(1, lost=0.9, octets=10) == MIN_BPS
 
 
+def test_of_few_packets_loss_tells_nothing() -> None:
+    uplink = Uplink()
+    for look in range(50):  # a picture a second, of which all are lost
+        uplink.look(Counted(0, look // 10, 0), {1: 0.0}, NOW + look * LOOK_S)
+    assert uplink.limit_bps == inf
+
+
 def test_stream_that_is_replaced_has_lost_nothing() -> None:
     told = Told()
     told.look(5)
