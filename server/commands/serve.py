@@ -21,6 +21,7 @@ from server.commands.terminal import EXIT_FAULT, EXIT_UNFORESEEN
 from server.config import Config, ConfigError, add_server_flags, load
 from server.core.interviews import InterviewState
 from server.live_analysis.process import ENVIRONMENT
+from server.priority import be_prompt
 from server.signaling.invitations import Invitation, invite
 from server.signaling.log import log_to_stderr
 
@@ -28,6 +29,8 @@ log = logging.getLogger(__name__)
 
 #: After SIGTERM or SIGINT: sealing, signing, ending the workers.
 STOP_TIMEOUT_S = 20.0
+#: Of the event loop's thread; the least that the kernel takes.
+SLICE_US = 100
 #: The simulated candidate makes its clip at first start.
 CANDIDATE_START_TIMEOUT_S = 60.0
 CANDIDATE_STOP_TIMEOUT_S = 5.0
@@ -118,12 +121,14 @@ async def _serve_until_stopped(config: Config, wait: _Wait) -> int:
 def _spare_the_loop() -> None:
     """Of what would stop the event loop, hence every interview, now and then.
 
-    What is there now lives as long as the server: to look through it for garbage takes 40 ms. The
-    recorder's thread gives the interpreter back within a millisecond; by default it is five.
+    What is there now lives as long as the server: to look through it for garbage takes 40 ms. Other
+    threads give the interpreter back within a tenth of a millisecond, by default it is five; other
+    processes the core, where it may be three.
     """
     gc.collect()
     gc.freeze()
-    sys.setswitchinterval(0.001)
+    sys.setswitchinterval(0.0001)
+    be_prompt(SLICE_US)
 
 
 def _say_started(server: Server) -> None:

@@ -14,10 +14,11 @@ from pathlib import Path
 
 import msgspec
 
+from server.priority import give_way
 from server.recorder.compress_job import compress
 from server.recorder.compression import NotCompressed
 from server.recorder.compressor import Told
-from server.recorder.confine import end_with, give_way
+from server.recorder.confine import end_with
 from server.recorder.derived import lock_making
 from server.recorder.keys import open_keys
 from server.recorder.root_key import KeyProblem

@@ -5,14 +5,12 @@ process and its threads open no file, run no program, and, as far as the kernel 
 connect to nobody and signal nobody outside. What is open already stays so.
 """
 
-import contextlib
 import ctypes
 import os
 import resource
 import signal
 import struct
 import sys
-from pathlib import Path
 
 _CREATE_RULESET, _RESTRICT_SELF = 444, 446  # the same on every architecture
 _ASK_VERSION = 1
@@ -48,18 +46,6 @@ def _rights(version: int) -> bytes:
     files = max(rights for since, rights in _FILES.items() if since <= version)
     others = [rights for since, rights in (_TCP, _SCOPES) if since <= version]
     return struct.pack(f"={1 + len(others)}Q", files, *others)
-
-
-def give_way(niceness: int) -> None:
-    """Of the calling process, to all that is less nice.
-
-    Where the kernel puts each session into a group of its own (sched(7), autogroup), niceness
-    counts only within it: then the group, of a process that began one, must be nice as well.
-    """
-    os.nice(niceness)
-    if os.getsid(0) == os.getpid():
-        with contextlib.suppress(OSError):  # a kernel without, or it may not
-            Path("/proc/self/autogroup").write_text(str(niceness))
 
 
 def end_with(parent: int) -> None:

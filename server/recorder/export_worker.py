@@ -17,10 +17,10 @@ from pathlib import Path
 import av.logging
 import msgspec
 
+from server.priority import give_way
 from server.recorder import server_key
 from server.recorder.catalog import stored_folder
 from server.recorder.clip import Clip
-from server.recorder.confine import give_way
 from server.recorder.export import ExportError, PauseTooLong, Source, write
 from server.recorder.export_job import Bound, Failed, Fault, Job, Said, Share, Signed, Written
 from server.recorder.movie import Movie

@@ -21,10 +21,11 @@ from pathlib import Path
 import msgspec
 from cryptography import x509
 
+from server.priority import give_way
 from server.recorder import hls, replay_wire, server_key
 from server.recorder.catalog import stored_folder
 from server.recorder.claim_signer import ClaimSigner
-from server.recorder.confine import end_with, give_way
+from server.recorder.confine import end_with
 from server.recorder.reader import RecordingReader, Side
 from server.recorder.replay_wire import (
     Answer,

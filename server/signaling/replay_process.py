@@ -155,6 +155,8 @@ class ReplayProcess:
     async def ask(self, place: Place, asked: Asked) -> Found | Failed:
         """ProcessEnded where one after the other did; OSError where none can be started."""
         for _ in range(TRIES):
+            if self._closing:
+                break
             if self._linked is None:
                 self._linked = asyncio.get_running_loop().create_future()
                 self._tasks.create_task(self._live(self._linked), name="replay process")
@@ -206,7 +208,8 @@ class ReplayProcess:
         try:
             link.say(await self._signs(message))
         except (KeyProblem, OSError) as error:
-            link.say(NotSigned(message.number, str(error)))
+            _, reason = replay_wire.fault_of(error)
+            link.say(NotSigned(message.number, reason))
 
 
 async def _started(link: _Link, with_store: bool) -> Process:

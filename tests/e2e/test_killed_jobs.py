@@ -82,6 +82,33 @@ async def _made(http: ClientSession, path: str) -> bytes:
     return data
 
 
+@pytest.mark.may_block("writes a recording and reads /proc; the server is another process")
+async def test_who_reads_for_replays_goes_with_the_server_and_comes_again(tmp_path: Path) -> None:
+    desk = Desk(tmp_path / "data")
+    async with running_server(tmp_path, "--workers", "0") as server:
+        invited = await server.invite("Backend engineer")
+        name = invited["interview_id"]
+        desk.write(in_order(camera(Codec.H264), microphone()), name)
+        path = f"/api/recordings/{name}/fragment/1"
+        token = token_in(invited["recruiter_url"])
+        async with ClientSession(
+            server.base_url, headers={"Authorization": f"Bearer {token}"}
+        ) as http:
+            assert children(server.pid) == [], "nobody has asked for anything"
+            before = await _read(http, path)
+            (worker,) = children(server.pid)
+            await server.kill()
+            await until(lambda: status(worker) in "ZX")
+            await server.start()
+            assert await _read(http, path) == before
+
+
+async def _read(http: ClientSession, path: str) -> bytes:
+    async with http.get(path) as answer:
+        assert answer.status == 200
+        return await answer.read()
+
+
 async def _ask(http: ClientSession, path: str, **wanted: Any) -> None:
     async with http.post(path, json={"transcode": True, **wanted}) as answer:
         assert answer.status == 201

@@ -1,0 +1,41 @@
+"""Who goes first on a core that several want, as Linux lets a program say it of itself."""
+
+import contextlib
+import ctypes
+import os
+import struct
+from pathlib import Path
+
+_SCHED_SETATTR = {"x86_64": 314, "aarch64": 274}
+_RESET_ON_FORK = 1
+#: `struct sched_attr` (sched_setattr(2)): size, policy, flags, nice, priority, runtime, deadline,
+#: period.
+_ATTRIBUTES = struct.Struct("=IIQiIQQQ")
+
+
+def be_prompt(slice_us: int) -> bool:
+    """Of the calling thread: awake, it takes the core at once from those with longer slices.
+
+    It is the first to be put off in its turn, once it has run for so long; what it starts is as
+    others are. False where the kernel may not be asked for that; one before 6.12 takes no notice.
+    """
+    call = _SCHED_SETATTR.get(os.uname().machine)
+    if call is None or os.sched_getscheduler(0) != os.SCHED_OTHER:
+        return False
+    nice = os.getpriority(os.PRIO_PROCESS, 0)
+    named = _ATTRIBUTES.size, os.SCHED_OTHER, _RESET_ON_FORK, nice, 0
+    attributes = _ATTRIBUTES.pack(*named, slice_us * 1000, 0, 0)
+    done: int = ctypes.CDLL(None).syscall(call, 0, attributes, 0)
+    return done == 0
+
+
+def give_way(niceness: int) -> None:
+    """Of the calling process, to all that is less nice.
+
+    Where the kernel puts each session into a group of its own (sched(7), autogroup), niceness
+    counts only within it: then the group, of a process that began one, must be nice as well.
+    """
+    os.nice(niceness)
+    if os.getsid(0) == os.getpid():
+        with contextlib.suppress(OSError):  # a kernel without, or it may not
+            Path("/proc/self/autogroup").write_text(str(niceness))

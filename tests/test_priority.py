@@ -1,0 +1,78 @@
+"""In processes of their own: what is said of one stays."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+READ = """
+import ctypes, os
+from server import priority
+
+def slice_ns():
+    found = ctypes.create_string_buffer(48)
+    call = priority._SCHED_SETATTR[os.uname().machine] + 1  # sched_getattr(2)
+    assert ctypes.CDLL(None).syscall(call, 0, found, 48, 0) == 0
+    return priority._ATTRIBUTES.unpack(found)[5]
+"""
+
+
+def said(script: str) -> list[str]:
+    process = subprocess.run(
+        [sys.executable, "-c", READ + script],
+        capture_output=True,
+        text=True,
+        check=True,
+        start_new_session=True,
+    )
+    return process.stdout.split()
+
+
+@pytest.mark.skipif(
+    os.uname().machine not in ("x86_64", "aarch64"), reason="elsewhere it is not asked for"
+)
+def test_only_the_thread_itself_is_prompt() -> None:
+    before, prompt, after, thread, child = said(
+        """
+from concurrent.futures import ThreadPoolExecutor
+print(slice_ns(), priority.be_prompt(100), slice_ns())
+print(ThreadPoolExecutor().submit(slice_ns).result(), flush=True)
+if not os.fork():
+    print(slice_ns())
+"""
+    )
+    assert prompt == "True"
+    if before == "0":
+        pytest.skip("a kernel before 6.12 has no slices of one's own")
+    assert (after, thread, child) == ("100000", before, before)
+
+
+def test_who_is_nice_already_stays_so() -> None:
+    assert said("os.nice(3); priority.be_prompt(100); print(os.nice(0))") == ["3"]
+
+
+def test_who_gives_way_does_so_with_its_session() -> None:
+    niceness, group = said(
+        """
+priority.give_way(7)
+group = open("/proc/self/autogroup").read() if os.path.exists("/proc/self/autogroup") else "7"
+print(os.nice(0), group.split()[-1])
+"""
+    )
+    assert (niceness, group) == ("7", "7")
+
+
+def test_a_session_of_others_is_left_alone() -> None:
+    if not Path("/proc/self/autogroup").exists():
+        pytest.skip("the kernel groups nothing by sessions")
+    before, after = said(
+        """
+if not os.fork():
+    before = open("/proc/self/autogroup").read()
+    priority.give_way(7)
+    print(before.split()[-1], open("/proc/self/autogroup").read().split()[-1])
+"""
+    )
+    assert before == after
