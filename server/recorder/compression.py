@@ -77,6 +77,7 @@ class _Measured(msgspec.Struct, frozen=True):
 
     track: TrackName
     pictures: int
+    size: int  #: bytes
     mean: Quality  #: of the fragments
     worst: Quality  #: of any
 
@@ -241,9 +242,10 @@ class Compression:
         fragments = [self._source.samples(index) for index in indices]
         made: dict[TrackName, Recoded] = {}
         room = self._room(indices, fragments)
+        # Those that need least come first: what one of them does not need is for those behind it.
         names = [name for name in BARS if name in announced.videos()]
+        names.sort(key=lambda name: self._recoders[name].took)
         for behind, name in enumerate(names):
-            # What one does not need is for those behind it.
             most = _ROOM * room / (len(names) - behind)
             found = self._near_enough(name, indices, fragments, most)
             if found is not None:
@@ -288,8 +290,11 @@ class Compression:
 
     def _allowed(self, fragments: int) -> float:
         """Bytes that the first ``fragments`` may take. Pauses give nothing."""
-        recorded_us = sum(self._source.header(index).duration_us for index in range(fragments))
-        return MAX_BYTES_PER_HOUR * recorded_us / 3.6e9
+        return MAX_BYTES_PER_HOUR * self._hours(fragments)
+
+    def _hours(self, fragments: int) -> float:
+        """How long the first ``fragments`` are."""
+        return sum(self._source.header(index).duration_us for index in range(fragments)) / 3.6e9
 
     def _policy_of(self, index: int) -> bytes:
         name = self._manifest.segments[index].name
@@ -297,17 +302,28 @@ class Compression:
             return read_segment_header(file).policy
 
     def _refuse_large(self, made: Manifest) -> None:
-        allowed, size = self._allowed(len(self._source)), size_of_segments(made)
-        if size > allowed:
-            raise NotCompressed(
-                Left.LARGE,
-                f"all tracks together would take more than {MAX_BYTES_PER_HOUR // 1_000_000} MB "
-                f"an hour: {size} bytes at {self.done:.0%}, {allowed:.0f} are for all of it",
-            )
+        size = size_of_segments(made)
+        if size > self._allowed(len(self._source)):
+            raise NotCompressed(Left.LARGE, self._why_large(made, size))
+
+    def _why_large(self, made: Manifest, size: int) -> str:
+        """What it would take, and what of it takes so much: who reads it may choose a camera."""
+        hours = self._hours(self._ends[len(made.segments) - 1])
+        of_tracks = {
+            name: sum(e.size for row in self._progress.measured for e in row if e.track is name)
+            for name in BARS
+        }
+        parts = [*of_tracks.items(), ("sound and the rest", size - sum(of_tracks.values()))]
+        told = ", ".join(f"{name} {each / hours / 1e6:.0f}" for name, each in parts if each)
+        return (
+            f"all tracks together would take {size / hours / 1e6:.0f} MB an hour, more than "
+            f"{MAX_BYTES_PER_HOUR / 1e6:.0f}, at VMAF 90: {told} "
+            f"({self.done:.0%} of it was made)"
+        )
 
 
 def _measured(name: TrackName, made: Recoded) -> _Measured:
-    return _Measured(name, len(made.samples), mean_of(made), worst_of(made))
+    return _Measured(name, len(made.samples), made.size, mean_of(made), worst_of(made))
 
 
 def _remade(source: Fragment, pictures: dict[tuple[TrackName, int], Sample]) -> Fragment:

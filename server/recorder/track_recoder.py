@@ -40,11 +40,11 @@ class Bar:
 
 
 #: docs/decisions/recorder-compression.md has the measurements. Of a screen's print every pixel
-#: counts, and it costs little.
+#: counts, and it costs little: it comes first, as long as nothing is known (`TrackRecoder.took`).
 _FACE = Bar(Quality(91.0, 0.0), Quality(90.3, 0.0), 34, 12)
 BARS = {
-    TrackName.CAMERA: _FACE,
     TrackName.SCREEN: Bar(Quality(91.0, 42.0), Quality(90.3, 40.0), 42, 12),
+    TrackName.CAMERA: _FACE,
     TrackName.INTERVIEWER_CAMERA: _FACE,
 }
 
@@ -60,13 +60,14 @@ class NotNearEnough(Exception):
 
 
 class TrackRecoder:
-    """Remembers the rate factor, and where the other process has got to."""
+    """Remembers the rate factor, what it came to, and where the other process has got to."""
 
     def __init__(self, source: RecordingReader, name: TrackName, recoder: Recoder) -> None:
         self._source = source
         self._name = name
         self._recoder = recoder
         self._crf = BARS[name].crf
+        self.took = 0  #: bytes, in the last segment that had any of its pictures
         self._next = 0  # the fragment that follows on what was decoded last
 
     def near_enough(
@@ -96,6 +97,7 @@ class TrackRecoder:
             )
         above = max(0.0, near.vmaf - bar.aim.vmaf)
         self._crf = min(WORST_CRF, crf + int(above * _STEPS_PER_POINT / 2))
+        self.took = made[crf].size
         return made[crf]
 
     def _recode(self, indices: range, fragments: Sequence[Fragment], crf: int) -> Recoded | None:

@@ -69,7 +69,7 @@ def test_why_a_recording_stays_as_it_is_is_shown(
     assert run(capsys, "compress", "interview-1")[0] == 1
     line, seen = shown(capsys)
     assert (line["compressed"], line["left"], line["made"]) == (False, "large", None)
-    assert "1 MB an hour" in line["reason"]
+    assert "MB an hour, more than 1, at VMAF 90: camera" in line["reason"]
     assert f"Compressed: no: {line['reason']}" in seen
     assert "not compressed: too large" in run(capsys, "recordings")[1]
 

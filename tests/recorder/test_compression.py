@@ -1,7 +1,9 @@
 """A finished recording becomes a small one: the same segments, fragments and times, in AV1."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import pairwise
+from operator import itemgetter
 
 import av
 import msgspec
@@ -23,9 +25,10 @@ from server.recorder.derived import (
 from server.recorder.manifest import EventEntry, to_unix_us
 from server.recorder.reader import RecordingReader
 from server.recorder.recode_job import Quality
-from server.recorder.recoder import Recoder, open_recoder
+from server.recorder.recoder import Recoded, Recoder, open_recoder
 from server.recorder.sealing import SEGMENT_HEADER_BYTES
-from server.recorder.track_recoder import BARS, Bar
+from server.recorder.track_recoder import BARS, Bar, TrackRecoder
+from server.recorder.tracks import Fragment
 from server.recorder.verify import verify
 from tests.recorder.conftest import Desk
 from tests.recorder.encoded import (
@@ -180,7 +183,7 @@ def test_tracks_that_come_late_gaps_and_events_stay(
     ]
     assert (made.gaps, made.policies, made.state) == (source.gaps, source.policies, source.state)
     assert made.events == (*source.events, EventEntry("compressed", MADE_US))
-    pictures = (TrackName.CAMERA, TrackName.SCREEN, TrackName.INTERVIEWER_CAMERA)
+    pictures = (TrackName.SCREEN, TrackName.CAMERA, TrackName.INTERVIEWER_CAMERA)
     assert tuple(each.track for each in statement.quality) == pictures
     key = desk.keys.recording_key("iv", bytes.fromhex(made.recording))
     assert open_title(key, made) == "A title"
@@ -283,8 +286,42 @@ def test_what_would_be_large_or_not_smaller_is_refused(
         make(desk, recoder)
     discard(making_path(desk.data_dir, "iv"))
     monkeypatch.setattr(compression, "MAX_BYTES_PER_HOUR", 10_000_000)
-    with pytest.raises(NotCompressed, match="more than 10 MB an hour"):
+    told = (
+        r"would take \d+ MB an hour, more than 10, at VMAF 90: camera \d+, sound and the rest \d+ "
+        r"\(100% of it was made\)"
+    )
+    with pytest.raises(NotCompressed, match=told):
         make(desk, recoder)
+
+
+def test_who_needs_least_comes_first_and_leaves_the_rest_of_its_part_to_the_others(
+    desk: Desk, recoder: Recoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[tuple[int, TrackRecoder, float, int]] = []
+    near_enough = TrackRecoder.near_enough
+
+    def noted(
+        self: TrackRecoder, indices: range, fragments: Sequence[Fragment], most: float
+    ) -> Recoded | None:
+        found = near_enough(self, indices, fragments, most)
+        assert found is not None
+        given.append((indices.start, self, most, found.size))
+        return found
+
+    monkeypatch.setattr(TrackRecoder, "near_enough", noted)
+    monkeypatch.setitem(BARS, TrackName.SCREEN, Bar(db(36.0), db(36.0), 20, 12))
+    for start_s in (START_S, START_S + 3600):
+        desk.write(
+            in_order(camera(start_s=start_s), interviewer(start_s=start_s), screen(start_s=start_s))
+        )
+    make(desk, recoder)
+    first, second = ([each for each in given if (each[0] > 0) == later] for later in (False, True))
+    assert [each[1] for each in second] == [each[1] for each in sorted(first, key=itemgetter(3))]
+    assert first[0][3] > first[1][3], "the screen comes first where nothing is known"
+    for segment in (first, second):
+        for left, (one, other) in zip((3, 2), pairwise(segment), strict=True):
+            rest = left * one[2] - compression._ROOM * one[3]
+            assert other[2] == pytest.approx(rest / (left - 1))
 
 
 def test_all_tracks_share_one_limit_and_pauses_give_nothing(
