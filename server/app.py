@@ -272,6 +272,8 @@ async def _recorder(config: Config) -> AsyncIterator[Recorder]:
             raise ConfigError(
                 f"Another server is using {config.data_dir}: stop it, or use another --data-dir."
             ) from error
+        except OSError as error:  # a file in the place of a folder, another's file, a full disk
+            raise ConfigError(f"The recordings can't be opened: {error}.") from error
         yield recorder
 
 

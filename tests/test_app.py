@@ -231,6 +231,12 @@ async def test_a_data_directory_in_use_is_named(tmp_path: Path) -> None:
         assert await asyncio.to_thread(announced_url, serving.data_dir) == serving.server.base_url
 
 
+async def test_a_file_in_the_place_of_a_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "log").touch()  # `serve > data/log`
+    message = await refusal(Config(tmp_path, port=0, workers=0))
+    assert f"can't be opened: [Errno 17] File exists: '{tmp_path / 'log'}'" in message
+
+
 async def test_an_address_of_another_machine_is_named(tmp_path: Path) -> None:
     message = await refusal(Config(tmp_path, host="192.0.2.1", port=0, workers=0))
     assert "no address of this machine" in message
