@@ -383,6 +383,7 @@ async def test_it_plays_on_phones_tablets_and_desktops(
     await page.wait_for_function("() => document.getElementById('replay-video').ended")
     await seek(page, 2)
     await page.locator("#replay-picture-screen").wait_for()
+    await page.evaluate("scrollTo(0, 0)")  # the click may have scrolled what was not yet laid out
     assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     for name in ("replay-screen", "replay-video", "seek", "play", "speed", "full-screen"):
         box = await page.locator(f"#{name}").bounding_box()
