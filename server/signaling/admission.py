@@ -11,7 +11,7 @@ from collections import Counter, deque
 from dataclasses import dataclass
 
 from server.core.interviews import Role
-from server.signaling.errors import Refusal
+from server.signaling.errors import RETRY_SOON_S, Refusal
 from server.signaling.protocol import ErrorId
 
 #: What a newcomer is taken to cost at least, as a share of a core, and before any was measured.
@@ -109,7 +109,10 @@ class Admission:
         for resource, headroom in self.headroom(now, role).items():
             if headroom <= 0:
                 self.refused[role, resource] += 1
-                raise Refusal(ErrorId.SERVER_BUSY, "The server is busy: try again in a moment.")
+                after_s = RETRY_SOON_S if role is Role.OBSERVER else None
+                raise Refusal(
+                    ErrorId.SERVER_BUSY, "The server is busy: try again in a moment.", after_s
+                )
 
     def headroom(self, now: float, role: Role = Role.CANDIDATE) -> dict[Resource, float]:
         """What is left of each resource for one more, 1: all, 0: too little."""

@@ -48,6 +48,9 @@ STATUS: dict[ErrorId, int] = {
 
 #: When to try again: an interview may have ended by then; a restart takes some seconds.
 RETRY_AFTER_S = {ErrorId.SERVER_BUSY: 10, ErrorId.SERVER_RESTARTING: 2}
+#: Where only the moment is too busy, as for who wants to see what runs already: it is over by
+#: then, and to ask costs next to nothing.
+RETRY_SOON_S = 2
 
 _FROM_AIOHTTP = {
     403: ErrorId.FORBIDDEN,
@@ -66,10 +69,16 @@ TOKEN_MESSAGES = {
 
 
 class Refusal(Exception):
-    """The client's request is refused; the message is for the person who made it."""
+    """The client's request is refused; the message is for the person who made it.
 
-    def __init__(self, id: ErrorId, message: str | None = None) -> None:
+    `retry_after_s`: when the same may succeed, if it is not as usual for this error.
+    """
+
+    def __init__(
+        self, id: ErrorId, message: str | None = None, retry_after_s: int | None = None
+    ) -> None:
         self.id = id
+        self.retry_after_s = retry_after_s or RETRY_AFTER_S.get(id)
         self.message = message or TOKEN_MESSAGES.get(id, "This is not allowed.")
         super().__init__(self.message)
 
@@ -86,7 +95,7 @@ def refusing_offers() -> Iterator[None]:
     except SdpError as error:
         raise Refusal(ErrorId.BAD_SDP, str(error)) from error
     except MediaBusy as error:
-        raise Refusal(ErrorId.SERVER_BUSY, str(error)) from error
+        raise Refusal(ErrorId.SERVER_BUSY, str(error), RETRY_SOON_S) from error
 
 
 class ErrorInfo(msgspec.Struct, frozen=True):
@@ -99,22 +108,22 @@ class ErrorBody(msgspec.Struct, frozen=True):
 
 
 def error_message(
-    id: ErrorId, message: str, *, fatal: bool = False, connection: Connection | None = None
+    refusal: Refusal, *, fatal: bool = False, connection: Connection | None = None
 ) -> Error:
     """The same for a socket."""
-    return Error(id, message, fatal, RETRY_AFTER_S.get(id), connection)
+    return Error(refusal.id, refusal.message, fatal, refusal.retry_after_s, connection)
 
 
-def error_response(id: ErrorId, message: str) -> web.Response:
+def error_response(refusal: Refusal) -> web.Response:
     """The JSON error of `docs/protocol.md`, with its status (RFC 6750 3 asks 401 to say how)."""
     headers = {"Cache-Control": "no-store"}
-    if STATUS[id] == 401:
+    if STATUS[refusal.id] == 401:
         headers["WWW-Authenticate"] = "Bearer"
-    if id in RETRY_AFTER_S:  # RFC 9110 10.2.3
-        headers["Retry-After"] = str(RETRY_AFTER_S[id])
-    body = msgspec.json.encode(ErrorBody(ErrorInfo(id, message)))
+    if refusal.retry_after_s is not None:  # RFC 9110 10.2.3
+        headers["Retry-After"] = str(refusal.retry_after_s)
+    body = msgspec.json.encode(ErrorBody(ErrorInfo(refusal.id, refusal.message)))
     return web.Response(
-        body=body, status=STATUS[id], content_type="application/json", headers=headers
+        body=body, status=STATUS[refusal.id], content_type="application/json", headers=headers
     )
 
 
@@ -126,15 +135,17 @@ async def error_middleware(
     try:
         return await handler(request)
     except Refusal as refusal:
-        return error_response(refusal.id, refusal.message)
+        return error_response(refusal)
     except web.HTTPException as error:
         if error.status < 400:
             raise
         id = _FROM_AIOHTTP.get(error.status, ErrorId.BAD_MESSAGE)
-        response = error_response(id, error.reason)
+        response = error_response(Refusal(id, error.reason))
         if "Allow" in error.headers:  # RFC 9110 15.5.6
             response.headers["Allow"] = error.headers["Allow"]
         return response
     except Exception:  # the root of one request: it must not say what broke, only that it did
         log.exception("request failed method=%s", request.method)
-        return error_response(ErrorId.INTERNAL, "The server failed to do this; see its log.")
+        return error_response(
+            Refusal(ErrorId.INTERNAL, "The server failed to do this; see its log.")
+        )

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from server.signaling.errors import error_response
+from server.signaling.errors import Refusal, error_response
 from server.signaling.pages import HEADERS
 from server.signaling.protocol import ErrorId
 
@@ -92,7 +92,7 @@ class HttpConnection(web.RequestHandler):
         if status != 400:  # requests that could be: theirs are answered by `error_middleware`
             return super().handle_error(request, status, exc, message)
         log.debug("no HTTP from %s", request.remote)
-        response = error_response(ErrorId.BAD_MESSAGE, "This is no HTTP request.")
+        response = error_response(Refusal(ErrorId.BAD_MESSAGE, "This is no HTTP request."))
         response.headers.update(HEADERS)
         response.headers["Server"] = "Vivavoce"  # aiohttp puts its own where there is none
         response.force_close()

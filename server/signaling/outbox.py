@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from server.signaling.errors import STATUS, error_message
+from server.signaling.errors import STATUS, Refusal, error_message
 from server.signaling.protocol import ErrorId, Indicators, ServerMessage
 
 #: Some seconds of indicators of one interview. Measured values age: the oldest go first.
@@ -71,7 +71,7 @@ class Outbox:
 
     def refuse(self, id: ErrorId, message: str) -> None:
         """Say a fatal error, then close with its code."""
-        self.send(error_message(id, message, fatal=True))
+        self.send(error_message(Refusal(id, message), fatal=True))
         self.close(close_code(id))
 
     def close(self, code: int) -> None:

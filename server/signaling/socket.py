@@ -126,7 +126,7 @@ class Sockets:
                 with refusing_offers():
                     await self._act(message, interview, participant, outbox)
             except Refusal as refusal:
-                outbox.send(error_message(refusal.id, refusal.message, connection=connection))
+                outbox.send(error_message(refusal, connection=connection))
             except Exception:  # the root of one message: the others must still be served
                 log.exception("message failed interview=%s", interview.id)
                 outbox.refuse(ErrorId.INTERNAL, "The server failed to do this; see its log.")
@@ -221,7 +221,7 @@ async def _write(request: web.Request, socket: web.WebSocketResponse, outbox: Ou
 async def _refuse(request: web.Request, socket: web.WebSocketResponse, refusal: Refusal) -> None:
     try:
         async with asyncio.timeout(SEND_TIMEOUT_S):
-            error = error_message(refusal.id, refusal.message, fatal=True)
+            error = error_message(refusal, fatal=True)
             await socket.send_str(encode(error).text)
             await socket.close(code=close_code(refusal.id))
     except (TimeoutError, ConnectionError):

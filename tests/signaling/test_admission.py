@@ -130,6 +130,15 @@ def test_who_has_gone_makes_room() -> None:
     assert refused(admission) is None
 
 
+def test_an_observer_is_told_to_come_back_sooner_than_a_candidate() -> None:
+    """What is too busy for an observer is a moment; a candidate waits for somebody to leave."""
+    admission = running(1, Load(busy=0.9))
+    for admit, after_s in ((admission.admit_observer, 2), (admission.admit_candidate, 10)):
+        with pytest.raises(Refusal) as caught:
+            admit(LATER_S)
+        assert caught.value.retry_after_s == after_s
+
+
 def test_while_it_drains_new_candidates_are_told_of_the_restart() -> None:
     admission = Admission()
     admission.draining = True

@@ -4,8 +4,14 @@ import pytest
 from aiohttp import web
 
 from server.media.errors import MediaBusy, NoCommonCodec, SdpError
-from server.signaling.errors import STATUS, Refusal, error_response, refusing_offers
-from server.signaling.protocol import ErrorId
+from server.signaling.errors import (
+    STATUS,
+    Refusal,
+    error_message,
+    error_response,
+    refusing_offers,
+)
+from server.signaling.protocol import Connection, ErrorId
 from tests.signaling.serving import Serving
 
 
@@ -16,7 +22,7 @@ def test_every_error_id_has_a_status() -> None:
 
 @pytest.mark.parametrize("id", ErrorId)
 def test_an_error_is_json_that_no_cache_keeps(id: ErrorId) -> None:
-    answer = error_response(id, "why")
+    answer = error_response(Refusal(id, "why"))
     assert answer.status == STATUS[id]
     assert isinstance(answer.body, bytes)
     assert json.loads(answer.body) == {"error": {"id": id, "message": "why"}}
@@ -37,6 +43,13 @@ def test_complaints_about_an_offer_are_refusals(error: Exception, id: ErrorId) -
     with pytest.raises(Refusal) as caught, refusing_offers():
         raise error
     assert (caught.value.id, caught.value.message) == (id, str(error))
+    assert caught.value.retry_after_s == (2 if id is ErrorId.SERVER_BUSY else None)
+
+
+def test_a_refusal_that_says_when_says_it_in_both_ways() -> None:
+    refusal = Refusal(ErrorId.SERVER_BUSY, "why", 3)
+    assert error_response(refusal).headers["Retry-After"] == "3"
+    assert error_message(refusal, connection=Connection.DOWN).retry_after_s == 3
 
 
 async def test_unknown_paths_and_methods_are_refused_in_json(serving: Serving) -> None:
