@@ -124,7 +124,7 @@ async def _http(
     access = Access(links.key, plant.db, time.time)
     async with (
         open_replay(plant, config.store) as replay,
-        open_exports(plant, replay, config.store, config.timestamp_url) as exports,
+        open_exports(plant, replay, config.store, config.timestamp_url, links.key) as exports,
         open_compressor(_compressor(config, plant, replay, exports)),
     ):
         api = Api(hub, plant.db, links)

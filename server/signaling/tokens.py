@@ -46,6 +46,11 @@ def sign(key: bytes, claims: Claims) -> str:
     return f"{signed}.{_mac(key, signed)}"
 
 
+def ticket(key: bytes, export_id: str) -> str:
+    """What an export's address has; the same one after a restart, which nothing on a disk tells."""
+    return _mac(key, f"export.{export_id}")
+
+
 def parse(key: bytes, token: str, now: float) -> Claims:
     """The claims of a genuine, unexpired token; raises TokenError for any other text."""
     signed, _, mac = token.rpartition(".")

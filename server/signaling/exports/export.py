@@ -2,8 +2,7 @@
 
 import asyncio
 import enum
-import secrets
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -61,8 +60,8 @@ class Export:
     name: str  #: for whoever saves it
     viewing: Viewing
     path: Path  #: of the sealed file
+    ticket: str  #: that its address has
     order: Order | None  #: None: it is not to be made any more
-    ticket: str = field(default_factory=lambda: secrets.token_urlsafe(32))
     state: ExportState = ExportState.WAITING
     done: float = 0.0
     task: asyncio.Task[None] | None = None

@@ -84,7 +84,7 @@ class Exports:
             kept = KeptExport(viewing.id, origin.recording, *span_us, *asked)
             job = await self._job(interview_id, kept, credentials.size if credentials else 0)
             order = Order(job, origin, credentials)
-            return Export(kept, title, viewing, self.queue.path(kept.id), order)
+            return Export(kept, title, viewing, *self.queue.place(kept.id), order)
 
         made = await self.queue.add(grant.link_id, begin)
         return json_response(made.item, status=201)
@@ -221,9 +221,9 @@ def _headers(name: str) -> dict[str, str]:
 
 @asynccontextmanager
 async def open_exports(
-    plant: Plant, replay: Replay, store: str, timestamp_url: str
+    plant: Plant, replay: Replay, store: str, timestamp_url: str, links_key: bytes
 ) -> AsyncIterator[Exports]:
     """At the end what is under way is stopped; the next server has what is ready. OSError."""
-    async with open_queue(plant.recorder, plant.db, plant.clock) as queue:
+    async with open_queue(plant.recorder, plant.db, plant.clock, links_key) as queue:
         parts = plant.recorder, plant.db, plant.clock, replay
         yield Exports(*parts, store, timestamp_url, queue)

@@ -21,6 +21,7 @@ from server.recorder.files import make_folder
 from server.recorder.manifest import to_unix_us
 from server.recorder.recorder import Recorder
 from server.recorder.sealing import SegmentError
+from server.signaling import tokens
 from server.signaling.errors import Refusal
 from server.signaling.exports import process
 from server.signaling.exports.export import Export, ExportState, Order
@@ -46,11 +47,13 @@ class ExportQueue:
         recorder: Recorder,
         db: AsyncStore,
         clock: Callable[[], float],
+        links_key: bytes,
         tasks: asyncio.TaskGroup,
     ) -> None:
         self._recorder = recorder
         self._db = db
         self._clock = clock
+        self._links_key = links_key
         self._tasks = tasks
         self._asking = asyncio.Lock()  # so that nobody is admitted beside another
         self._turn = asyncio.Lock()  # who waits for it gets it in order
@@ -65,17 +68,21 @@ class ExportQueue:
         ]
 
     def find(self, ticket: str) -> Export | None:
-        same = (e for e in self._exports.values() if secrets.compare_digest(e.ticket, ticket))
-        return next(same, None)
+        wanted = ticket.encode(errors="replace")
+        for each in self._exports.values():
+            if secrets.compare_digest(each.ticket.encode(), wanted):
+                return each
+        return None
 
     @property
     def busy(self) -> bool:
         """Whether one is being written, for which somebody waits."""
         return any(each.state is ExportState.RUNNING for each in self._exports.values())
 
-    def path(self, export_id: str) -> Path:
-        """Of the sealed file."""
-        return self._recorder.data_dir / FOLDER / export_id
+    def place(self, export_id: str) -> tuple[Path, str]:
+        """Where the sealed file lies, and its ticket."""
+        path = self._recorder.data_dir / FOLDER / export_id
+        return path, tokens.ticket(self._links_key, export_id)
 
     async def add(self, link_id: str, begin: Callable[[], Awaitable[Export]]) -> Export:
         """What ``begin`` makes, if the link may have one more. Raises Refusal."""
@@ -93,7 +100,7 @@ class ExportQueue:
         for each, viewing in kept:
             interview = await self._db.run(Store.interview, viewing.interview_id)
             name = interview.title if interview else viewing.interview_id
-            export = Export(each, name, viewing, self.path(each.id), None)
+            export = Export(each, name, viewing, *self.place(each.id), None)
             if each.until_s is None or (each.sha256 and each.id not in there):
                 export.finished(Failed(Fault.CUT_OFF, ""), b"", self._clock() + KEPT_S)
                 await self._keep(export)
@@ -228,11 +235,14 @@ def _signed(credentials: Credentials, bound: Bound) -> bytes:
 
 @asynccontextmanager
 async def open_queue(
-    recorder: Recorder, db: AsyncStore, clock: Callable[[], float]
+    recorder: Recorder, db: AsyncStore, clock: Callable[[], float], links_key: bytes
 ) -> AsyncIterator[ExportQueue]:
-    """At the end what is under way is stopped; the next one has what is ready. OSError."""
+    """At the end what is under way is stopped; the next one has what is ready. OSError.
+
+    ``links_key``: of tokens, which tickets come from, too.
+    """
     async with asyncio.TaskGroup() as tasks:
-        queue = ExportQueue(recorder, db, clock, tasks)
+        queue = ExportQueue(recorder, db, clock, links_key, tasks)
         try:
             await queue.restore()
             yield queue
