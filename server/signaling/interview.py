@@ -20,7 +20,7 @@ from server.live_analysis.layers import ENOUGH_LINES
 from server.media.ice import Credentials
 from server.media.server import Peer, PeerState, Source
 from server.recorder.manifest import Policy
-from server.recorder.recorder import Recording
+from server.recorder.recording import Recording
 from server.signaling.access import OBSERVERS
 from server.signaling.audience import Audience
 from server.signaling.devices import CAMERAS, MICROPHONES, Devices

@@ -7,27 +7,25 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from itertools import count, islice, pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from msgspec.structs import replace
 
-from server.core.frames import Codec, EncodedFrame, Gap, GapCause, TrackName
-from server.recorder import recorder as recorder_module
+from server.core.frames import Codec, Gap, GapCause, TrackName
 from server.recorder.files import LocalFolder
 from server.recorder.key_database import KeyDatabase
 from server.recorder.key_services import VaultRootKey
 from server.recorder.manifest import Manifest, State
-from server.recorder.recorder import REOPEN_S, Recorder, Recording, open_recorder
+from server.recorder.recorder import REOPEN_S, Recorder, open_recorder
+from server.recorder.recording import Recording
 from server.recorder.root_key import KeyProblem, RootKey
 from server.recorder.root_keys import open_root_key
 from server.recorder.verify import verify
 from server.recorder.witness import Witness
 from tests.recorder.conftest import POLICY
-from tests.recorder.encoded import START_S, camera, interview, microphone
-from tests.recorder.failing_disk import Disk
+from tests.recorder.encoded import START_S, interview
 from tests.recorder.soft_token import soft_token
 from tests.recorder.transit_server import transit_server
 
@@ -198,27 +196,6 @@ async def test_an_id_that_is_no_file_name_is_refused(tmp_path: Path, interview_i
             recorder.record(interview_id, "t", POLICY, _refuse_faults)
 
 
-async def test_a_full_queue_drops_declares_and_tells(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(recorder_module, "QUEUE_BYTES", 4_000)
-    faults: list[str] = []
-    async with open_recorder(tmp_path) as recorder:
-        recording = recorder.record(
-            "iv", "t", POLICY, faults.append, lambda: faults.append("mended")
-        )
-        for frame in camera(Codec.VP8, 1):  # all at once: more than the queue holds
-            recording.on_frame(frame)
-        await recording.close()
-        index = await asyncio.to_thread(lambda: recorder.reader("iv").describe())
-        assert recorder.metrics.frames_dropped > 0
-    # Once for each time that the queue fills up anew, and once for each that it goes on.
-    told = ["more comes than can be written: frames are being dropped", "mended"]
-    assert faults == told * (len(faults) // 2)
-    lost = [gap.lost for gap in index.gaps if gap.cause is GapCause.QUEUE_FULL]
-    assert sum(lost) == recorder.metrics.frames_dropped
-
-
 class _Broken(LocalFolder):
     def replace(self, name: str, data: bytes) -> None:
         raise RuntimeError("a bug")
@@ -288,60 +265,6 @@ async def test_what_can_not_be_opened_is_tried_again_after_a_pause(
         await recording.close()
     assert faults[0] == "the recording can't be opened: no"
     assert min(after - before for before, after in pairwise(tried)) >= REOPEN_S
-
-
-async def test_a_full_disk_that_gets_room_again_ends_the_fault(tmp_path: Path) -> None:
-    disk, told = Disk(), list[str]()
-    frames = _sound(count())
-    async with open_recorder(tmp_path, folder_at=disk.folder) as recorder:
-        recording = recorder.record("iv", "t", POLICY, told.append, lambda: told.append("mended"))
-        await _feed_until(recording, frames, lambda: recorder.metrics.fragments_written > 0)
-        disk.room = 0
-        await _feed_until(recording, frames, lambda: told != [])
-        assert told == ["writing the recording failed: No space left on device"]
-        disk.room = None
-        await _feed_until(recording, frames, lambda: len(told) > 1)
-        await recording.close()
-    assert told[1:] == ["mended"]
-
-
-async def test_a_disk_that_hangs_is_told_and_costs_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(recorder_module, "SLOW_S", 0.2)
-    disk, told, fed = Disk(), list[str](), count()
-    frames = _sound(fed)
-    async with open_recorder(tmp_path, folder_at=disk.folder) as recorder:
-        recording = recorder.record("iv", "t", POLICY, told.append, lambda: told.append("mended"))
-        disk.takes.clear()
-        try:
-            await _feed_until(recording, frames, lambda: told != [])
-        finally:
-            disk.takes.set()
-        await _feed_until(recording, frames, lambda: len(told) > 1)
-        await recording.close()
-        assert told[:2] == ["what comes has waited for 0 s to be written", "mended"]
-        reader = await asyncio.to_thread(recorder.reader, "iv")
-        kept = await asyncio.to_thread(lambda: [f.audio for _, f in reader.all_samples()])
-    assert (sum(map(len, kept)), reader.manifest.gaps) == (next(fed), ())
-
-
-def _sound(numbers: Iterator[int]) -> Iterator[EncodedFrame]:
-    """Without an end, however long what is waited for takes."""
-    sound = microphone(0.02)[0]
-    for at_s in (START_S + number / 50 for number in numbers):
-        yield replace(sound, capture_s=at_s, arrived_s=at_s)
-
-
-async def _feed_until(
-    recording: Recording, frames: Iterator[EncodedFrame], condition: Callable[[], bool]
-) -> None:
-    """At a pace with which neither queue nor writer is overrun in that time."""
-    async with asyncio.timeout(30):
-        while not condition():
-            recording.on_frame(next(frames))
-            for _ in range(20):
-                await asyncio.to_thread(lambda: None)
 
 
 class _RefusesTheLast(LocalFolder):

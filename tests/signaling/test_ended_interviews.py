@@ -25,7 +25,7 @@ from server.media.selection import Selection
 from server.media.server import Source
 from server.media.track import Track
 from server.media.up_track import UpTrack
-from server.recorder.recorder import Recording
+from server.recorder.recording import Recording
 from server.recorder.writer import RecordingWriter
 from server.signaling.interview import LiveInterview
 from server.signaling.outbox import Outbox
