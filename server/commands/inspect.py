@@ -36,6 +36,7 @@ from server.recorder.catalog import is_compressed
 from server.recorder.derived import Compressed, Left, check_statement, refusal_of, share_made
 from server.recorder.inspection import GapPart, Inspection, SegmentPart, TrackPart, inspect
 from server.recorder.keys import DATABASE, SIGNING_KEY, load_public_key, open_database
+from server.recorder.log_check import logged_of
 from server.recorder.manifest import (
     MANIFEST_NAME,
     Manifest,
@@ -48,7 +49,6 @@ from server.recorder.root_key import KeyProblem
 from server.recorder.sealing import SegmentError
 from server.recorder.server_key import ServerKey, fingerprint
 from server.recorder.tlog import EntryKind
-from server.recorder.verify import logged_of
 
 #: So many lines of a list are shown; `--json` has all of them.
 _MAX_LINES = 40

@@ -8,13 +8,14 @@ from server.commands.terminal import utc
 from server.recorder.catalog import FOLDER
 from server.recorder.derivation import statement_of
 from server.recorder.derived import check_statement
+from server.recorder.log_check import check_log
 from server.recorder.manifest import MANIFEST_NAME
 from server.recorder.proof import parse_proof
 from server.recorder.receipt import Receipt, check_receipt, signed_by
 from server.recorder.sealing import SegmentError
 from server.recorder.server_key import ServerKey
 from server.recorder.tlog import Entry
-from server.recorder.verify import check_log, verify
+from server.recorder.verify import verify
 
 
 def verify_receipt(

@@ -8,10 +8,10 @@ from cryptography.x509 import Certificate
 
 from server.config import ConfigError
 from server.recorder import timestamp
+from server.recorder.fault import Fault
 from server.recorder.manifest import MANIFEST_NAME, TIMESTAMP_NAME
 from server.recorder.sealing import SegmentError
 from server.recorder.stores import Readable
-from server.recorder.verify import Fault
 
 #: Of the authority, in a data directory's `keys`.
 ROOTS = "timestamp-root.pem"

@@ -25,7 +25,9 @@ from server.recorder.derived import Compressed, check_statement, making_path
 from server.recorder.derived import decode as decode_compressed
 from server.recorder.evidence import CONTENTS, DERIVATION, LOG, READER, RECEIPT, RECORDING
 from server.recorder.export_check import NothingSigned, check_export
+from server.recorder.fault import Fault
 from server.recorder.keys import C2PA_ROOT, SIGNING_PUB, load_public_key
+from server.recorder.log_check import log_fault, lost_recordings
 from server.recorder.manifest import MANIFEST_NAME
 from server.recorder.receipt import check_receipt, is_receipt
 from server.recorder.root_key import KeyProblem
@@ -35,14 +37,7 @@ from server.recorder.server_key import ServerKey, fingerprint
 from server.recorder.stores import Readable, split_s3
 from server.recorder.succession import extended
 from server.recorder.tlog import Entry
-from server.recorder.verify import (
-    TOLD_S,
-    Fault,
-    VerifyReport,
-    log_fault,
-    lost_recordings,
-    verify,
-)
+from server.recorder.verify import TOLD_S, VerifyReport, verify
 
 _EXIT_STATUS = """exit status:
   0  intact: every byte is what was signed

@@ -18,6 +18,7 @@ from server.recorder import succession
 from server.recorder.checkpoint import read_checkpoint
 from server.recorder.derivation import SUFFIX
 from server.recorder.files import put_in_place, scratch_beside
+from server.recorder.log_check import ENTRY, PROOF
 from server.recorder.manifest import (
     MANIFEST_NAME,
     TIMESTAMP_NAME,
@@ -33,7 +34,6 @@ from server.recorder.server_key import ServerKey, fingerprint
 from server.recorder.stores import Readable, size_of
 from server.recorder.tiles import CHECKPOINT, Tiles
 from server.recorder.tlog import EntryKind, parse_entry
-from server.recorder.verify import ENTRY, PROOF
 
 RECORDING = "recording"
 LOG = "log"

@@ -10,13 +10,13 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from importlib.resources.abc import Traversable
-from pathlib import Path
 from typing import BinaryIO
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from server.recorder.checkpoint import read_checkpoint
+from server.recorder.fault import Fault
+from server.recorder.log_check import LOG_FILE, log_fault, logged_of
 from server.recorder.manifest import (
     MANIFEST_NAME,
     NO_SEGMENT,
@@ -29,8 +29,7 @@ from server.recorder.manifest import (
     policy_hash,
     signed_by,
 )
-from server.recorder.merkle import Tree, consistency_path, is_consistent
-from server.recorder.proof import Proof, check_proof, parse_proof
+from server.recorder.merkle import Tree
 from server.recorder.sealing import FaultKind, Kind, SegmentError, SegmentHeader
 from server.recorder.segments import (
     check_records,
@@ -40,39 +39,14 @@ from server.recorder.segments import (
 )
 from server.recorder.server_key import ServerKey, raw
 from server.recorder.stores import Readable
-from server.recorder.tiles import CHECKPOINT, Tiles
-from server.recorder.tlog import FOLDER, Entry, EntryKind, parse_entry, read_log
+from server.recorder.tlog import Entry
 
-LOG_FILE = f"{FOLDER}/{CHECKPOINT}"
-#: Of an entry that was taken out of a log, and of the proof that it is in it.
-ENTRY, PROOF = ".entry", ".tlog-proof"
 #: What an open recording may be ahead of the log: a few heartbeats.
 AHEAD_S = 40.0
 #: A server that closes a recording has told the log of it after this;
 TOLD_S = 1.0
 #: and closes it so long after its last sample, at most: a candidate is waited for.
 CLOSED_S = 60.0
-
-
-class Fault(msgspec.Struct, frozen=True):
-    """One thing that is wrong; times in seconds since the recording's start, if it has any."""
-
-    kind: FaultKind
-    file: str
-    message: str
-    start_s: float | None = None
-    end_s: float | None = None
-
-    def __str__(self) -> str:
-        return f"{self.file}{self._span}: {self.kind}: {self.message}"
-
-    @property
-    def _span(self) -> str:
-        if self.start_s is None:
-            return ""
-        if self.end_s is None:
-            return f", from {self.start_s:.3f} s on"
-        return f", {self.start_s:.3f} s to {self.end_s:.3f} s"
 
 
 class VerifyReport(msgspec.Struct, frozen=True):
@@ -308,50 +282,6 @@ def _check_tail(path: Readable, name: str, walk: _Walk, *, last: bool) -> Iterat
 # ---- the log ----------------------------------------------------------------------------
 
 
-def lost_recordings(recordings: Path, public_key: ServerKey, log: Path) -> list[Fault]:
-    """Those that the log knows, that were not erased, and that are not there any more.
-
-    SegmentError where the log is not authentic; OSError.
-    """
-    entries = read_log(log, public_key).entries
-    newest = {entry.interview: entry for entry in entries if entry.recording}
-    erased = {entry.interview for entry in entries if entry.kind is EntryKind.ERASED}
-    return [
-        Fault(FaultKind.MISSING, name, "the whole recording is gone", 0.0, entry.end_us / 1e6)
-        for name, entry in newest.items()
-        if name not in erased and not (recordings / name / MANIFEST_NAME).exists()
-    ]
-
-
-def check_log(log: Path, public_key: ServerKey, since: bytes | None) -> list[Fault]:
-    """What is wrong with the log, also in the light of a checkpoint that was kept. OSError."""
-    try:
-        now = read_log(log, public_key, "").checkpoint
-        then = read_checkpoint(since, public_key) if since is not None else now
-        if then.origin != now.origin:
-            message = f"another log, {now.origin}, lies in the place of {then.origin}"
-            return [Fault(FaultKind.TAMPERED, LOG_FILE, message)]
-        if then.size > now.size:
-            message = f"put back to {now.size} entries, while {then.size} were published"
-            return [Fault(FaultKind.ROLLED_BACK, LOG_FILE, message)]
-        path = consistency_path(then.size, now.size, Tiles(log).range_hash)
-        if not is_consistent(then.size, now.size, then.root, now.root, path):
-            message = "it does not go on from the checkpoint that was kept"
-            return [Fault(FaultKind.TAMPERED, LOG_FILE, message)]
-    except SegmentError as error:
-        return [log_fault(error)]
-    except FileNotFoundError:
-        if not log.is_dir():
-            raise
-        return [Fault(FaultKind.MISSING, LOG_FILE, "there is no checkpoint")]
-    return []
-
-
-def log_fault(error: SegmentError) -> Fault:
-    """What is wrong with the log, or with proofs of it: in a file of its folder."""
-    return Fault(error.kind, f"{FOLDER}/{error.file or CHECKPOINT}", error.message)
-
-
 def _read_log(
     log: Traversable | None, key: ServerKey, manifest: Manifest
 ) -> tuple[tuple[Entry, ...] | None, list[Fault]]:
@@ -364,54 +294,6 @@ def _read_log(
         return None, [log_fault(error)]
     except FileNotFoundError:
         return None, [Fault(FaultKind.MISSING, LOG_FILE, "there is no log")]
-
-
-def logged_of(log: Traversable, key: ServerKey, recording: str) -> tuple[Entry, ...]:
-    """What a log says of a recording, in order: a whole log, or a folder of entries with proofs.
-
-    SegmentError where it is not authentic; OSError.
-    """
-    proofs = [file for file in log.iterdir() if file.name.endswith(PROOF)]
-    if not proofs:
-        return read_log(log, key, recording).entries
-    published = log.joinpath(CHECKPOINT).read_bytes()
-    read_checkpoint(published, key)
-    proved = [_proved(log, file, published, key) for file in proofs]
-    in_order = (entry for _, entry in sorted(proved, key=lambda each: each[0]))
-    return tuple(entry for entry in in_order if entry.recording == recording)
-
-
-def _proved(
-    log: Traversable, file: Traversable, published: bytes, key: ServerKey
-) -> tuple[int, Entry]:
-    """The entry that a proof is of, and where the log has it. SegmentError; OSError."""
-    name = file.name.removesuffix(PROOF) + ENTRY
-    proof = _read_proof(file, published)
-    try:
-        leaf = log.joinpath(name).read_bytes()
-        check_proof(proof, leaf, key)
-    except FileNotFoundError as error:
-        raise SegmentError(FaultKind.MISSING, f"{file.name} is of it", name) from error
-    except SegmentError as error:
-        message = f"{file.name} does not prove it: {error.message}"
-        raise SegmentError(error.kind, message, name) from error
-    entry = parse_entry(leaf)
-    if entry is None:
-        raise SegmentError(FaultKind.TAMPERED, "it is no entry of this program", name)
-    return proof.index, entry
-
-
-def _read_proof(file: Traversable, published: bytes) -> Proof:
-    try:
-        proof = parse_proof(file.read_text(encoding="utf-8"))
-    except UnicodeDecodeError as error:
-        raise SegmentError(FaultKind.TAMPERED, "the proof is no text", file.name) from error
-    except SegmentError as error:
-        raise SegmentError(error.kind, error.message, file.name) from error
-    if proof.checkpoint != published:
-        message = "it is not of the checkpoint that lies beside it"
-        raise SegmentError(FaultKind.TAMPERED, message, file.name)
-    return proof
 
 
 def _check_logged(walk: _Walk, logged: tuple[Entry, ...]) -> Iterator[Fault]:

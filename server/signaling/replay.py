@@ -15,6 +15,7 @@ from aiohttp.helpers import content_disposition_header
 
 from server.core.interviews import Role, Way
 from server.recorder.catalog import recording_path
+from server.recorder.fault import Fault as FoundFault
 from server.recorder.reader import Side
 from server.recorder.receipt import NotSealed
 from server.recorder.recorder import Recorder
@@ -35,7 +36,6 @@ from server.recorder.replay_wire import (
 from server.recorder.root_key import KeyProblem
 from server.recorder.tlog import FOLDER as LOG_FOLDER
 from server.recorder.verify import TOLD_S, verify
-from server.recorder.verify import Fault as FoundFault
 from server.signaling.access import Grant
 from server.signaling.api import json_response
 from server.signaling.errors import Refusal

@@ -1,5 +1,6 @@
 """Recordings on disk, written by the real writer without its thread."""
 
+import shutil
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -91,3 +92,30 @@ def feed(writer: RecordingWriter, frames: Iterable[EncodedFrame]) -> None:
 @pytest.fixture
 def desk(tmp_path: Path) -> Desk:
     return Desk(tmp_path / "data")
+
+
+@pytest.fixture(scope="module")
+def witnessed(tmp_path_factory: pytest.TempPathFactory) -> Desk:
+    """A finished and an open recording that the log has been told of, as the recorder does."""
+    desk = Desk(tmp_path_factory.mktemp("witnessed"))
+    witness = Witness(open_log(desk.log, desk.keys.signer))
+    for began_s, interview_id in ((0, "iv"), (500, "cut")):
+        writer = desk.writer(interview_id)
+        for second in range(14):
+            feed(writer, interview(Codec.VP8, 1.0, START_S + second))
+            witness.tell([writer], began_s + 10 * second)
+        if interview_id == "iv":
+            writer.finish()
+            witness.closed(writer, 200)
+            witness.tell([], 200)
+    return desk
+
+
+@pytest.fixture
+def moved(witnessed: Desk, tmp_path: Path) -> Callable[[str], Path]:
+    def copied(name: str) -> Path:
+        source = witnessed.log if name == "log" else witnessed.path(name)
+        shutil.rmtree(tmp_path / name, ignore_errors=True)
+        return Path(shutil.copytree(source, tmp_path / name))
+
+    return copied

@@ -18,6 +18,7 @@ from server.recorder.keys import (
     open_keys,
     private_pem,
 )
+from server.recorder.log_check import lost_recordings
 from server.recorder.receipt import check_receipt, issue
 from server.recorder.recorder import open_recorder
 from server.recorder.root_key import KeyProblem
@@ -26,7 +27,7 @@ from server.recorder.server_key import alone, raw
 from server.recorder.stores import LocalStore
 from server.recorder.tlog import EntryKind, Log, LogProblem, open_log, read_log
 from server.recorder.uploader import Uploader
-from server.recorder.verify import lost_recordings, verify
+from server.recorder.verify import verify
 from tests.recorder.conftest import POLICY, Desk
 from tests.recorder.encoded import START_S, interview
 from tests.recorder.test_read_recording import reader

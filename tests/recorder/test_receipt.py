@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.core.frames import Codec, TrackName
+from server.recorder.log_check import check_log
 from server.recorder.manifest import manifest_hash
 from server.recorder.merkle import leaf_hash
 from server.recorder.proof import Proof, check_proof, parse_proof
@@ -17,7 +18,7 @@ from server.recorder.receipt import NotSealed, Receipt, check_receipt, is_receip
 from server.recorder.recorder import open_recorder
 from server.recorder.sealing import FaultKind, SegmentError
 from server.recorder.tlog import Entry, EntryKind, open_log
-from server.recorder.verify import check_log, verify
+from server.recorder.verify import verify
 from tests.recorder import worked_example
 from tests.recorder.conftest import POLICY, Desk
 from tests.recorder.encoded import START_S, interview
