@@ -11,6 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from server.commands.terminal import Progress
+from server.core.frames import Codec
 from server.recorder.catalog import lock_recordings
 from server.recorder.content_credentials import Credentials
 from server.recorder.erasure import erase
@@ -19,7 +20,7 @@ from server.recorder.stores import LocalStore
 from server.recorder.uploader import Uploader
 from tests.commands.conftest import record, run
 from tests.recorder.conftest import Desk
-from tests.recorder.encoded import camera
+from tests.recorder.encoded import START_S, camera, interview
 from tests.recorder.test_claim_signer import bring
 
 
@@ -30,6 +31,20 @@ def test_export_writes_one_file_that_plays(
     out = tmp_path / "out.mp4"
     assert run(capsys, "export", "interview-1", "-o", str(out))[0] == 0
     assert out.read_bytes()[4:8] == b"ftyp"
+
+
+def test_of_an_interview_that_went_on_the_next_day_it_tells_when_each_part_was_recorded(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    desk = Desk(data)
+    for start_s in (START_S, START_S + 86_400):
+        desk.write(interview(Codec.H264, 2, start_s))
+    status, out, _ = run(capsys, "export", "iv", "-o", str(tmp_path / "iv.mp4"))
+    assert status == 0
+    assert out.splitlines()[1:3] == [
+        "  from 0:00:00.000 on: recorded 2025-10-09 08:53:20 UTC",
+        "  from 0:00:12.000 on: recorded 2025-10-10 08:53:20 UTC",
+    ]
 
 
 def test_an_export_is_signed_and_checked(
@@ -69,8 +84,8 @@ def test_export_of_what_is_not_there_is_refused(
     data: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     record(data, "interview-1")
-    for interview in ("nothing", "../keys"):
-        status, _, err = run(capsys, "export", interview, "-o", str(tmp_path / "out.mp4"))
+    for interview_id in ("nothing", "../keys"):
+        status, _, err = run(capsys, "export", interview_id, "-o", str(tmp_path / "out.mp4"))
         assert (status, "no recording" in err) == (2, True)
 
 
