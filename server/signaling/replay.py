@@ -217,7 +217,7 @@ class Replay:
             raise Refusal(ErrorId.SERVER_BUSY, message) from error
         if isinstance(found, Found):
             return found
-        if found.fault is not Fault.NO_PART:
+        if found.fault not in (Fault.NO_PART, Fault.NOT_FOR_HLS):
             self.forget(interview_id)  # opened anew once it is put right
         raise _refusal(interview_id, found.fault, found.reason)
 
@@ -241,12 +241,13 @@ class Replay:
         place = self._places.get(interview_id)
         if place is not None:
             await self.read(interview_id, self._recorder.check_key, interview_id)
-        else:
-            place = await self.read(interview_id, self._opened, interview_id)
-            self._places[interview_id] = place
-            if len(self._places) > MAX_PLACES:
-                self.forget(next(iter(self._places)))
-        self._places.move_to_end(interview_id)
+            if interview_id in self._places:  # it may have been forgotten meanwhile
+                self._places.move_to_end(interview_id)
+            return place
+        place = await self.read(interview_id, self._opened, interview_id)
+        self._places[interview_id] = place
+        if len(self._places) > MAX_PLACES:
+            self.forget(next(iter(self._places)))
         return place
 
     def _opened(self, interview_id: str) -> Place:
@@ -260,7 +261,7 @@ class Replay:
         """What the recorder reads of a recording, in a thread. Raises Refusal where it can't."""
         try:
             return await self._in_thread(call, *args, **kwargs)
-        except (KeyError, KeyProblem, ValueError, OSError) as error:
+        except (LookupError, KeyProblem, ValueError, OSError) as error:
             self.forget(interview_id)
             raise _refusal(interview_id, *fault_of(error)) from error
 
