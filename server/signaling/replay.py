@@ -38,7 +38,7 @@ from server.recorder.tlog import FOLDER as LOG_FOLDER
 from server.recorder.verify import TOLD_S, verify
 from server.signaling.access import Grant
 from server.signaling.api import json_response
-from server.signaling.errors import Refusal
+from server.signaling.errors import RETRY_SOON_S, Refusal
 from server.signaling.plant import Plant
 from server.signaling.protocol import ErrorId
 from server.signaling.replay_process import (
@@ -214,7 +214,7 @@ class Replay:
             found = await self._process.ask(place, asked)
         except (ProcessEnded, OSError) as error:
             message = "The recording can't be read at the moment: try again."
-            raise Refusal(ErrorId.SERVER_BUSY, message) from error
+            raise Refusal(ErrorId.SERVER_BUSY, message, RETRY_SOON_S) from error
         if isinstance(found, Found):
             return found
         if found.fault not in (Fault.NO_PART, Fault.NOT_FOR_HLS):
