@@ -21,9 +21,13 @@ from server.recorder.tracks import VideoConfig
 
 #: Of SVT-AV1, 0 to 13. docs/decisions/recorder-compression.md has what each costs and gives.
 PRESET = 6
+_THOROUGH_PRESET = 4
 #: Mini-GOPs of eight pictures, as faces hardly move; detail that is weak counts for more than the
 #: error alone says, and less of it is filtered away.
 _SETTINGS = "lp=1:hierarchical-levels=3:ac-bias=1.0:tf-strength=1"
+#: The pictures of a mini-GOP are more alike in quality: where noise is to be kept, less of it is
+#: lost by those that come last.
+_THOROUGH_SETTINGS = f"{_SETTINGS}:qp-scale-compress-strength=2"
 #: FFmpeg's filter of XPSNR crashes on smaller sides.
 LEAST_PIXELS = 64
 #: Only where they are asked for; the encoder's own would be every few seconds.
@@ -48,7 +52,7 @@ class Recoding:
         if min(self._size) < LEAST_PIXELS:
             raise RecodeError(f"{begin.width}x{begin.height} is too small to be measured")
         with _refused(*self._size):
-            self._encoder = _open_encoder(*self._size, begin.crf)
+            self._encoder = _open_encoder(*self._size, _options(begin))
             self._likeness = Likeness(*self._size)
         self._waiting: deque[int] = deque()  # the encoder has these pictures
         self._given = 0  # to be shown
@@ -104,13 +108,20 @@ def _refused(width: int, height: int) -> Iterator[None]:
         raise RecodeError(f"{width}x{height} is not encoded: {error.strerror}") from error
 
 
-def _open_encoder(width: int, height: int, crf: int) -> av.VideoCodecContext:
+def _options(begin: Begin) -> dict[str, str]:
+    preset, settings = PRESET, _SETTINGS
+    if begin.thorough:
+        preset, settings = _THOROUGH_PRESET, _THOROUGH_SETTINGS
+    return {"preset": str(preset), "crf": str(begin.crf), "svtav1-params": settings}
+
+
+def _open_encoder(width: int, height: int, options: dict[str, str]) -> av.VideoCodecContext:
     encoder = av.CodecContext.create("libsvtav1", "w")
     assert isinstance(encoder, av.VideoCodecContext)
     encoder.width, encoder.height, encoder.pix_fmt = width, height, LAYOUT
     encoder.time_base, encoder.framerate = _STEP, Fraction(30)
     encoder.gop_size = _NO_KEYFRAMES
-    encoder.options = {"preset": str(PRESET), "crf": str(crf), "svtav1-params": _SETTINGS}
+    encoder.options = options
     os.environ.setdefault("SVT_LOG", "1")  # errors alone; else it tells its life on stderr
     policy = os.sched_getscheduler(0)
     encoder.open()

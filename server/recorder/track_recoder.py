@@ -1,6 +1,7 @@
 """One track of a recording, encoded anew segment by segment, as near as a bar asks for."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from math import ceil, floor, log
 from typing import NamedTuple
@@ -22,6 +23,9 @@ _STEPS_PER_POINT, _STEPS_PER_DB, _MIN_STEPS, _MAX_STEPS = 3, 8, 2, 12
 #: And so many more bytes.
 _GROWTH = 1.09
 WORST_CRF = 63  # of SVT-AV1
+#: What is made thoroughly (`Begin.thorough`) would take so much more else, with a rate factor that
+#: is so much worse.
+_THOROUGH_GAIN, _THOROUGH_STEPS = 1.12, 3
 
 #: What is looked at as one: so many fragments, of a second each.
 WINDOW = 10
@@ -66,8 +70,10 @@ class TrackRecoder:
         self._source = source
         self._name = name
         self._recoder = recoder
-        self._crf = BARS[name].crf
+        self._crf = BARS[name].crf  # for what is not made thoroughly
         self.took = 0  #: bytes, in the last segment that had any of its pictures
+        self._wanted = 0  # bytes that it would have taken if it was not made thoroughly
+        self._thorough = False
         self._next = 0  # the fragment that follows on what was decoded last
 
     def near_enough(
@@ -75,10 +81,37 @@ class TrackRecoder:
     ) -> Recoded | None:
         """The fragments' pictures, as small as they get above the bar; None: nothing to be seen.
 
-        ``most``: bytes; what takes more need not be nearer than the least. NotNearEnough;
-        NotRecoded.
+        ``most``: bytes; what takes more need not be nearer than the least, and is made thoroughly.
+        NotNearEnough; NotRecoded.
         """
-        bar, crf = BARS[self._name], self._crf
+        self._thorough = self._wanted > most
+        found = self._searched(indices, fragments, most)
+        if found is None:
+            return None
+        if found.size > most and not self._thorough:
+            found = self._smaller(found, indices, fragments, most)
+        self.took = found.size
+        self._wanted = round(found.size * _THOROUGH_GAIN) if self._thorough else found.size
+        return found
+
+    def _smaller(
+        self, quick: Recoded, indices: range, fragments: Sequence[Fragment], most: float
+    ) -> Recoded:
+        """The same made thoroughly, unless that takes as much."""
+        self._thorough = True
+        with suppress(NotNearEnough):
+            found = self._searched(indices, fragments, most)
+            if found is not None and found.size < quick.size:
+                return found
+        self._thorough = False
+        return quick
+
+    def _searched(
+        self, indices: range, fragments: Sequence[Fragment], most: float
+    ) -> Recoded | None:
+        bar = BARS[self._name]
+        better = _THOROUGH_STEPS if self._thorough else 0
+        crf = max(bar.best_crf, self._crf - better)
         made: dict[int, Recoded] = {}
         tried: dict[int, Try] = {}
         while crf not in tried:
@@ -96,8 +129,7 @@ class TrackRecoder:
                 f"{near.vmaf:.1f}, XPSNR {near.xpsnr_db:.1f} dB"
             )
         above = max(0.0, near.vmaf - bar.aim.vmaf)
-        self._crf = min(WORST_CRF, crf + int(above * _STEPS_PER_POINT / 2))
-        self.took = made[crf].size
+        self._crf = min(WORST_CRF, crf + better + int(above * _STEPS_PER_POINT / 2))
         return made[crf]
 
     def _recode(self, indices: range, fragments: Sequence[Fragment], crf: int) -> Recoded | None:
@@ -108,7 +140,7 @@ class TrackRecoder:
         # 4:2:0 is encoded in even sizes.
         size = max(2, video.width // 2 * 2), max(2, video.height // 2 * 2)
         anew = indices.start != self._next
-        begin = Begin(self._name, *size, crf, anew)
+        begin = Begin(self._name, *size, crf, self._thorough, anew)
         self._next = -1  # until all are taken
         made = self._recoder.recode(begin, self._pictures(indices, fragments, anew), shown)
         self._next = indices.stop

@@ -1,6 +1,6 @@
 """A finished recording becomes a small one: the same segments, fragments and times, in AV1."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from operator import itemgetter
@@ -24,11 +24,11 @@ from server.recorder.derived import (
 )
 from server.recorder.manifest import EventEntry, to_unix_us
 from server.recorder.reader import RecordingReader
-from server.recorder.recode_job import Quality
+from server.recorder.recode_job import Begin, Pictures, Quality
 from server.recorder.recoder import Recoded, Recoder, open_recoder
 from server.recorder.sealing import SEGMENT_HEADER_BYTES
 from server.recorder.track_recoder import BARS, Bar, TrackRecoder
-from server.recorder.tracks import Fragment
+from server.recorder.tracks import Fragment, Sample
 from server.recorder.verify import verify
 from tests.recorder.conftest import Desk
 from tests.recorder.encoded import (
@@ -275,6 +275,33 @@ def test_what_there_is_no_room_for_need_not_be_nearer_than_the_least(
     far = make(desk, recoder)
     assert far.bytes < near.bytes
     assert 20 < far.quality[0].xpsnr_db < near.quality[0].xpsnr_db
+
+
+def test_what_there_is_no_room_for_is_made_thoroughly_from_then_on(
+    desk: Desk, recoder: Recoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[Begin] = []
+    recode = Recoder.recode
+
+    def noted(
+        self: Recoder, begin: Begin, fragments: Iterable[Pictures], shown: Sequence[Sample]
+    ) -> Recoded | None:
+        begun.append(begin)
+        return recode(self, begin, fragments, shown)
+
+    monkeypatch.setattr(Recoder, "recode", noted)
+    for start_s in (START_S, START_S + 3600):
+        desk.write(camera(start_s=start_s))
+    roomy = make(desk, recoder)
+    assert not any(each.thorough for each in begun)
+    begun.clear()
+    discard(making_path(desk.data_dir, "iv"))
+    monkeypatch.setattr(compression, "_ROOM", 0.0)
+    tight = make(desk, recoder)
+    assert tight.bytes < roomy.bytes
+    thorough = [each.thorough for each in begun]
+    assert thorough == sorted(thorough), "the second segment begins with what the first ended with"
+    assert {True, False} == set(thorough)
 
 
 def test_what_would_be_large_or_not_smaller_is_refused(

@@ -38,7 +38,9 @@ def recoded(crf: int) -> tuple[list[bytes], Made]:
     """The source's pictures, and what became of them."""
     frames = video(Codec.VP8, FRAGMENTS, WIDTH, HEIGHT, draw=face)
     data = [payload for payload, _ in frames]
-    recoding = Recoding(Begin(TrackName.CAMERA, WIDTH, HEIGHT, crf, anew=True), Decoding())
+    recoding = Recoding(
+        Begin(TrackName.CAMERA, WIDTH, HEIGHT, crf, thorough=False, anew=True), Decoding()
+    )
     for first in range(0, len(data), FPS):
         fragment = tuple(data[first : first + FPS])
         recoding.add(Pictures(VIDEO, fragment, shown=True, keyframe=first == 0))

@@ -23,7 +23,7 @@ from server.recorder.tracks import Sample, VideoConfig
 from tests.recorder.encoded import video
 
 VIDEO = VideoConfig(Codec.VP8, 160, 120, b"")
-BEGIN = Begin(TrackName.CAMERA, 160, 120, 50, anew=False)
+BEGIN = Begin(TrackName.CAMERA, 160, 120, 50, thorough=False, anew=False)
 SECOND = tuple(data for data, _ in video(Codec.VP8, 1.0))
 SHOWN = tuple(Sample(3000 * index, 3000, index == 0, data) for index, data in enumerate(SECOND))
 
