@@ -125,14 +125,16 @@ class Admission:
         # With nobody inside there is nobody to protect from being late.
         limits = LIMITS[role] if self.running else Limits(math.inf, math.inf, math.inf)
         used |= {
-            Resource.LOOP: self._busy_with_one_more(now) / limits.busy,
+            Resource.LOOP: self._busy_with_one_more(role, now) / limits.busy,
             Resource.TICK: load.late_s / limits.late_s,
             Resource.WRITER: load.write_lag_s / limits.write_lag_s,
         }
         return {resource: max(0.0, 1.0 - used[resource]) for resource in Resource}
 
-    def _busy_with_one_more(self, now: float) -> float:
-        return self._load.busy + self._cost * (self._unseen(now) + 1)
+    def _busy_with_one_more(self, role: Role, now: float) -> float:
+        # An observer is less than an interview, above all where one that runs has to wait.
+        cost = self._cost if role is Role.CANDIDATE else COST
+        return self._load.busy + self._cost * self._unseen(now) + cost
 
     def _unseen(self, now: float) -> float:
         """How many interviews are not in what was measured: the newest in part."""

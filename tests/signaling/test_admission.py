@@ -130,6 +130,15 @@ def test_who_has_gone_makes_room() -> None:
     assert refused(admission) is None
 
 
+def test_an_observer_costs_less_than_what_the_only_interview_is_measured_at() -> None:
+    """A share of that may be waiting for others on the machine, which is not there twice."""
+    admission = running(1, Load(busy=0.5))
+    assert refused(admission) == "loop"
+    assert refused(admission, Role.OBSERVER) is None
+    admission.measured(Load(busy=0.75 - COST), LATER_S)
+    assert refused(admission, Role.OBSERVER) == "loop"
+
+
 def test_an_observer_is_told_to_come_back_sooner_than_a_candidate() -> None:
     """What is too busy for an observer is a moment; a candidate waits for somebody to leave."""
     admission = running(1, Load(busy=0.9))
