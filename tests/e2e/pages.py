@@ -104,23 +104,24 @@ def _bearer(invited: dict[str, Any]) -> dict[str, str]:
     return {"Authorization": f"Bearer {invited['recruiter_url'].partition('#')[2]}"}
 
 
-async def frames_shown(page: Page) -> int:
-    """How many pictures the page's video has presented so far."""
-    return int(
-        await page.evaluate(
-            "document.getElementById('video').getVideoPlaybackQuality().totalVideoFrames"
-        )
-    )
-
-
 async def picture_moves(page: Page) -> None:
-    """Returns once the observed picture has advanced by ten frames. Raises TimeoutError."""
-    await page.wait_for_function(
-        "(first) => document.getElementById('video').getVideoPlaybackQuality()"
-        ".totalVideoFrames > first + 10",
-        arg=await frames_shown(page),
-        timeout=PATIENCE_MS,
-    )
+    """Returns once the observed picture has advanced by ten frames. Raises TimeoutError.
+
+    A connection that is made meanwhile begins to count anew.
+    """
+    async with asyncio.timeout(PATIENCE_MS / 1000):
+        await page.evaluate(
+            """async () => {
+              const video = document.getElementById('video');
+              const count = () => video.getVideoPlaybackQuality().totalVideoFrames;
+              for (let last = count(), moved = 0; moved <= 10;) {
+                await new Promise((resolve) => setTimeout(resolve, 50));
+                const now = count();
+                moved += now < last ? now : now - last;
+                last = now;
+              }
+            }"""
+        )
 
 
 async def replay(page: Page, recruiter_url: str) -> None:

@@ -140,7 +140,9 @@ async def test_seeks_and_steps_are_exact_to_the_picture(
     await shows(page, 359)
     (first, *more) = await viewings(serving)
     assert (first["way"], first["start_s"]) == ("replay", 0.0)
-    assert len(more) <= 3
+    # How much was read ahead is the machine's: a row for each place sought at most, of which there
+    # are ten, and none for each of the 16 fragments.
+    assert len(more) <= 10
 
 
 @pytest.mark.timeout(120)
