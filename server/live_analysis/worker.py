@@ -25,6 +25,7 @@ from server.live_analysis import wire
 from server.live_analysis.blazeface import CLOSE_RANGE, FULL_RANGE, SHORT_RANGE
 from server.live_analysis.models import face_model, speech_model
 from server.live_analysis.session import Costs, Session
+from server.priority import give_way
 
 #: Each interview is measured this often.
 PERIOD_S = 0.2
@@ -152,7 +153,7 @@ def _say(pipe: socket.socket, messages: Iterable[wire.FromWorker]) -> None:
 
 
 def _become_poor() -> None:
-    os.nice(NICENESS)
+    give_way(NICENESS)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
