@@ -293,8 +293,15 @@ class Compression:
         return MAX_BYTES_PER_HOUR * self._hours(fragments)
 
     def _hours(self, fragments: int) -> float:
-        """How long the first ``fragments`` are."""
-        return sum(self._source.header(index).duration_us for index in range(fragments)) / 3.6e9
+        """How long the first ``fragments`` are. Each overlaps the next by a picture or a packet of
+        one of its tracks, which is not counted twice."""
+        us = until_us = 0
+        for index in range(fragments):
+            header = self._source.header(index)
+            end_us = header.start_us + header.duration_us
+            us += max(0, end_us - max(header.start_us, until_us))
+            until_us = max(until_us, end_us)
+        return us / 3.6e9
 
     def _policy_of(self, index: int) -> bytes:
         name = self._manifest.segments[index].name

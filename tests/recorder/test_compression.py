@@ -375,6 +375,23 @@ def test_all_tracks_share_one_limit_and_pauses_give_nothing(
         assert refused.value.why is Left.LARGE
 
 
+def test_where_fragments_overlap_time_counts_once(
+    desk: Desk, recoder: Recoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sound of a fragment ends within the first picture of the next one."""
+    seconds = 4.0
+    desk.write(in_order(camera(seconds=seconds), microphone(seconds)))
+    source = desk.reader()
+    summed_s = sum(source.header(index).duration_us for index in range(len(source))) / 1e6
+    assert summed_s > seconds + 0.01
+    size = make(desk, recoder).bytes
+    discard(making_path(desk.data_dir, "iv"))
+    between_s = (summed_s + seconds) / 2
+    monkeypatch.setattr(compression, "MAX_BYTES_PER_HOUR", round(size * 3600 / between_s))
+    with pytest.raises(NotCompressed, match="all tracks together"):
+        make(desk, recoder)
+
+
 def test_only_what_is_finished_and_not_compressed_is(desk: Desk, recoder: Recoder) -> None:
     desk.write(interview(), finish=False)
     with pytest.raises(NotCompressed, match="still being recorded"):
