@@ -29,6 +29,8 @@ ROLE_CONFLICT = 487
 _ICE_CHARACTERS = string.ascii_letters + string.digits
 #: RFC 8445 5.1.2.1: priority of a peer-reflexive candidate.
 _PRIORITY = (110 << 24) + (65535 << 8) + 255
+#: Datagrams: more than a keyframe has.
+MAX_EARLY = 256
 
 
 class ConnectError(Exception):
@@ -67,6 +69,9 @@ class ClientTransport:
         self._consented_at = 0.0
         self._moving: asyncio.Task[None] | None = None
         self._connected = False
+        #: SRTP that came right behind the server's last flight. Browsers have their keys by then,
+        #: while ours are there a turn of the event loop later.
+        self._early: list[tuple[bytes, float]] = []
 
     async def open(self) -> None:
         await self._port.open()
@@ -89,6 +94,9 @@ class ClientTransport:
         if self._inbox is not None:
             self._port.read_by(self._inbox)
         self._consent = asyncio.create_task(self._renew_consent(), name="ice consent")
+        early, self._early = self._early, []
+        for data, arrived_s in early:
+            self._receive_srtp(data, arrived_s)
 
     async def close(self) -> None:
         """Ends the DTLS association and frees the socket, as far as there are any; idempotent."""
@@ -218,9 +226,12 @@ class ClientTransport:
             self._dtls.feed(data)
 
     def _receive_srtp(self, data: bytes, arrived_s: float) -> None:
-        if not self._connected or len(data) < 12:
+        if self._dtls is None or len(data) < 12:
             return
-        assert self._dtls is not None
+        if not self._connected:
+            if self._consent is None and len(self._early) < MAX_EARLY:
+                self._early.append((data, arrived_s))
+            return
         try:
             if 192 <= data[1] <= 223:  # RFC 5761 4
                 self._on_rtcp(self._dtls.unprotect_rtcp(data), arrived_s)

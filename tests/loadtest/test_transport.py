@@ -10,13 +10,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from loadtest import transport as module
-from loadtest.peer import Crowd
+from loadtest.packets import packetise
+from loadtest.peer import Candidate, Crowd
 from loadtest.sdp import LocalSide, RemoteSide, read_answer, write_offer
 from loadtest.transport import ClientTransport, ConnectError
 from loadtest.whip import post_offer
 from server.media.dtls import Certificate
 from tests.loadtest.bad_network import BadNetwork
-from tests.loadtest.conftest import new_interview
+from tests.loadtest.conftest import new_interview, short_clip
 from tests.loadtest.mini_server import MiniServer
 
 
@@ -25,15 +26,18 @@ class Client:
 
     def __init__(self, crowd: Crowd) -> None:
         self.lost = asyncio.Event()
-        self.times_lost = 0
+        self.times_lost = self.packets = 0
         self.crowd = crowd
         self.transport = ClientTransport(
             crowd.certificate,
-            lambda packet, at: None,
+            self._count,
             lambda packet, at: None,
             self._lose,
             inbox=crowd.inbox,
         )
+
+    def _count(self, packet: bytes, at: float) -> None:
+        self.packets += 1
 
     def _lose(self) -> None:
         self.times_lost += 1
@@ -71,6 +75,39 @@ async def test_it_connects_to_the_address_that_answers(client: Client, url: str)
     addresses = [("127.0.0.1", 9), ("192.0.2.1", 9), *remote.addresses]
     await client.transport.connect(dataclasses.replace(remote, addresses=addresses))
     assert not client.lost.is_set()
+
+
+async def test_what_comes_right_behind_the_last_flight_is_taken(
+    crowd: Crowd, mini: MiniServer
+) -> None:
+    token = await new_interview(crowd, mini)
+    candidate = Candidate(crowd, f"{mini.url}/whip/{token}", packetise(short_clip("vp8", 1)))
+    await candidate.join()
+    for _ in range(20):
+        early, taken = await _early(crowd, f"{mini.url}/whep/{token}")
+        if early:  # else its keyframe came a moment later
+            break
+    await candidate.leave()
+    assert early > 0
+    assert taken == early
+
+
+async def _early(crowd: Crowd, url: str) -> tuple[int, int]:
+    """How many packets came before the keys were there, and how many of them were taken."""
+    client, early = Client(crowd), 0
+    transport = client.transport
+    receive = transport._receive_srtp
+
+    def look(data: bytes, arrived_s: float) -> None:
+        nonlocal early
+        early += not transport._connected and not 192 <= data[1] <= 223
+        receive(data, arrived_s)
+
+    transport._receive_srtp = look  # type: ignore[method-assign]
+    await client.transport.connect(await client.offered(url))
+    taken = client.packets
+    await client.transport.close()
+    return early, taken
 
 
 async def test_a_silent_address_is_an_error_that_says_so(
