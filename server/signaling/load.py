@@ -38,7 +38,9 @@ class LoopLag:
         """Runs until cancelled."""
         while True:
             before = time.monotonic()  # a loop's own clock stands still while it works
-            asked_s = PROBE_S - before % PROBE_S  # together with the media's tick
+            # Together with the media's tick. Timers of uvloop may end a millisecond early: the
+            # next tick is another one than that which is about to come.
+            asked_s = 1.5 * PROBE_S - (before + PROBE_S / 2) % PROBE_S
             await asyncio.sleep(asked_s)
             self.add(time.monotonic() - before - asked_s)
 

@@ -1,16 +1,19 @@
+import asyncio
 import os
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+import uvloop
 
 from server.recorder.keys import open_keys
 from server.recorder.recorder import Recorder
 from server.recorder.tlog import open_log
 from server.recorder.witness import Witness
 from server.signaling.admission import Admission, Load
-from server.signaling.load import RECENT, WINDOW, LoadMeter, LoopLag
+from server.signaling.load import PROBE_S, RECENT, WINDOW, LoadMeter, LoopLag
 from server.signaling.storage import Storage
 
 
@@ -30,6 +33,29 @@ def test_quantiles_of_the_newest_forget_sooner() -> None:
     for sample in (0.9, *[0.1] * RECENT):
         lag.add(sample)
     assert (lag.quantile(1), lag.quantile(1, RECENT)) == (0.9, 0.1)
+
+
+def test_each_tick_is_measured_once() -> None:
+    """By uvloop, whose timers end early."""
+    lag = Counting()
+
+    async def measure() -> float:
+        began_s = time.monotonic()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(1):
+                await lag.measure()
+        return time.monotonic() - began_s
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        lasted_s = runner.run(measure())
+    assert 0 < lag.samples <= lasted_s / PROBE_S + 1
+
+
+class Counting(LoopLag):
+    samples = 0
+
+    def add(self, lag_s: float) -> None:
+        self.samples += 1
 
 
 @pytest.fixture
