@@ -195,7 +195,7 @@ class Bench:
         """Of each segment."""
         found = {}
         for name in {str(Path(name).parent) for name, _ in self.segments}:
-            manifest = json.loads((self.at / name / MANIFEST_NAME).read_bytes())["manifest"]
+            manifest = json.loads(self.read(f"{name}/{MANIFEST_NAME}"))["manifest"]
             for each in manifest["segments"]:
                 span_s = each["start_us"] / 1e6, each["end_us"] / 1e6
                 found[f"{name}/{each['name']}"] = span_s
