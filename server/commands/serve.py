@@ -20,7 +20,7 @@ from server.app import Server, open_server
 from server.commands.terminal import EXIT_FAULT, EXIT_UNFORESEEN
 from server.config import Config, ConfigError, add_server_flags, load
 from server.core.interviews import InterviewState
-from server.live_analysis.process import ENVIRONMENT
+from server.environment import environment
 from server.priority import be_prompt
 from server.signaling.invitations import Invitation, invite
 from server.signaling.log import log_to_stderr
@@ -178,17 +178,16 @@ async def _simulated_candidate(
     server: Server, invitation: Invitation
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     """A process that publishes until its input closes, which also our own death does."""
-    wanted = (*ENVIRONMENT, *CACHE)
-    environment = {name: os.environ[name] for name in wanted if name in os.environ}
+    given = environment() | {name: os.environ[name] for name in CACHE if name in os.environ}
     if server.certificate is not None:
-        environment["SSL_CERT_FILE"] = str(server.certificate)
+        given["SSL_CERT_FILE"] = str(server.certificate)
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         *("-m", "loadtest.candidate", "--until-stdin-closes"),
         *("--whip-url", invitation.whip_url),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.DEVNULL,  # it names its URL, which holds a token
-        env=environment,
+        env=given,
         start_new_session=True,  # Ctrl-C is ours to handle: the candidate leaves in order
     )
     try:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import cast
 
 from server.core.frames import TrackName
+from server.environment import environment
 from server.live_analysis import wire
 
 logger = logging.getLogger(__name__)
@@ -28,8 +29,6 @@ START_S = 30.0
 SHORT_LIFE_S = 5.0
 LONGEST_WAIT_S = 10.0
 EXIT_S = 2.0
-#: What a worker gets of the server's environment: nothing that could be secret.
-ENVIRONMENT = ("PATH", "PYTHONPATH", "VIRTUAL_ENV", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH")
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
@@ -173,14 +172,13 @@ class _Desk:
 
 
 async def _start(pipe: int, desk: int) -> asyncio.subprocess.Process:
-    environment = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
     return await asyncio.create_subprocess_exec(
         sys.executable,
         *("-m", "server.live_analysis.worker", str(pipe), str(desk)),
         pass_fds=(pipe, desk),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.DEVNULL,
-        env=environment | ONE_THREAD,
+        env=environment() | ONE_THREAD,
         # A Ctrl-C in the server's terminal is for the server, which ends its workers.
         start_new_session=True,
     )

@@ -12,6 +12,7 @@ import msgspec
 
 from server.core import av1
 from server.core.frames import Codec
+from server.environment import environment
 from server.recorder.recode_job import (
     Answer,
     Begin,
@@ -25,8 +26,6 @@ from server.recorder.recode_job import (
 )
 from server.recorder.tracks import Sample, VideoConfig
 
-#: What the process gets of the environment: what finds Python, nothing that could be secret.
-ENVIRONMENT = ("PATH", "PYTHONPATH", "VIRTUAL_ENV", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH")
 ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1"}
 
 
@@ -116,7 +115,7 @@ def open_recoder() -> Iterator[Recoder]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        env={name: os.environ[name] for name in ENVIRONMENT if name in os.environ} | ONE_THREAD,
+        env=environment() | ONE_THREAD,
     )
     try:
         yield Recoder(process)

@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import cast
 
+from server.environment import environment
 from server.recorder import replay_wire
 from server.recorder.replay_wire import (
     Answer,
@@ -37,9 +38,6 @@ IDLE_S = 60.0
 EXIT_S = 2.0
 #: Processes that may end over one question.
 TRIES = 2
-#: What it gets of the server's environment: what finds Python, and a bucket.
-ENVIRONMENT = ("PATH", "PYTHONPATH", "VIRTUAL_ENV", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH")
-FOR_STORES = ("HOME", "AWS_", "HTTPS_PROXY", "NO_PROXY", "SSL_CERT_")
 
 Signs = Callable[[WhoSigns | Sign], Awaitable[Signer | Signature]]
 
@@ -214,8 +212,6 @@ class ReplayProcess:
 
 async def _started(link: _Link, with_store: bool) -> Process:
     """OSError."""
-    wanted = (*ENVIRONMENT, *FOR_STORES) if with_store else ENVIRONMENT
-    environment = {name: os.environ[name] for name in os.environ if name.startswith(wanted)}
     ours, theirs = socket.socketpair()
     with theirs:
         await asyncio.get_running_loop().create_unix_connection(lambda: link, sock=ours)
@@ -227,7 +223,7 @@ async def _started(link: _Link, with_store: bool) -> Process:
                 stdin=DEVNULL,
                 stdout=DEVNULL,
                 stderr=DEVNULL,
-                env=environment,
+                env=environment(with_store=with_store),
                 # A Ctrl-C in the server's terminal is for the server, which ends its processes.
                 start_new_session=True,
             )

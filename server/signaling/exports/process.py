@@ -1,20 +1,17 @@
 """The process that writes an export: it decodes, which the server's own never does."""
 
 import asyncio
-import os
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import msgspec
 
+from server.environment import environment
 from server.recorder.export_job import Bound, Failed, Fault, Job, Said, Share, Signed, Written, said
 
 #: One that has told nothing for so long hangs in a decoder.
 SILENT_S = 120.0
-#: What it gets of the server's environment: what finds Python, and a bucket.
-ENVIRONMENT = ("PATH", "PYTHONPATH", "VIRTUAL_ENV", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH")
-FOR_STORES = ("HOME", "AWS_", "HTTPS_PROXY", "NO_PROXY", "SSL_CERT_")
 
 
 async def run(
@@ -55,8 +52,6 @@ async def run(
 
 
 async def _start(fd: int, with_store: bool) -> Process:
-    wanted = (*ENVIRONMENT, *FOR_STORES) if with_store else ENVIRONMENT
-    environment = {name: os.environ[name] for name in os.environ if name.startswith(wanted)}
     return await asyncio.create_subprocess_exec(
         sys.executable,
         *("-m", "server.recorder.export_worker", str(fd)),
@@ -64,7 +59,7 @@ async def _start(fd: int, with_store: bool) -> Process:
         stdin=PIPE,
         stdout=PIPE,
         stderr=DEVNULL,
-        env=environment,
+        env=environment(with_store=with_store),
         # A Ctrl-C in the server's terminal is for the server, which ends its processes.
         start_new_session=True,
     )
