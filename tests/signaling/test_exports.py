@@ -5,6 +5,7 @@ import hashlib
 import io
 import os
 import signal
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
@@ -193,6 +194,37 @@ async def test_one_that_is_removed_is_stopped_and_gone(recorded: Serving) -> Non
     assert stored(recorded) == []
     await ask(recorded, end_s=1)
     assert (await until(recorded, "ready", "failed"))["state"] == "ready", "others go on"
+
+
+async def test_one_that_is_removed_while_its_file_is_made_leaves_nothing(
+    recorded: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, removed = threading.Event(), threading.Event()
+    create = queue._create
+
+    def slowly(path: Path) -> int:
+        begun.set()
+        assert removed.wait(PATIENCE_S)
+        return create(path)
+
+    monkeypatch.setattr(queue, "_create", slowly)
+    await ask(recorded)
+    assert await asyncio.to_thread(begun.wait, PATIENCE_S)
+    one = f"{path_of(recorded)}/{(await listed(recorded))[0]['id']}"
+    asyncio.get_running_loop().call_later(0.05, removed.set)  # once its task is cancelled
+    assert (await recorded.call("DELETE", one, recorded.token(Role.RECRUITER)))[0] == 204
+    assert removed.is_set(), "who removes it waits for the disk"
+    assert stored(recorded) == []
+    assert not any(str(recorded.data_dir / "exports") in each for each in opened())
+
+
+def opened() -> list[str]:
+    """What this process has open; of files that were removed, too."""
+    names = []
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):
+            names.append(os.readlink(descriptor))  # noqa: PTH115 (it says "(deleted)")
+    return names
 
 
 @pytest.mark.timeout(180)

@@ -129,15 +129,18 @@ class ExportQueue:
 
     async def close(self) -> None:
         """What is under way is stopped; what is ready stays for the next server."""
-        for each in tuple(self._exports.values()):
-            await self._stop(each)
+        all_of_them = tuple(self._exports.values())
+        await self._stop(*all_of_them)  # at once: the next in the line must not begin
+        for each in all_of_them:
             if each.order is not None:
                 await asyncio.to_thread(each.path.unlink, missing_ok=True)
 
-    async def _stop(self, export: Export) -> None:
-        assert export.task is not None
-        export.task.cancel()
-        await asyncio.wait([export.task])
+    async def _stop(self, *exports: Export) -> None:
+        tasks = [each.task for each in exports if each.task is not None]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
 
     async def _forget(self, export: Export) -> None:
         if self._exports.pop(export.id, None) is not None:
@@ -174,7 +177,7 @@ class ExportQueue:
             return await asyncio.to_thread(_signed, order.credentials, bound)
 
         try:
-            fd = await asyncio.to_thread(_create, export.path)
+            fd = await _created(export.path)
             try:
                 return await process.run(order.job, fd, on_share, sign)
             finally:
@@ -218,6 +221,17 @@ def _tidied(data_dir: Path, kept: Sequence[KeptExport]) -> set[str]:
         if path.name not in ready:
             path.unlink()
     return {path.name for path in folder.iterdir()}
+
+
+async def _created(path: Path) -> int:
+    """Its descriptor. A thread can't be stopped: who is cancelled waits for it, and closes it."""
+    creating = asyncio.ensure_future(asyncio.to_thread(_create, path))
+    try:
+        return await asyncio.shield(creating)
+    except asyncio.CancelledError:
+        with suppress(OSError):
+            os.close(await creating)
+        raise
 
 
 def _create(path: Path) -> int:
