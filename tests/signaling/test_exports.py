@@ -223,7 +223,7 @@ def opened() -> list[str]:
     names = []
     for descriptor in Path("/proc/self/fd").iterdir():
         with suppress(FileNotFoundError):
-            names.append(os.readlink(descriptor))  # noqa: PTH115 (it says "(deleted)")
+            names.append(os.readlink(descriptor))
     return names
 
 
