@@ -22,7 +22,7 @@ from loadtest.sender import Playback, Repairs, Sending, TrackSender
 from loadtest.transport import ClientTransport
 from server.core import rtcp
 from server.core.twcc import TransportFeedback
-from server.media.dtls import Certificate
+from server.media.transport.dtls import Certificate
 
 VIDEO_CLOCK_HZ = 90_000
 AUDIO_CLOCK_HZ = 48_000

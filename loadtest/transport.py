@@ -15,7 +15,7 @@ from aioice import stun
 from loadtest.inbox import Address, Inbox
 from loadtest.port import Emulation, Port
 from loadtest.sdp import RemoteSide
-from server.media.dtls import Certificate, DtlsError, DtlsRole, DtlsSession, SrtpError
+from server.media.transport.dtls import Certificate, DtlsError, DtlsRole, DtlsSession, SrtpError
 
 CONNECT_TIMEOUT_S = 10.0
 CHECK_INTERVAL_S = 0.05

@@ -27,17 +27,17 @@ from server.data_dir import (
 )
 from server.live_analysis.pool import Analysis, open_analysis
 from server.media.server import MediaServer, open_media
-from server.media.sockets import accept, bind
-from server.recorder import claim_signer
-from server.recorder.claim_signer import ClaimSigner
+from server.media.transport.sockets import accept, bind
+from server.recorder.catalog.timestamper import open_timestamper
 from server.recorder.compressor import Compressor, open_compressor
 from server.recorder.compressor import Policy as CompressPolicy
+from server.recorder.evidence.tlog import LogProblem
+from server.recorder.keys import claim_signer
+from server.recorder.keys.claim_signer import ClaimSigner
+from server.recorder.keys.root_key import KeyProblem
+from server.recorder.keys.root_keys import open_root_key
 from server.recorder.recorder import Recorder, open_recorder
-from server.recorder.root_key import KeyProblem
-from server.recorder.root_keys import open_root_key
-from server.recorder.stores import open_store as open_recording_store
-from server.recorder.timestamper import open_timestamper
-from server.recorder.tlog import LogProblem
+from server.recorder.stores.store import open_store as open_recording_store
 from server.signaling.access import Access
 from server.signaling.addresses import LOOPBACK, base_url, local_addresses, media_addresses
 from server.signaling.api import Api

@@ -56,9 +56,10 @@ class Config:
     drain_timeout_s: float = DEFAULT_DRAIN_TIMEOUT_S
     #: What candidates may send, best first.
     video_codecs: tuple[Codec, ...] = VIDEO_CODECS
-    #: Where the root key is, as `server.recorder.root_keys` takes it.
+    #: Where the root key is, as `server.recorder.keys.root_keys` takes it.
     root_key: str = DEFAULT_ROOT_KEY
-    #: Where closed files of recordings go, as `server.recorder.stores` takes it; empty: nowhere.
+    #: Where closed files of recordings go, as `server.recorder.stores.store` takes it;
+    #: empty: nowhere.
     store: str = ""
     #: Who signs for C2PA, if not a certificate of the data directory's own.
     c2pa_files: CertificateFiles | None = None

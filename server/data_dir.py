@@ -10,7 +10,7 @@ import secrets
 from pathlib import Path
 
 from server.config import ConfigError
-from server.recorder.files import make_folder, sync_directory
+from server.recorder.stores.files import make_folder, sync_directory
 from server.signaling.tokens import KEY_BYTES
 from server.store import Store, StoreError
 

@@ -19,8 +19,8 @@ from server.app import open_server
 from server.config import CertificateFiles, Config, ConfigError
 from server.core.interviews import InterviewState, Role
 from server.data_dir import SERVER_FILE, announced_url, metrics_token
-from server.media.framing import frame
-from server.recorder.keys import open_keys
+from server.media.transport.framing import frame
+from server.recorder.keys.key_ring import open_keys
 from server.signaling import hub as hub_module
 from server.store import Store
 from tests.signaling.serving import Serving, open_serving, receive

@@ -15,10 +15,7 @@ from server.config import (
     add_store_flag,
     existing_data_dir,
 )
-from server.recorder.catalog import is_compressed, lock_recordings, read_manifest, recording_folders
-from server.recorder.compress_job import compress
-from server.recorder.compression import NotCompressed
-from server.recorder.derived import (
+from server.recorder.catalog.derived import (
     Compressed,
     NotAdopted,
     adopt,
@@ -26,14 +23,22 @@ from server.recorder.derived import (
     lock_making,
     settle,
 )
-from server.recorder.keys import KeyRing
-from server.recorder.manifest import State
-from server.recorder.root_key import KeyProblem
-from server.recorder.sealing import SegmentError
-from server.recorder.stores import Store
-from server.recorder.tlog import FOLDER as LOG_FOLDER
-from server.recorder.tlog import LogProblem, open_log
-from server.recorder.witness import derived_entry
+from server.recorder.catalog.recordings import (
+    is_compressed,
+    lock_recordings,
+    read_manifest,
+    recording_folders,
+)
+from server.recorder.compression.compression import NotCompressed
+from server.recorder.compression.job import compress
+from server.recorder.evidence.tlog import FOLDER as LOG_FOLDER
+from server.recorder.evidence.tlog import LogProblem, open_log
+from server.recorder.format.manifest import State
+from server.recorder.format.sealing import SegmentError
+from server.recorder.keys.key_ring import KeyRing
+from server.recorder.keys.root_key import KeyProblem
+from server.recorder.stores.store import Store
+from server.recorder.writing.witness import derived_entry
 
 
 def add_to(parser: argparse.ArgumentParser) -> None:

@@ -5,10 +5,10 @@ import os
 from pathlib import Path
 
 from server.config import ConfigError, root_key, store
-from server.recorder.keys import KeyRing, open_keys
-from server.recorder.root_key import KeyProblem
-from server.recorder.root_keys import open_root_key
-from server.recorder.stores import Store, open_store
+from server.recorder.keys.key_ring import KeyRing, open_keys
+from server.recorder.keys.root_key import KeyProblem
+from server.recorder.keys.root_keys import open_root_key
+from server.recorder.stores.store import Store, open_store
 
 
 def open_keys_of(folder: Path, flags: argparse.Namespace) -> KeyRing:

@@ -13,14 +13,14 @@ from server.commands.terminal import Progress
 from server.config import ConfigError, existing_data_dir
 from server.core.interviews import Way
 from server.data_dir import open_database as open_records
-from server.recorder import succession
-from server.recorder.catalog import is_recorded_now, recording_path
-from server.recorder.derivation import statement_of
-from server.recorder.evidence import Evidence, write_archive
-from server.recorder.keys import load_public_key, open_database, open_signer
-from server.recorder.manifest import MANIFEST_NAME, Manifest, decode_manifest
-from server.recorder.receipt import NotSealed, issue
-from server.recorder.server_key import ServerKey, fingerprint
+from server.recorder.catalog.receipt import NotSealed, issue
+from server.recorder.catalog.recordings import is_recorded_now, recording_path
+from server.recorder.evidence.bundle import Evidence, write_archive
+from server.recorder.evidence.derivation import statement_of
+from server.recorder.format.manifest import MANIFEST_NAME, Manifest, decode_manifest
+from server.recorder.format.server_key import ServerKey, fingerprint
+from server.recorder.keys import succession
+from server.recorder.keys.key_ring import load_public_key, open_database, open_signer
 from server.store import Viewing, new_id
 
 

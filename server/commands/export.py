@@ -27,17 +27,17 @@ from server.config import (
 )
 from server.core.interviews import Way
 from server.data_dir import open_database
-from server.recorder import claim_signer, derivation
-from server.recorder.catalog import open_reader
-from server.recorder.clip import Clip
-from server.recorder.content_credentials import Credentials, CredentialsUnavailable, made_of
-from server.recorder.keys import KeyRing
-from server.recorder.long_pauses import WithoutLongPauses
-from server.recorder.manifest import to_unix_us
-from server.recorder.reader import RecordingReader
-from server.recorder.root_key import KeyProblem
-from server.recorder.sealing import SegmentError
-from server.recorder.spool import put_down_derived
+from server.recorder.catalog.spool import put_down_derived
+from server.recorder.evidence import derivation
+from server.recorder.export.clip import Clip
+from server.recorder.export.content_credentials import Credentials, CredentialsUnavailable, made_of
+from server.recorder.export.long_pauses import WithoutLongPauses
+from server.recorder.format.manifest import to_unix_us
+from server.recorder.format.sealing import SegmentError
+from server.recorder.keys import claim_signer
+from server.recorder.keys.key_ring import KeyRing
+from server.recorder.keys.root_key import KeyProblem
+from server.recorder.replay.reader import RecordingReader, open_reader
 from server.store import Viewing, new_id
 
 
@@ -115,7 +115,7 @@ def _sigterm_as_sigint() -> Iterator[None]:
 
 def _export(flags: argparse.Namespace) -> int:
     # Only here: it brings decoders, and the serving process must have none.
-    from server.recorder.export import ExportError, export
+    from server.recorder.export.export import ExportError, export
 
     folder = existing_data_dir(flags, os.environ)
     keys = open_keys_of(folder, flags)

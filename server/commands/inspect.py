@@ -31,13 +31,19 @@ from server.config import (
     data_dir,
 )
 from server.core.frames import Codec
-from server.recorder.archive import is_archive, open_archive
-from server.recorder.catalog import is_compressed
-from server.recorder.derived import Compressed, Left, check_statement, refusal_of, share_made
-from server.recorder.inspection import GapPart, Inspection, SegmentPart, TrackPart, inspect
-from server.recorder.keys import DATABASE, SIGNING_KEY, load_public_key, open_database
-from server.recorder.log_check import logged_of
-from server.recorder.manifest import (
+from server.recorder.catalog.derived import (
+    Compressed,
+    Left,
+    check_statement,
+    refusal_of,
+    share_made,
+)
+from server.recorder.catalog.inspection import GapPart, Inspection, SegmentPart, TrackPart, inspect
+from server.recorder.catalog.recordings import is_compressed
+from server.recorder.evidence.archive import is_archive, open_archive
+from server.recorder.evidence.log_check import logged_of
+from server.recorder.evidence.tlog import EntryKind
+from server.recorder.format.manifest import (
     MANIFEST_NAME,
     Manifest,
     State,
@@ -45,10 +51,10 @@ from server.recorder.manifest import (
     read_unproved,
     signed_by,
 )
-from server.recorder.root_key import KeyProblem
-from server.recorder.sealing import SegmentError
-from server.recorder.server_key import ServerKey, fingerprint
-from server.recorder.tlog import EntryKind
+from server.recorder.format.sealing import SegmentError
+from server.recorder.format.server_key import ServerKey, fingerprint
+from server.recorder.keys.key_ring import DATABASE, SIGNING_KEY, load_public_key, open_database
+from server.recorder.keys.root_key import KeyProblem
 
 #: So many lines of a list are shown; `--json` has all of them.
 _MAX_LINES = 40

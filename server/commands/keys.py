@@ -11,17 +11,24 @@ from pathlib import Path
 from server.commands.terminal import EXIT_FAULT
 from server.config import ConfigError, add_data_dir_flag, add_root_key_flag, root_key, root_key_name
 from server.config import existing_data_dir as data_dir_of
-from server.recorder import succession
-from server.recorder.catalog import lock_recordings
-from server.recorder.erasure import ErasureRefused, erase
-from server.recorder.key_change import rotate_signer
-from server.recorder.keys import SIGNING_KEY, SIGNING_PUB, open_database, open_keys, rotate, try_out
-from server.recorder.manifest import to_unix_us
-from server.recorder.root_key import KeyProblem
-from server.recorder.root_keys import open_root_key
-from server.recorder.sealing import SegmentError
-from server.recorder.server_key import fingerprint
-from server.recorder.tlog import LogProblem
+from server.recorder.catalog.erasure import ErasureRefused, erase
+from server.recorder.catalog.key_change import rotate_signer
+from server.recorder.catalog.recordings import lock_recordings
+from server.recorder.evidence.tlog import LogProblem
+from server.recorder.format.manifest import to_unix_us
+from server.recorder.format.sealing import SegmentError
+from server.recorder.format.server_key import fingerprint
+from server.recorder.keys import succession
+from server.recorder.keys.key_ring import (
+    SIGNING_KEY,
+    SIGNING_PUB,
+    open_database,
+    open_keys,
+    rotate,
+    try_out,
+)
+from server.recorder.keys.root_key import KeyProblem
+from server.recorder.keys.root_keys import open_root_key
 
 
 def add_to(parser: argparse.ArgumentParser) -> None:

@@ -8,16 +8,16 @@ from pathlib import Path
 
 from server.commands.terminal import EXIT_FAULT, utc
 from server.config import ConfigError, add_data_dir_flag, data_dir
-from server.recorder.derivation import Derivation, derivation_hash
-from server.recorder.fault import Fault
-from server.recorder.keys import SIGNING_PUB, load_public_key
-from server.recorder.log_check import LOG_FILE, check_log, log_fault
-from server.recorder.root_key import KeyProblem
-from server.recorder.sealing import FaultKind, SegmentError
-from server.recorder.server_key import ServerKey
-from server.recorder.spool import Spool
-from server.recorder.tiles import CHECKPOINT
-from server.recorder.tlog import FOLDER, Entry, EntryKind, read_log
+from server.recorder.catalog.spool import Spool
+from server.recorder.evidence.derivation import Derivation, derivation_hash
+from server.recorder.evidence.fault import Fault
+from server.recorder.evidence.log_check import LOG_FILE, check_log, log_fault
+from server.recorder.evidence.tiles import CHECKPOINT
+from server.recorder.evidence.tlog import FOLDER, Entry, EntryKind, read_log
+from server.recorder.format.sealing import FaultKind, SegmentError
+from server.recorder.format.server_key import ServerKey
+from server.recorder.keys.key_ring import SIGNING_PUB, load_public_key
+from server.recorder.keys.root_key import KeyProblem
 
 
 def add_to(parser: argparse.ArgumentParser) -> None:

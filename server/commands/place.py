@@ -8,13 +8,13 @@ from pathlib import Path
 
 from server.commands.data import open_store_of
 from server.config import ConfigError, data_dir
-from server.recorder.archive import ArchivePath
-from server.recorder.catalog import recording_path, stored_folder
-from server.recorder.keys import SIGNING_PUB
-from server.recorder.manifest import MANIFEST_NAME
-from server.recorder.stores import Readable, StoredFolder, split_s3
-from server.recorder.tiles import CHECKPOINT
-from server.recorder.tlog import FOLDER as LOG_FOLDER
+from server.recorder.catalog.recordings import recording_path, stored_folder
+from server.recorder.evidence.archive import ArchivePath
+from server.recorder.evidence.tiles import CHECKPOINT
+from server.recorder.evidence.tlog import FOLDER as LOG_FOLDER
+from server.recorder.format.manifest import MANIFEST_NAME
+from server.recorder.keys.key_ring import SIGNING_PUB
+from server.recorder.stores.store import Readable, StoredFolder, split_s3
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ def find(flags: argparse.Namespace, named: str) -> Place:
     """By a folder, `s3://BUCKET/PREFIX/ID`, or an interview's id. ConfigError; OSError."""
     ours = data_dir(flags, os.environ)
     if named.startswith("s3://"):
-        from server.recorder.s3 import open_s3_folder  # a third of a second, for its users
+        from server.recorder.stores.s3 import open_s3_folder  # a third of a second, for its users
 
         folder = open_s3_folder(*split_s3(named))
         return Place(folder, None, folder, ours, log_of(ours))

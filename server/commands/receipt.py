@@ -5,17 +5,17 @@ from pathlib import Path
 
 from server.commands.signer import say_signers
 from server.commands.terminal import utc
-from server.recorder.catalog import FOLDER
-from server.recorder.derivation import statement_of
-from server.recorder.derived import check_statement
-from server.recorder.log_check import check_log
-from server.recorder.manifest import MANIFEST_NAME
-from server.recorder.proof import parse_proof
-from server.recorder.receipt import Receipt, check_receipt, signed_by
-from server.recorder.sealing import SegmentError
-from server.recorder.server_key import ServerKey
-from server.recorder.tlog import Entry
-from server.recorder.verify import verify
+from server.recorder.catalog.derived import check_statement
+from server.recorder.catalog.receipt import Receipt, check_receipt, signed_by
+from server.recorder.catalog.recordings import FOLDER
+from server.recorder.evidence.derivation import statement_of
+from server.recorder.evidence.log_check import check_log
+from server.recorder.evidence.proof import parse_proof
+from server.recorder.evidence.tlog import Entry
+from server.recorder.evidence.verify import verify
+from server.recorder.format.manifest import MANIFEST_NAME
+from server.recorder.format.sealing import SegmentError
+from server.recorder.format.server_key import ServerKey
 
 
 def verify_receipt(

@@ -12,9 +12,9 @@ from server.commands.text import length, size, table, terminal_columns
 from server.config import ConfigError, add_data_dir_flag, add_root_key_flag, existing_data_dir
 from server.core.frames import TrackName
 from server.data_dir import open_database
-from server.recorder.catalog import recording_path
-from server.recorder.derived import Left
-from server.recorder.listing import list_recordings
+from server.recorder.catalog.derived import Left
+from server.recorder.catalog.listing import list_recordings
+from server.recorder.catalog.recordings import recording_path
 from server.signaling.view_log import item_of
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from server.commands.terminal import utc
-from server.recorder.server_key import ServerKey, fingerprint
+from server.recorder.format.server_key import ServerKey, fingerprint
 
 
 def say_signers(public_key: ServerKey, signers: Iterable[Ed25519PublicKey | None]) -> None:

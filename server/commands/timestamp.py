@@ -7,11 +7,11 @@ from pathlib import Path
 from cryptography.x509 import Certificate
 
 from server.config import ConfigError
-from server.recorder import timestamp
-from server.recorder.fault import Fault
-from server.recorder.manifest import MANIFEST_NAME, TIMESTAMP_NAME
-from server.recorder.sealing import SegmentError
-from server.recorder.stores import Readable
+from server.recorder.evidence import timestamp
+from server.recorder.evidence.fault import Fault
+from server.recorder.format.manifest import MANIFEST_NAME, TIMESTAMP_NAME
+from server.recorder.format.sealing import SegmentError
+from server.recorder.stores.store import Readable
 
 #: Of the authority, in a data directory's `keys`.
 ROOTS = "timestamp-root.pem"

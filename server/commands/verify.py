@@ -15,29 +15,29 @@ from server.commands.signer import say_signers
 from server.commands.terminal import EXIT_FAULT
 from server.commands.timestamp import ROOTS, check_timestamp
 from server.config import ConfigError, add_data_dir_flag, add_store_flag, data_dir
-from server.recorder import succession
-from server.recorder.archive import ArchivePath, is_archive, open_archive
-from server.recorder.catalog import FOLDER, is_compressed, read_manifest
-from server.recorder.claim_signer import load_roots
-from server.recorder.content_credentials import CredentialsUnavailable, Source
-from server.recorder.derivation import Derivation, Origin, statement_of
-from server.recorder.derived import Compressed, check_statement, making_path
-from server.recorder.derived import decode as decode_compressed
-from server.recorder.evidence import CONTENTS, DERIVATION, LOG, READER, RECEIPT, RECORDING
-from server.recorder.export_check import NothingSigned, check_export
-from server.recorder.fault import Fault
-from server.recorder.keys import C2PA_ROOT, SIGNING_PUB, load_public_key
-from server.recorder.log_check import log_fault, lost_recordings
-from server.recorder.manifest import MANIFEST_NAME
-from server.recorder.receipt import check_receipt, is_receipt
-from server.recorder.root_key import KeyProblem
-from server.recorder.sealing import FaultKind, SegmentError
-from server.recorder.segments import unlisted_segments
-from server.recorder.server_key import ServerKey, fingerprint
-from server.recorder.stores import Readable, split_s3
-from server.recorder.succession import extended
-from server.recorder.tlog import Entry
-from server.recorder.verify import TOLD_S, VerifyReport, verify
+from server.recorder.catalog.derived import Compressed, check_statement, making_path
+from server.recorder.catalog.derived import decode as decode_compressed
+from server.recorder.catalog.receipt import check_receipt, is_receipt
+from server.recorder.catalog.recordings import FOLDER, is_compressed, read_manifest
+from server.recorder.evidence.archive import ArchivePath, is_archive, open_archive
+from server.recorder.evidence.bundle import CONTENTS, DERIVATION, LOG, READER, RECEIPT, RECORDING
+from server.recorder.evidence.derivation import Derivation, Origin, statement_of
+from server.recorder.evidence.fault import Fault
+from server.recorder.evidence.log_check import log_fault, lost_recordings
+from server.recorder.evidence.tlog import Entry
+from server.recorder.evidence.verify import TOLD_S, VerifyReport, verify
+from server.recorder.export.check import NothingSigned, check_export
+from server.recorder.export.content_credentials import CredentialsUnavailable, Source
+from server.recorder.format.manifest import MANIFEST_NAME
+from server.recorder.format.sealing import FaultKind, SegmentError
+from server.recorder.format.segments import unlisted_segments
+from server.recorder.format.server_key import ServerKey, fingerprint
+from server.recorder.keys import succession
+from server.recorder.keys.claim_signer import load_roots
+from server.recorder.keys.key_ring import C2PA_ROOT, SIGNING_PUB, load_public_key
+from server.recorder.keys.root_key import KeyProblem
+from server.recorder.keys.succession import extended
+from server.recorder.stores.store import Readable, split_s3
 
 _EXIT_STATUS = """exit status:
   0  intact: every byte is what was signed
@@ -269,7 +269,7 @@ def _strangers(top: ArchivePath) -> Iterator[Fault]:
 
 def _in_bucket(url: str) -> Sequence[Readable]:
     """The recording there, or all that lie one folder deeper."""
-    from server.recorder.s3 import open_s3_folder  # a third of a second, for its users
+    from server.recorder.stores.s3 import open_s3_folder  # a third of a second, for its users
 
     folder = open_s3_folder(*split_s3(url))
     if (folder / MANIFEST_NAME).is_file():

@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Sequence
 
 from server.core.frames import OF_INTERVIEWER, VIDEO_CODECS, Codec, TrackName
-from server.media.answer import AnswerSection
 from server.media.errors import NoCommonCodec, PartialAnswer
-from server.media.formats import RtpFormat
 from server.media.observer import Observer, Outgoing
-from server.media.offer import MediaSection, Offer, transport_cc
 from server.media.publisher import Incoming
+from server.media.sdp.answer import AnswerSection
+from server.media.sdp.formats import RtpFormat
+from server.media.sdp.offer import MediaSection, Offer, transport_cc
 
 _KINDS = ("audio", "video")
 SENDS = ("sendrecv", "sendonly")

@@ -11,16 +11,16 @@ from server.core import rtcp
 from server.core.frames import OF_INTERVIEWER, TrackName
 from server.core.rtp import pack_header
 from server.core.twcc import TransportFeedback
-from server.media.allotment import Allotment, Change, Meter, ProbePlan
-from server.media.copies import Doubling
-from server.media.down_track import DownTrack, RepairStream
-from server.media.dtls import Certificate
-from server.media.egress import Egress
-from server.media.formats import RtpFormat, payload_types
-from server.media.offer import MediaSection
+from server.media.forwarding.allotment import Allotment, Change, Meter, ProbePlan
+from server.media.forwarding.copies import Doubling
+from server.media.forwarding.down_track import DownTrack, RepairStream
+from server.media.forwarding.egress import Egress
 from server.media.peer import CONSENT_TIMEOUT_S, Peer, PeerState
-from server.media.router import Router
+from server.media.sdp.formats import RtpFormat, payload_types
+from server.media.sdp.offer import MediaSection
 from server.media.source import Source
+from server.media.transport.dtls import Certificate
+from server.media.transport.router import Router
 
 log = logging.getLogger(__name__)
 

@@ -15,8 +15,17 @@ from collections.abc import Callable, Iterable, Sequence
 
 from server.core import rtcp
 from server.core.rtp import RTCP_TYPES, unpack_header
-from server.media.dtls import INBOX, Certificate, DtlsError, DtlsRole, DtlsSession, SrtpError
-from server.media.ice import (
+from server.media.sdp.offer import MediaSection
+from server.media.source import Source
+from server.media.transport.dtls import (
+    INBOX,
+    Certificate,
+    DtlsError,
+    DtlsRole,
+    DtlsSession,
+    SrtpError,
+)
+from server.media.transport.ice import (
     Address,
     Check,
     CheckAnswered,
@@ -24,9 +33,7 @@ from server.media.ice import (
     Credentials,
     IceLite,
 )
-from server.media.offer import MediaSection
-from server.media.router import Path, Router
-from server.media.source import Source
+from server.media.transport.router import Path, Router
 
 log = logging.getLogger(__name__)
 

@@ -9,17 +9,17 @@ from typing import NamedTuple
 from server.core import rtcp
 from server.core.frames import OF_CANDIDATE, TrackName
 from server.core.rtp import PacketError, extension, payload_of, unpack_header
-from server.media.arrivals import Arrivals
-from server.media.carried import RedundantStream, RetransmissionStream
-from server.media.clock import PeerClock
-from server.media.dtls import Certificate
-from server.media.formats import RtpFormat
-from server.media.offer import MediaSection, dependency_extension
 from server.media.peer import CONSENT_TIMEOUT_S, Peer, PeerState
-from server.media.router import Router
+from server.media.receiving.arrivals import Arrivals
+from server.media.receiving.carried import RedundantStream, RetransmissionStream
+from server.media.receiving.clock import PeerClock
+from server.media.receiving.up_track import Fresh, UpTrack, assemble
+from server.media.receiving.uplink import LOOK_S, Counted, Uplink
+from server.media.sdp.formats import RtpFormat
+from server.media.sdp.offer import MediaSection, dependency_extension
 from server.media.source import Source
-from server.media.up_track import Fresh, UpTrack, assemble
-from server.media.uplink import LOOK_S, Counted, Uplink
+from server.media.transport.dtls import Certificate
+from server.media.transport.router import Router
 
 #: Told to the candidate's browser as REMB, the sum of what there is: enough for 720p30, and for
 #: small print that stands still most of the time; kind to a home uplink.

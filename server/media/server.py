@@ -22,10 +22,7 @@ from dataclasses import dataclass
 
 from server.config import Endpoint
 from server.core.frames import OF_CANDIDATE, VIDEO_CODECS, Codec, TrackName
-from server.media.answer import AnswerSection, Candidate, Transport, write_answer, write_restart
-from server.media.dtls import Certificate, DtlsRole
 from server.media.errors import MediaBusy, NoCommonCodec, SdpError
-from server.media.ice import Credentials
 from server.media.negotiation import (
     FORWARDED,
     RECEIVES,
@@ -38,14 +35,17 @@ from server.media.negotiation import (
     refuse_partial,
 )
 from server.media.observer import Observer
-from server.media.offer import Offer, dependency_extension, parse_offer, transport_cc
 from server.media.peer import HURRY_INTERVAL_S, LOOK_INTERVAL_S, Peer, PeerState
 from server.media.publisher import Publisher
-from server.media.router import Router
-from server.media.sockets import accept, bind_both
+from server.media.sdp.answer import AnswerSection, Candidate, Transport, write_answer, write_restart
+from server.media.sdp.offer import Offer, dependency_extension, parse_offer, transport_cc
 from server.media.source import Source
-from server.media.tcp import TcpPort
-from server.media.udp import UdpSocket
+from server.media.transport.dtls import Certificate, DtlsRole
+from server.media.transport.ice import Credentials
+from server.media.transport.router import Router
+from server.media.transport.sockets import accept, bind_both
+from server.media.transport.tcp import TcpPort
+from server.media.transport.udp import UdpSocket
 
 __all__ = [
     "MediaBusy",

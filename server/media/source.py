@@ -9,10 +9,10 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 from server.core.frames import OF_CANDIDATE, OF_INTERVIEWER, Codec, FrameSink, TrackName
-from server.media.down_track import DownTrack
-from server.media.layer import Layer
-from server.media.track import Track
-from server.media.up_track import UpTrack
+from server.media.forwarding.down_track import DownTrack
+from server.media.forwarding.layer import Layer
+from server.media.forwarding.track import Track
+from server.media.receiving.up_track import UpTrack
 
 #: A candidate who stops sharing without a goodbye: without a picture for this long the screen is
 #: gone. A still one is repeated by browsers each second, and asked for every four.

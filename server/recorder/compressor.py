@@ -1,6 +1,6 @@
 """The background job of a server: one recording after the other is compressed, when nobody waits.
 
-The work is done by a process (`server.recorder.compress_worker`) and one that it starts, never
+The work is done by a process (`server.recorder.compression.worker`) and one that it starts, never
 more, of the lowest priority. While an interview runs, or an export that somebody waits for, they
 are stopped where they stand (SIGSTOP), within `WATCH_S`; what they have in memory stays there.
 Whatever ends them, the next ones go on behind the last segment that is whole.
@@ -22,9 +22,10 @@ from typing import Protocol
 
 import msgspec
 
-from server.recorder.derived import Left, NotAdopted, check_ready, due, ready
+from server.recorder.catalog.derived import Left, NotAdopted, check_ready, due, ready
+from server.recorder.compression.job import Told
+from server.recorder.format.sealing import SegmentError
 from server.recorder.recorder import Recorder
-from server.recorder.sealing import SegmentError
 
 log = logging.getLogger(__name__)
 
@@ -46,17 +47,6 @@ class Policy(enum.StrEnum):
     OFF = "off"
     KEEP_SOURCE = "keep-source"
     REPLACE_SOURCE = "replace-source"
-
-
-class Told(msgspec.Struct, frozen=True):
-    """What a process says: how much is done; last, what became of it."""
-
-    done: float
-    source_bytes: int = 0
-    bytes: int = 0  #: of what was made of it
-    left: Left | None = None  #: it stays as it is
-    failed: bool = False
-    reason: str = ""  #: why it was left, or failed
 
 
 class Readers(Protocol):
@@ -192,7 +182,7 @@ class Compressor:
     async def _start(self, interview_id: str) -> Process:
         return await asyncio.create_subprocess_exec(
             sys.executable,
-            *("-m", "server.recorder.compress_worker", str(os.getpid())),
+            *("-m", "server.recorder.compression.worker", str(os.getpid())),
             *(str(self._recorder.data_dir), self._root_key, interview_id, self._policy),
             self._store,
             stdin=DEVNULL,

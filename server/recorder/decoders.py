@@ -3,7 +3,7 @@
 import av
 
 from server.core.frames import Codec, TrackName
-from server.recorder.tracks import TIMESCALE, VideoConfig
+from server.recorder.format.tracks import TIMESCALE, VideoConfig
 
 _DECODERS = {
     Codec.VP8: "vp8",

@@ -15,37 +15,37 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from server.core.frames import EncodedFrame, Gap
-from server.recorder import derivation, derived, receipt
-from server.recorder.catalog import (
+from server.recorder.catalog import derived, receipt
+from server.recorder.catalog.erasure import settle
+from server.recorder.catalog.key_change import finish as finish_key_change
+from server.recorder.catalog.listing import RecordingSummary, list_recordings
+from server.recorder.catalog.recordings import (
     lock_recordings,
     open_for_writing,
-    open_reader,
     read_manifest,
     recording_files,
     recording_key,
     recording_path,
 )
-from server.recorder.claim_signer import ClaimSigner
-from server.recorder.derivation import Derivation
-from server.recorder.erasure import settle
-from server.recorder.files import Folder, LocalFolder
-from server.recorder.key_change import finish as finish_key_change
-from server.recorder.keys import KeyRing, open_keys
-from server.recorder.listing import RecordingSummary, list_recordings
-from server.recorder.manifest import MANIFEST_NAME, Manifest, Policy, to_unix_us
-from server.recorder.reader import RecordingReader
-from server.recorder.recording import Recording
-from server.recorder.repair import remove_leftovers, repair, repair_all
-from server.recorder.root_key import KeyProblem, RootKey
-from server.recorder.sealed_file import file_key
-from server.recorder.server_key import ServerKey
-from server.recorder.spool import put_down_derived
-from server.recorder.stores import Readable, Store
-from server.recorder.tlog import FOLDER as LOG_FOLDER
-from server.recorder.tlog import open_log
+from server.recorder.catalog.spool import put_down_derived
+from server.recorder.evidence import derivation
+from server.recorder.evidence.derivation import Derivation
+from server.recorder.evidence.tlog import FOLDER as LOG_FOLDER
+from server.recorder.evidence.tlog import open_log
+from server.recorder.format.manifest import MANIFEST_NAME, Manifest, Policy, to_unix_us
+from server.recorder.format.sealed_file import file_key
+from server.recorder.format.server_key import ServerKey
+from server.recorder.keys.claim_signer import ClaimSigner
+from server.recorder.keys.key_ring import KeyRing, open_keys
+from server.recorder.keys.root_key import KeyProblem, RootKey
+from server.recorder.replay.reader import RecordingReader, open_reader
+from server.recorder.stores.files import Folder, LocalFolder
+from server.recorder.stores.store import Readable, Store
 from server.recorder.uploader import Uploader
-from server.recorder.witness import Witness
-from server.recorder.writer import Metrics, RecordingWriter
+from server.recorder.writing.recording import Recording
+from server.recorder.writing.repair import remove_leftovers, repair, repair_all
+from server.recorder.writing.witness import Witness
+from server.recorder.writing.writer import Metrics, RecordingWriter
 
 log = logging.getLogger(__name__)
 
@@ -105,7 +105,7 @@ class Recorder:
 
     @property
     def public_key(self) -> ServerKey:
-        """For :func:`server.recorder.verify.verify`."""
+        """For :func:`server.recorder.evidence.verify.verify`."""
         return self._keys.public_key
 
     def record(
@@ -170,7 +170,7 @@ class Recorder:
         return receipt.issue(self.data_dir, interview_id, self._keys.signer, self.public_key)
 
     def files(self, interview_id: str) -> Readable:
-        """For :func:`server.recorder.verify.verify`. KeyError if there is none. Reads the disk."""
+        """For `server.recorder.evidence.verify`. KeyError if there is none. Reads the disk."""
         return recording_files(self.data_dir, interview_id, self._store)
 
     async def adopt(self, interview_id: str) -> bool:

@@ -16,7 +16,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from server.recorder.catalog import (
+from server.recorder.catalog.derived import destroyed, doomed
+from server.recorder.catalog.recordings import (
     FOLDER,
     is_compressed,
     local_name,
@@ -25,12 +26,11 @@ from server.recorder.catalog import (
     recording_path,
     stored_name,
 )
-from server.recorder.derivation import statement_of
-from server.recorder.derived import destroyed, doomed
-from server.recorder.manifest import MANIFEST_NAME, TIMESTAMP_NAME, Manifest, decode_manifest
-from server.recorder.sealing import SegmentError
-from server.recorder.server_key import ServerKey
-from server.recorder.stores import Store
+from server.recorder.evidence.derivation import statement_of
+from server.recorder.format.manifest import MANIFEST_NAME, TIMESTAMP_NAME, Manifest, decode_manifest
+from server.recorder.format.sealing import SegmentError
+from server.recorder.format.server_key import ServerKey
+from server.recorder.stores.store import Store
 
 log = logging.getLogger(__name__)
 

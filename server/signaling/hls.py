@@ -7,9 +7,9 @@ in a playlist is relative to it.
 from aiohttp import web
 
 from server.core.interviews import Way
-from server.recorder import hls
-from server.recorder.reader import Side
-from server.recorder.replay_wire import Asked, Multivariant, Playlist, StreamInit, StreamSegment
+from server.recorder.replay import hls
+from server.recorder.replay.reader import Side
+from server.recorder.replay.wire import Asked, Multivariant, Playlist, StreamInit, StreamSegment
 from server.signaling.access import Grant
 from server.signaling.errors import Refusal
 from server.signaling.protocol import ErrorId

@@ -17,10 +17,10 @@ from server.core.indicators import Alert, Indicator
 from server.core.interviews import SERVER_STOPPED, InterviewState, Role
 from server.live_analysis.feed import Feed
 from server.live_analysis.layers import ENOUGH_LINES
-from server.media.ice import Credentials
 from server.media.server import Peer, PeerState, Source
-from server.recorder.manifest import Policy
-from server.recorder.recording import Recording
+from server.media.transport.ice import Credentials
+from server.recorder.format.manifest import Policy
+from server.recorder.writing.recording import Recording
 from server.signaling.access import OBSERVERS
 from server.signaling.audience import Audience
 from server.signaling.devices import CAMERAS, MICROPHONES, Devices

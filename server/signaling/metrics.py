@@ -14,7 +14,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
 from server.core.interviews import InterviewState
-from server.recorder.derived import Left
+from server.recorder.catalog.derived import Left
 from server.signaling.access import token_of
 from server.signaling.errors import Refusal
 from server.signaling.hub import Hub

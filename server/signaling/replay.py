@@ -14,12 +14,15 @@ from aiohttp import web
 from aiohttp.helpers import content_disposition_header
 
 from server.core.interviews import Role, Way
-from server.recorder.catalog import recording_path
-from server.recorder.fault import Fault as FoundFault
-from server.recorder.reader import Side
-from server.recorder.receipt import NotSealed
+from server.recorder.catalog.receipt import NotSealed
+from server.recorder.catalog.recordings import recording_path
+from server.recorder.evidence.fault import Fault as FoundFault
+from server.recorder.evidence.tlog import FOLDER as LOG_FOLDER
+from server.recorder.evidence.verify import TOLD_S, verify
+from server.recorder.keys.root_key import KeyProblem
 from server.recorder.recorder import Recorder
-from server.recorder.replay_wire import (
+from server.recorder.replay.reader import Side
+from server.recorder.replay.wire import (
     Asked,
     Fault,
     Index,
@@ -33,9 +36,6 @@ from server.recorder.replay_wire import (
     WhoSigns,
     fault_of,
 )
-from server.recorder.root_key import KeyProblem
-from server.recorder.tlog import FOLDER as LOG_FOLDER
-from server.recorder.verify import TOLD_S, verify
 from server.signaling.access import Grant
 from server.signaling.api import json_response
 from server.signaling.errors import RETRY_SOON_S, Refusal

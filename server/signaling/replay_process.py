@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from typing import cast
 
 from server.environment import environment
-from server.recorder import replay_wire
-from server.recorder.replay_wire import (
+from server.recorder.keys.root_key import KeyProblem
+from server.recorder.replay import wire
+from server.recorder.replay.wire import (
     Answer,
     Asked,
     Failed,
@@ -29,7 +30,6 @@ from server.recorder.replay_wire import (
     ToReader,
     WhoSigns,
 )
-from server.recorder.root_key import KeyProblem
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ class _Link(asyncio.BufferedProtocol):
     ) -> None:
         self._on_signing = on_signing
         self._on_lost = on_lost
-        self._incoming = replay_wire.Incoming()
+        self._incoming = wire.Incoming()
         self._asked: dict[int, asyncio.Future[Found | Failed]] = {}
         self._numbers = 0
         self._transport: asyncio.Transport | None = None
@@ -96,7 +96,7 @@ class _Link(asyncio.BufferedProtocol):
 
     def say(self, message: ToReader) -> None:
         if self._transport is not None and not self.lost.is_set():
-            self._transport.write(b"".join(replay_wire.encode(message)))
+            self._transport.write(b"".join(wire.encode(message)))
 
     def close(self) -> None:
         """The process ends, too."""
@@ -123,9 +123,9 @@ class _Link(asyncio.BufferedProtocol):
         whole = self._incoming.took(nbytes)
         if whole is not None:
             head, body = whole
-            self._take(replay_wire.from_reader.decode(head), body)
+            self._take(wire.from_reader.decode(head), body)
 
-    def _take(self, message: replay_wire.FromReader, body: bytearray) -> None:
+    def _take(self, message: wire.FromReader, body: bytearray) -> None:
         match message:
             case Answer(number, seen_s):
                 self._answered(number, Found(body, seen_s))
@@ -206,7 +206,7 @@ class ReplayProcess:
         try:
             link.say(await self._signs(message))
         except (KeyProblem, OSError) as error:
-            _, reason = replay_wire.fault_of(error)
+            _, reason = wire.fault_of(error)
             link.say(NotSigned(message.number, reason))
 
 
@@ -218,7 +218,7 @@ async def _started(link: _Link, with_store: bool) -> Process:
         try:
             return await asyncio.create_subprocess_exec(
                 sys.executable,
-                *("-m", "server.recorder.replay_worker", str(os.getpid()), str(theirs.fileno())),
+                *("-m", "server.recorder.replay.worker", str(os.getpid()), str(theirs.fileno())),
                 pass_fds=(theirs.fileno(),),
                 stdin=DEVNULL,
                 stdout=DEVNULL,

@@ -8,10 +8,10 @@ from typing import Any
 from aiohttp import web
 
 from server.core.interviews import Role
-from server.recorder.hls import MEDIA_TYPE, SEGMENT_TYPE
-from server.recorder.listing import RecordingSummary
-from server.recorder.reader import ReplayIndex
-from server.recorder.receipt import SignedReceipt
+from server.recorder.catalog.listing import RecordingSummary
+from server.recorder.catalog.receipt import SignedReceipt
+from server.recorder.replay.hls import MEDIA_TYPE, SEGMENT_TYPE
+from server.recorder.replay.reader import ReplayIndex
 from server.signaling import api, hls, pages, replay, whip
 from server.signaling.access import (
     ANY_ROLE,

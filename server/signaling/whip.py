@@ -6,9 +6,9 @@ from functools import partial
 from aiohttp import web
 from multidict import CIMultiDict
 
-from server.media.ice import Credentials
-from server.media.sdpfrag import parse_fragment
+from server.media.sdp.sdpfrag import parse_fragment
 from server.media.server import Peer, SdpError
+from server.media.transport.ice import Credentials
 from server.signaling.access import Grant
 from server.signaling.body import read_body
 from server.signaling.errors import Refusal, refusing_offers

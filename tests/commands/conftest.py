@@ -9,13 +9,13 @@ import pytest
 
 from server.cli import main
 from server.core.frames import Codec, TrackName
-from server.recorder import track_recoder
-from server.recorder.catalog import open_for_writing, recording_path
-from server.recorder.files import LocalFolder
-from server.recorder.keys import open_keys
-from server.recorder.recode_job import Quality
-from server.recorder.track_recoder import BARS
-from server.recorder.writer import Metrics, RecordingWriter
+from server.recorder.catalog.recordings import open_for_writing, recording_path
+from server.recorder.compression import track_recoder
+from server.recorder.compression.recode_job import Quality
+from server.recorder.compression.track_recoder import BARS
+from server.recorder.keys.key_ring import open_keys
+from server.recorder.stores.files import LocalFolder
+from server.recorder.writing.writer import Metrics, RecordingWriter
 from tests.recorder.conftest import POLICY
 from tests.recorder.encoded import camera, microphone
 

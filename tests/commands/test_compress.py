@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from server.commands.text import size
-from server.recorder import compression
-from server.recorder.compression import Compression
+from server.recorder.compression import compression
+from server.recorder.compression.compression import Compression
 from tests.commands.conftest import record, run
 
 pytestmark = pytest.mark.usefixtures("near")

@@ -12,11 +12,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from server.commands.terminal import Progress
 from server.core.frames import Codec
-from server.recorder.catalog import lock_recordings
-from server.recorder.content_credentials import Credentials
-from server.recorder.erasure import erase
-from server.recorder.keys import open_keys
-from server.recorder.stores import LocalStore
+from server.recorder.catalog.erasure import erase
+from server.recorder.catalog.recordings import lock_recordings
+from server.recorder.export.content_credentials import Credentials
+from server.recorder.keys.key_ring import open_keys
+from server.recorder.stores.store import LocalStore
 from server.recorder.uploader import Uploader
 from tests.commands.conftest import record, run
 from tests.recorder.conftest import Desk

@@ -8,16 +8,16 @@ from typing import Any
 import pytest
 
 from server.core.frames import Codec
-from server.recorder.erasure import erase
-from server.recorder.keys import open_keys
-from server.recorder.s3 import S3Store
-from server.recorder.tlog import open_log
+from server.recorder.catalog.erasure import erase
+from server.recorder.evidence.tlog import open_log
+from server.recorder.keys.key_ring import open_keys
+from server.recorder.stores.s3 import S3Store
 from server.recorder.uploader import Uploader
-from server.recorder.witness import Witness
+from server.recorder.writing.witness import Witness
 from tests.commands.conftest import record, run
 from tests.recorder.conftest import Desk
 from tests.recorder.encoded import START_S, camera, in_order, interview, microphone
-from tests.recorder.test_stores import bucket
+from tests.recorder.test_store import bucket
 
 Capsys = pytest.CaptureFixture[str]
 

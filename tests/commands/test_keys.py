@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from server.cli import main
-from server.recorder.catalog import lock_recordings
-from server.recorder.keys import open_keys
+from server.recorder.catalog.recordings import lock_recordings
+from server.recorder.keys.key_ring import open_keys
 from tests.commands.conftest import record
 from tests.recorder.soft_token import soft_token
 

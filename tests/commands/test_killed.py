@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from server.recorder import derivation
-from server.recorder.keys import open_keys
+from server.recorder.evidence import derivation
+from server.recorder.evidence.verify import verify
+from server.recorder.keys.key_ring import open_keys
+from server.recorder.keys.root_key import FileRootKey
 from server.recorder.recorder import open_recorder
-from server.recorder.root_key import FileRootKey
-from server.recorder.verify import verify
 from tests.commands.conftest import run
 from tests.recorder.conftest import Desk
 from tests.recorder.encoded import START_S

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from server.core.frames import Codec
-from server.recorder.spool import Spool
-from server.recorder.tlog import EntryKind, open_log
-from server.recorder.verify import TOLD_S
-from server.recorder.witness import Witness
+from server.recorder.catalog.spool import Spool
+from server.recorder.evidence.tlog import EntryKind, open_log
+from server.recorder.evidence.verify import TOLD_S
+from server.recorder.writing.witness import Witness
 from tests.commands.conftest import run
 from tests.recorder.conftest import Desk
 from tests.recorder.encoded import START_S, interview

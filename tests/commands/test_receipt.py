@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from server.recorder.receipt import check_receipt, issue
+from server.recorder.catalog.receipt import check_receipt, issue
 from tests.commands.conftest import run
 from tests.recorder.conftest import Desk
 from tests.recorder.encoded import START_S

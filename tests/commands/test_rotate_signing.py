@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from server.recorder import succession
-from server.recorder.catalog import lock_recordings
-from server.recorder.keys import load_public_key
-from server.recorder.receipt import issue
-from server.recorder.server_key import fingerprint
-from server.recorder.tlog import open_log
+from server.recorder.catalog.receipt import issue
+from server.recorder.catalog.recordings import lock_recordings
+from server.recorder.evidence.tlog import open_log
+from server.recorder.format.server_key import fingerprint
+from server.recorder.keys import succession
+from server.recorder.keys.key_ring import load_public_key
 from tests.commands.conftest import run
 from tests.recorder.conftest import Desk
 from tests.recorder.encoded import START_S

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from server.recorder.s3 import S3Store
-from server.recorder.timestamper import Timestamper
+from server.recorder.catalog.timestamper import Timestamper
+from server.recorder.stores.s3 import S3Store
 from server.recorder.uploader import Uploader
 from tests.commands.conftest import run
 from tests.recorder.authority import Authority, authority
 from tests.recorder.conftest import Desk
 from tests.recorder.encoded import START_S
-from tests.recorder.test_stores import bucket
+from tests.recorder.test_store import bucket
 
 
 def test_a_time_stamp_is_proved_by_the_authoritys_certificate_alone(

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from server.core.frames import Codec
-from server.recorder.keys import open_keys
-from server.recorder.s3 import S3Store
+from server.recorder.keys.key_ring import open_keys
+from server.recorder.stores.s3 import S3Store
 from server.recorder.uploader import Uploader
 from tests.commands.conftest import record, run
 from tests.recorder.conftest import Desk
 from tests.recorder.encoded import interview
-from tests.recorder.test_stores import bucket
+from tests.recorder.test_store import bucket
 
 
 def test_verify_says_intact_or_names_the_fault(

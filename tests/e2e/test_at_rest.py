@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Page
 
-from server.recorder.keys import load_public_key
-from server.recorder.server_key import ServerKey
-from server.recorder.verify import verify
-from server.recorder.writer import SEGMENT_US
+from server.recorder.evidence.verify import verify
+from server.recorder.format.server_key import ServerKey
+from server.recorder.keys.key_ring import load_public_key
+from server.recorder.writing.writer import SEGMENT_US
 from tests.e2e.chromium import ChromiumLauncher
 from tests.e2e.pages import join, leave, on_the_disk, save_receipt
 from tests.e2e.server_process import ServerError, ServerProcess

@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 from aiohttp import ClientSession
 
-from server.recorder import writer
-from server.recorder.catalog import is_compressed, open_reader, read_manifest
-from server.recorder.derivation import statement_of
-from server.recorder.derived import doomed
-from server.recorder.manifest import MANIFEST_NAME, Manifest
-from server.recorder.reader import RecordingReader
-from server.recorder.stores import LocalStore
-from server.recorder.tlog import open_log
-from server.recorder.verify import verify
-from server.recorder.witness import Witness
+from server.recorder.catalog.derived import doomed
+from server.recorder.catalog.recordings import is_compressed, read_manifest
+from server.recorder.evidence.derivation import statement_of
+from server.recorder.evidence.tlog import open_log
+from server.recorder.evidence.verify import verify
+from server.recorder.format.manifest import MANIFEST_NAME, Manifest
+from server.recorder.replay.reader import RecordingReader, open_reader
+from server.recorder.stores.store import LocalStore
+from server.recorder.writing import writer
+from server.recorder.writing.witness import Witness
 from tests.e2e.server_process import POLL_S, ServerProcess, running_server
 from tests.recorder.conftest import Desk
 from tests.recorder.encoded import START_S, camera, in_order, microphone
@@ -70,7 +70,7 @@ def worker_of(server: ServerProcess) -> int:
     return next(
         pid
         for pid in children(server.pid)
-        if b"compress_worker" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        if b"compression.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()
     )
 
 

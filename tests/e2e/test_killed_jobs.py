@@ -11,13 +11,13 @@ from aiohttp import ClientSession
 from msgspec.structs import replace
 
 from server.core.frames import Codec, EncodedFrame
-from server.recorder.s3 import PART_BYTES, open_s3_folder
-from server.recorder.verify import verify
+from server.recorder.evidence.verify import verify
+from server.recorder.stores.s3 import PART_BYTES, open_s3_folder
 from tests.e2e.server_process import POLL_S, ServerProcess, running_server
 from tests.e2e.test_compress import children, status
 from tests.recorder.conftest import Desk
 from tests.recorder.encoded import camera, in_order, interview, microphone
-from tests.recorder.test_stores import bucket
+from tests.recorder.test_store import bucket
 from tests.signaling.serving import token_in
 
 PATIENCE_S = 90

@@ -9,8 +9,8 @@ from playwright.async_api import Page
 from loadtest.network import Impairments
 from server.config import Endpoint
 from server.core.frames import Codec
-from server.media.carried import RetransmissionStream
 from server.media.publisher import Publisher
+from server.media.receiving.carried import RetransmissionStream
 from server.media.server import Source, open_media
 from tests.e2e.chromium import ChromiumLauncher
 from tests.e2e.layered_page import THREE, answered, offer_to_send

@@ -12,19 +12,19 @@ from server.core import av1, dependency, h264, red, rtcp, twcc, vp8, vp9
 from server.core.frames import Codec, EncodedFrame, Gap, TrackName
 from server.core.picture import picture_size
 from server.core.rtp import HEADER_LENGTH, extension, is_rtcp, payload_of, payload_span
-from server.media.answer import AnswerSection, Candidate, Transport, write_answer
-from server.media.arrivals import Arrivals
-from server.media.carried import RedundantStream, RetransmissionStream
-from server.media.clock import PeerClock
-from server.media.depacketise import DEPACKETISERS
-from server.media.descriptor import READERS, write
 from server.media.errors import SdpError
-from server.media.framing import MAX_FRAME, Deframer, FrameTooLong
-from server.media.ice import MAX_STUN_LENGTH, CheckRefused, IceLite, parse_check
+from server.media.forwarding.descriptor import READERS, write
 from server.media.negotiation import choose_formats
-from server.media.offer import parse_offer
-from server.media.sdpfrag import parse_fragment
-from server.media.up_track import UpTrack
+from server.media.receiving.arrivals import Arrivals
+from server.media.receiving.carried import RedundantStream, RetransmissionStream
+from server.media.receiving.clock import PeerClock
+from server.media.receiving.depacketise import DEPACKETISERS
+from server.media.receiving.up_track import UpTrack
+from server.media.sdp.answer import AnswerSection, Candidate, Transport, write_answer
+from server.media.sdp.offer import parse_offer
+from server.media.sdp.sdpfrag import parse_fragment
+from server.media.transport.framing import MAX_FRAME, Deframer, FrameTooLong
+from server.media.transport.ice import MAX_STUN_LENGTH, CheckRefused, IceLite, parse_check
 from server.signaling import tokens
 from server.signaling.errors import Refusal
 from server.signaling.socket import decode

@@ -8,11 +8,11 @@ from dataclasses import replace
 
 from server.core import rtcp
 from server.core.frames import Codec
-from server.media.answer import AnswerSection
-from server.media.formats import RtpFormat
 from server.media.negotiation import FORWARDED, choose_formats
-from server.media.offer import MediaSection, Offer, parse_offer
 from server.media.peer import Peer, PeerState
+from server.media.sdp.answer import AnswerSection
+from server.media.sdp.formats import RtpFormat
+from server.media.sdp.offer import MediaSection, Offer, parse_offer
 from server.media.server import MediaServer, Source
 
 

@@ -4,8 +4,8 @@ import socket
 import pytest
 
 from loadtest.flood import VARIANTS, flood, kinds
-from server.media.ice import parse_check
 from server.media.server import Source
+from server.media.transport.ice import parse_check
 from tests.loadtest.mini_server import mini_server
 from tests.media.offers import CHROMIUM
 

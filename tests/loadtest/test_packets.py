@@ -27,7 +27,7 @@ from loadtest.packets import (
 from loadtest.stamp import find_stamp, pack_numbers, pack_source
 from server.core import av1, vp9
 from server.core.frames import Codec
-from server.media.depacketise import DEPACKETISERS
+from server.media.receiving.depacketise import DEPACKETISERS
 from tests.loadtest.conftest import short_clip
 
 NUMBERS = pack_numbers(pack_source(7), 8, 9.0)

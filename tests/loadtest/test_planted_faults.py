@@ -16,8 +16,8 @@ from loadtest.plan import Plan
 from loadtest.report import Report
 from loadtest.run import run
 from server.core import rtcp
-from server.media import allotment, egress
-from server.media.down_track import DownTrack
+from server.media.forwarding import allotment, egress
+from server.media.forwarding.down_track import DownTrack
 from tests.loadtest.bad_network import BadNetwork, Fault, is_repair, is_video
 from tests.loadtest.conftest import short_clip
 from tests.loadtest.mini_server import OWNER_TOKEN, MiniServer

@@ -8,7 +8,7 @@ import pytest
 
 from loadtest.power_cut import Disk, DiskError, open_disk
 from server.data_dir import links_key, prepare_data_dir
-from server.recorder.files import LocalFolder
+from server.recorder.stores.files import LocalFolder
 
 
 @pytest.fixture

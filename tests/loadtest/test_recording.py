@@ -14,7 +14,7 @@ from loadtest.recording import Gap, Inspection, RecordingError, SentTrack, check
 from loadtest.results import RecordingResult
 from loadtest.stamp import MAGIC, pack_numbers, pack_source
 from server.core.frames import Codec, EncodedFrame, TrackName
-from server.recorder.reader import RecordingReader
+from server.recorder.replay.reader import RecordingReader
 from tests.recorder.conftest import Desk
 from tests.recorder.encoded import camera, microphone
 

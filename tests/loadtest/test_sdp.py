@@ -16,9 +16,9 @@ from loadtest.sdp import (
     write_offer,
 )
 from server.core.frames import OF_CANDIDATE, Codec
-from server.media import answer as server_answer
 from server.media.negotiation import FORWARDED, negotiate
-from server.media.offer import RID_EXTENSION, parse_offer, transport_cc
+from server.media.sdp import answer as server_answer
+from server.media.sdp.offer import RID_EXTENSION, parse_offer, transport_cc
 
 LOCAL = LocalSide("ufrag", "p" * 24, "sha-256 " + ":".join(["AB"] * 32), 1, 2, video_rtx_ssrc=12)
 OFFER = write_offer(LOCAL, ["h264", "vp8"], "sendonly")

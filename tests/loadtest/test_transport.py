@@ -15,7 +15,7 @@ from loadtest.peer import Candidate, Crowd
 from loadtest.sdp import LocalSide, RemoteSide, read_answer, write_offer
 from loadtest.transport import ClientTransport, ConnectError
 from loadtest.whip import post_offer
-from server.media.dtls import Certificate
+from server.media.transport.dtls import Certificate
 from tests.loadtest.bad_network import BadNetwork
 from tests.loadtest.conftest import new_interview, short_clip
 from tests.loadtest.mini_server import MiniServer

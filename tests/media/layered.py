@@ -5,10 +5,10 @@ from collections.abc import Iterable
 from server.core import rtcp
 from server.core.frames import Codec, EncodedFrame, Gap, TrackName
 from server.core.rtp import pack_header, unpack_header
-from server.media.clock import PeerClock
-from server.media.down_track import DownTrack, Send
+from server.media.forwarding.down_track import DownTrack, Send
+from server.media.receiving.clock import PeerClock
+from server.media.receiving.up_track import Fresh, UpTrack, assemble
 from server.media.source import Source
-from server.media.up_track import Fresh, UpTrack, assemble
 from tests.media.streams import receive, rtp
 
 NOW = 1_800_000_000.0

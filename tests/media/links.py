@@ -7,7 +7,7 @@ from random import Random
 from typing import Protocol
 
 from loadtest.network import Link
-from server.media.estimate import Arrival, Estimate
+from server.media.forwarding.estimate import Arrival, Estimate
 
 STEP_S = 0.001
 FEEDBACK_S = 0.1

@@ -1,6 +1,6 @@
 """Offers as browsers write them (candidates and most payload types left out)."""
 
-from server.media.offer import MediaSection, parse_offer
+from server.media.sdp.offer import MediaSection, parse_offer
 
 FINGERPRINT = ":".join(["4A", "AD", "B9", "B1", "3F", "82", "18", "3B"] * 4)
 

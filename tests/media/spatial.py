@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 from server.core.frames import Codec, TrackName
 from server.core.rtp import unpack_header
-from server.media.clock import PeerClock
-from server.media.down_track import DownTrack
+from server.media.forwarding.down_track import DownTrack
+from server.media.receiving.clock import PeerClock
+from server.media.receiving.up_track import Fresh, UpTrack, assemble
 from server.media.source import Source
-from server.media.up_track import Fresh, UpTrack, assemble
 from tests.media.layered import FPS, PATTERN, sending_to
 from tests.media.streams import receive, rtp
 

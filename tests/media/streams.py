@@ -17,8 +17,8 @@ from loadtest.svtav1 import open_like_others
 from server.core.frames import Codec
 from server.core.h264 import join_nal_units
 from server.core.rtp import is_rtcp, pack_header, payload_of, unpack_header
-from server.media.assembler import Packet
 from server.media.publisher import Stream
+from server.media.receiving.assembler import Packet
 
 VIDEO_PAYLOAD_TYPE = 96
 TICKS = 3000  # of 90 kHz, a frame at 30 fps

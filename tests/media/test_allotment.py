@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from server.media.allotment import (
+from server.media.forwarding.allotment import (
     AWAY_S,
     BELOW_LIMIT,
     HEADROOM,
@@ -19,7 +19,7 @@ from server.media.allotment import (
     Meter,
     ProbePlan,
 )
-from server.media.probe import Result, Verdict
+from server.media.forwarding.probe import Result, Verdict
 
 STEP_S = 0.25
 

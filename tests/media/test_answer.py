@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from server.core import dependency, twcc
 from server.core.frames import VIDEO_CODECS, Codec
 from server.core.twcc import EXTENSION
-from server.media.answer import AnswerSection, Candidate, Transport, write_answer
 from server.media.errors import SdpError
 from server.media.negotiation import choose_formats
-from server.media.offer import (
+from server.media.sdp.answer import AnswerSection, Candidate, Transport, write_answer
+from server.media.sdp.offer import (
     Offer,
     dependency_extension,
     parse_offer,

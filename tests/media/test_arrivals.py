@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from server.core import rtcp
 from server.core.twcc import TICK_S, TransportFeedback
-from server.media.arrivals import (
+from server.media.receiving.arrivals import (
     INTERVAL_S,
     MAX_AGE_S,
     MAX_FEEDBACKS,

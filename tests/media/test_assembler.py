@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.core.frames import VIDEO_CODECS, Codec
-from server.media.assembler import (
+from server.media.receiving.assembler import (
     DEADLINE_S,
     MAX_FRAME_PACKETS,
     MAX_HELD,

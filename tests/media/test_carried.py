@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from server.core import red
 from server.core.frames import Codec, EncodedFrame, Gap, TrackName
 from server.core.red import Block
-from server.media.carried import RedundantStream, RetransmissionStream
-from server.media.clock import PeerClock
-from server.media.up_track import UpTrack, assemble
+from server.media.receiving.carried import RedundantStream, RetransmissionStream
+from server.media.receiving.clock import PeerClock
+from server.media.receiving.up_track import UpTrack, assemble
 from tests.media.streams import receive, rtp
 
 NOW = 1_800_000_000.0

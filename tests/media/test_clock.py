@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.core.rtcp import ntp_from_unix
-from server.media.clock import JUMP_S, MAX_SLEW, PeerClock, TrackClock
+from server.media.receiving.clock import JUMP_S, MAX_SLEW, PeerClock, TrackClock
 
 VIDEO, AUDIO = 90_000, 48_000
 START_S = 1_800_000_000.0

@@ -1,4 +1,4 @@
-from server.media.copies import (
+from server.media.forwarding.copies import (
     APART_S,
     AWAY_S,
     LITTLE_LOST,
@@ -8,8 +8,8 @@ from server.media.copies import (
     Copies,
     Doubling,
 )
-from server.media.estimate import LOSS_INTERVAL_S, Arrival, Estimate
-from server.media.thinner import ALL_LAYERS
+from server.media.forwarding.estimate import LOSS_INTERVAL_S, Arrival, Estimate
+from server.media.forwarding.thinner import ALL_LAYERS
 
 
 def test_copies_are_due_a_little_later_in_their_order() -> None:

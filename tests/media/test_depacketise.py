@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from server.core.frames import Codec
 from server.core.h264 import nal_units
-from server.media.depacketise import (
+from server.media.receiving.depacketise import (
     DEPACKETISERS,
     MAX_UNITS,
     Assembled,

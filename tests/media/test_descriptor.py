@@ -3,9 +3,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.core.frames import VIDEO_CODECS, Codec
-from server.media import descriptor
-from server.media.depacketise import DEPACKETISERS
-from server.media.descriptor import READERS, Descriptor
+from server.media.forwarding import descriptor
+from server.media.forwarding.descriptor import READERS, Descriptor
+from server.media.receiving.depacketise import DEPACKETISERS
 from tests.media.layered import vp8
 from tests.media.streams import pictures
 

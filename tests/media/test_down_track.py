@@ -7,9 +7,8 @@ from hypothesis import strategies as st
 from server.core import rtcp
 from server.core.frames import CLOCK_RATE, VIDEO_CODECS, Codec, TrackName
 from server.core.rtp import HEADER_LENGTH, pack_header, unpack_header
-from server.media.clock import PeerClock
-from server.media.copies import APART_S
-from server.media.down_track import (
+from server.media.forwarding.copies import APART_S
+from server.media.forwarding.down_track import (
     CATCH_UP_S,
     FORMER_S,
     MAX_RESENT_PER_S,
@@ -17,8 +16,9 @@ from server.media.down_track import (
     DownTrack,
     RepairStream,
 )
-from server.media.thinner import WHOLE
-from server.media.up_track import RING_LENGTH, UpTrack
+from server.media.forwarding.thinner import WHOLE
+from server.media.receiving.clock import PeerClock
+from server.media.receiving.up_track import RING_LENGTH, UpTrack
 from tests.media import streams
 from tests.media.streams import TICKS, Picture, pictures, rtp
 

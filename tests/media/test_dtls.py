@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from pylibsrtp._binding import lib
 
 from server.core import rtcp
-from server.media.dtls import (
+from server.media.transport.dtls import (
     MAX_DATAGRAM,
     MAX_LAST_REPEATS,
     MAX_TRAILER,

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from server.core.rtp import extension, payload_span, unpack_header
 from server.core.twcc import TransportFeedback
-from server.media.egress import (
+from server.media.forwarding.egress import (
     BURST_S,
     HISTORY_LENGTH,
     MAX_REPAIR_WAIT_S,
@@ -15,7 +15,7 @@ from server.media.egress import (
     PACING_FACTOR,
     Egress,
 )
-from server.media.probe import LENGTH_S, PATIENCE_S
+from server.media.forwarding.probe import LENGTH_S, PATIENCE_S
 
 NOW = 1_800_000_000.0
 

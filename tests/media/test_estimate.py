@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loadtest.network import Link, parse_network
-from server.media.estimate import (
+from server.media.forwarding.estimate import (
     MAX_BPS,
     MIN_BPS,
     START_BPS,

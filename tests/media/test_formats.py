@@ -1,7 +1,7 @@
 from server.core.frames import VIDEO_CODECS, Codec
-from server.media.formats import payload_types
 from server.media.negotiation import choose_formats
-from server.media.offer import (
+from server.media.sdp.formats import payload_types
+from server.media.sdp.offer import (
     parse_offer,
 )
 from tests.media.offers import CHROMIUM, video_of

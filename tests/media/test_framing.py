@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.media.framing import MAX_FRAME, Deframer, FrameTooLong, frame
+from server.media.transport.framing import MAX_FRAME, Deframer, FrameTooLong, frame
 
 
 def test_frame_is_its_length_and_the_packet() -> None:

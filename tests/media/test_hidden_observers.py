@@ -4,7 +4,7 @@ import contextlib
 
 from server.core import rtcp
 from server.media.publisher import Publisher
-from server.media.up_track import KEYFRAME_INTERVAL_S
+from server.media.receiving.up_track import KEYFRAME_INTERVAL_S
 from tests.media.test_peer import (
     FORMATS,
     Browser,

@@ -5,7 +5,7 @@ from aioice import stun
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from server.media.ice import (
+from server.media.transport.ice import (
     MAX_ATTRIBUTES,
     MAX_STUN_LENGTH,
     CheckAnswered,

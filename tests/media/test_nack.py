@@ -3,7 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.core import rtcp
-from server.media.nack import (
+from server.media.receiving.nack import (
     DOUBLED_AFTER_S,
     FLOODED_MAX_SAVED,
     FLOODED_SHARE,

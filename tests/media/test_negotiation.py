@@ -4,7 +4,7 @@ import pytest
 
 from server.core.frames import OF_CANDIDATE, VIDEO_CODECS, Codec, TrackName
 from server.media.negotiation import FORWARDED, SENDS, choose_formats, negotiate
-from server.media.offer import (
+from server.media.sdp.offer import (
     MediaSection,
     parse_offer,
 )

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from server.core import twcc
 from server.core.frames import Codec
 from server.media.errors import SdpError
-from server.media.offer import (
+from server.media.sdp.offer import (
     MAX_SDP_LENGTH,
     MAX_SECTIONS,
     parse_offer,

@@ -16,12 +16,8 @@ from server.core import red, rtcp
 from server.core.frames import Codec, EncodedFrame, Gap, TrackName
 from server.core.rtp import extension, is_rtcp, payload_span, unpack_header
 from server.core.twcc import TransportFeedback
-from server.media.copies import APART_S
-from server.media.dtls import INBOX, MAX_DATAGRAM, Certificate, DtlsRole, DtlsSession, SrtpError
-from server.media.formats import RtpFormat
-from server.media.ice import Address, Credentials
+from server.media.forwarding.copies import APART_S
 from server.media.observer import MAX_TOLD, Observer, Outgoing
-from server.media.offer import MediaSection
 from server.media.peer import (
     CONSENT_TIMEOUT_S,
     HURRY_INTERVAL_S,
@@ -33,9 +29,20 @@ from server.media.peer import (
     PeerState,
 )
 from server.media.publisher import Incoming, Publisher
-from server.media.router import Router, Session
+from server.media.receiving.up_track import KEYFRAME_ANSWER_S
+from server.media.sdp.formats import RtpFormat
+from server.media.sdp.offer import MediaSection
 from server.media.source import Source
-from server.media.up_track import KEYFRAME_ANSWER_S
+from server.media.transport.dtls import (
+    INBOX,
+    MAX_DATAGRAM,
+    Certificate,
+    DtlsRole,
+    DtlsSession,
+    SrtpError,
+)
+from server.media.transport.ice import Address, Credentials
+from server.media.transport.router import Router, Session
 from tests.media.streams import TICKS, pictures, rtp
 from tests.media.test_ice import REMOTE, attribute, check, signed
 from tests.media.test_router import arrive

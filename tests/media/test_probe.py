@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from server.media.estimate import Arrival
-from server.media.probe import LENGTH_S, PATIENCE_S, Probe, Result, Verdict
+from server.media.forwarding.estimate import Arrival
+from server.media.forwarding.probe import LENGTH_S, PATIENCE_S, Probe, Result, Verdict
 
 TRIED_BPS = 1e6
 TICK_S = 0.02

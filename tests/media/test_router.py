@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from server.media.dtls import INBOX
-from server.media.ice import Address, Check, IceLite
-from server.media.router import MAX_PATHS, MIN_LENGTH, Path, Router
-from server.media.router import Session as RoutedSession
+from server.media.transport.dtls import INBOX
+from server.media.transport.ice import Address, Check, IceLite
+from server.media.transport.router import MAX_PATHS, MIN_LENGTH, Path, Router
+from server.media.transport.router import Session as RoutedSession
 from tests.media.test_ice import REMOTE, check
 
 HERE = ("192.0.2.7", 1000)

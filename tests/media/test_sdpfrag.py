@@ -3,9 +3,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.media.errors import SdpError
-from server.media.ice import Credentials
-from server.media.offer import MAX_SDP_LENGTH, MAX_SECTIONS
-from server.media.sdpfrag import parse_fragment
+from server.media.sdp.offer import MAX_SDP_LENGTH, MAX_SECTIONS
+from server.media.sdp.sdpfrag import parse_fragment
+from server.media.transport.ice import Credentials
 
 OURS = Credentials("EsAw", "P2uYro0UCOQ4zxjKXaWCBui1")
 #: As in RFC 9725 4.3.2, with a name for an address (mDNS) and an IPv6 one.

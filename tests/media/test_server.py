@@ -16,10 +16,8 @@ from server.config import Endpoint
 from server.core import twcc
 from server.core.frames import OF_CANDIDATE, OF_INTERVIEWER, Codec, EncodedFrame, Gap, TrackName
 from server.media import server as media_server
-from server.media.answer import Candidate
-from server.media.dtls import Certificate, DtlsRole, DtlsSession
 from server.media.errors import MediaBusy, NoCommonCodec, SdpError
-from server.media.framing import Deframer, frame
+from server.media.sdp.answer import Candidate
 from server.media.server import (
     MediaServer,
     Peer,
@@ -28,6 +26,8 @@ from server.media.server import (
     candidates,
     open_media,
 )
+from server.media.transport.dtls import Certificate, DtlsRole, DtlsSession
+from server.media.transport.framing import Deframer, frame
 from tests.media.offers import CHROMIUM, FINGERPRINT
 from tests.media.streams import rtp
 from tests.media.test_ice import check

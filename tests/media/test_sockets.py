@@ -5,7 +5,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from server.media.sockets import accept, bind, bind_both
+from server.media.transport.sockets import accept, bind, bind_both
 
 KINDS = [socket.SOCK_DGRAM, socket.SOCK_STREAM]
 

@@ -11,11 +11,11 @@ from server.core.frames import (
     GapCause,
     TrackName,
 )
-from server.media.clock import PeerClock
-from server.media.down_track import DownTrack
-from server.media.layer import Layer
+from server.media.forwarding.down_track import DownTrack
+from server.media.forwarding.layer import Layer
+from server.media.receiving.clock import PeerClock
+from server.media.receiving.up_track import UpTrack, assemble
 from server.media.source import SCREEN_SILENT_S, STRAGGLERS_S, Source
-from server.media.up_track import UpTrack, assemble
 from tests.media.streams import receive, rtp
 
 NOW = 1_800_000_000.0

@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from server.media.framing import Deframer, frame
-from server.media.ice import Address
-from server.media.router import Router
-from server.media.sockets import bind
-from server.media.tcp import (
+from server.media.transport.framing import Deframer, frame
+from server.media.transport.ice import Address
+from server.media.transport.router import Router
+from server.media.transport.sockets import bind
+from server.media.transport.tcp import (
     FIRST_CHECK_S,
     LINGER_S,
     MAX_SEND_BUFFER,

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from server.core.frames import Codec, TrackName
 from server.core.rtp import payload_span, unpack_header
-from server.media.clock import PeerClock
-from server.media.down_track import DownTrack
-from server.media.thinner import REMEMBERED, WHOLE, Part, Removed
-from server.media.up_track import UpTrack
+from server.media.forwarding.down_track import DownTrack
+from server.media.forwarding.thinner import REMEMBERED, WHOLE, Part, Removed
+from server.media.receiving.clock import PeerClock
+from server.media.receiving.up_track import UpTrack
 from tests.media.layered import FPS, PATTERN, sending_to, vp8
 from tests.media.spatial import Spatial, SpatialWatcher
 from tests.media.streams import TICKS, receive, rtp

@@ -6,10 +6,10 @@ import pytest
 
 from server.core import vp9
 from server.core.frames import OF_CANDIDATE, GapCause, TrackName
-from server.media.down_track import MAX_STEP_S
-from server.media.layer import LOOK_S, QUIET_LOOKS, RETURN_S
-from server.media.track import RAISE_S
-from server.media.up_track import KEYFRAME_INTERVAL_S
+from server.media.forwarding.down_track import MAX_STEP_S
+from server.media.forwarding.layer import LOOK_S, QUIET_LOOKS, RETURN_S
+from server.media.forwarding.track import RAISE_S
+from server.media.receiving.up_track import KEYFRAME_INTERVAL_S
 from tests.media.layered import FPS, OCTETS, Simulcast, Sink, Watcher
 from tests.media.spatial import Spatial, SpatialWatcher
 

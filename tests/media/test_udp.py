@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.media import udp as udp_module
-from server.media.ice import Address
-from server.media.router import Router
-from server.media.udp import MAX_READ, MAX_ROW, UdpPath, UdpSocket, rows
+from server.media.transport import udp as udp_module
+from server.media.transport.ice import Address
+from server.media.transport.router import Router
+from server.media.transport.udp import MAX_READ, MAX_ROW, UdpPath, UdpSocket, rows
 from tests.media.test_ice import check
 from tests.media.test_router import RTP, Session
 

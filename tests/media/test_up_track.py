@@ -4,10 +4,10 @@ import pytest
 
 from server.core import rtcp
 from server.core.frames import Codec, EncodedFrame, Gap, GapCause, TrackName
-from server.media.carried import RetransmissionStream
-from server.media.clock import PeerClock
-from server.media.nack import MIN_PATIENCE_S
-from server.media.up_track import (
+from server.media.receiving.carried import RetransmissionStream
+from server.media.receiving.clock import PeerClock
+from server.media.receiving.nack import MIN_PATIENCE_S
+from server.media.receiving.up_track import (
     BEGINNING_S,
     DOUBLED_AFTER_S,
     FLOODED_ANSWER_S,
@@ -21,7 +21,7 @@ from server.media.up_track import (
     assemble,
     keyframe_interval_s,
 )
-from server.media.uplink import Uplink
+from server.media.receiving.uplink import Uplink
 from tests.media.streams import TICKS, Picture, pictures, receive, rtp
 
 NOW = 1_800_000_000.0

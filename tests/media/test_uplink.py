@@ -5,7 +5,7 @@ from math import floor, inf
 import pytest
 
 from loadtest.network import Link, parse_network
-from server.media.uplink import (
+from server.media.receiving.uplink import (
     AGAIN_S,
     HELD_S,
     KEYFRAME_SPACING_S,

@@ -19,15 +19,15 @@ from loadtest.stamp import find_stamp
 from loadtest.watching import Screen
 from server.core import rtcp, rtp
 from server.core.frames import Codec, TrackName
-from server.media.clock import PeerClock
-from server.media.dtls import Certificate
-from server.media.formats import RtpFormat
 from server.media.observer import Observer, Outgoing
-from server.media.offer import MediaSection
 from server.media.peer import HURRY_INTERVAL_S, LOOK_INTERVAL_S, PeerState
-from server.media.router import Router
+from server.media.receiving.clock import PeerClock
+from server.media.receiving.up_track import Fresh, UpTrack, assemble
+from server.media.sdp.formats import RtpFormat
+from server.media.sdp.offer import MediaSection
 from server.media.source import Source
-from server.media.up_track import Fresh, UpTrack, assemble
+from server.media.transport.dtls import Certificate
+from server.media.transport.router import Router
 from tests.media.streams import receive
 
 NOW = 1_800_000_000.0

@@ -29,12 +29,12 @@ import imageio_ffmpeg
 
 from loadtest import media, screen
 from server.core.frames import Codec, EncodedFrame, TrackName
-from server.recorder.compression import Compression, NotCompressed
+from server.recorder.catalog.derived import making_path
+from server.recorder.compression.compression import Compression, NotCompressed
+from server.recorder.compression.likeness import LAYOUT
+from server.recorder.compression.recoder import open_recoder
 from server.recorder.decoders import picture_decoder
-from server.recorder.derived import making_path
-from server.recorder.likeness import LAYOUT
-from server.recorder.reader import RecordingReader
-from server.recorder.recoder import open_recoder
+from server.recorder.replay.reader import RecordingReader
 from tests.recorder.conftest import Desk
 from tests.recorder.encoded import START_S, annexb_to_lengths, in_order
 

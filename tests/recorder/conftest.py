@@ -8,14 +8,14 @@ import pytest
 from hypothesis import settings
 
 from server.core.frames import Codec, EncodedFrame, TrackName
-from server.recorder.catalog import open_for_writing, open_reader, recording_path
-from server.recorder.files import LocalFolder
-from server.recorder.keys import KeyRing, open_keys
-from server.recorder.manifest import Policy
-from server.recorder.reader import RecordingReader
-from server.recorder.tlog import open_log
-from server.recorder.witness import Witness
-from server.recorder.writer import Metrics, RecordingWriter
+from server.recorder.catalog.recordings import open_for_writing, recording_path
+from server.recorder.evidence.tlog import open_log
+from server.recorder.format.manifest import Policy
+from server.recorder.keys.key_ring import KeyRing, open_keys
+from server.recorder.replay.reader import RecordingReader, open_reader
+from server.recorder.stores.files import LocalFolder
+from server.recorder.writing.witness import Witness
+from server.recorder.writing.writer import Metrics, RecordingWriter
 from tests.recorder.encoded import START_S, interview
 
 # Wall time says nothing where other work runs beside the tests.

@@ -26,15 +26,16 @@ import numpy as np
 
 from server.cli import main
 from server.core.frames import Codec, EncodedFrame, TrackName
-from server.recorder import compression, key_change, track_recoder
-from server.recorder.receipt import issue
-from server.recorder.recode_job import Quality
-from server.recorder.repair import repair_all
-from server.recorder.timestamper import Timestamper
-from server.recorder.tlog import open_log
-from server.recorder.track_recoder import BARS
-from server.recorder.witness import Witness
-from server.recorder.writer import RecordingWriter
+from server.recorder.catalog import key_change
+from server.recorder.catalog.receipt import issue
+from server.recorder.catalog.timestamper import Timestamper
+from server.recorder.compression import compression, track_recoder
+from server.recorder.compression.recode_job import Quality
+from server.recorder.compression.track_recoder import BARS
+from server.recorder.evidence.tlog import open_log
+from server.recorder.writing.repair import repair_all
+from server.recorder.writing.witness import Witness
+from server.recorder.writing.writer import RecordingWriter
 from tests.recorder.authority import Authority, authority
 from tests.recorder.conftest import Desk
 from tests.recorder.encoded import (

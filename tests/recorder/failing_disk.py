@@ -5,7 +5,7 @@ import os
 import threading
 from pathlib import Path
 
-from server.recorder.files import LocalFile, LocalFolder
+from server.recorder.stores.files import LocalFile, LocalFolder
 
 
 class Disk:

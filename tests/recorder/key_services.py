@@ -11,8 +11,8 @@ import pytest
 import requests
 from moto.server import ThreadedMotoServer
 
-from server.recorder.root_key import FileRootKey, RootKey
-from server.recorder.root_keys import open_root_key
+from server.recorder.keys.root_key import FileRootKey, RootKey
+from server.recorder.keys.root_keys import open_root_key
 from tests.recorder.soft_token import soft_token
 from tests.recorder.transit_server import transit_server
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from server.cli import main
-from server.recorder.key_database import KeyDatabase
+from server.recorder.keys.key_database import KeyDatabase
 
 STEPS = ("fsync", "fdatasync", "replace", "rename", "unlink")
 

@@ -32,14 +32,14 @@ from types import ModuleType
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from server.recorder import succession
-from server.recorder.manifest import MANIFEST_CONTEXT, MANIFEST_NAME, TIMESTAMP_NAME
-from server.recorder.sealing import (
+from server.recorder.format.manifest import MANIFEST_CONTEXT, MANIFEST_NAME, TIMESTAMP_NAME
+from server.recorder.format.sealing import (
     RECORD_HEADER_BYTES,
     SEGMENT_HEADER_BYTES,
     RecordHeader,
 )
-from server.recorder.segments import index_records
+from server.recorder.format.segments import index_records
+from server.recorder.keys import succession
 from tests.recorder import everything
 
 READER = Path(__file__).parents[2] / "tools" / "read_recording.py"

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.recorder import archive
-from server.recorder.archive import is_archive, open_archive
-from server.recorder.sealing import FaultKind, SegmentError
+from server.recorder.evidence import archive
+from server.recorder.evidence.archive import is_archive, open_archive
+from server.recorder.format.sealing import FaultKind, SegmentError
 
 NOISE = random.Random(1).randbytes(1_000_000)
 TEXT = b"a line of a manifest, which shrinks\n" * 3000

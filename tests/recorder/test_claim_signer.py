@@ -16,11 +16,11 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from server.recorder import claim_signer
-from server.recorder.claim_signer import ClaimSigner, PrivateKey
-from server.recorder.key_database import SignerRow
-from server.recorder.keys import KeyRing, open_keys, rotate
-from server.recorder.root_key import EnvironmentRootKey, FileRootKey, KeyProblem
+from server.recorder.keys import claim_signer
+from server.recorder.keys.claim_signer import ClaimSigner, PrivateKey
+from server.recorder.keys.key_database import SignerRow
+from server.recorder.keys.key_ring import KeyRing, open_keys, rotate
+from server.recorder.keys.root_key import EnvironmentRootKey, FileRootKey, KeyProblem
 
 NOW = 1_760_000_000.0
 CLEAR = NoEncryption()

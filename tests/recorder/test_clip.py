@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from server.core.frames import Codec, EncodedFrame, TrackName
-from server.recorder.clip import Clip
-from server.recorder.export import export
-from server.recorder.tracks import TIMESCALE
+from server.recorder.export.clip import Clip
+from server.recorder.export.export import export
+from server.recorder.format.tracks import TIMESCALE
 from tests.recorder.conftest import Desk
 from tests.recorder.encoded import START_S, camera, in_order, interview, microphone, screen
 

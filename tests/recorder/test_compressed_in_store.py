@@ -10,20 +10,21 @@ from typing import BinaryIO
 
 import pytest
 
-from server.recorder.catalog import is_compressed, open_reader, recording_files
-from server.recorder.compress_job import compress
-from server.recorder.derivation import statement_of
-from server.recorder.derived import check_statement, doomed, making_path, source_path
-from server.recorder.manifest import MANIFEST_NAME
+from server.recorder.catalog.derived import check_statement, doomed, making_path, source_path
+from server.recorder.catalog.recordings import is_compressed, recording_files
+from server.recorder.compression.job import compress
+from server.recorder.evidence.derivation import statement_of
+from server.recorder.evidence.verify import verify
+from server.recorder.format.manifest import MANIFEST_NAME
 from server.recorder.recorder import Recorder, open_recorder
-from server.recorder.stores import LocalStore, Store, StoredFolder
+from server.recorder.replay.reader import open_reader
+from server.recorder.stores.store import LocalStore, Store, StoredFolder
 from server.recorder.uploader import Uploader
-from server.recorder.verify import verify
 from tests.recorder.conftest import Desk
 from tests.recorder.encoded import START_S, interview
 from tests.recorder.test_compression import MADE_US, small
 from tests.recorder.test_derived import recorded
-from tests.recorder.test_stores import local_store, s3_store
+from tests.recorder.test_store import local_store, s3_store
 
 __all__ = ["small"]
 

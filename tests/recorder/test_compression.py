@@ -10,26 +10,27 @@ import msgspec
 import pytest
 
 from server.core.frames import Codec, EncodedFrame, Gap, GapCause, TrackName
-from server.recorder import compression, track_recoder, writer
-from server.recorder.catalog import open_title, read_manifest
-from server.recorder.compression import Compression, NotCompressed, discard
-from server.recorder.decoders import picture_decoder
-from server.recorder.derivation import origin
-from server.recorder.derived import (
+from server.recorder.catalog.derived import (
     Compressed,
     Left,
     check_statement,
     making_path,
     share_made,
 )
-from server.recorder.manifest import EventEntry, to_unix_us
-from server.recorder.reader import RecordingReader
-from server.recorder.recode_job import Begin, Pictures, Quality
-from server.recorder.recoder import Recoded, Recoder, open_recoder
-from server.recorder.sealing import SEGMENT_HEADER_BYTES
-from server.recorder.track_recoder import BARS, Bar, TrackRecoder
-from server.recorder.tracks import Fragment, Sample
-from server.recorder.verify import verify
+from server.recorder.catalog.recordings import open_title, read_manifest
+from server.recorder.compression import compression, track_recoder
+from server.recorder.compression.compression import Compression, NotCompressed, discard
+from server.recorder.compression.recode_job import Begin, Pictures, Quality
+from server.recorder.compression.recoder import Recoded, Recoder, open_recoder
+from server.recorder.compression.track_recoder import BARS, Bar, TrackRecoder
+from server.recorder.decoders import picture_decoder
+from server.recorder.evidence.derivation import origin
+from server.recorder.evidence.verify import verify
+from server.recorder.format.manifest import EventEntry, to_unix_us
+from server.recorder.format.sealing import SEGMENT_HEADER_BYTES
+from server.recorder.format.tracks import Fragment, Sample
+from server.recorder.replay.reader import RecordingReader
+from server.recorder.writing import writer
 from tests.recorder.conftest import Desk
 from tests.recorder.encoded import (
     NUMBER_BITS,

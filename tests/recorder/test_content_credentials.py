@@ -8,17 +8,17 @@ from typing import Any
 import pytest
 
 from server.core.frames import Codec
-from server.recorder import content_credentials
-from server.recorder.claim_signer import ClaimSigner
-from server.recorder.content_credentials import (
+from server.recorder.evidence.derivation import origin
+from server.recorder.export import content_credentials
+from server.recorder.export.content_credentials import (
     Credentials,
     CredentialsUnavailable,
     Made,
     Source,
     source_of,
 )
-from server.recorder.derivation import origin
-from server.recorder.export import export
+from server.recorder.export.export import export
+from server.recorder.keys.claim_signer import ClaimSigner
 from tests.recorder.authority import authority
 from tests.recorder.c2pa_readers import by_encypher, by_the_consortium, manifest_of
 from tests.recorder.conftest import Desk

@@ -12,11 +12,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.recorder.c2pa_manifest import BmffHash
-from server.recorder.claim_signer import ClaimSigner
-from server.recorder.content_credentials import Credentials, CredentialsUnavailable, Made, Source
-from server.recorder.credentials_check import Checked, check, present_in
-from server.recorder.sealing import FaultKind, SegmentError
+from server.recorder.credentials.c2pa_manifest import BmffHash
+from server.recorder.export.content_credentials import (
+    Credentials,
+    CredentialsUnavailable,
+    Made,
+    Source,
+)
+from server.recorder.export.credentials_check import Checked, check, present_in
+from server.recorder.format.sealing import FaultKind, SegmentError
+from server.recorder.keys.claim_signer import ClaimSigner
 from tests.recorder.encoded import START_S
 from tests.recorder.test_content_credentials import Exporting
 
@@ -107,7 +112,7 @@ LARGE = 400 << 20
 _CHECKING = """
 import sys
 from pathlib import Path
-from server.recorder.credentials_check import check
+from server.recorder.export.credentials_check import check
 assert check(Path(sys.argv[1]), Path(sys.argv[2]).read_bytes()).trusted
 print(next(line for line in open("/proc/self/status") if line.startswith("VmHWM:")))
 """

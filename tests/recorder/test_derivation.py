@@ -9,11 +9,18 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.recorder import derivation
-from server.recorder.derivation import Derivation, check, describe, origin, sign, statement_of
-from server.recorder.keys import KeyRing
-from server.recorder.sealing import FaultKind, SegmentError
-from server.recorder.server_key import alone
+from server.recorder.evidence import derivation
+from server.recorder.evidence.derivation import (
+    Derivation,
+    check,
+    describe,
+    origin,
+    sign,
+    statement_of,
+)
+from server.recorder.format.sealing import FaultKind, SegmentError
+from server.recorder.format.server_key import alone
+from server.recorder.keys.key_ring import KeyRing
 from tests.recorder.conftest import Desk
 from tests.recorder.encoded import camera
 

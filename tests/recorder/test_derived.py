@@ -9,10 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.recorder import derived
-from server.recorder.catalog import is_compressed, read_manifest
-from server.recorder.derivation import decode_statement, statement_of
-from server.recorder.derived import (
+from server.recorder.catalog import derived
+from server.recorder.catalog.derived import (
     Compressed,
     Left,
     NotAdopted,
@@ -27,14 +25,16 @@ from server.recorder.derived import (
     settle,
     source_path,
 )
-from server.recorder.files import sync_directory
-from server.recorder.manifest import MANIFEST_NAME, Manifest
-from server.recorder.recoder import Recoder
+from server.recorder.catalog.recordings import is_compressed, read_manifest
+from server.recorder.compression.recoder import Recoder
+from server.recorder.evidence.derivation import decode_statement, statement_of
+from server.recorder.evidence.tlog import EntryKind, open_log, read_log
+from server.recorder.evidence.verify import verify
+from server.recorder.format.manifest import MANIFEST_NAME, Manifest
+from server.recorder.format.sealing import FaultKind, SegmentError
 from server.recorder.recorder import open_recorder
-from server.recorder.sealing import FaultKind, SegmentError
-from server.recorder.tlog import EntryKind, open_log, read_log
-from server.recorder.verify import verify
-from server.recorder.witness import Witness
+from server.recorder.stores.files import sync_directory
+from server.recorder.writing.witness import Witness
 from tests.recorder.conftest import Desk
 from tests.recorder.encoded import START_S, interview
 from tests.recorder.test_compression import make, recoder, small

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from server.recorder.detail import detail_left
-from server.recorder.information import information_left
+from server.recorder.compression.detail import detail_left
+from server.recorder.compression.information import information_left
 
 Luma = NDArray[np.uint8]
 Plane = NDArray[np.float32]

@@ -16,11 +16,11 @@ import pytest
 
 from server.core.frames import Codec
 from server.data_dir import links_key, prepare_data_dir
-from server.recorder.export import export
-from server.recorder.files import make_folder, sync_directory
+from server.recorder.evidence.tlog import Entry, EntryKind, open_log
+from server.recorder.export.export import export
 from server.recorder.recorder import open_recorder
-from server.recorder.stores import LocalStore
-from server.recorder.tlog import Entry, EntryKind, open_log
+from server.recorder.stores.files import make_folder, sync_directory
+from server.recorder.stores.store import LocalStore
 from server.recorder.uploader import Uploader
 from tests.recorder.conftest import POLICY, Desk
 from tests.recorder.encoded import interview

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from server.core import vp9
 from server.core.frames import Codec, EncodedFrame, TrackName
-from server.recorder.export import ExportError, export
+from server.recorder.export.export import ExportError, export
 from tests.recorder.conftest import Desk
 from tests.recorder.encoded import (
     FPS,

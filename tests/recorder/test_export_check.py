@@ -7,12 +7,13 @@ import msgspec
 import pytest
 
 from server.core.frames import Codec
-from server.recorder import content_credentials, derivation
-from server.recorder.content_credentials import Credentials, Made, Source, source_of
-from server.recorder.derivation import statement_of
-from server.recorder.export import export
-from server.recorder.export_check import NothingSigned, check_export
-from server.recorder.manifest import Manifest
+from server.recorder.evidence import derivation
+from server.recorder.evidence.derivation import statement_of
+from server.recorder.export import content_credentials
+from server.recorder.export.check import NothingSigned, check_export
+from server.recorder.export.content_credentials import Credentials, Made, Source, source_of
+from server.recorder.export.export import export
+from server.recorder.format.manifest import Manifest
 from tests.recorder.conftest import Desk
 from tests.recorder.encoded import interview
 

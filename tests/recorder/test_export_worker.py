@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from server.core.frames import Codec
-from server.recorder import export_worker, movie
-from server.recorder.content_credentials import Credentials, made_of
-from server.recorder.export_job import Bound, Failed, Fault, Job, Written
-from server.recorder.sealed_file import SealedFile, Turned
+from server.recorder.export import movie, worker
+from server.recorder.export.content_credentials import Credentials, made_of
+from server.recorder.export.job import Bound, Failed, Fault, Job, Written
+from server.recorder.format.sealed_file import SealedFile, Turned
 from tests.recorder.c2pa_readers import by_encypher, by_the_consortium
 from tests.recorder.conftest import Desk
 from tests.recorder.encoded import START_S, camera, in_order, interview
@@ -54,7 +54,7 @@ def file_of(fd: int, written: Written) -> bytes:
 
 def test_what_it_says_is_what_it_has_written(desk: Desk, fd: int) -> None:
     desk.write(interview(Codec.H264, 2))
-    written = export_worker.run(job(desk, 0, 2_000_000), fd, unsigned)
+    written = worker.run(job(desk, 0, 2_000_000), fd, unsigned)
     assert isinstance(written, Written)
     assert file_of(fd, written)[4:8] == b"ftyp"
 
@@ -67,7 +67,7 @@ def test_what_is_signed_is_the_file(desk: Desk, fd: int, tmp_path: Path) -> None
     def sign(bound: Bound) -> bytes:
         return credentials.box(bound.digest, encoded=bound.encoded)
 
-    written = export_worker.run(job(desk, 0, 2_000_000, credentials.size), fd, sign)
+    written = worker.run(job(desk, 0, 2_000_000, credentials.size), fd, sign)
     assert isinstance(written, Written)
     path = tmp_path / "out.mp4"
     path.write_bytes(file_of(fd, written))
@@ -78,7 +78,7 @@ def test_what_is_signed_is_the_file(desk: Desk, fd: int, tmp_path: Path) -> None
 
 def test_where_nothing_was_recorded_there_is_nothing_to_export(desk: Desk, fd: int) -> None:
     desk.write(interview(Codec.H264, 2))
-    failed = export_worker.run(job(desk, 60_000_000, 61_000_000), fd, unsigned)
+    failed = worker.run(job(desk, 60_000_000, 61_000_000), fd, unsigned)
     assert isinstance(failed, Failed)
     assert failed.fault is Fault.EMPTY
 
@@ -88,7 +88,7 @@ def test_pictures_that_pause_too_long_to_be_copied_are_told_apart(
 ) -> None:
     monkeypatch.setattr(movie, "LONGEST_STEP", 90_000)
     desk.write(in_order([*camera(seconds=1), *camera(seconds=1, start_s=START_S + 3)]))
-    failed = export_worker.run(job(desk, 0, 4_000_000), fd, unsigned)
+    failed = worker.run(job(desk, 0, 4_000_000), fd, unsigned)
     assert isinstance(failed, Failed)
     assert failed.fault is Fault.PAUSE_TOO_LONG
 
@@ -97,8 +97,8 @@ def test_it_stops_where_what_is_left_of_the_disk_is_for_recordings(
     desk: Desk, fd: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     desk.write(interview(Codec.H264, 2))
-    monkeypatch.setattr(export_worker, "FREE_BYTES", 1 << 62)
-    failed = export_worker.run(job(desk, 0, 2_000_000), fd, unsigned)
+    monkeypatch.setattr(worker, "FREE_BYTES", 1 << 62)
+    failed = worker.run(job(desk, 0, 2_000_000), fd, unsigned)
     assert isinstance(failed, Failed)
     assert failed.fault is Fault.DISK_FULL
 
@@ -107,6 +107,6 @@ def test_files_that_cannot_be_read_are_told(desk: Desk, fd: int) -> None:
     desk.write(interview(Codec.H264, 2))
     asked = job(desk, 0, 2_000_000)
     next(desk.path().glob("*.seg")).unlink()
-    failed = export_worker.run(asked, fd, unsigned)
+    failed = worker.run(asked, fd, unsigned)
     assert isinstance(failed, Failed)
     assert failed.fault is Fault.UNREADABLE

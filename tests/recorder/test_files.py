@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from server.recorder import files
-from server.recorder.files import LocalFolder, copy_durably, write_durably
+from server.recorder.stores import files
+from server.recorder.stores.files import LocalFolder, copy_durably, write_durably
 
 
 def test_a_segment_file_never_writes_over_another(tmp_path: Path) -> None:

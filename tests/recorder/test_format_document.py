@@ -14,22 +14,12 @@ import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from server.core.frames import Codec, GapCause, TrackName
-from server.recorder import (
-    catalog,
-    claim_signer,
-    derivation,
-    derived,
-    keys,
-    live_credentials,
-    manifest,
-    mp4,
-    receipt,
-    sealing,
-    succession,
-    tlog,
-)
-from server.recorder.pauses import PAUSED_US
-from server.recorder.sealing import (
+from server.recorder.catalog import derived, receipt, recordings
+from server.recorder.credentials import live_credentials
+from server.recorder.evidence import derivation, tlog
+from server.recorder.evidence.verify import verify
+from server.recorder.format import manifest, mp4, sealing
+from server.recorder.format.sealing import (
     FaultKind,
     Flags,
     Kind,
@@ -39,9 +29,10 @@ from server.recorder.sealing import (
     parse_segment_header,
     segment_key,
 )
-from server.recorder.segments import check_records, read_ciphertext, read_segment_header
-from server.recorder.server_key import from_hex, raw
-from server.recorder.verify import verify
+from server.recorder.format.segments import check_records, read_ciphertext, read_segment_header
+from server.recorder.format.server_key import from_hex, raw
+from server.recorder.keys import claim_signer, key_ring, succession
+from server.recorder.writing.pauses import PAUSED_US
 from tests.recorder import worked_example
 from tests.recorder.conftest import Desk
 from tests.recorder.encoded import interview
@@ -217,9 +208,9 @@ def test_the_key_schedule_names_the_codes_constants() -> None:
         sealing.SEGMENT_INFO,
         sealing.SIGNATURE_CONTEXT,
         manifest.POLICY_CONTEXT,
-        catalog.TITLE_INFO,
-        keys.CANDIDATE_CONTEXT.encode(),
-        keys.RECORDING_CONTEXT.encode(),
+        recordings.TITLE_INFO,
+        key_ring.CANDIDATE_CONTEXT.encode(),
+        key_ring.RECORDING_CONTEXT.encode(),
         live_credentials.INFO + b":",
     ):
         assert f'"{constant.decode()}"' in schedule

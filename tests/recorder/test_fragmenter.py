@@ -10,9 +10,9 @@ from msgspec.structs import replace
 
 from server.core import h264, vp9
 from server.core.frames import Codec, EncodedFrame, GapCause, TrackName
-from server.recorder.fragmenter import FRAGMENT_US, Cut, Fragmenter
-from server.recorder.sound_line import MAX_APART_US, SOUND_STEP_US
-from server.recorder.tracks import OPUS_SILENCES, to_us
+from server.recorder.format.tracks import OPUS_SILENCES, to_us
+from server.recorder.writing.fragmenter import FRAGMENT_US, Cut, Fragmenter
+from server.recorder.writing.sound_line import MAX_APART_US, SOUND_STEP_US
 from tests.recorder.encoded import (
     FPS,
     START_S,

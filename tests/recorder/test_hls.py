@@ -7,10 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.core.frames import Codec
-from server.recorder import hls, mp4
-from server.recorder.hls import NotForHls, Row, Rows, Segment
-from server.recorder.reader import Side
-from server.recorder.tracks import Tracks
+from server.recorder.format import mp4
+from server.recorder.format.tracks import Tracks
+from server.recorder.replay import hls
+from server.recorder.replay.hls import NotForHls, Row, Rows, Segment
+from server.recorder.replay.reader import Side
 from tests.recorder.conftest import Desk, feed
 from tests.recorder.encoded import START_S, camera, in_order, interview, interviewer, screen
 

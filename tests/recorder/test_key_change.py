@@ -8,9 +8,17 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from server.recorder import derivation, key_change, succession
-from server.recorder.catalog import read_manifest
-from server.recorder.keys import (
+from server.recorder.catalog import key_change
+from server.recorder.catalog.receipt import check_receipt, issue
+from server.recorder.catalog.recordings import read_manifest
+from server.recorder.evidence import derivation
+from server.recorder.evidence.log_check import lost_recordings
+from server.recorder.evidence.tlog import EntryKind, Log, LogProblem, open_log, read_log
+from server.recorder.evidence.verify import verify
+from server.recorder.format.sealing import SegmentError
+from server.recorder.format.server_key import alone, raw
+from server.recorder.keys import succession
+from server.recorder.keys.key_ring import (
     NEXT_SIGNING_KEY,
     SIGNING_KEY,
     SIGNING_PUB,
@@ -18,16 +26,10 @@ from server.recorder.keys import (
     open_keys,
     private_pem,
 )
-from server.recorder.log_check import lost_recordings
-from server.recorder.receipt import check_receipt, issue
+from server.recorder.keys.root_key import KeyProblem
 from server.recorder.recorder import open_recorder
-from server.recorder.root_key import KeyProblem
-from server.recorder.sealing import SegmentError
-from server.recorder.server_key import alone, raw
-from server.recorder.stores import LocalStore
-from server.recorder.tlog import EntryKind, Log, LogProblem, open_log, read_log
+from server.recorder.stores.store import LocalStore
 from server.recorder.uploader import Uploader
-from server.recorder.verify import verify
 from tests.recorder.conftest import POLICY, Desk
 from tests.recorder.encoded import START_S, interview
 from tests.recorder.test_read_recording import reader

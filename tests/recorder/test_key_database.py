@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from server.recorder import key_database
-from server.recorder.key_database import SCHEMA_VERSION, CandidateKey, KeyDatabase
-from server.recorder.root_key import KeyProblem, KeyUnavailable, Wrapped
+from server.recorder.keys import key_database
+from server.recorder.keys.key_database import SCHEMA_VERSION, CandidateKey, KeyDatabase
+from server.recorder.keys.root_key import KeyProblem, KeyUnavailable, Wrapped
 
 
 def secret(number: int, kind: str) -> bytes:

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from server.core.frames import Codec, TrackName
-from server.recorder import likeness
+from server.recorder.compression import likeness
+from server.recorder.compression.recode import Decoding, Recoding
+from server.recorder.compression.recode_job import Begin, Made, Pictures
+from server.recorder.compression.vmaf import Parts, vmaf
 from server.recorder.decoders import picture_decoder
-from server.recorder.recode import Decoding, Recoding
-from server.recorder.recode_job import Begin, Made, Pictures
-from server.recorder.tracks import VideoConfig
-from server.recorder.vmaf import Parts, vmaf
+from server.recorder.format.tracks import VideoConfig
 from tests.recorder.encoded import video
 
 WIDTH, HEIGHT, FRAGMENTS, FPS = 320, 192, 2, 30

@@ -17,13 +17,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.core.frames import Codec
-from server.recorder import c2pa_manifest, live_credentials
-from server.recorder.c2pa_manifest import Cbor, Tagged, cbor
-from server.recorder.catalog import recording_key
-from server.recorder.claim_signer import ClaimSigner
-from server.recorder.live_credentials import SignedStream
-from server.recorder.reader import RecordingReader, Side
-from server.recorder.root_key import KeyUnavailable
+from server.recorder.catalog.recordings import recording_key
+from server.recorder.credentials import c2pa_manifest, live_credentials
+from server.recorder.credentials.c2pa_manifest import Cbor, Tagged, cbor
+from server.recorder.credentials.live_credentials import SignedStream
+from server.recorder.keys.claim_signer import ClaimSigner
+from server.recorder.keys.root_key import KeyUnavailable
+from server.recorder.replay.reader import RecordingReader, Side
 from tests.recorder.c2pa_readers import by_the_consortium, stream_by_encypher
 from tests.recorder.conftest import Desk, feed
 from tests.recorder.encoded import START_S, in_order, interview, interviewer, screen

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from server.recorder.log_check import check_log, lost_recordings
-from server.recorder.sealing import FaultKind
-from server.recorder.tlog import open_log, read_log
+from server.recorder.evidence.log_check import check_log, lost_recordings
+from server.recorder.evidence.tlog import open_log, read_log
+from server.recorder.format.sealing import FaultKind
 from tests.recorder.conftest import Desk
 
 

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from server.core.frames import Codec, TrackName
-from server.recorder.clip import Clip
-from server.recorder.export import PauseTooLong, export
-from server.recorder.long_pauses import LEFT_US, LONGEST_PAUSE_US, Chapter, WithoutLongPauses
-from server.recorder.tracks import TIMESCALE
+from server.recorder.export import movie
+from server.recorder.export.clip import Clip
+from server.recorder.export.export import PauseTooLong, export
+from server.recorder.export.long_pauses import LEFT_US, LONGEST_PAUSE_US, Chapter, WithoutLongPauses
+from server.recorder.format.tracks import TIMESCALE
 from tests.recorder.conftest import Desk
 from tests.recorder.encoded import START_S, camera, in_order, interview, microphone
 from tests.recorder.onsets import beep_after, flashes, sound_of
@@ -79,7 +80,7 @@ def test_pictures_that_pause_alone_are_refused_in_so_many_words(
     desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody hears seven hours to try it out: the longest step is made a short one."""
-    monkeypatch.setattr("server.recorder.movie.LONGEST_STEP", 3 * TIMESCALE[TrackName.CAMERA])
+    monkeypatch.setattr(movie, "LONGEST_STEP", 3 * TIMESCALE[TrackName.CAMERA])
     late = camera(Codec.H264, 1, START_S + 5)
     desk.write(in_order([*camera(Codec.H264, 1), *late], microphone(6)))
     with pytest.raises(PauseTooLong, match=r"a step of 4 s .* encode the .*\(--transcode\)"):

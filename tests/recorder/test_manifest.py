@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.core.frames import GapCause, TrackName
-from server.recorder.manifest import (
+from server.recorder.format.manifest import (
     EventEntry,
     GapEntry,
     Manifest,
@@ -18,8 +18,8 @@ from server.recorder.manifest import (
     encode_manifest,
     with_gap,
 )
-from server.recorder.sealing import FaultKind, SegmentError
-from server.recorder.server_key import alone
+from server.recorder.format.sealing import FaultKind, SegmentError
+from server.recorder.format.server_key import alone
 
 SIGNER = Ed25519PrivateKey.from_private_bytes(bytes(32))
 PUBLIC = alone(SIGNER.public_key())

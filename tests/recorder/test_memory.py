@@ -15,10 +15,10 @@ from typing import NamedTuple
 import pytest
 
 from server.core.frames import Codec, EncodedFrame, TrackName
-from server.recorder.export import export
-from server.recorder.hls import parse_name
-from server.recorder.reader import RecordingReader, Side
-from server.recorder.writer import RecordingWriter
+from server.recorder.export.export import export
+from server.recorder.replay.hls import parse_name
+from server.recorder.replay.reader import RecordingReader, Side
+from server.recorder.writing.writer import RecordingWriter
 from tests.recorder.conftest import Desk
 from tests.recorder.encoded import START_S, video
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.recorder.merkle import (
+from server.recorder.format.merkle import (
     EMPTY_ROOT,
     Tree,
     consistency_path,

@@ -11,9 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.core.frames import Codec
-from server.recorder import movie as movie_module
-from server.recorder.movie import LONGEST_STEP, MOST_CHAPTERS, Head, Movie, MovieError, MovieTrack
-from server.recorder.tracks import VideoConfig
+from server.recorder.export import movie as movie_module
+from server.recorder.export.movie import (
+    LONGEST_STEP,
+    MOST_CHAPTERS,
+    Head,
+    Movie,
+    MovieError,
+    MovieTrack,
+)
+from server.recorder.format.tracks import VideoConfig
 from tests.recorder.encoded import camera, video
 from tests.recorder.test_mp4 import _cuts
 

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.core.frames import Codec, EncodedFrame
-from server.recorder import mp4
-from server.recorder.fragmenter import Cut, Fragmenter
-from server.recorder.tracks import Fragment, Sample, Tracks
+from server.recorder.format import mp4
+from server.recorder.format.tracks import Fragment, Sample, Tracks
+from server.recorder.writing.fragmenter import Cut, Fragmenter
 from tests.recorder.encoded import VIDEO_CODECS, camera, interview, microphone, video
 
 

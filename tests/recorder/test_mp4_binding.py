@@ -9,8 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from server.recorder.c2pa_manifest import UUID, bmff_hash
-from server.recorder.mp4_binding import (
+from server.recorder.credentials.c2pa_manifest import UUID, bmff_hash
+from server.recorder.credentials.mp4_binding import (
     MOST_BOXES,
     MOST_CREDENTIALS,
     bound_hash,

@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from server.recorder.manifest import MANIFEST_NAME
+from server.recorder.format.manifest import MANIFEST_NAME
 from tests.recorder.mutations import (
     MUTATIONS,
     ONE,

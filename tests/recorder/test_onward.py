@@ -8,11 +8,11 @@ import pytest
 
 from server.core.frames import Codec, Gap, GapCause, TrackName
 from server.core.interviews import SERVER_STOPPED
-from server.recorder import mp4
-from server.recorder.export import export
-from server.recorder.manifest import to_unix_us
-from server.recorder.onward import HOLE_S
-from server.recorder.verify import verify
+from server.recorder.evidence.verify import verify
+from server.recorder.export.export import export
+from server.recorder.format import mp4
+from server.recorder.format.manifest import to_unix_us
+from server.recorder.writing.onward import HOLE_S
 from tests.recorder.conftest import Desk, feed
 from tests.recorder.encoded import BOTH, START_S, interview
 

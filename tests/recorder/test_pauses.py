@@ -6,9 +6,9 @@ import pytest
 from msgspec.structs import replace
 
 from server.core.frames import GapCause, TrackName
-from server.recorder.manifest import EventEntry, GapEntry, Manifest, SegmentEntry, State
-from server.recorder.pauses import Pauses, cut_short
-from server.recorder.tracks import Fragment, Sample, to_ticks
+from server.recorder.format.manifest import EventEntry, GapEntry, Manifest, SegmentEntry, State
+from server.recorder.format.tracks import Fragment, Sample, to_ticks
+from server.recorder.writing.pauses import Pauses, cut_short
 
 CAMERA, MICROPHONE, SCREEN = TrackName.CAMERA, TrackName.MICROPHONE, TrackName.SCREEN
 EPOCH_US = 1_760_000_000_000_000

@@ -9,9 +9,9 @@ from pathlib import Path
 import pkcs11
 import pytest
 
-from server.recorder import pkcs11_key
-from server.recorder.pkcs11_key import Pkcs11RootKey
-from server.recorder.root_key import KeyProblem, KeyUnavailable
+from server.recorder.keys import pkcs11_key
+from server.recorder.keys.pkcs11_key import Pkcs11RootKey
+from server.recorder.keys.root_key import KeyProblem, KeyUnavailable
 from tests.recorder.soft_token import KEY as LABEL
 from tests.recorder.soft_token import LIBRARY, PIN, TOKEN, SoftToken, soft_token
 

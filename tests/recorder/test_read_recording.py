@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from server.core.frames import Codec
-from server.recorder import derivation
-from server.recorder.manifest import encode_manifest
-from server.recorder.merkle import inclusion_path, leaf_hash, range_hash_of, tree_of
-from server.recorder.receipt import issue
-from server.recorder.verify import verify
+from server.recorder.catalog.receipt import issue
+from server.recorder.evidence import derivation
+from server.recorder.evidence.verify import verify
+from server.recorder.format.manifest import encode_manifest
+from server.recorder.format.merkle import inclusion_path, leaf_hash, range_hash_of, tree_of
 from tests.recorder import worked_example
 from tests.recorder.conftest import POLICY, Desk
 from tests.recorder.encoded import START_S, interview

@@ -5,8 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from server.core.frames import Codec
-from server.recorder.reader import _CACHED_FRAGMENTS
-from server.recorder.sealing import FaultKind, SegmentError
+from server.recorder.format.sealing import FaultKind, SegmentError
+from server.recorder.replay.reader import _CACHED_FRAGMENTS
 from tests.recorder.conftest import Desk, feed
 from tests.recorder.encoded import START_S, interview
 from tests.recorder.failing_disk import Disk

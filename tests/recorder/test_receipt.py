@@ -10,15 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.core.frames import Codec, TrackName
-from server.recorder.log_check import check_log
-from server.recorder.manifest import manifest_hash
-from server.recorder.merkle import leaf_hash
-from server.recorder.proof import Proof, check_proof, parse_proof
-from server.recorder.receipt import NotSealed, Receipt, check_receipt, is_receipt, issue
+from server.recorder.catalog.receipt import NotSealed, Receipt, check_receipt, is_receipt, issue
+from server.recorder.evidence.log_check import check_log
+from server.recorder.evidence.proof import Proof, check_proof, parse_proof
+from server.recorder.evidence.tlog import Entry, EntryKind, open_log
+from server.recorder.evidence.verify import verify
+from server.recorder.format.manifest import manifest_hash
+from server.recorder.format.merkle import leaf_hash
+from server.recorder.format.sealing import FaultKind, SegmentError
 from server.recorder.recorder import open_recorder
-from server.recorder.sealing import FaultKind, SegmentError
-from server.recorder.tlog import Entry, EntryKind, open_log
-from server.recorder.verify import verify
 from tests.recorder import worked_example
 from tests.recorder.conftest import POLICY, Desk
 from tests.recorder.encoded import START_S, interview

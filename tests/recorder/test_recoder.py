@@ -16,10 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.core.frames import Codec, TrackName
-from server.recorder.recode_job import Begin, Coded, Made, Pictures, Quality, read, told
-from server.recorder.recode_worker import MOST_MEMORY
-from server.recorder.recoder import NotRecoded, Recoded, Recoder, open_recoder, recoded
-from server.recorder.tracks import Sample, VideoConfig
+from server.recorder.compression.recode_job import Begin, Coded, Made, Pictures, Quality, read, told
+from server.recorder.compression.recode_worker import MOST_MEMORY
+from server.recorder.compression.recoder import NotRecoded, Recoded, Recoder, open_recoder, recoded
+from server.recorder.format.tracks import Sample, VideoConfig
 from tests.recorder.encoded import video
 
 VIDEO = VideoConfig(Codec.VP8, 160, 120, b"")

@@ -14,16 +14,16 @@ from typing import NamedTuple
 import pytest
 
 from server.core.frames import Codec, Gap, GapCause, TrackName
-from server.recorder.files import LocalFolder
-from server.recorder.key_database import KeyDatabase
-from server.recorder.key_services import VaultRootKey
-from server.recorder.manifest import Manifest, State
+from server.recorder.evidence.verify import verify
+from server.recorder.format.manifest import Manifest, State
+from server.recorder.keys.key_database import KeyDatabase
+from server.recorder.keys.key_services import VaultRootKey
+from server.recorder.keys.root_key import KeyProblem, RootKey
+from server.recorder.keys.root_keys import open_root_key
 from server.recorder.recorder import REOPEN_S, Recorder, open_recorder
-from server.recorder.recording import Recording
-from server.recorder.root_key import KeyProblem, RootKey
-from server.recorder.root_keys import open_root_key
-from server.recorder.verify import verify
-from server.recorder.witness import Witness
+from server.recorder.stores.files import LocalFolder
+from server.recorder.writing.recording import Recording
+from server.recorder.writing.witness import Witness
 from tests.recorder.conftest import POLICY
 from tests.recorder.encoded import START_S, interview
 from tests.recorder.soft_token import soft_token

@@ -9,9 +9,9 @@ import pytest
 from msgspec.structs import replace
 
 from server.core.frames import Codec, EncodedFrame, GapCause
-from server.recorder import recording as recording_module
 from server.recorder.recorder import open_recorder
-from server.recorder.recording import Recording
+from server.recorder.writing import recording as recording_module
+from server.recorder.writing.recording import Recording
 from tests.recorder.conftest import POLICY
 from tests.recorder.encoded import START_S, camera, microphone
 from tests.recorder.failing_disk import Disk

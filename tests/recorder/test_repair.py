@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 
 from server.core.frames import Codec, Gap, GapCause, TrackName
-from server.recorder.catalog import open_reader
-from server.recorder.files import LocalFile, LocalFolder
-from server.recorder.keys import open_keys
-from server.recorder.listing import list_recordings
-from server.recorder.manifest import State
-from server.recorder.repair import remove_leftovers, repair, repair_all
-from server.recorder.sealing import FaultKind, SegmentError
-from server.recorder.verify import verify
+from server.recorder.catalog.listing import list_recordings
+from server.recorder.evidence.verify import verify
+from server.recorder.format.manifest import State
+from server.recorder.format.sealing import FaultKind, SegmentError
+from server.recorder.keys.key_ring import open_keys
+from server.recorder.replay.reader import open_reader
+from server.recorder.stores.files import LocalFile, LocalFolder
+from server.recorder.writing.repair import remove_leftovers, repair, repair_all
 from tests.recorder.conftest import Desk, feed
 from tests.recorder.encoded import BOTH, START_S, held_back, interview
 

@@ -11,9 +11,9 @@ from msgspec.structs import replace
 from playwright.async_api import Page, async_playwright
 
 from server.core.frames import Codec, EncodedFrame
-from server.recorder.content_credentials import Credentials, made_of
-from server.recorder.export import export
-from server.recorder.reader import RecordingReader
+from server.recorder.export.content_credentials import Credentials, made_of
+from server.recorder.export.export import export
+from server.recorder.replay.reader import RecordingReader
 from tests.recorder.conftest import Desk
 from tests.recorder.encoded import START_S, VIDEO_CODECS, camera, interview, microphone
 

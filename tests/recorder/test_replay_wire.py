@@ -2,11 +2,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.recorder import replay_wire as wire
-from server.recorder.hls import NotForHls
-from server.recorder.reader import Side
-from server.recorder.root_key import KeyUnavailable
-from server.recorder.sealing import FaultKind, SegmentError
+from server.recorder.format.sealing import FaultKind, SegmentError
+from server.recorder.keys.root_key import KeyUnavailable
+from server.recorder.replay import wire
+from server.recorder.replay.hls import NotForHls
+from server.recorder.replay.reader import Side
 
 PLACE = wire.Place("/data/recordings/iv", "", bytes(32), ("00" * 32,))
 ASKED: list[wire.Asked] = [

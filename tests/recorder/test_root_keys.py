@@ -10,9 +10,9 @@ from pathlib import Path
 import boto3
 import pytest
 
-from server.recorder.key_services import AwsKmsRootKey, VaultRootKey
-from server.recorder.root_key import FileRootKey, KeyProblem, KeyUnavailable
-from server.recorder.root_keys import open_root_key
+from server.recorder.keys.key_services import AwsKmsRootKey, VaultRootKey
+from server.recorder.keys.root_key import FileRootKey, KeyProblem, KeyUnavailable
+from server.recorder.keys.root_keys import open_root_key
 from tests.recorder.key_services import PROVIDERS, REGION, Provider, moto_server
 from tests.recorder.transit_server import Transit, transit_server
 

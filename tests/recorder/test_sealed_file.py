@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.recorder.sealed_file import CHUNK_BYTES, KEY_BYTES, SealedFile, Turned
-from server.recorder.sealing import SegmentError
+from server.recorder.format.sealed_file import CHUNK_BYTES, KEY_BYTES, SealedFile, Turned
+from server.recorder.format.sealing import SegmentError
 
 KEY = bytes(range(KEY_BYTES))
 #: Places and lengths around the borders of chunks.

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.recorder.sealing import (
+from server.recorder.format.sealing import (
     RECORD_HEADER_BYTES,
     SEGMENT_HEADER_BYTES,
     FaultKind,
@@ -28,7 +28,7 @@ from server.recorder.sealing import (
     record_hash,
     segment_key,
 )
-from server.recorder.server_key import alone
+from server.recorder.format.server_key import alone
 
 KEY = bytes(range(32))
 SIGNER = Ed25519PrivateKey.from_private_bytes(bytes(32))

@@ -7,7 +7,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.recorder.sealing import (
+from server.recorder.format.sealing import (
     SEGMENT_HEADER_BYTES,
     FaultKind,
     Kind,
@@ -15,7 +15,7 @@ from server.recorder.sealing import (
     SegmentError,
     SegmentHeader,
 )
-from server.recorder.segments import (
+from server.recorder.format.segments import (
     check_records,
     index_records,
     is_signed_record,
@@ -23,7 +23,7 @@ from server.recorder.segments import (
     segment_name,
     unlisted_segments,
 )
-from server.recorder.server_key import alone
+from server.recorder.format.server_key import alone
 
 SIGNER = Ed25519PrivateKey.from_private_bytes(bytes(32))
 HEADER = SegmentHeader(0, b"r" * 16, bytes(32), bytes(7), bytes(32), bytes(32))

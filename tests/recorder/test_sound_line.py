@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.recorder.sound_line import MAX_APART_US, SOUND_STEP_US, SoundLine
+from server.recorder.writing.sound_line import MAX_APART_US, SOUND_STEP_US, SoundLine
 
 PACKET_US = 20_000
 

@@ -9,10 +9,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.recorder import succession
-from server.recorder.sealing import FaultKind, SegmentError
-from server.recorder.server_key import alone, raw
-from server.recorder.succession import Signed, Succession
+from server.recorder.format.sealing import FaultKind, SegmentError
+from server.recorder.format.server_key import alone, raw
+from server.recorder.keys import succession
+from server.recorder.keys.succession import Signed, Succession
 from tests.recorder.test_read_recording import reader
 
 KEYS = [Ed25519PrivateKey.from_private_bytes(bytes([number] * 32)) for number in range(1, 5)]

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.recorder.sealing import TAG_BYTES, Flags, Kind, RecordHeader
-from server.recorder.segments import Record
-from server.recorder.table import FragmentTable, Table
+from server.recorder.format.sealing import TAG_BYTES, Flags, Kind, RecordHeader
+from server.recorder.format.segments import Record
+from server.recorder.format.table import FragmentTable, Table
 
 
 @given(rows=st.lists(st.tuples(st.integers(0, 2**32 - 1), st.booleans(), st.binary(max_size=0))))

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from server.recorder.sealing import SegmentError
-from server.recorder.server_key import alone
-from server.recorder.tiles import Tiles, encode_entries, split_entries
-from server.recorder.tlog import Entry, EntryKind, open_log, prove, read_log
+from server.recorder.evidence.tiles import Tiles, encode_entries, split_entries
+from server.recorder.evidence.tlog import Entry, EntryKind, open_log, prove, read_log
+from server.recorder.format.sealing import SegmentError
+from server.recorder.format.server_key import alone
 from tests.recorder import worked_example
 
 SIZE = 300

@@ -17,14 +17,14 @@ import pytest
 from server.core import h264
 from server.core.frames import Codec, EncodedFrame, GapCause, TrackName
 from server.core.rtcp import SenderReport, ntp_from_unix
-from server.media.clock import PeerClock
-from server.media.up_track import UpTrack, assemble
-from server.recorder import mp4
-from server.recorder.export import export
-from server.recorder.reader import RecordingReader
-from server.recorder.sound_line import MAX_APART_US, SOUND_STEP_US
-from server.recorder.tracks import Fragment, Sample, opus_duration
-from server.recorder.writer import RecordingWriter
+from server.media.receiving.clock import PeerClock
+from server.media.receiving.up_track import UpTrack, assemble
+from server.recorder.export.export import export
+from server.recorder.format import mp4
+from server.recorder.format.tracks import Fragment, Sample, opus_duration
+from server.recorder.replay.reader import RecordingReader
+from server.recorder.writing.sound_line import MAX_APART_US, SOUND_STEP_US
+from server.recorder.writing.writer import RecordingWriter
 from tests.media.streams import receive, rtp
 from tests.recorder.conftest import Desk
 from tests.recorder.encoded import BOTH, START_S, camera, in_order, interview, microphone, video

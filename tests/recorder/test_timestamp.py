@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.core.frames import Codec
-from server.recorder.catalog import recording_path
-from server.recorder.sealing import SegmentError
-from server.recorder.timestamp import Request, check, load_roots, read_time
-from server.recorder.timestamper import Timestamper
-from server.recorder.verify import verify
+from server.recorder.catalog.recordings import recording_path
+from server.recorder.catalog.timestamper import Timestamper
+from server.recorder.evidence.timestamp import Request, check, load_roots, read_time
+from server.recorder.evidence.verify import verify
+from server.recorder.format.sealing import SegmentError
 from tests.recorder.authority import Authority, authority
 from tests.recorder.conftest import POLICY, Desk
 from tests.recorder.encoded import START_S, interview

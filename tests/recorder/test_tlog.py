@@ -11,24 +11,14 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.recorder.checkpoint import (
+from server.recorder.evidence.checkpoint import (
     Checkpoint,
     read_checkpoint,
     sign_checkpoint,
     verifier_key,
 )
-from server.recorder.merkle import (
-    consistency_path,
-    includes,
-    inclusion_path,
-    is_consistent,
-    leaf_hash,
-    tree_of,
-)
-from server.recorder.sealing import FaultKind, SegmentError
-from server.recorder.server_key import alone
-from server.recorder.tiles import Tiles, split_entries, tile_path
-from server.recorder.tlog import (
+from server.recorder.evidence.tiles import Tiles, split_entries, tile_path
+from server.recorder.evidence.tlog import (
     Entry,
     EntryKind,
     Log,
@@ -37,6 +27,16 @@ from server.recorder.tlog import (
     parse_entry,
     read_log,
 )
+from server.recorder.format.merkle import (
+    consistency_path,
+    includes,
+    inclusion_path,
+    is_consistent,
+    leaf_hash,
+    tree_of,
+)
+from server.recorder.format.sealing import FaultKind, SegmentError
+from server.recorder.format.server_key import alone
 
 SIGNER = Ed25519PrivateKey.from_private_bytes(b"\x07" * 32)
 PUBLIC = alone(SIGNER.public_key())

@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.recorder.recode_job import Quality
-from server.recorder.track_recoder import (
+from server.recorder.compression.recode_job import Quality
+from server.recorder.compression.track_recoder import (
     WINDOW,
     WORST_CRF,
     Bar,

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.core.frames import TrackName
-from server.recorder.tracks import (
+from server.recorder.format.tracks import (
     OPUS_SILENCES,
     SOUND_STEP_TICKS,
     opus_duration,

@@ -11,19 +11,20 @@ import pytest
 from msgspec.structs import replace
 
 from server.recorder import uploader as uploader_module
-from server.recorder.catalog import open_reader, recording_files
-from server.recorder.listing import list_recordings
-from server.recorder.manifest import State
+from server.recorder.catalog.listing import list_recordings
+from server.recorder.catalog.recordings import recording_files
+from server.recorder.evidence.verify import verify
+from server.recorder.format.manifest import State
 from server.recorder.recorder import open_recorder
-from server.recorder.repair import repair_all
-from server.recorder.s3 import S3Store, open_s3_folder
-from server.recorder.stores import LocalStore, Readable, Store
+from server.recorder.replay.reader import open_reader
+from server.recorder.stores.s3 import S3Store, open_s3_folder
+from server.recorder.stores.store import LocalStore, Readable, Store
 from server.recorder.uploader import Uploader
-from server.recorder.verify import verify
+from server.recorder.writing.repair import repair_all
 from tests.recorder.conftest import POLICY, Desk, feed
 from tests.recorder.encoded import interview
 from tests.recorder.faulty_path import FaultyPath
-from tests.recorder.test_stores import bucket
+from tests.recorder.test_store import bucket
 
 
 class Listening(LocalStore):

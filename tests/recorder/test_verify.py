@@ -10,14 +10,14 @@ import msgspec
 import pytest
 
 from server.core.frames import Codec, TrackName
-from server.recorder.catalog import read_manifest
-from server.recorder.keys import open_keys
-from server.recorder.manifest import EventEntry, Policy, State, encode_manifest
-from server.recorder.sealing import FaultKind
-from server.recorder.segments import index_records
-from server.recorder.tlog import open_log, read_log
-from server.recorder.verify import VerifyReport, verify
-from server.recorder.witness import Witness
+from server.recorder.catalog.recordings import read_manifest
+from server.recorder.evidence.tlog import open_log, read_log
+from server.recorder.evidence.verify import VerifyReport, verify
+from server.recorder.format.manifest import EventEntry, Policy, State, encode_manifest
+from server.recorder.format.sealing import FaultKind
+from server.recorder.format.segments import index_records
+from server.recorder.keys.key_ring import open_keys
+from server.recorder.writing.witness import Witness
 from tests.recorder.conftest import POLICY, Desk, feed
 from tests.recorder.encoded import START_S, interview
 

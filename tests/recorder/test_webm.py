@@ -8,9 +8,9 @@ from msgspec.structs import replace
 
 from server.core import vp8
 from server.core.frames import Codec
-from server.recorder import webm
-from server.recorder.fragmenter import Fragmenter
-from server.recorder.tracks import Fragment, Sample, Tracks, VideoConfig
+from server.recorder.format import webm
+from server.recorder.format.tracks import Fragment, Sample, Tracks, VideoConfig
+from server.recorder.writing.fragmenter import Fragmenter
 from tests.recorder.encoded import camera, in_order, interview, microphone
 
 

@@ -6,18 +6,19 @@ from itertools import pairwise
 import pytest
 
 from server.core.frames import Codec
-from server.recorder import derivation, erasure
-from server.recorder.catalog import read_manifest
-from server.recorder.derivation import Derivation
-from server.recorder.erasure import erase
-from server.recorder.key_database import KeyDatabase
-from server.recorder.log_check import lost_recordings
+from server.recorder.catalog import erasure
+from server.recorder.catalog.erasure import erase
+from server.recorder.catalog.recordings import read_manifest
+from server.recorder.catalog.spool import Spool, entry_of, put_down_derived
+from server.recorder.evidence import derivation
+from server.recorder.evidence.derivation import Derivation
+from server.recorder.evidence.log_check import lost_recordings
+from server.recorder.evidence.tlog import Entry, EntryKind, open_log, read_log
+from server.recorder.evidence.verify import verify
+from server.recorder.format.sealing import FaultKind
+from server.recorder.keys.key_database import KeyDatabase
 from server.recorder.recorder import open_recorder
-from server.recorder.sealing import FaultKind
-from server.recorder.spool import Spool, entry_of, put_down_derived
-from server.recorder.tlog import Entry, EntryKind, open_log, read_log
-from server.recorder.verify import verify
-from server.recorder.witness import HEARTBEAT_S, RETRY_S, Witness
+from server.recorder.writing.witness import HEARTBEAT_S, RETRY_S, Witness
 from tests.recorder.conftest import Desk, feed
 from tests.recorder.encoded import START_S, interview
 

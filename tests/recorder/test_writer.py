@@ -17,11 +17,11 @@ from server.core.frames import (
     TrackName,
 )
 from server.core.interviews import SERVER_STOPPED
-from server.recorder import writer as writer_module
-from server.recorder.manifest import State
-from server.recorder.reader import ReplayIndex
-from server.recorder.repair import repair
-from server.recorder.verify import verify
+from server.recorder.evidence.verify import verify
+from server.recorder.format.manifest import State
+from server.recorder.replay.reader import ReplayIndex
+from server.recorder.writing import writer as writer_module
+from server.recorder.writing.repair import repair
 from tests.recorder.conftest import Desk, feed
 from tests.recorder.encoded import (
     BOTH,

@@ -11,9 +11,11 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from server.core.frames import TrackName
-from server.recorder import receipt as receipts
-from server.recorder.checkpoint import Checkpoint, sign_checkpoint
-from server.recorder.manifest import (
+from server.recorder.catalog import receipt as receipts
+from server.recorder.evidence.checkpoint import Checkpoint, sign_checkpoint
+from server.recorder.evidence.proof import Proof
+from server.recorder.evidence.tlog import Entry, EntryKind
+from server.recorder.format.manifest import (
     EventEntry,
     Manifest,
     Policy,
@@ -24,9 +26,8 @@ from server.recorder.manifest import (
     manifest_hash,
     policy_hash,
 )
-from server.recorder.merkle import leaf_hash, tree_of
-from server.recorder.proof import Proof
-from server.recorder.sealing import (
+from server.recorder.format.merkle import leaf_hash, tree_of
+from server.recorder.format.sealing import (
     RECORD_HEADER_BYTES,
     SEGMENT_HEADER_BYTES,
     SIGNATURE_BYTES,
@@ -37,8 +38,7 @@ from server.recorder.sealing import (
     Sealer,
     SegmentHeader,
 )
-from server.recorder.server_key import alone, raw
-from server.recorder.tlog import Entry, EntryKind
+from server.recorder.format.server_key import alone, raw
 
 VECTORS = Path(__file__).parent / "vectors"
 RECORDING_ID = bytes(range(16))

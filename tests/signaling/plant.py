@@ -19,7 +19,7 @@ from server.live_analysis.network import NetworkSample
 from server.live_analysis.pool import Analysis
 from server.media.errors import SdpError
 from server.media.server import MediaServer, PeerState, Source
-from server.recorder.manifest import Policy
+from server.recorder.format.manifest import Policy
 from server.recorder.recorder import Recorder
 from server.signaling.interview import LiveInterview
 from server.signaling.outbox import Outbox

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.core.frames import Codec
-from server.recorder.reader import Side
+from server.recorder.replay.reader import Side
 from tests.project import ROOT
 from tests.recorder.c2pa_readers import stream_by_encypher
 from tests.recorder.conftest import POLICY, Desk

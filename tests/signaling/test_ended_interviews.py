@@ -13,20 +13,20 @@ from loadtest.packets import packetise
 from loadtest.peer import open_crowd
 from server.core.interviews import Role
 from server.live_analysis.feed import Feed
-from server.media.down_track import DownTrack
-from server.media.dtls import DtlsRole, DtlsSession
-from server.media.egress import Egress
-from server.media.estimate import Estimate
-from server.media.layer import Layer
+from server.media.forwarding.down_track import DownTrack
+from server.media.forwarding.egress import Egress
+from server.media.forwarding.estimate import Estimate
+from server.media.forwarding.layer import Layer
+from server.media.forwarding.selection import Selection
+from server.media.forwarding.track import Track
 from server.media.observer import Observer
 from server.media.peer import LOOK_INTERVAL_S
 from server.media.publisher import Publisher
-from server.media.selection import Selection
+from server.media.receiving.up_track import UpTrack
 from server.media.server import Source
-from server.media.track import Track
-from server.media.up_track import UpTrack
-from server.recorder.recording import Recording
-from server.recorder.writer import RecordingWriter
+from server.media.transport.dtls import DtlsRole, DtlsSession
+from server.recorder.writing.recording import Recording
+from server.recorder.writing.writer import RecordingWriter
 from server.signaling.interview import LiveInterview
 from server.signaling.outbox import Outbox
 from server.signaling.participant import Participant

@@ -18,13 +18,13 @@ import pytest
 from server.core.frames import Codec
 from server.core.interviews import Role
 from server.data_dir import DATABASE
-from server.recorder import derivation
-from server.recorder.content_credentials import Credentials, made_of
-from server.recorder.export_check import check_export
-from server.recorder.export_job import Bound
-from server.recorder.key_database import KeyDatabase
-from server.recorder.spool import Spool
-from server.recorder.tlog import read_log
+from server.recorder.catalog.spool import Spool
+from server.recorder.evidence import derivation
+from server.recorder.evidence.tlog import read_log
+from server.recorder.export.check import check_export
+from server.recorder.export.content_credentials import Credentials, made_of
+from server.recorder.export.job import Bound
+from server.recorder.keys.key_database import KeyDatabase
 from server.signaling.exports import queue
 from server.signaling.exports.queue import MAX_EXPORTS_PER_LINK
 from server.store import Store
@@ -288,7 +288,7 @@ def _worker() -> int | None:
     for children in Path("/proc/self/task").glob("*/children"):
         for child in children.read_text().split():
             with suppress(FileNotFoundError):
-                if b"export_worker" in Path(f"/proc/{child}/cmdline").read_bytes():
+                if b"export.worker" in Path(f"/proc/{child}/cmdline").read_bytes():
                     return int(child)
     return None
 

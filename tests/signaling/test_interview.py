@@ -10,7 +10,7 @@ from server.core.interviews import SERVER_STOPPED, InterviewState, Role
 from server.media.errors import SdpError
 from server.media.server import PeerState
 from server.media.source import SourceStats, TrackStats
-from server.recorder.manifest import Policy
+from server.recorder.format.manifest import Policy
 from server.signaling.admission import Load
 from server.signaling.errors import Refusal
 from server.signaling.interview import GRACE_S, RESUME_S, LiveInterview

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from server.recorder.keys import open_keys
+from server.recorder.evidence.tlog import open_log
+from server.recorder.keys.key_ring import open_keys
 from server.recorder.recorder import Recorder
-from server.recorder.tlog import open_log
-from server.recorder.witness import Witness
+from server.recorder.writing.witness import Witness
 from server.signaling.admission import Admission, Load
 from server.signaling.load import PROBE_S, RECENT, WINDOW, LoadMeter, LoopLag
 from server.signaling.storage import Storage

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from server.core.interviews import InterviewState
-from server.recorder.export_job import Fault
+from server.recorder.export.job import Fault
 from server.signaling import limits, outbox, socket
 from server.signaling.errors import STATUS, ErrorBody
 from server.signaling.exports import queue

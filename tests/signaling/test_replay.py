@@ -8,11 +8,11 @@ from msgspec.structs import replace
 
 from server.core.frames import Codec, EncodedFrame
 from server.core.interviews import Role
-from server.recorder.key_database import KeyDatabase
-from server.recorder.receipt import check_receipt
-from server.recorder.tlog import read_log
-from server.recorder.verify import TOLD_S
-from server.recorder.witness import Witness
+from server.recorder.catalog.receipt import check_receipt
+from server.recorder.evidence.tlog import read_log
+from server.recorder.evidence.verify import TOLD_S
+from server.recorder.keys.key_database import KeyDatabase
+from server.recorder.writing.witness import Witness
 from server.signaling.replay import MAX_FRAGMENTS, MAX_PLACES
 from server.store import Store, StoreError
 from tests.recorder.conftest import POLICY

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from server.core.frames import Codec
-from server.recorder.catalog import recording_key
-from server.recorder.reader import Side
-from server.recorder.replay_wire import (
+from server.recorder.catalog.recordings import recording_key
+from server.recorder.keys.root_key import KeyUnavailable
+from server.recorder.replay.reader import Side
+from server.recorder.replay.wire import (
     Failed,
     Fault,
     Index,
@@ -24,8 +25,7 @@ from server.recorder.replay_wire import (
     StreamInit,
     WhoSigns,
 )
-from server.recorder.replay_worker import NICENESS
-from server.recorder.root_key import KeyUnavailable
+from server.recorder.replay.worker import NICENESS
 from server.signaling import replay_process
 from server.signaling.replay_process import (
     Found,
@@ -46,7 +46,7 @@ PATIENCE_S = 60
 def workers() -> list[int]:
     """Of this process; a killed one that nobody has waited for is none."""
     pids = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
-    return [int(pid) for pid in pids if "replay_worker" in _command(pid)]
+    return [int(pid) for pid in pids if "replay.worker" in _command(pid)]
 
 
 def group_of(pid: int) -> str | None:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import msgspec
 
-from server.recorder.content_credentials import Credentials
-from server.recorder.derivation import Origin
-from server.recorder.export_job import Failed, Fault, Job, Written
+from server.recorder.evidence.derivation import Origin
+from server.recorder.export.content_credentials import Credentials
+from server.recorder.export.job import Failed, Fault, Job, Written
 from server.store import KeptExport, Viewing
 
 

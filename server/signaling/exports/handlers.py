@@ -13,14 +13,14 @@ from aiohttp import hdrs, web
 from aiohttp.helpers import content_disposition_header
 
 from server.core.interviews import Way
-from server.recorder import derivation
-from server.recorder.catalog import recording_path
-from server.recorder.clip import fragments_between
-from server.recorder.content_credentials import Credentials, CredentialsUnavailable, made_of
-from server.recorder.export_job import Job
-from server.recorder.reader import RecordingReader
+from server.recorder.catalog.recordings import recording_path
+from server.recorder.evidence import derivation
+from server.recorder.export.clip import fragments_between
+from server.recorder.export.content_credentials import Credentials, CredentialsUnavailable, made_of
+from server.recorder.export.job import Job
+from server.recorder.format.sealed_file import CHUNK_BYTES, SealedFile, Turned
 from server.recorder.recorder import Recorder
-from server.recorder.sealed_file import CHUNK_BYTES, SealedFile, Turned
+from server.recorder.replay.reader import RecordingReader
 from server.signaling.access import Grant
 from server.signaling.api import json_body, json_response
 from server.signaling.errors import Refusal

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import msgspec
 
 from server.environment import environment
-from server.recorder.export_job import Bound, Failed, Fault, Job, Said, Share, Signed, Written, said
+from server.recorder.export.job import Bound, Failed, Fault, Job, Said, Share, Signed, Written, said
 
 #: One that has told nothing for so long hangs in a decoder.
 SILENT_S = 120.0
@@ -54,7 +54,7 @@ async def run(
 async def _start(fd: int, with_store: bool) -> Process:
     return await asyncio.create_subprocess_exec(
         sys.executable,
-        *("-m", "server.recorder.export_worker", str(fd)),
+        *("-m", "server.recorder.export.worker", str(fd)),
         pass_fds=(fd,),
         stdin=PIPE,
         stdout=PIPE,

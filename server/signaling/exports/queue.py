@@ -13,14 +13,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
-from server.recorder import derivation
-from server.recorder.content_credentials import Credentials, CredentialsUnavailable
-from server.recorder.derivation import Derivation
-from server.recorder.export_job import Bound, Failed, Fault, Written
-from server.recorder.files import make_folder
-from server.recorder.manifest import to_unix_us
+from server.recorder.evidence import derivation
+from server.recorder.evidence.derivation import Derivation
+from server.recorder.export.content_credentials import Credentials, CredentialsUnavailable
+from server.recorder.export.job import Bound, Failed, Fault, Written
+from server.recorder.format.manifest import to_unix_us
+from server.recorder.format.sealing import SegmentError
 from server.recorder.recorder import Recorder
-from server.recorder.sealing import SegmentError
+from server.recorder.stores.files import make_folder
 from server.signaling import tokens
 from server.signaling.errors import Refusal
 from server.signaling.exports import process

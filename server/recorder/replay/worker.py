@@ -1,0 +1,216 @@
+"""The process that reads recordings for whoever replays them: Python has one interpreter lock in a
+process, and what is live must not wait for it.
+
+Started as ``python -m server.recorder.replay.worker PARENT FD``: FD is its end of a socket pair
+(`wire`). It gives way to the server, has of keys only those of the recordings that it
+reads, and asks the server to sign. It ends with the server, or when that closes its end.
+"""
+
+import gzip
+import os
+import resource
+import socket
+import sys
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+from cryptography import x509
+
+from server.priority import give_way
+from server.recorder.catalog.recordings import stored_folder
+from server.recorder.confine import end_with
+from server.recorder.format import server_key
+from server.recorder.keys.claim_signer import ClaimSigner
+from server.recorder.keys.root_key import KeyProblem
+from server.recorder.replay import hls, wire
+from server.recorder.replay.reader import RecordingReader, Side
+from server.recorder.replay.wire import (
+    Answer,
+    Asked,
+    Failed,
+    Forget,
+    FromReader,
+    Index,
+    Init,
+    Media,
+    Multivariant,
+    NotSigned,
+    Pictures,
+    Place,
+    Playlist,
+    Read,
+    Sign,
+    Signature,
+    Signer,
+    StreamInit,
+    StreamSegment,
+    ToReader,
+    WhoSigns,
+    fault_of,
+)
+from server.recorder.stores.store import open_store
+
+#: Somebody waits for a replay, so it goes before exports and compression.
+NICENESS = 10
+#: Threads that read and decrypt; more would only compete with the recorder for the disk.
+THREADS = 4
+#: Readers kept open: each holds a recording's index and a few decrypted fragments.
+MAX_READERS = 16
+
+
+def main() -> None:
+    parent, fd = map(int, sys.argv[1:])
+    end_with(parent)
+    give_way(NICENESS)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with socket.socket(fileno=fd) as pipe, suppress(ConnectionError):
+        _serve(pipe)
+    os._exit(0)  # whatever its threads still wait for
+
+
+def _serve(pipe: socket.socket) -> None:
+    """Until the other end is closed."""
+    server = _Server(pipe)
+    readers = _Readers(server.signer)
+    threads = ThreadPoolExecutor(THREADS)
+    for message in _messages(pipe):
+        match message:
+            case Read():
+                threads.submit(_answer, readers, server, message)
+            case Forget(folder):
+                readers.forget(folder)
+            case _:
+                server.answered(message)
+
+
+def _messages(pipe: socket.socket) -> Iterator[ToReader]:
+    with pipe.makefile("rb") as file:
+        while lengths := file.read(wire.LENGTHS.size):
+            head, _ = wire.LENGTHS.unpack(lengths)
+            yield wire.to_reader.decode(file.read(head))
+
+
+def _answer(readers: "_Readers", server: "_Server", read: Read) -> None:
+    try:
+        body, seen_s = _read(readers.of(read.place), read.asked)
+    except Exception as error:  # the root of one answer: somebody waits for it
+        server.say(Failed(read.number, *fault_of(error)))
+    else:
+        server.say(Answer(read.number, tuple(seen_s)), body)
+
+
+def _read(reader: RecordingReader, asked: Asked) -> tuple[bytes, list[tuple[float, float]]]:
+    """What is asked for, and which seconds of the recording are in it. Raises what readers do."""
+    match asked:
+        case Index(after, zipped):
+            body = msgspec.json.encode(reader.describe(after))
+            return gzip.compress(body, 1) if zipped else body, []
+        case Pictures(seq):
+            return msgspec.json.encode(reader.picture_times_s(seq)), []
+        case Init(side, number):
+            return _init(reader, side)(number), []
+        case Media(side, first, last):
+            return reader.fragments(side, first, last), reader.seen_s(side, first, last)
+        case Multivariant(side):
+            return hls.multivariant(reader.hls_rows(side)).encode(), []
+        case Playlist(side, event):
+            return reader.media_playlist(side, event=event).encode(), []
+        case StreamInit(side, number, event):
+            return reader.hls_init(side, number, event=event), []
+        case StreamSegment(side, first, last, event):
+            body = reader.hls_segment(side, first, last, event=event)
+            return body, reader.seen_s(side, first, last)
+
+
+def _init(reader: RecordingReader, side: Side) -> Callable[[int], bytes]:
+    return {
+        Side.CANDIDATE: reader.init,
+        Side.SCREEN: reader.screen_init,
+        Side.INTERVIEWER: reader.interviewer_init,
+    }[side]
+
+
+class _Readers:
+    """Those that were used last; calls may come from any thread."""
+
+    def __init__(self, signer: Callable[[], ClaimSigner]) -> None:
+        self._signer = signer
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[str, tuple[Place, RecordingReader]] = OrderedDict()
+
+    def of(self, place: Place) -> RecordingReader:
+        """Opened anew where another recording has taken its place. Raises what readers do."""
+        with self._lock:
+            known = self._kept.get(place.folder)
+        reader = known[1] if known is not None and known[0] == place else self._opened(place)
+        with self._lock:
+            self._kept[place.folder] = place, reader
+            self._kept.move_to_end(place.folder)
+            if len(self._kept) > MAX_READERS:
+                self._kept.popitem(last=False)
+        return reader
+
+    def forget(self, folder: str) -> None:
+        with self._lock:
+            self._kept.pop(folder, None)
+
+    def _opened(self, place: Place) -> RecordingReader:
+        folder = Path(place.folder)
+        stored = stored_folder(folder, open_store(place.store)) if place.store else None
+        public_key = server_key.from_hex(place.public_key)
+        return RecordingReader(folder, place.key, public_key, stored, self._signer)
+
+
+class _Server:
+    """The other end; calls may come from any thread."""
+
+    def __init__(self, pipe: socket.socket) -> None:
+        self._pipe = pipe
+        self._lock = threading.Lock()
+        self._asked: dict[int, Future[Signer | Signature]] = {}
+        self._numbers = 0
+        self._signer: ClaimSigner | None = None
+
+    def say(self, message: FromReader, body: bytes = b"") -> None:
+        with self._lock:
+            for part in wire.encode(message, body):
+                self._pipe.sendall(part)
+
+    def signer(self) -> ClaimSigner:
+        """Who signs for C2PA: the server, which has the key. KeyProblem."""
+        if self._signer is None:
+            signer = self._ask(WhoSigns)
+            assert isinstance(signer, Signer)
+            chain = tuple(x509.load_pem_x509_certificates(signer.chain))
+            self._signer = ClaimSigner(chain, signer.algorithm, self._sign)
+        return self._signer
+
+    def answered(self, message: Signer | Signature | NotSigned) -> None:
+        """From the thread that reads what the server says."""
+        asked = self._asked.pop(message.number)
+        if isinstance(message, NotSigned):
+            asked.set_exception(KeyProblem(message.reason))
+        else:
+            asked.set_result(message)
+
+    def _sign(self, data: bytes) -> bytes:
+        signed = self._ask(lambda number: Sign(number, data))
+        assert isinstance(signed, Signature)
+        return signed.signature
+
+    def _ask(self, make: Callable[[int], WhoSigns | Sign]) -> Signer | Signature:
+        with self._lock:
+            self._numbers += 1
+            number = self._numbers
+            asked = self._asked[number] = Future[Signer | Signature]()
+        self.say(make(number))
+        return asked.result()
+
+
+if __name__ == "__main__":
+    main()
