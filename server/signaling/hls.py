@@ -8,7 +8,7 @@ from aiohttp import web
 
 from server.core.interviews import Way
 from server.recorder.replay import hls
-from server.recorder.replay.reader import Side
+from server.recorder.replay.index import Side
 from server.recorder.replay.wire import Asked, Multivariant, Playlist, StreamInit, StreamSegment
 from server.signaling.access import Grant
 from server.signaling.errors import Refusal

@@ -21,7 +21,7 @@ from server.recorder.evidence.tlog import FOLDER as LOG_FOLDER
 from server.recorder.evidence.verify import TOLD_S, verify
 from server.recorder.keys.root_key import KeyProblem
 from server.recorder.recorder import Recorder
-from server.recorder.replay.reader import Side
+from server.recorder.replay.index import Side
 from server.recorder.replay.wire import (
     Asked,
     Fault,

@@ -11,7 +11,7 @@ from server.core.interviews import Role
 from server.recorder.catalog.listing import RecordingSummary
 from server.recorder.catalog.receipt import SignedReceipt
 from server.recorder.replay.hls import MEDIA_TYPE, SEGMENT_TYPE
-from server.recorder.replay.reader import ReplayIndex
+from server.recorder.replay.index import ReplayIndex
 from server.signaling import api, hls, pages, replay, whip
 from server.signaling.access import (
     ANY_ROLE,

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -14,6 +15,7 @@ from loadtest.recording import Gap, Inspection, RecordingError, SentTrack, check
 from loadtest.results import RecordingResult
 from loadtest.stamp import MAGIC, pack_numbers, pack_source
 from server.core.frames import Codec, EncodedFrame, TrackName
+from server.recorder.replay.index import Side
 from server.recorder.replay.reader import RecordingReader
 from tests.recorder.conftest import Desk
 from tests.recorder.encoded import camera, microphone
@@ -48,7 +50,7 @@ def sent(codec: Codec, seconds: int = SECONDS) -> list[tuple[EncodedFrame, int]]
 def inspect(reader: RecordingReader) -> RecordingResult:
     index, inspection = reader.describe(), Inspection(SENT)
     for fragment in index.fragments:
-        inspection.add(reader.init(fragment.init) + reader.fragment(fragment.seq))
+        inspection.add(reader.init(Side.CANDIDATE, fragment.init) + reader.fragment(fragment.seq))
     return inspection.result(tuple(Gap(g.track, g.start_s, g.end_s) for g in index.gaps))
 
 
@@ -123,7 +125,7 @@ def test_frames_of_another_candidate_spoil_the_recording(tmp_path: Path) -> None
     desk.write([frame for frame, _ in sent(Codec.VP8, 1)])
     reader = desk.reader()
     inspection = Inspection({AUDIO: SentTrack("microphone", 50)})
-    inspection.add(reader.init(0) + reader.fragment(1))
+    inspection.add(reader.init(Side.CANDIDATE, 0) + reader.fragment(1))
     assert "frames of another candidate" in (inspection.result(()).error or "")
 
 
@@ -221,7 +223,8 @@ class Api:
     def app(self) -> web.Application:
         app = web.Application()
         app.router.add_get("/api/recordings/iv", self.index)
-        app.router.add_get("/api/recordings/iv/{kind:init|fragment}/{number}", self.media)
+        app.router.add_get("/api/recordings/iv/init/{number}", self.init)
+        app.router.add_get("/api/recordings/iv/fragment/{number}", self.fragment)
         return app
 
     async def index(self, request: web.Request) -> web.Response:
@@ -234,11 +237,16 @@ class Api:
             body["state"] = "recording"
         return web.json_response(body)
 
-    async def media(self, request: web.Request) -> web.Response:
+    async def init(self, request: web.Request) -> web.Response:
+        return await self._read(request, partial(self._reader.init, Side.CANDIDATE))
+
+    async def fragment(self, request: web.Request) -> web.Response:
+        return await self._read(request, self._reader.fragment)
+
+    async def _read(self, request: web.Request, read: Callable[[int], bytes]) -> web.Response:
         self.asked += 1
         if self.asked == 2:
             return web.Response(status=429)
-        read = getattr(self._reader, request.match_info["kind"])
         return web.Response(body=await asyncio.to_thread(read, int(request.match_info["number"])))
 
 

@@ -11,7 +11,8 @@ from server.recorder.format import mp4
 from server.recorder.format.tracks import Tracks
 from server.recorder.replay import hls
 from server.recorder.replay.hls import NotForHls, Row, Rows, Segment
-from server.recorder.replay.reader import Side
+from server.recorder.replay.index import Side
+from server.recorder.replay.streams import Streams
 from tests.recorder.conftest import Desk, feed
 from tests.recorder.encoded import START_S, camera, in_order, interview, interviewer, screen
 
@@ -89,7 +90,7 @@ def test_a_short_pause_lasts_as_long_as_what_was_before_it() -> None:
 def test_media_lasts_as_long_as_its_playlist_says(desk: Desk, pause_s: float) -> None:
     desk.write(interview(Codec.H264, 4) + interview(Codec.H264, 2, START_S + 4 + pause_s))
     reader = desk.reader()
-    for each in hls.segments(reader.hls_rows(Side.CANDIDATE), event=False):
+    for each in hls.segments(Streams(reader).rows(Side.CANDIDATE), event=False):
         if each.is_gap:
             continue
         last = mp4.parse_media(reader.fragment(each.last, fill_us=hls.PAUSE_US))
@@ -101,19 +102,19 @@ def test_media_lasts_as_long_as_its_playlist_says(desk: Desk, pause_s: float) ->
 def test_another_coding_is_a_discontinuity_with_a_map_of_its_own(desk: Desk) -> None:
     other = interview(Codec.VP9, 2, START_S + 2)
     desk.write([*interview(Codec.H264, 2), *other])
-    text = hls.media_playlist(desk.reader().hls_rows(Side.CANDIDATE), event=False)
+    text = hls.media_playlist(Streams(desk.reader()).rows(Side.CANDIDATE), event=False)
     first, second = text.split("#EXT-X-DISCONTINUITY\n")
     assert first.count("#EXT-X-MAP:") == second.count("#EXT-X-MAP:") == 1
     assert second.startswith('#EXT-X-MAP:URI="init-1-')
     assert "#EXT-X-PROGRAM-DATE-TIME" in second
     assert 'CODECS="avc1.42C00D,opus,vp09' in hls.multivariant(
-        desk.reader().hls_rows(Side.CANDIDATE)
+        Streams(desk.reader()).rows(Side.CANDIDATE)
     )
 
 
 def test_the_whole_media_playlist(desk: Desk) -> None:
     desk.write(interview(seconds=2))
-    side = desk.reader().hls_rows(Side.CANDIDATE)
+    side = Streams(desk.reader()).rows(Side.CANDIDATE)
     last = side.rows[-1]
     assert hls.media_playlist(side, event=False).splitlines() == [
         "#EXTM3U",
@@ -132,7 +133,7 @@ def test_the_whole_media_playlist(desk: Desk) -> None:
 
 def test_vp8_is_refused(desk: Desk) -> None:
     desk.write(interview(Codec.VP8, 1))
-    side = desk.reader().hls_rows(Side.CANDIDATE)
+    side = Streams(desk.reader()).rows(Side.CANDIDATE)
     for make in (hls.multivariant, lambda side: hls.media_playlist(side, event=False)):
         with pytest.raises(NotForHls):
             make(side)
@@ -141,7 +142,7 @@ def test_vp8_is_refused(desk: Desk) -> None:
 def test_nothing_yet_is_an_index_error(desk: Desk) -> None:
     desk.write([])
     with pytest.raises(IndexError):
-        hls.multivariant(desk.reader().hls_rows(Side.CANDIDATE))
+        hls.multivariant(Streams(desk.reader()).rows(Side.CANDIDATE))
 
 
 def test_screen_and_interviewer_have_playlists_on_the_same_time(desk: Desk) -> None:
@@ -153,19 +154,19 @@ def test_screen_and_interviewer_have_playlists_on_the_same_time(desk: Desk) -> N
     desk.write(frames)
     reader = desk.reader()
     for side, start_s in ((Side.SCREEN, 4), (Side.INTERVIEWER, 7)):
-        gap, media, *_ = hls.segments(reader.hls_rows(side), event=False)
+        gap, media, *_ = hls.segments(Streams(reader).rows(side), event=False)
         assert (gap.is_gap, gap.start_us) == (True, 0)
         assert gap.end_us == media.start_us == pytest.approx(start_s * _S, abs=0.75 * _S)
-    assert "RESOLUTION=200x100" in hls.multivariant(reader.hls_rows(Side.SCREEN))
+    assert "RESOLUTION=200x100" in hls.multivariant(Streams(reader).rows(Side.SCREEN))
 
 
 def test_a_running_recording_only_adds_to_its_playlist(desk: Desk) -> None:
     writer = desk.writer()
-    reader, before = None, list[str]()
+    streams, before = None, list[str]()
     for n in range(8):
         feed(writer, interview(seconds=1.5, start_s=START_S + n * (3.5 if n > 5 else 1.5)))
-        reader = reader or desk.reader()
-        side = reader.hls_rows(Side.CANDIDATE)
+        streams = streams or Streams(desk.reader())
+        side = streams.rows(Side.CANDIDATE)
         text = hls.media_playlist(side, event=True)
         assert "#EXT-X-ENDLIST" not in text
         lines = text.splitlines()
@@ -173,8 +174,8 @@ def test_a_running_recording_only_adds_to_its_playlist(desk: Desk) -> None:
         before = lines
     assert len(before) > 20
     writer.finish()
-    assert reader is not None
-    text = hls.media_playlist(reader.hls_rows(Side.CANDIDATE), event=True)
+    assert streams is not None
+    text = hls.media_playlist(streams.rows(Side.CANDIDATE), event=True)
     assert text.splitlines()[: len(before)] == before
     assert text.endswith("#EXT-X-ENDLIST\n")
 
@@ -232,7 +233,7 @@ def test_a_name_is_a_part_or_refused(name: str) -> None:
 
 def test_names_lead_back_to_what_they_name(desk: Desk) -> None:
     desk.write(camera(seconds=1))
-    side = desk.reader().hls_rows(Side.CANDIDATE)
+    side = Streams(desk.reader()).rows(Side.CANDIDATE)
     assert hls.parse_name(hls.init_name(side.inits, 0)) == 0
     (segment,) = hls.segments(side, event=False)
     assert hls.parse_name(segment.name) == (segment.first, segment.last)

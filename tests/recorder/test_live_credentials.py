@@ -17,13 +17,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.core.frames import Codec
-from server.recorder.catalog.recordings import recording_key
 from server.recorder.credentials import c2pa_manifest, live_credentials
 from server.recorder.credentials.c2pa_manifest import Cbor, Tagged, cbor
 from server.recorder.credentials.live_credentials import SignedStream
 from server.recorder.keys.claim_signer import ClaimSigner
 from server.recorder.keys.root_key import KeyUnavailable
-from server.recorder.replay.reader import RecordingReader, Side
+from server.recorder.replay.index import Side
+from server.recorder.replay.streams import Streams
 from tests.recorder.c2pa_readers import by_the_consortium, stream_by_encypher
 from tests.recorder.conftest import Desk, feed
 from tests.recorder.encoded import START_S, in_order, interview, interviewer, screen
@@ -36,23 +36,22 @@ def signer(desk: Desk) -> ClaimSigner:
     return desk.keys.claim_signer(NOW_S)
 
 
-def reader_of(desk: Desk, signer: Callable[[], ClaimSigner]) -> RecordingReader:
-    key = recording_key(desk.data_dir, "iv", desk.keys)
-    return RecordingReader(desk.path("iv"), key, desk.keys.public_key, None, signer)
+def streams_of(desk: Desk, signer: Callable[[], ClaimSigner]) -> Streams:
+    return Streams(desk.reader(), signer)
 
 
 def streamed(
-    reader: RecordingReader, side: Side = Side.CANDIDATE, *, event: bool = False
+    streams: Streams, side: Side = Side.CANDIDATE, *, event: bool = False
 ) -> tuple[bytes, list[bytes]]:
     """The init and every segment that the side's playlist names."""
     inits, segments = [], []
-    for line in reader.media_playlist(side, event=event).splitlines():
+    for line in streams.media_playlist(side, event=event).splitlines():
         if line.startswith("#EXT-X-MAP"):
             number = int(line.split("init-")[1].split("-")[0])
-            inits.append(reader.hls_init(side, number, event=event))
+            inits.append(streams.init(side, number, event=event))
         elif line.endswith(".m4s") and line != "gap.m4s":
             first, last = line.removeprefix("live-").removesuffix(".m4s").split("-")
-            segment = reader.hls_segment(side, int(first), int(last), event=event)
+            segment = streams.segment(side, int(first), int(last), event=event)
             segments.append(segment)
     (init,) = inits
     return init, segments
@@ -174,7 +173,7 @@ def test_every_segment_is_proved(
     desk: Desk, signer: ClaimSigner, codec: Codec, event: bool
 ) -> None:
     desk.write(interview(codec, 9))
-    init, segments = streamed(reader_of(desk, lambda: signer), event=event)
+    init, segments = streamed(streams_of(desk, lambda: signer), event=event)
     assert consortium(init, signer) == ("Trusted", set())
     leaf = signer.chain[0].public_bytes(Encoding.DER)
     numbers = [check_segment(init, segment, leaf) for segment in segments]
@@ -198,7 +197,7 @@ def test_another_verifier_of_streams_finds_what_was_changed(
     desk: Desk, signer: ClaimSigner, codec: Codec, event: bool
 ) -> None:
     desk.write(interview(codec, 20))
-    init, segments = streamed(reader_of(desk, lambda: signer), event=event)
+    init, segments = streamed(streams_of(desk, lambda: signer), event=event)
     assert found_by_encypher(init, segments, signer) == set()
     harms = {
         "reordered": [segments[1], segments[0], *segments[2:]],
@@ -226,7 +225,7 @@ def with_proof_of(other: bytes, segment: bytes) -> bytes:
 
 def test_another_verifier_of_streams_finds_any_flipped_bit(desk: Desk, signer: ClaimSigner) -> None:
     desk.write(interview(seconds=2))
-    init, segments = streamed(reader_of(desk, lambda: signer))
+    init, segments = streamed(streams_of(desk, lambda: signer))
     media = segments[0].index(proof_of(segments[0])) + len(proof_of(segments[0]))
     for at in (*range(24), *range(media, len(segments[0]), 499)):
         harmed = bytearray(segments[0])
@@ -243,9 +242,9 @@ def test_another_verifier_of_streams_finds_a_session_key_that_is_none(
 ) -> None:
     """One that has expired, one of another recording, one that nobody signed for."""
     desk.write(interview(seconds=3))
-    reader = reader_of(desk, lambda: signer)
-    init, segments = streamed(reader)
-    plain = desk.reader().init(0)
+    streams = streams_of(desk, lambda: signer)
+    init, segments = streamed(streams)
+    plain = desk.reader().init(Side.CANDIDATE, 0)
     expired = SignedStream(bytes(32), "00", "x", NOW_S, signer)
     expired._valid = datetime.timedelta(hours=1)
     body = b"".join(desk.reader().fragment(seq) for seq in (1, 2))
@@ -268,7 +267,7 @@ def test_that_verifier_does_not_read_what_the_section_has(
     """Once this fails, the second message and the certificate in the binding can go."""
     desk.write(interview(seconds=2))
     monkeypatch.setattr(live_credentials, "VALUES", (b"fseg", b"fseg"))
-    found = found_by_encypher(*streamed(reader_of(desk, lambda: signer)), signer)
+    found = found_by_encypher(*streamed(streams_of(desk, lambda: signer)), signer)
     assert found == {"livevideo.segment.invalid"}
     monkeypatch.undo()
 
@@ -279,13 +278,13 @@ def test_that_verifier_does_not_read_what_the_section_has(
         return Tagged(18, [protected, {}, None, signature])
 
     monkeypatch.setattr(SignedStream, "_signer_binding", detached)
-    found = found_by_encypher(*streamed(reader_of(desk, lambda: signer)), signer)
+    found = found_by_encypher(*streamed(streams_of(desk, lambda: signer)), signer)
     assert found == {"livevideo.sessionkey.invalid", "livevideo.segment.invalid"}
 
 
 def test_a_flipped_bit_anywhere_is_noticed(desk: Desk, signer: ClaimSigner) -> None:
     desk.write(interview(seconds=1))
-    init, (segment, *_) = streamed(reader_of(desk, lambda: signer))
+    init, (segment, *_) = streamed(streams_of(desk, lambda: signer))
     leaf = signer.chain[0].public_bytes(Encoding.DER)
     signed_part = segment.index(b"\xd2\x84")  # COSE_Sign1's tag and array
     for at in (*range(signed_part, signed_part + 300, 7), *range(400, len(segment), 997)):
@@ -297,9 +296,9 @@ def test_a_flipped_bit_anywhere_is_noticed(desk: Desk, signer: ClaimSigner) -> N
 
 def test_the_same_stream_is_the_same_after_a_restart(desk: Desk, signer: ClaimSigner) -> None:
     desk.write(interview(seconds=3))
-    first_init, first = streamed(reader_of(desk, lambda: signer))
+    first_init, first = streamed(streams_of(desk, lambda: signer))
     leaf = signer.chain[0].public_bytes(Encoding.DER)
-    again_init, again = streamed(reader_of(desk, lambda: signer))
+    again_init, again = streamed(streams_of(desk, lambda: signer))
     assert again == first
     assert [check_segment(first_init, each, leaf) for each in again] == [1, 2, 3]
     assert assertion(first_init, "c2pa.session-keys") == assertion(again_init, "c2pa.session-keys")
@@ -307,8 +306,8 @@ def test_the_same_stream_is_the_same_after_a_restart(desk: Desk, signer: ClaimSi
 
 def test_an_event_and_what_is_left_of_it_are_two_streams(desk: Desk, signer: ClaimSigner) -> None:
     desk.write(interview(seconds=9))
-    reader = reader_of(desk, lambda: signer)
-    (live, _), (kept, segments) = streamed(reader, event=True), streamed(reader)
+    streams = streams_of(desk, lambda: signer)
+    (live, _), (kept, segments) = streamed(streams, event=True), streamed(streams)
     leaf = signer.chain[0].public_bytes(Encoding.DER)
     with pytest.raises(AssertionError):  # by another key
         check_segment(live, segments[0], leaf)
@@ -318,10 +317,10 @@ def test_an_event_and_what_is_left_of_it_are_two_streams(desk: Desk, signer: Cla
 def test_segments_are_counted_on_while_the_recording_runs(desk: Desk, signer: ClaimSigner) -> None:
     writer = desk.writer()
     feed(writer, interview(seconds=4))
-    reader = reader_of(desk, lambda: signer)
-    init, before = streamed(reader, event=True)
+    streams = streams_of(desk, lambda: signer)
+    init, before = streamed(streams, event=True)
     feed(writer, interview(seconds=4, start_s=START_S + 4))
-    _, after = streamed(reader, event=True)
+    _, after = streamed(streams, event=True)
     assert after[: len(before)] == before
     leaf = signer.chain[0].public_bytes(Encoding.DER)
     assert [check_segment(init, each, leaf) for each in after] == [*range(1, len(after) + 1)]
@@ -336,20 +335,20 @@ def test_without_its_key_only_streams_are_missing(desk: Desk) -> None:
         raise KeyUnavailable("Vault does not answer")
 
     desk.write(interview(seconds=1))
-    reader = reader_of(desk, away)
-    assert reader.fragment(1)
+    streams = streams_of(desk, away)
+    assert desk.reader().fragment(1)
     with pytest.raises(KeyUnavailable):
-        reader.hls_init(Side.CANDIDATE, 0, event=False)
+        streams.init(Side.CANDIDATE, 0, event=False)
 
 
 def test_what_no_playlist_names_is_not_signed(desk: Desk, signer: ClaimSigner) -> None:
     """Else anybody who may watch could have a false order signed."""
     desk.write(interview(seconds=9))
-    reader = reader_of(desk, lambda: signer)
-    streamed(reader)
+    streams = streams_of(desk, lambda: signer)
+    streamed(streams)
     for first, last in ((1, 1), (2, 3), (1, 9)):
         with pytest.raises(IndexError):
-            reader.hls_segment(Side.CANDIDATE, first, last, event=False)
+            streams.segment(Side.CANDIDATE, first, last, event=False)
 
 
 def test_every_side_is_a_stream_and_a_screen_says_that_it_is_one(
@@ -362,14 +361,14 @@ def test_every_side_is_a_stream_and_a_screen_says_that_it_is_one(
             interviewer(Codec.H264, 2, START_S + 1),
         )
     )
-    reader = reader_of(desk, lambda: signer)
+    streams = streams_of(desk, lambda: signer)
     leaf = signer.chain[0].public_bytes(Encoding.DER)
     for side, kind in (
         (Side.CANDIDATE, "digitalCapture"),
         (Side.SCREEN, "screenCapture"),
         (Side.INTERVIEWER, "digitalCapture"),
     ):
-        init, segments = streamed(reader, side)
+        init, segments = streamed(streams, side)
         (created,) = assertion(init, "c2pa.actions.v2")["actions"]
         assert created["digitalSourceType"].rsplit("/")[-1] == kind
         assert consortium(init, signer) == ("Trusted", set())
@@ -382,7 +381,7 @@ def test_a_recording_older_than_the_certificate_has_a_key_that_is_not(
 ) -> None:
     stream = SignedStream(bytes(32), "00", "candidate/x", 0.0, signer)
     desk.write(interview(seconds=1))
-    init = stream.init(desk.reader().init(0))
+    init = stream.init(desk.reader().init(Side.CANDIDATE, 0))
     (key,) = assertion(init, "c2pa.session-keys")["keys"]
     tag, made = key["createdAt"]
     assert tag == 0
@@ -398,7 +397,9 @@ def test_a_whole_chain_goes_into_the_signature_but_its_root(
     longer = replace(signer, chain=(*signer.chain[:1], signer.chain[0], intermediate))
     assert len(longer.der) == 2
     desk.write(interview(seconds=1))
-    init = SignedStream(bytes(32), "00", "x", NOW_S, longer).init(desk.reader().init(0))
+    init = SignedStream(bytes(32), "00", "x", NOW_S, longer).init(
+        desk.reader().init(Side.CANDIDATE, 0)
+    )
     assert init.count(longer.der[0]) == 3  # and once in the session key's binding
 
 

@@ -17,7 +17,9 @@ import pytest
 from server.core.frames import Codec, EncodedFrame, TrackName
 from server.recorder.export.export import export
 from server.recorder.replay.hls import parse_name
-from server.recorder.replay.reader import RecordingReader, Side
+from server.recorder.replay.index import Side
+from server.recorder.replay.reader import RecordingReader
+from server.recorder.replay.streams import Streams
 from server.recorder.writing.writer import RecordingWriter
 from tests.recorder.conftest import Desk
 from tests.recorder.encoded import START_S, video
@@ -97,11 +99,12 @@ def test_of_a_fragment_the_index_keeps_some_bytes(desk: Desk) -> None:
     writer = desk.writer()
     record(writer, 0, BEGUN)
     reader = desk.reader()
-    _ask(reader)
+    streams = Streams(reader)
+    _ask(reader, streams)
     known = len(reader)
     record(writer, BEGUN, SECONDS)
     before = held()
-    _ask(reader)
+    _ask(reader, streams)
     more, fragments = held().since(before), len(reader) - known
     assert fragments > SECONDS - BEGUN
     # Of each ten seconds there is a segment, with a cipher of its own.
@@ -109,10 +112,10 @@ def test_of_a_fragment_the_index_keeps_some_bytes(desk: Desk) -> None:
     assert more.bytes < 700 * fragments
 
 
-def _ask(reader: RecordingReader) -> None:
+def _ask(reader: RecordingReader, streams: Streams) -> None:
     reader.describe()
     for event in (False, True):
-        reader.media_playlist(Side.CANDIDATE, event=event)
+        streams.media_playlist(Side.CANDIDATE, event=event)
 
 
 @pytest.mark.parametrize("step", [1, -1, 97])
@@ -134,22 +137,22 @@ def _replay(reader: RecordingReader, seqs: list[int]) -> None:
 
 
 def test_a_stream_holds_a_few_fragments(recorded: Desk) -> None:
-    reader = recorded.reader()
-    playlist = reader.media_playlist(Side.CANDIDATE, event=False)
+    streams = Streams(recorded.reader())
+    playlist = streams.media_playlist(Side.CANDIDATE, event=False)
     names = [line for line in playlist.splitlines() if line.endswith(".m4s")]
-    _stream(reader, names[:5])
+    _stream(streams, names[:5])
     before = held()
-    _stream(reader, names[5:])
+    _stream(streams, names[5:])
     more = held().since(before)
     assert more.objects < 5000
     assert more.bytes < 500_000
 
 
-def _stream(reader: RecordingReader, names: list[str]) -> None:
+def _stream(streams: Streams, names: list[str]) -> None:
     for name in names:
         part = parse_name(name)
         assert isinstance(part, tuple)
-        reader.hls_segment(Side.CANDIDATE, *part, event=False)
+        streams.segment(Side.CANDIDATE, *part, event=False)
 
 
 @pytest.mark.parametrize("transcode", [False, True])

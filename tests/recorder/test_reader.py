@@ -6,6 +6,7 @@ import pytest
 
 from server.core.frames import Codec
 from server.recorder.format.sealing import FaultKind, SegmentError
+from server.recorder.replay.index import Side
 from server.recorder.replay.reader import _CACHED_FRAGMENTS
 from tests.recorder.conftest import Desk, feed
 from tests.recorder.encoded import START_S, interview
@@ -44,7 +45,7 @@ def test_what_does_not_exist_is_an_index_error(desk: Desk) -> None:
             reader.fragment(seq)
     for number in (-1, 1):
         with pytest.raises(IndexError):
-            reader.init(number)
+            reader.init(Side.CANDIDATE, number)
 
 
 def test_a_reader_follows_a_recording_that_grows_fails_and_ends(desk: Desk) -> None:

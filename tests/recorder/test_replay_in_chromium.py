@@ -13,6 +13,7 @@ from playwright.async_api import Page, async_playwright
 from server.core.frames import Codec, EncodedFrame
 from server.recorder.export.content_credentials import Credentials, made_of
 from server.recorder.export.export import export
+from server.recorder.replay.index import Side
 from server.recorder.replay.reader import RecordingReader
 from tests.recorder.conftest import Desk
 from tests.recorder.encoded import START_S, VIDEO_CODECS, camera, interview, microphone
@@ -78,7 +79,7 @@ def _pieces(reader: RecordingReader) -> list[dict[str, str]]:
         mime = index.inits[fragment.init].mime
         if fragment.init != current:
             current = fragment.init
-            pieces.append((mime, reader.init(current)))
+            pieces.append((mime, reader.init(Side.CANDIDATE, current)))
         pieces.append((mime, reader.fragment(fragment.seq)))
     return [{"mime": mime, "data": base64.b64encode(data).decode()} for mime, data in pieces]
 

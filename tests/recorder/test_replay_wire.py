@@ -6,7 +6,7 @@ from server.recorder.format.sealing import FaultKind, SegmentError
 from server.recorder.keys.root_key import KeyUnavailable
 from server.recorder.replay import wire
 from server.recorder.replay.hls import NotForHls
-from server.recorder.replay.reader import Side
+from server.recorder.replay.index import Side
 
 PLACE = wire.Place("/data/recordings/iv", "", bytes(32), ("00" * 32,))
 ASKED: list[wire.Asked] = [

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from server.core.frames import OF_INTERVIEWER, Codec, EncodedFrame, TrackName
 from server.recorder.format import mp4
 from server.recorder.format.tracks import Fragment, Sample, Tracks, VideoConfig, opus_duration
+from server.recorder.replay.index import Side
 from server.recorder.replay.source_buffer import mime
 from tests.recorder.conftest import Desk, feed
 from tests.recorder.encoded import (
@@ -83,7 +84,9 @@ def test_init_and_fragments_together_are_a_file_that_plays(desk: Desk, codec: Co
     desk.write(interview(codec, 3))
     reader = desk.reader()
     index = reader.describe()
-    data = reader.init(0) + b"".join(reader.fragment(f.seq) for f in index.fragments)
+    data = reader.init(Side.CANDIDATE, 0) + b"".join(
+        reader.fragment(f.seq) for f in index.fragments
+    )
     with av.open(io.BytesIO(data), "r") as container:
         assert container.format.name.startswith("matroska" if codec is Codec.VP8 else "mov")
         assert len(list(container.decode(video=0))) == 90
@@ -106,7 +109,7 @@ def test_an_interview_that_begins_with_sound_announces_its_picture_too(desk: Des
     index = desk.reader().describe()
     assert len(index.inits) == 1
     assert index.mime.startswith("video/mp4")
-    assert mp4.parse_init(desk.reader().init(0)).names() == index.tracks
+    assert mp4.parse_init(desk.reader().init(Side.CANDIDATE, 0)).names() == index.tracks
     assert played[0].video[0].time == 0, "the first picture stands in"
     assert index.fragments[0].keyframe
     assert _holes_s(played) == []
@@ -273,7 +276,7 @@ def test_a_fragment_whose_sound_all_belongs_to_its_neighbours_is_played_as_nothi
     reader = desk.reader()
     played = [reader.fragment(each.seq) for each in reader.describe().fragments]
     assert played.count(b"") == 1
-    file = io.BytesIO(reader.init(0) + b"".join(played))
+    file = io.BytesIO(reader.init(Side.CANDIDATE, 0) + b"".join(played))
     with av.open(file, "r") as container:
         streams = [packet.stream.type for packet in container.demux() if packet.pts is not None]
     assert (streams.count("video"), streams.count("audio")) == (120, 200)
@@ -474,11 +477,14 @@ def test_the_screen_is_a_replay_of_its_own(desk: Desk, codec: Codec) -> None:
     shown = [fragment for fragment in index.fragments if fragment.screen is not None]
     assert {fragment.screen for fragment in shown} == {0}
     assert shown[0].screen_keyframe
-    data = reader.screen_init(0) + b"".join(reader.screen_fragment(each.seq) for each in shown)
+    fragments = [reader.screen_fragment(each.seq) for each in shown]
+    data = reader.init(Side.SCREEN, 0) + b"".join(fragments)
     with av.open(io.BytesIO(data), "r") as container:
         times = [float(frame.time or 0) for frame in container.decode(video=0)]
     assert times == pytest.approx([2 + each / 30 for each in range(60)], abs=0.002)
-    camera_alone = [reader.init(0) + reader.fragment(each.seq) for each in index.fragments]
+    camera_alone = [
+        reader.init(Side.CANDIDATE, 0) + reader.fragment(each.seq) for each in index.fragments
+    ]
     for each in camera_alone:
         with av.open(io.BytesIO(each)) as container:
             assert [stream.type for stream in container.streams] == ["video", "audio"]
@@ -492,7 +498,7 @@ def test_what_is_not_there_of_the_screen_is_refused(desk: Desk) -> None:
     with pytest.raises(IndexError):
         reader.screen_fragment(last.seq)
     with pytest.raises(IndexError):
-        reader.screen_init(1)
+        reader.init(Side.SCREEN, 1)
 
 
 def test_a_still_screen_lasts_until_its_next_picture_and_an_ended_one_does_not(desk: Desk) -> None:
@@ -515,7 +521,7 @@ def test_the_interviewer_is_a_replay_of_their_own_with_sound(desk: Desk, codec: 
     shown = [fragment for fragment in index.fragments if fragment.interviewer is not None]
     assert {fragment.interviewer for fragment in shown} == {0}
     assert shown[0].interviewer_keyframe
-    data = reader.interviewer_init(0)
+    data = reader.init(Side.INTERVIEWER, 0)
     data += b"".join(reader.interviewer_fragment(each.seq) for each in shown)
     with av.open(io.BytesIO(data), "r") as container:
         times = [float(frame.time or 0) for frame in container.decode(video=0)]
@@ -525,7 +531,9 @@ def test_the_interviewer_is_a_replay_of_their_own_with_sound(desk: Desk, codec: 
     assert (sound[0], sound[-1]) == pytest.approx((2.0, 3.98), abs=0.05)
     assert index.tracks == (TrackName.CAMERA, TrackName.MICROPHONE, *OF_INTERVIEWER)
     for each in index.fragments:
-        with av.open(io.BytesIO(reader.init(0) + reader.fragment(each.seq))) as container:
+        with av.open(
+            io.BytesIO(reader.init(Side.CANDIDATE, 0) + reader.fragment(each.seq))
+        ) as container:
             assert [stream.type for stream in container.streams] == ["video", "audio"]
 
 
@@ -537,7 +545,7 @@ def test_what_is_not_there_of_the_interviewer_is_refused(desk: Desk) -> None:
     with pytest.raises(IndexError):
         reader.interviewer_fragment(last.seq)
     with pytest.raises(IndexError):
-        reader.interviewer_init(1)
+        reader.init(Side.INTERVIEWER, 1)
 
 
 def test_an_interviewer_who_is_heard_before_they_are_seen_and_goes_silent_plays_through(

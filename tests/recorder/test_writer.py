@@ -19,7 +19,7 @@ from server.core.frames import (
 from server.core.interviews import SERVER_STOPPED
 from server.recorder.evidence.verify import verify
 from server.recorder.format.manifest import State
-from server.recorder.replay.reader import ReplayIndex
+from server.recorder.replay.index import ReplayIndex
 from server.recorder.writing import writer as writer_module
 from server.recorder.writing.repair import repair
 from tests.recorder.conftest import Desk, feed

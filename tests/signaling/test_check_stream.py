@@ -17,7 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.core.frames import Codec
-from server.recorder.replay.reader import Side
+from server.recorder.replay.index import Side
+from server.recorder.replay.streams import Streams
 from tests.project import ROOT
 from tests.recorder.c2pa_readers import stream_by_encypher
 from tests.recorder.conftest import POLICY, Desk
@@ -152,7 +153,7 @@ def told(serving: Serving) -> int:
         reader = serving.server.recorder.reader(serving.one.interview_id)
     except KeyError:  # it has not begun
         return 0
-    return reader.media_playlist(Side.CANDIDATE, event=True).count(".m4s")
+    return Streams(reader).media_playlist(Side.CANDIDATE, event=True).count(".m4s")
 
 
 def flipped(segment: bytes) -> bytes:

@@ -12,7 +12,7 @@ import pytest
 from server.core.frames import Codec
 from server.recorder.catalog.recordings import recording_key
 from server.recorder.keys.root_key import KeyUnavailable
-from server.recorder.replay.reader import Side
+from server.recorder.replay.index import Side
 from server.recorder.replay.wire import (
     Failed,
     Fault,

@@ -4,22 +4,17 @@ Sync, for threads: calls may come from several at once. Memory is bounded: the i
 record headers) and a few decrypted fragments.
 """
 
-import enum
 import os
 import secrets
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-import msgspec
-
-from server.core.frames import GapCause, TrackName
+from server.core.frames import TrackName
 from server.recorder.catalog.recordings import recording_key, recording_path, stored_folder
-from server.recorder.credentials.c2pa_manifest import SourceType
-from server.recorder.credentials.live_credentials import SignedStream
 from server.recorder.format import mp4
-from server.recorder.format.manifest import MANIFEST_NAME, Manifest, State, decode_manifest
+from server.recorder.format.manifest import MANIFEST_NAME, State, decode_manifest
 from server.recorder.format.sealing import (
     SEGMENT_HEADER_BYTES,
     FaultKind,
@@ -39,73 +34,20 @@ from server.recorder.format.segments import (
 from server.recorder.format.server_key import ServerKey
 from server.recorder.format.table import FragmentTable
 from server.recorder.format.tracks import TIMESCALE, Fragment, Tracks
-from server.recorder.keys.claim_signer import ClaimSigner
 from server.recorder.keys.key_ring import KeyRing
-from server.recorder.replay import hls, source_buffer
+from server.recorder.replay import source_buffer
+from server.recorder.replay.index import (
+    ReplayEvent,
+    ReplayFragment,
+    ReplayGap,
+    ReplayIndex,
+    ReplayInit,
+    Side,
+)
 from server.recorder.stores.store import Readable, Store, StoredFolder, size_of
 
 #: Decrypted fragments kept: a fragment's replay looks at the ones before and after it.
 _CACHED_FRAGMENTS = 8
-
-
-class Side(enum.StrEnum):
-    """What has a replay of its own, with times of its own."""
-
-    CANDIDATE = "candidate"  #: camera and microphone
-    SCREEN = "screen"
-    INTERVIEWER = "interviewer"
-
-
-class ReplayInit(msgspec.Struct, frozen=True):
-    """An init segment; where ``mime`` differs from the one before, changeType() comes first."""
-
-    mime: str
-    width: int  #: 0 without video
-    height: int
-
-
-class ReplayFragment(msgspec.Struct, frozen=True):
-    """A fragment's place; times in seconds since the recording's start."""
-
-    seq: int
-    start_s: float
-    duration_s: float
-    keyframe: bool  #: playback may begin here
-    init: int  #: index into ``inits``
-    screen: int | None  #: index into ``screens``; null where it has no picture of the screen
-    screen_keyframe: bool  #: one of these is a keyframe
-    interviewer: int | None  #: index into ``interviewers``; null where it has nothing of them
-    interviewer_keyframe: bool  #: playback of the interviewer may begin here
-
-
-class ReplayGap(msgspec.Struct, frozen=True):
-    track: TrackName
-    start_s: float
-    end_s: float
-    cause: GapCause
-    lost: int
-
-
-class ReplayEvent(msgspec.Struct, frozen=True):
-    event: str
-    at_s: float
-
-
-class ReplayIndex(msgspec.Struct, frozen=True):
-    """What a player needs to know; while ``state`` is `recording` it grows (`replay.settled`)."""
-
-    state: State
-    started_s: float | None  #: Unix time of second 0
-    mime: str  #: of the first init; empty while there is no fragment
-    duration_s: float
-    tracks: tuple[TrackName, ...]
-    inits: tuple[ReplayInit, ...]
-    screens: tuple[ReplayInit, ...]  #: of the screen's own replay
-    interviewers: tuple[ReplayInit, ...]  #: of the interviewer's own
-    fragments: tuple[ReplayFragment, ...]
-    gaps: tuple[ReplayGap, ...]
-    events: tuple[ReplayEvent, ...]
-    revision: str  #: where it is another one, fragments that were told of before may have changed
 
 
 class _Segment:
@@ -131,15 +73,6 @@ class _Segment:
             return self.opener.open(record.header, read_ciphertext(file, record))
 
 
-class _Rows:
-    """What HLS was told of one side so far."""
-
-    def __init__(self) -> None:
-        self.looked_at = 0
-        self.rows = hls.RowTable()
-        self.playlists: dict[bool, hls.MediaPlaylist] = {}  # by whether it is an EVENT's
-
-
 class RecordingReader:
     """Of the folder ``path``, with the recording's ``key``; ``stored``: what a store took of it.
 
@@ -153,15 +86,12 @@ class RecordingReader:
         key: bytes,
         public_key: ServerKey,
         stored: Readable | None = None,
-        signer: Callable[[], ClaimSigner] | None = None,
     ) -> None:
-        """``signer`` tells who signs streams of HTTP Live Streaming, or raises KeyProblem."""
         self.path = path
-        self._signer = signer
         self.files: Readable = path if stored is None else StoredFolder(path, stored)
-        self._key = key
+        self.key = key
         self._public_key = public_key
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
         self._segments: dict[str, _Segment] = {}
         self._media = FragmentTable()
         self._in_order: list[_Segment] = []  # the same
@@ -171,15 +101,13 @@ class RecordingReader:
         self._plan = source_buffer.Plan(())
         self._interviewer = source_buffer.OfInterviewer(self, ())
         self._planned: tuple[Tracks, ...] | None = None
-        self._revision = ""
-        self._rows: dict[Side, _Rows] = {}
-        self._signed_inits: dict[str, bytes] = {}  # asked for by ranges, it must stay the same
-        self.manifest = self._refresh()
+        self.revision = ""
+        self.refresh()
 
     def describe(self, after: int = 0) -> ReplayIndex:
         """The index as of now, of the fragments whose ``seq`` is above ``after``."""
-        with self._lock:
-            self.manifest = self._refresh()
+        with self.lock:
+            self.refresh()
             epoch_s = (self.manifest.epoch_us or 0) / 1e6
             count = self._settled()
             names = {name for tracks in self.recorded_tracks for name in tracks.names()}
@@ -207,7 +135,7 @@ class RecordingReader:
                     ReplayEvent(event.event, round(event.at_us / 1e6 - epoch_s, 6))
                     for event in self.manifest.events
                 ),
-                self._revision,
+                self.revision,
             )
 
     def _settled(self) -> int:
@@ -226,151 +154,61 @@ class RecordingReader:
     def duration_us(self) -> int:
         return self._media.end_us(len(self))
 
-    def init(self, number: int) -> bytes:
-        """An init segment for Media Source Extensions. IndexError if there is none."""
-        return self._init_segment(self._plan.inits, number)
+    def init(self, side: Side, number: int) -> bytes:
+        """An init segment for a player of that side. IndexError if there is none."""
+        with self.lock:
+            inits = self.inits(side)
+            if not 0 <= number < len(inits):
+                raise IndexError(number)
+            return source_buffer.init_segment(inits[number])
 
-    def screen_init(self, number: int) -> bytes:
-        """An init segment of the screen's own replay. IndexError if there is none."""
-        return self._init_segment(self._plan.screens, number)
-
-    def interviewer_init(self, number: int) -> bytes:
-        """An init segment of the interviewer's own replay. IndexError if there is none."""
-        return self._init_segment(self._interviewer.plan.inits, number)
-
-    def picture_times_s(self, seq: int) -> list[float]:
-        """When the pictures that a fragment shows begin. IndexError if there is none."""
-        with self._lock:
-            times = source_buffer.picture_times(self, self._index_of(seq))
-            return [time / TIMESCALE[TrackName.CAMERA] for time in times]
-
-    def hls_rows(self, side: Side) -> hls.Rows:
-        """What playlists of HTTP Live Streaming are made of, as of now."""
-        with self._lock:
-            self.manifest = self._refresh()
-            known = self._rows.setdefault(side, _Rows())
-            new = (self._row(side, index) for index in range(known.looked_at, len(self)))
-            for row in filter(None, new):
-                known.rows.append(row)
-            known.looked_at = len(self)
-            running = self.running
-            epoch_us = self.manifest.epoch_us or 0
-            inits = self._inits(side)
-            return hls.Rows(inits, known.rows, epoch_us, running, side is not Side.CANDIDATE)
-
-    def media_playlist(self, side: Side, *, event: bool) -> str:
-        """Of HTTP Live Streaming, as of now. NotForHls."""
-        with self._lock:
-            rows = self.hls_rows(side)
-            made = self._rows[side].playlists.setdefault(event, hls.MediaPlaylist(event=event))
-            return made.text(rows)
-
-    def hls_init(self, side: Side, number: int, *, event: bool) -> bytes:
-        """An init segment for that playlist, signed if anybody signs. IndexError if there is none.
-
-        What is signed says so by C2PA 2.4 19.4 (`live_credentials`).
-        """
-        with self._lock:
-            init = self._init_segment(self._inits(side), number)
-            stream = self._stream(side, number, event)
-            if stream is None:
-                return init
-            if stream.name not in self._signed_inits:
-                self._signed_inits[stream.name] = stream.init(init)
-            return self._signed_inits[stream.name]
-
-    def hls_segment(self, side: Side, first: int, last: int, *, event: bool) -> bytes:
-        """Those fragments, signed likewise. IndexError if the playlist has no such segment."""
-        with self._lock:
-            numbered = self._numbered(side, first, last, event)
-            if numbered is None:
-                self.media_playlist(side, event=event)  # it may have been another reader's
-                numbered = self._numbered(side, first, last, event)
-            if numbered is None:
-                raise IndexError(first)
-            stream = self._stream(side, numbered.init, event)
-        body = b"".join(self._fragments_of(side, first, last, hls.PAUSE_US))
-        return body if stream is None else stream.segment(body, *numbered[1:])
-
-    def fragments(self, side: Side, first: int, last: int) -> bytes:
-        """Media segments of that side that fit one init.
-
-        IndexError if there is no fragment ``last``, or nothing of the side in them.
-        """
-        media = list(self._fragments_of(side, first, last, source_buffer.MAX_FILL_US))
-        if not media:
-            raise IndexError(first)
-        return b"".join(media)
-
-    def _fragments_of(self, side: Side, first: int, last: int, fill_us: int) -> Iterator[bytes]:
-        read = {
-            Side.CANDIDATE: lambda seq: self.fragment(seq, fill_us),
-            Side.SCREEN: self.screen_fragment,
-            Side.INTERVIEWER: self.interviewer_fragment,
-        }[side]
-        return (read(seq) for seq in range(first, last + 1) if self.has(side, seq))
-
-    def _numbered(self, side: Side, first: int, last: int, event: bool) -> hls.Numbered | None:
-        known = self._rows.get(side)
-        if known is None or event not in known.playlists:
-            return None
-        return known.playlists[event].numbered(first, last)
-
-    def _inits(self, side: Side) -> tuple[Tracks, ...]:
+    def inits(self, side: Side) -> tuple[Tracks, ...]:
+        """What a player of that side is to expect, in the order of its init segments."""
         return {
             Side.CANDIDATE: self._plan.inits,
             Side.SCREEN: self._plan.screens,
             Side.INTERVIEWER: self._interviewer.plan.inits,
         }[side]
 
-    def _stream(self, side: Side, number: int, event: bool) -> SignedStream | None:
-        if self._signer is None:
-            return None
-        prefix = hls.EVENT_PREFIX if event else ""
-        name = f"{side}/{prefix}{hls.init_name(self._inits(side), number)}"
-        epoch_s = (self.manifest.epoch_us or 0) / 1e6
-        kind = SourceType.SCREEN if side is Side.SCREEN else SourceType.CAPTURE
-        recording = self.manifest.recording
-        return SignedStream(self._key, recording, name, epoch_s, self._signer(), kind)
+    def picture_times_s(self, seq: int) -> list[float]:
+        """When the pictures that a fragment shows begin. IndexError if there is none."""
+        with self.lock:
+            times = source_buffer.picture_times(self, self._index_of(seq))
+            return [time / TIMESCALE[TrackName.CAMERA] for time in times]
 
-    def _row(self, side: Side, index: int) -> hls.Row | None:
-        header, tracks = self.header(index), self.tracks(index)
-        span = header.seq, header.start_us, header.end_us
-        match side:
-            case Side.CANDIDATE:
-                keyframe = source_buffer.plays_from(self, index)
-                return hls.Row(*span, keyframe, self._plan.number(tracks), header.length)
-            case Side.SCREEN:
-                if not header.flags & Flags.SCREEN:
-                    return None
-                keyframe = bool(header.flags & Flags.SCREEN_KEYFRAME)
-                return hls.Row(*span, keyframe, self._plan.screen_number(tracks), header.length)
-            case Side.INTERVIEWER:
-                init, keyframe = self._describe_interviewer(self._interviewer.place(index))
-                return None if init is None else hls.Row(*span, keyframe, init, header.length)
+    def fragments(
+        self, side: Side, first: int, last: int, fill_us: int = source_buffer.MAX_FILL_US
+    ) -> bytes:
+        """Media segments of that side that fit one init; pauses up to ``fill_us`` are filled.
 
-    def _init_segment(self, inits: tuple[Tracks, ...], number: int) -> bytes:
-        with self._lock:
-            if not 0 <= number < len(inits):
-                raise IndexError(number)
-            return source_buffer.init_segment(inits[number])
+        IndexError if there is no fragment ``last``, or nothing of the side in them.
+        """
+        read = {
+            Side.CANDIDATE: lambda seq: self.fragment(seq, fill_us),
+            Side.SCREEN: self.screen_fragment,
+            Side.INTERVIEWER: self.interviewer_fragment,
+        }[side]
+        media = [read(seq) for seq in range(first, last + 1) if self.has(side, seq)]
+        if not media:
+            raise IndexError(first)
+        return b"".join(media)
 
     def fragment(self, seq: int, fill_us: int = source_buffer.MAX_FILL_US) -> bytes:
         """A media segment that fits its init. IndexError if there is none.
 
         Pauses longer than ``fill_us`` are not filled.
         """
-        with self._lock:
+        with self.lock:
             return source_buffer.media_segment(self, self._index_of(seq), fill_us)
 
     def screen_fragment(self, seq: int) -> bytes:
         """The same of the screen's own replay. IndexError if it has no picture of the screen."""
-        with self._lock:
+        with self.lock:
             return source_buffer.screen_segment(self, self._index_of(seq))
 
     def interviewer_fragment(self, seq: int) -> bytes:
         """The same of the interviewer's own replay. IndexError if it has nothing of them."""
-        with self._lock:
+        with self.lock:
             place = self._interviewer.place(self._index_of(seq))
             if place is None:
                 raise IndexError(seq)
@@ -378,7 +216,7 @@ class RecordingReader:
 
     def seen_s(self, side: Side, first: int, last: int) -> list[tuple[float, float]]:
         """The seconds of which something is in those fragments: their own, and of stand-ins."""
-        with self._lock:
+        with self.lock:
             header_of = self.header
             spans = [(header_of(first - 1).start_us / 1e6, header_of(last - 1).end_us / 1e6)]
             for index in range(first - 1, last):
@@ -400,12 +238,17 @@ class RecordingReader:
 
     def has(self, side: Side, seq: int) -> bool:
         """Whether the fragment has something of that side. IndexError if there is none."""
-        with self._lock:
-            return self._row(side, self._index_of(seq)) is not None
+        with self.lock:
+            index = self._index_of(seq)
+            return {
+                Side.CANDIDATE: True,
+                Side.SCREEN: bool(self.header(index).flags & Flags.SCREEN),
+                Side.INTERVIEWER: self._interviewer.place(index) is not None,
+            }[side]
 
     def _index_of(self, seq: int) -> int:
         if not 1 <= seq <= len(self._media):
-            self.manifest = self._refresh()
+            self.refresh()
         if not 1 <= seq <= len(self._media):
             raise IndexError(seq)
         return seq - 1
@@ -438,7 +281,7 @@ class RecordingReader:
 
     def samples(self, index: int) -> Fragment:
         """The fragment as it was recorded."""
-        with self._lock:
+        with self.lock:
             if index in self._cache:
                 self._cache.move_to_end(index)
                 return self._cache[index]
@@ -460,7 +303,8 @@ class RecordingReader:
 
     # ---- index --------------------------------------------------------------------------
 
-    def _refresh(self) -> Manifest:
+    def refresh(self) -> None:
+        """What was recorded since. Where ``revision`` changes, all that was told of may have."""
         manifest = decode_manifest((self.path / MANIFEST_NAME).read_bytes(), self._public_key)
         sizes: dict[str, int | None] = {entry.name: entry.size for entry in manifest.segments}
         if manifest.state is State.RECORDING:
@@ -476,15 +320,13 @@ class RecordingReader:
         if self.recorded_tracks != self._planned:
             self._make_plan()
         self._interviewer.grow()
-        return manifest
+        self.manifest = manifest
 
     def _make_plan(self) -> None:
         self._planned = recorded = self.recorded_tracks
         self._plan = source_buffer.Plan(recorded)
         self._interviewer = source_buffer.OfInterviewer(self, recorded)
-        self._revision = secrets.token_hex(8)
-        self._rows.clear()
-        self._signed_inits.clear()
+        self.revision = secrets.token_hex(8)
 
     def _has_shrunk(self, sizes: dict[str, int | None]) -> bool:
         """Whether a failed write was cut back since: then what is known no longer holds."""
@@ -504,7 +346,7 @@ class RecordingReader:
     def _refresh_segment(self, name: str, size: int | None) -> None:
         segment = self._segments.get(name)
         if segment is None:
-            segment = _Segment(self.files / name, self._key, len(self._in_order))
+            segment = _Segment(self.files / name, self.key, len(self._in_order))
             self._segments[name] = segment
             self._in_order.append(segment)
         if segment.end == size:
@@ -527,10 +369,12 @@ class RecordingReader:
             self._plan.number(tracks),
             self._plan.screen_number(tracks) if header.flags & Flags.SCREEN else None,
             bool(header.flags & Flags.SCREEN_KEYFRAME),
-            *self._describe_interviewer(self._interviewer.place(index)),
+            *self.interviewer_at(index),
         )
 
-    def _describe_interviewer(self, place: int | None) -> tuple[int | None, bool]:
+    def interviewer_at(self, index: int) -> tuple[int | None, bool]:
+        """Which of the interviewer's inits that fragment fits, and whether it plays from there."""
+        place = self._interviewer.place(index)
         if place is None:
             return None, False
         number = self._interviewer.plan.number(self._interviewer.tracks(place))

@@ -13,7 +13,7 @@ import msgspec
 from server.recorder.format.sealing import SegmentError
 from server.recorder.keys.root_key import KeyProblem
 from server.recorder.replay.hls import NotForHls
-from server.recorder.replay.reader import Side
+from server.recorder.replay.index import Side
 
 LENGTHS = struct.Struct(">II")
 

@@ -16,6 +16,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -28,7 +29,8 @@ from server.recorder.format import server_key
 from server.recorder.keys.claim_signer import ClaimSigner
 from server.recorder.keys.root_key import KeyProblem
 from server.recorder.replay import hls, wire
-from server.recorder.replay.reader import RecordingReader, Side
+from server.recorder.replay.reader import RecordingReader
+from server.recorder.replay.streams import Streams
 from server.recorder.replay.wire import (
     Answer,
     Asked,
@@ -104,8 +106,9 @@ def _answer(readers: "_Readers", server: "_Server", read: Read) -> None:
         server.say(Answer(read.number, tuple(seen_s)), body)
 
 
-def _read(reader: RecordingReader, asked: Asked) -> tuple[bytes, list[tuple[float, float]]]:
+def _read(opened: "_Opened", asked: Asked) -> tuple[bytes, list[tuple[float, float]]]:
     """What is asked for, and which seconds of the recording are in it. Raises what readers do."""
+    reader, streams = opened.reader, opened.streams
     match asked:
         case Index(after, zipped):
             body = msgspec.json.encode(reader.describe(after))
@@ -113,26 +116,27 @@ def _read(reader: RecordingReader, asked: Asked) -> tuple[bytes, list[tuple[floa
         case Pictures(seq):
             return msgspec.json.encode(reader.picture_times_s(seq)), []
         case Init(side, number):
-            return _init(reader, side)(number), []
+            return reader.init(side, number), []
         case Media(side, first, last):
             return reader.fragments(side, first, last), reader.seen_s(side, first, last)
         case Multivariant(side):
-            return hls.multivariant(reader.hls_rows(side)).encode(), []
+            return hls.multivariant(streams.rows(side)).encode(), []
         case Playlist(side, event):
-            return reader.media_playlist(side, event=event).encode(), []
+            return streams.media_playlist(side, event=event).encode(), []
         case StreamInit(side, number, event):
-            return reader.hls_init(side, number, event=event), []
+            return streams.init(side, number, event=event), []
         case StreamSegment(side, first, last, event):
-            body = reader.hls_segment(side, first, last, event=event)
+            body = streams.segment(side, first, last, event=event)
             return body, reader.seen_s(side, first, last)
 
 
-def _init(reader: RecordingReader, side: Side) -> Callable[[int], bytes]:
-    return {
-        Side.CANDIDATE: reader.init,
-        Side.SCREEN: reader.screen_init,
-        Side.INTERVIEWER: reader.interviewer_init,
-    }[side]
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """One recording."""
+
+    place: Place
+    reader: RecordingReader
+    streams: Streams
 
 
 class _Readers:
@@ -141,29 +145,30 @@ class _Readers:
     def __init__(self, signer: Callable[[], ClaimSigner]) -> None:
         self._signer = signer
         self._lock = threading.Lock()
-        self._kept: OrderedDict[str, tuple[Place, RecordingReader]] = OrderedDict()
+        self._kept: OrderedDict[str, _Opened] = OrderedDict()
 
-    def of(self, place: Place) -> RecordingReader:
+    def of(self, place: Place) -> _Opened:
         """Opened anew where another recording has taken its place. Raises what readers do."""
         with self._lock:
             known = self._kept.get(place.folder)
-        reader = known[1] if known is not None and known[0] == place else self._opened(place)
+        opened = known if known is not None and known.place == place else self._open(place)
         with self._lock:
-            self._kept[place.folder] = place, reader
+            self._kept[place.folder] = opened
             self._kept.move_to_end(place.folder)
             if len(self._kept) > MAX_READERS:
                 self._kept.popitem(last=False)
-        return reader
+        return opened
 
     def forget(self, folder: str) -> None:
         with self._lock:
             self._kept.pop(folder, None)
 
-    def _opened(self, place: Place) -> RecordingReader:
+    def _open(self, place: Place) -> _Opened:
         folder = Path(place.folder)
         stored = stored_folder(folder, open_store(place.store)) if place.store else None
         public_key = server_key.from_hex(place.public_key)
-        return RecordingReader(folder, place.key, public_key, stored, self._signer)
+        reader = RecordingReader(folder, place.key, public_key, stored)
+        return _Opened(place, reader, Streams(reader, self._signer))
 
 
 class _Server:
