@@ -223,9 +223,12 @@ class Peer(abc.ABC):
             path.send(checked.response)
             return False
         self._alive()
-        if checked.nominated or self._is_forsaken:
+        if path is not self._path and (checked.nominated or self._is_forsaken):
             self._path = path
             self._reached.set()
+            # A browser's congestion control begins anew with it, and forgets its limit.
+            self._report_s = 0.0
+            self._hurry()
         if path is self._path:
             self._checked_s = self._seen_s
         path.send(checked.response)

@@ -18,9 +18,10 @@ from tests.e2e.uplink import uplink
 
 CAP_BPS = MAX_BITRATE_BPS[TrackName.CAMERA]
 _ESTIMATE = """async () => {
-  const stats = [...(await window.connections.at(-1).getStats()).values()];
-  return stats.find((each) => each.type === 'candidate-pair' && each.nominated)
-    ?.availableOutgoingBitrate ?? 0;
+  const report = new Map(await window.connections.at(-1).getStats());
+  const transport = [...report.values()].find((each) => each.type === 'transport');
+  // A path that was left stays nominated.
+  return report.get(transport?.selectedCandidatePairId)?.availableOutgoingBitrate ?? 0;
 }"""
 
 

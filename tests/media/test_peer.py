@@ -599,6 +599,22 @@ async def test_a_new_video_is_limited_within_a_look_and_a_screen_adds_to_it() ->
         assert limits == pytest.approx([1_500_000, 2_500_000], rel=1e-4)
 
 
+async def test_candidate_who_takes_another_path_is_told_the_limit_again_at_once() -> None:
+    """Chromium forgets it with the path."""
+    room = Room()
+    async with joined(publisher(room)) as candidate:
+        for data in camera():
+            candidate.send_rtp(data)
+        candidate.tick()
+        for moves, told in ((False, 1), (True, 2), (False, 2)):
+            if moves:
+                moved(candidate)
+            candidate.check()
+            assert candidate.peer.hurried is moves
+            candidate.tick(HURRY_INTERVAL_S)
+            assert len(candidate.items(rtcp.MaxBitrate)) == told
+
+
 @pytest.mark.parametrize("feedback", ["goog-remb", "transport-cc", "ccm fir"])
 async def test_candidate_who_may_follow_is_told_at_once_what_a_full_line_carries(
     feedback: str,
