@@ -26,6 +26,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.flaky(reruns=2))
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What failed at first is told as what fails is: its cause may be the product's."""
+    for report in terminalreporter.stats.get("rerun", []):
+        terminalreporter.section(f"RERUN {report.nodeid} ({report.when})")
+        terminalreporter.write_line(report.longreprtext)
+        for name, said in report.sections:
+            terminalreporter.write_line(f"--- {name} ---\n{said}")
+
+
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
     """Every async test runs on the loop that the product runs on."""
     return {"uvloop": uvloop.new_event_loop}
