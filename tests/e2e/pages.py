@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -87,15 +88,38 @@ async def more_on_the_disk(server: ServerProcess, invited: dict[str, Any], secon
     await _listed(server, invited, grown)
 
 
+async def recorded_lines(
+    server: ServerProcess, invited: dict[str, Any], lines: int, seconds: float
+) -> None:
+    """Returns once the newest so many seconds on the disk have pictures of so many lines."""
+
+    def goes_on(index: dict[str, Any]) -> bool:
+        heights = [init["height"] for init in index["inits"]]
+        newest = takewhile(
+            lambda each: heights[each["init"]] == lines, reversed(index["fragments"])
+        )
+        return bool(sum(each["duration_s"] for each in newest) >= seconds)
+
+    await on_the_disk(server, invited, seconds)
+    await _told(server, invited, f"/{invited['interview_id']}", goes_on)
+
+
 async def _listed(
     server: ServerProcess, invited: dict[str, Any], fits: Callable[[dict[str, Any]], bool]
 ) -> None:
     """Returns once the interview's only recording is listed so. Raises TimeoutError."""
-    url = f"{server.base_url}/api/recordings"
+    await _told(server, invited, "", lambda listed: [fits(each) for each in listed] == [True])
+
+
+async def _told(
+    server: ServerProcess, invited: dict[str, Any], of: str, fits: Callable[[Any], bool]
+) -> None:
+    """Returns once the API tells so of recordings. Raises TimeoutError."""
+    url = f"{server.base_url}/api/recordings{of}"
     async with asyncio.timeout(PATIENCE_MS / 1000), ClientSession(headers=_bearer(invited)) as http:
         while True:
             async with http.get(url, raise_for_status=True) as answer:
-                if [fits(each) for each in await answer.json()] == [True]:
+                if fits(await answer.json()):
                     return
             await asyncio.sleep(POLL_S)
 

@@ -9,7 +9,7 @@ from playwright.async_api import Page
 
 from tests.e2e.chromium import ChromiumLauncher
 from tests.e2e.layered_page import THREE, answered, offer_to_send, send_only
-from tests.e2e.pages import PATIENCE_MS, finished, picture_moves
+from tests.e2e.pages import PATIENCE_MS, finished, recorded_lines
 from tests.e2e.server_process import ServerProcess, running_server
 
 _POST = """async ([url, sdp]) => {
@@ -19,6 +19,15 @@ _POST = """async ([url, sdp]) => {
   window.resource = answered.headers.get('Location');
   return answered.text();
 }"""
+
+#: Every size that the replay shows, in turn.
+_KEEP_LINES = """() => {
+  window.lines = [];
+  window.replayed = document.getElementById('replay-video');
+  replayed.addEventListener('resize', () => lines.push(replayed.videoHeight));
+}"""
+#: Of each size: longer than a fragment.
+SPAN_S = 1.5
 
 
 async def observed_lines(page: Page, lines: int) -> None:
@@ -44,17 +53,15 @@ async def test_recording_goes_from_layer_to_layer_and_is_replayed_and_exported_w
         offer = await offer_to_send(candidate, THREE, codec.upper())
         token = invited["candidate_url"].partition("#")[2]
         await answered(candidate, await candidate.evaluate(_POST, [f"/whip/{token}", offer]))
+        # What is seen tells little of what is recorded: each size is to be found in the replay.
+        await recorded_lines(server, invited, 720, SPAN_S)
         await observed_lines(observer, 720)
         await send_only(candidate, "m", "l")
+        await recorded_lines(server, invited, 360, SPAN_S)
         await observed_lines(observer, 360)
-        # The observer's network may have been the reason: the recording needs a moment to tell.
-        for _ in range(3):
-            await picture_moves(observer)
         await send_only(candidate, "h", "m", "l")
+        await recorded_lines(server, invited, 720, SPAN_S)
         await observed_lines(observer, 720)
-        # The replay is looked at now and then, and only until half a second before its end.
-        for _ in range(5):
-            await picture_moves(observer)
         await candidate.evaluate("() => fetch(resource, {method: 'DELETE'})")
 
         index = await finished(server, invited)
@@ -71,14 +78,10 @@ async def _replays_to_the_end(chromium: ChromiumLauncher, recruiter_url: str) ->
     page.set_default_timeout(PATIENCE_MS)
     base, _, token = recruiter_url.partition("/observe#")
     await page.goto(f"{base}/recordings#{token}")
+    await page.evaluate(_KEEP_LINES)
     await page.locator("#play").click()
-    video = "document.getElementById('replay-video')"
-    lines: list[int] = []
-    await page.wait_for_function(f"() => {video}.currentTime > 0.5")
-    while not await page.evaluate(f"{video}.ended || {video}.duration - {video}.currentTime < 0.5"):
-        lines.append(int(await page.evaluate(f"{video}.videoHeight")))
-    changes = [each for at, each in enumerate(lines) if at == 0 or lines[at - 1] != each]
-    assert changes[-3:] == [720, 360, 720]
+    await page.wait_for_function("() => replayed.ended", timeout=2 * PATIENCE_MS)
+    assert (await page.evaluate("lines"))[-3:] == [720, 360, 720]
 
 
 async def _verifies_and_exports(server: ServerProcess, invited: dict[str, Any], out: Path) -> int:
