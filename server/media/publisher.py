@@ -87,6 +87,7 @@ class Publisher(Peer):
         follows = any(_FOLLOWS & each.format.feedback for each in incoming.values())
         self._uplink = Uplink() if follows else None
         self._looked_s = -math.inf
+        self._looked_at: dict[int, int] = {}  # how many pictures had come of each stream
         source.publisher_connected(tracks, self.round_trip, clock())
 
     def round_trip(self) -> float | None:
@@ -253,12 +254,14 @@ class Publisher(Peer):
         transits_s: dict[int, float] = {}
         for ssrc, up in self._ups.items():
             octets += up.octets + WIRE_OCTETS * up.packets
-            transits_s[ssrc] = up.transit_s
+            if up.pictures != self._looked_at.get(ssrc):
+                transits_s[ssrc] = up.transit_s
             if up.name in MAX_BITRATE_BPS:
                 expected += up.expected
                 received += up.packets - up.repaired
             elif self._incoming[up.name].format.red is not None:
                 octets += up.octets  # sent twice
+        self._looked_at = {ssrc: up.pictures for ssrc, up in self._ups.items()}
         before_bps, before = uplink.limit_bps, uplink.is_flooded
         uplink.look(Counted(octets, expected, received), transits_s, now)
         # Who counts its packets has a congestion control. Of others, who may send on as before,

@@ -644,6 +644,28 @@ async def test_candidate_who_may_follow_is_told_at_once_what_a_full_line_carries
         assert len(told[-1]) == 2, "without waiting for the next report"
 
 
+async def test_what_came_last_of_a_stream_that_has_ended_says_nothing_of_the_line() -> None:
+    """It was late; the pictures that go on lose a fifth, but none of them is."""
+    section, rtp_format, _ = FORMATS[TrackName.CAMERA]
+    rtp_format = replace(rtp_format, feedback=rtp_format.feedback | {"goog-remb"})
+    incoming = {**FORMATS, TrackName.CAMERA: Incoming(section, rtp_format)}
+    room = Room()
+    async with joined(publisher(room, incoming)) as candidate:
+        for data in camera():
+            candidate.send_rtp(data)
+        for seqno in (1, 2):
+            candidate.send_rtp(rtp(seqno, 960 * seqno, b"opus", payload_type=111, ssrc=2))
+            candidate.tick(0.4)
+        candidate.tick(0.4)
+        for look in range(20):
+            for packet in (0, 1, 2, 3, 5, 6, 7, 9):
+                seqno = len(camera()) + 1 + 10 * look + packet
+                candidate.send_rtp(rtp(seqno, 9000 * (look + 13), b"\x10\x01" + bytes(1000)))
+            candidate.tick(LOOK_INTERVAL_S)
+        told = candidate.items(rtcp.MaxBitrate)
+        assert min(each.bitrate_bps for each in told) == pytest.approx(1_500_000, rel=1e-4)
+
+
 def counted(packet: bytes, number: int) -> bytes:
     """With its transport-wide number, in extension 3."""
     element = b"\xbe\xde\x00\x01\x31" + number.to_bytes(2, "big") + b"\0"

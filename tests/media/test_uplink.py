@@ -150,9 +150,15 @@ class Told:
     uplink: Uplink = field(default_factory=Uplink)
     now: float = NOW
     counted: Counted = NOTHING
+    others_s: dict[int, float] = field(default_factory=dict)  #: transits of other streams
 
     def look(
-        self, seconds: float, *, lost: float = 0.0, transit_s: float = 0.0, octets: int = 4000
+        self,
+        seconds: float,
+        *,
+        lost: float = 0.0,
+        transit_s: float | None = 0.0,
+        octets: int = 4000,
     ) -> float:
         """Ten packets a look, of which one in ten is `lost` if that is 0.1; the limit then."""
         for _ in range(round(seconds / LOOK_S)):
@@ -163,7 +169,8 @@ class Told:
                 before.received + round(10 - 10 * lost),
             )
             self.now += LOOK_S
-            self.uplink.look(self.counted, {1: transit_s}, self.now)
+            transits_s = {1: transit_s} if transit_s is not None else {}
+            self.uplink.look(self.counted, {**transits_s, **self.others_s}, self.now)
         return self.uplink.limit_bps
 
 
@@ -218,3 +225,44 @@ def test_limit_holds_shorter_again_where_the_line_was_good_for_long() -> None:
     told.look(AGAIN_S)
     told.look(1, lost=0.9)
     assert told.look(HELD_S + 1) == inf
+
+
+def test_stream_that_ended_late_says_nothing_of_what_goes_on() -> None:
+    told = Told()
+    told.look(5)
+    told.others_s[2] = 0.0
+    told.look(5)
+    told.others_s[2] = 0.3  # the last packets of a layer that the browser stops, say
+    told.look(1)
+    told.others_s.clear()
+    assert told.look(20, lost=0.2) == inf
+
+
+def test_seldom_pictures_are_late_until_the_next_one() -> None:
+    told = Told()
+    told.look(5)
+    for look in range(20):
+        told.look(LOOK_S, lost=0.2, transit_s=None if look % 4 else 0.2)
+    assert told.uplink.limit_bps < inf
+
+
+@pytest.mark.parametrize("away_s", [0.4, 2.0, 4.0])
+def test_path_that_carried_nothing_for_a_while_was_not_full(away_s: float) -> None:
+    told = Told()
+    told.look(5)
+    before = told.counted
+    told.now += LOOK_S
+    for _ in range(round(away_s / LOOK_S)):
+        told.uplink.look(told.counted, {}, told.now)
+        told.now += LOOK_S
+    # Its sender went on.
+    told.counted = before._replace(expected=before.expected + round(100 * away_s))
+    assert told.look(5, transit_s=0.05) == inf
+    assert not told.uplink.begins_anew
+
+
+def test_longer_path_is_no_queue_for_ever() -> None:
+    told = Told()
+    told.look(60)
+    told.look(60, transit_s=0.15)
+    assert told.look(60, lost=0.2, transit_s=0.15) == inf
