@@ -1,9 +1,9 @@
 """Who goes first on a core that several want, as Linux lets a program say it of itself."""
 
-import contextlib
 import ctypes
 import os
 import struct
+import time
 from pathlib import Path
 
 _SCHED_SETATTR = {"x86_64": 314, "aarch64": 274}
@@ -11,6 +11,10 @@ _RESET_ON_FORK = 1
 #: `struct sched_attr` (sched_setattr(2)): size, policy, flags, nice, priority, runtime, deadline,
 #: period.
 _ATTRIBUTES = struct.Struct("=IIQiIQQQ")
+
+#: Whoever may not administer the machine can change one group on all of it in so long
+#: (`proc_sched_autogroup_set_nice`), while several processes may begin at once.
+GROUP_SPACING_S, GROUP_TRIES = 0.1, 30
 
 
 def be_prompt(slice_us: int) -> bool:
@@ -36,6 +40,14 @@ def give_way(niceness: int) -> None:
     counts only within it: then the group, of a process that began one, must be nice as well.
     """
     os.nice(niceness)
-    if os.getsid(0) == os.getpid():
-        with contextlib.suppress(OSError):  # a kernel without, or it may not
+    if os.getsid(0) != os.getpid():
+        return
+    for _ in range(GROUP_TRIES):
+        try:
             Path("/proc/self/autogroup").write_text(str(niceness))
+        except BlockingIOError:
+            time.sleep(GROUP_SPACING_S)
+        except OSError:  # a kernel without, or it may not
+            return
+        else:
+            return

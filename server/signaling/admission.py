@@ -80,10 +80,11 @@ class Admission:
         self._load = Load()
         self._cost = COST  # of one interview, as a share of a core
         self._opened_s: deque[float] = deque()
+        self._observed_s: deque[float] = deque()  # when observers were admitted
 
     def measured(self, load: Load, now: float) -> None:
         self._load = load
-        if self.running and not self._unseen(now):
+        if self.running and not _unseen(self._opened_s, now):
             self._cost = max(COST, load.busy / self.running)
 
     def opened(self, now: float) -> None:
@@ -104,6 +105,7 @@ class Admission:
     def admit_observer(self, now: float) -> None:
         """Before another observer's media. Raises Refusal: no headroom."""
         self._admit(Role.OBSERVER, now)
+        self._observed_s.append(now)
 
     def _admit(self, role: Role, now: float) -> None:
         for resource, headroom in self.headroom(now, role).items():
@@ -134,14 +136,16 @@ class Admission:
     def _busy_with_one_more(self, role: Role, now: float) -> float:
         # An observer is less than an interview, above all where one that runs has to wait.
         cost = self._cost if role is Role.CANDIDATE else COST
-        return self._load.busy + self._cost * self._unseen(now) + cost
-
-    def _unseen(self, now: float) -> float:
-        """How many interviews are not in what was measured: the newest in part."""
-        while self._opened_s and now - self._opened_s[0] >= UNSEEN_S:
-            self._opened_s.popleft()
-        return sum(1 - (now - opened_s) / UNSEEN_S for opened_s in self._opened_s)
+        unseen = self._cost * _unseen(self._opened_s, now) + COST * _unseen(self._observed_s, now)
+        return self._load.busy + unseen + cost
 
     def _disk_needed(self) -> float:
         each = self._load.recorded_bytes_per_s / self.running if self.running else 0.0
         return DISK_S * (self.running + 1) * max(each, RECORDED_BYTES_PER_S)
+
+
+def _unseen(came_s: deque[float], now: float) -> float:
+    """How many of them are not in what was measured: the newest in part."""
+    while came_s and now - came_s[0] >= UNSEEN_S:
+        came_s.popleft()
+    return sum(1 - (now - each) / UNSEEN_S for each in came_s)

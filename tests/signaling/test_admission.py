@@ -113,6 +113,17 @@ def test_a_crowd_that_comes_at_once_is_counted_before_it_is_measured() -> None:
     assert refused(admission, now=UNSEEN_S) is None
 
 
+def test_a_crowd_of_observers_is_counted_before_it_is_measured_too() -> None:
+    busy = 0.25
+    admission = running(1, Load(busy=busy))
+    taken = 0
+    while taken < 1000 and refused(admission, Role.OBSERVER) is None:
+        taken += 1
+    assert taken == pytest.approx((LIMITS[Role.OBSERVER].busy - busy) / COST, abs=1)
+    admission.measured(Load(busy=0.5), LATER_S + UNSEEN_S)
+    assert refused(admission, Role.OBSERVER, LATER_S + UNSEEN_S) is None
+
+
 def test_what_an_interview_takes_is_learned_from_those_that_are_measured() -> None:
     """Not from newcomers, with whom those inside would look cheap."""
     busy = 0.6 * LIMIT
