@@ -174,9 +174,8 @@ class VideoAssembler:
 
     def finish(self) -> tuple[Sequence[FrameReady], int | None]:
         ready = self.expire(math.inf)
-        # Of a frame whose end has not come; after the last one a probe may have been sent.
-        payloads, self._payloads, self._timestamp = self._payloads, [], None
-        self._gap |= any(payloads)
+        # A picture whose end has not come is not lost: whoever leaves cuts one off.
+        self._payloads, self._timestamp = [], None
         return ready, self._lost if self._gap else None
 
     def starts_keyframe(self, payload: bytes) -> bool:
