@@ -27,7 +27,7 @@ _KEEP_LINES = """() => {
   replayed.addEventListener('resize', () => lines.push(replayed.videoHeight));
 }"""
 #: Of each size: longer than a fragment.
-SPAN_S = 1.5
+SPAN_S = 1.0
 
 
 async def observed_lines(page: Page, lines: int) -> None:
