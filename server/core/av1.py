@@ -23,6 +23,8 @@ NOT_STORED = frozenset(
     {OBU_TEMPORAL_DELIMITER, OBU_REDUNDANT_FRAME_HEADER, OBU_TILE_LIST, OBU_PADDING}
 )
 
+#: 5.3.3: spatial_id has two bits.
+SPATIAL_LAYERS = 4
 #: 4.10.5: a leb128 has at most eight bytes and a value below 2**32.
 _LEB128_BYTES = 8
 _LEB128_LIMIT = 1 << 32
@@ -37,11 +39,12 @@ class Av1Error(ValueError):
 
 
 class Obu(NamedTuple):
-    """An open bitstream unit without header and size; ``temporal_id`` is 0 without extension."""
+    """An open bitstream unit without header and size; without extension its layers are 0."""
 
     type: int
     temporal_id: int
     payload: bytes
+    spatial_id: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,12 +113,12 @@ def obus(temporal_unit: bytes) -> Iterator[Obu]:
         start = _header_bytes(temporal_unit, at)
         if not header & 0x02:
             raise Av1Error("OBU without a size")
-        temporal_id = temporal_unit[at + 1] >> 5 if header & 0x04 else 0
+        layers = temporal_unit[at + 1] if header & 0x04 else 0  # 5.3.3
         size, start = read_leb128(temporal_unit, start)
         at = start + size
         if at > len(temporal_unit):
             raise Av1Error(f"OBU of {size} bytes in {len(temporal_unit) - start}")
-        yield Obu(obu_type(header), temporal_id, temporal_unit[start:at])
+        yield Obu(obu_type(header), layers >> 5, temporal_unit[start:at], layers >> 3 & 3)
 
 
 def _header_bytes(data: bytes, at: int) -> int:

@@ -51,3 +51,20 @@ def picture_sizes(codec: Codec, payload: bytes) -> list[Size]:
                 return []
     except (StopIteration, vp8.Vp8Error, vp9.Vp9Error, h264.H264Error, av1.Av1Error):
         return []
+
+
+def octets_of_layers(codec: Codec, payload: bytes) -> list[int]:
+    """Of a picture's spatial layers, the lowest first; all in one where it does not tell."""
+    try:
+        match codec:
+            case Codec.VP9:
+                return vp9.frame_lengths(payload)
+            case Codec.AV1:
+                octets = [0] * av1.SPATIAL_LAYERS
+                for obu in av1.obus(payload):
+                    octets[obu.spatial_id] += len(obu.payload)
+                return octets
+            case _:
+                return [len(payload)]
+    except (vp9.Vp9Error, av1.Av1Error):
+        return [len(payload)]  # the sender is at fault, and the decoder will say so

@@ -13,7 +13,7 @@ from server.core.frames import EncodedFrame, Gap, TrackName
 from server.core.indicators import Alert, Indicator
 from server.live_analysis import network, wire
 from server.live_analysis.alerts import Alerts
-from server.live_analysis.layers import TemporalLayers
+from server.live_analysis.layers import SpatialLayers, TemporalLayers
 from server.live_analysis.network import NetworkSample
 
 logger = logging.getLogger(__name__)
@@ -77,6 +77,7 @@ class Feed:
         self._on_close = on_close
         self._alerts = Alerts()
         self._layers = TemporalLayers()
+        self._sizes = SpatialLayers()
         self._video_open = False
         self._asked_s = self._lost_s = -math.inf
         self._retry_s = KEYFRAME_RETRY_S
@@ -97,7 +98,7 @@ class Feed:
             self.id,
             frame.track,
             frame.codec,
-            frame.payload,
+            self._sizes.lowest(frame),
             frame.capture_s,
             frame.arrived_s,
             frame.keyframe,

@@ -2,7 +2,9 @@
 
 from collections import Counter
 
-from server.core.frames import EncodedFrame
+from server.core import vp9
+from server.core.frames import Codec, EncodedFrame
+from server.core.picture import picture_sizes
 
 #: Everything is measured at 320 pixels width (`PICTURE_WIDTH`): a layer of 320x180 will do.
 ENOUGH_LINES = 180
@@ -46,3 +48,32 @@ class TemporalLayers:
             if frames >= ENOUGH_FPS * span_s:
                 return temporal_id
         return None
+
+
+class SpatialLayers:
+    """Of VP9, whose picture in several sizes is as many frames one behind the other.
+
+    ``lowest`` of every frame that is decoded: another number of layers is taken at keyframes only.
+    """
+
+    def __init__(self) -> None:
+        self._count: int | None = None  # taken; None: all
+
+    def lowest(self, frame: EncodedFrame) -> bytes:
+        """The frame's payload, as far as it is worth decoding."""
+        if frame.codec is not Codec.VP9:
+            return frame.payload
+        if frame.keyframe:
+            self._count = _enough_layers(frame)
+        if self._count is None:
+            return frame.payload
+        try:
+            return vp9.join_superframe(vp9.split_superframe(frame.payload)[: self._count])
+        except vp9.Vp9Error:
+            return frame.payload  # the decoder will say so
+
+
+def _enough_layers(keyframe: EncodedFrame) -> int | None:
+    sizes = picture_sizes(keyframe.codec, keyframe.payload)
+    lower = enumerate(sizes[:-1], 1)
+    return next((count for count, size in lower if size.lines >= ENOUGH_LINES), None)

@@ -37,7 +37,7 @@ def test_obus_come_with_their_layers_and_sizes() -> None:
     unit = b"\x0a\x01s" + b"\x36\x48\x02fr" + b"\x2a\x00"
     assert list(av1.obus(unit)) == [
         av1.Obu(av1.OBU_SEQUENCE_HEADER, 0, b"s"),
-        av1.Obu(av1.OBU_FRAME, 2, b"fr"),
+        av1.Obu(av1.OBU_FRAME, 2, b"fr", 1),
         av1.Obu(av1.OBU_METADATA, 0, b""),
     ]
 

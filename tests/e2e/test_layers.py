@@ -10,6 +10,8 @@ from playwright.async_api import Page
 from server.config import Endpoint
 from server.core.frames import Codec, EncodedFrame, Gap, GapCause, TrackName
 from server.core.picture import picture_size
+from server.live_analysis.decode import VideoDecoder
+from server.live_analysis.layers import SpatialLayers
 from server.media.observer import Observer
 from server.media.server import MediaServer, Source, open_media
 from tests.e2e.chromium import ChromiumLauncher
@@ -159,13 +161,14 @@ async def _decoded(page: Page) -> int:
 
 
 @pytest.mark.timeout(240)
+@pytest.mark.parametrize("codec", [Codec.VP9, Codec.AV1])
 @pytest.mark.parametrize(("mode", "least"), [("L3T3_KEY", (170e3, 180)), ("L2T1", (500e3, 360))])
 async def test_spatial_layers_in_one_stream_are_recorded_whole_and_observed_as_allowed(
-    chromium: ChromiumLauncher, mode: str, least: tuple[float, int]
+    chromium: ChromiumLauncher, mode: str, least: tuple[float, int], codec: Codec
 ) -> None:
     """All sizes in one stream, which need each other in all pictures, or in keyframes' alone."""
     spatial: list[dict[str, object]] = [{"maxBitrate": 1_800_000, "scalabilityMode": mode}]
-    async with interview(chromium, Codec.VP9, spatial) as (_, recorded, observer, _, watcher):
+    async with interview(chromium, codec, spatial) as (_, recorded, observer, _, watcher):
         down = observer.downs[TrackName.CAMERA]
         await until(lambda: recorded.heights[-1:] == [720])
         await sees(watcher, 720)
@@ -179,3 +182,14 @@ async def test_spatial_layers_in_one_stream_are_recorded_whole_and_observed_as_a
         assert after["totalFreezesDuration"] - before["totalFreezesDuration"] < 3.0
         assert recorded.heights == heights, "whatever observers get"
         assert recorded.gaps == []
+    if codec is Codec.VP9:
+        assert _analysed(recorded.frames)[-1] == least[1]
+
+
+def _analysed(frames: list[EncodedFrame]) -> list[int]:
+    """Lines of the pictures that a worker decodes: none is missing."""
+    layers, decoder = SpatialLayers(), VideoDecoder(frames[0].codec)
+    decoded = [decoder.decode(layers.lowest(frame)) for frame in frames]
+    lines = [picture.height for picture in decoded if picture is not None]
+    assert len(lines) == len(frames)
+    return lines

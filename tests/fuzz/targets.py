@@ -10,7 +10,7 @@ import msgspec
 
 from server.core import av1, dependency, h264, red, rtcp, twcc, vp8, vp9
 from server.core.frames import Codec, EncodedFrame, Gap, TrackName
-from server.core.picture import picture_size
+from server.core.picture import octets_of_layers, picture_size
 from server.core.rtp import HEADER_LENGTH, extension, is_rtcp, payload_of, payload_span
 from server.media.errors import SdpError
 from server.media.forwarding.descriptor import READERS, write
@@ -162,6 +162,7 @@ def depacketise(data: bytes) -> None:
 def _read_frame(codec: Codec, frame: bytes) -> None:
     """As the recorder reads what it is given."""
     picture_size(codec, frame)
+    assert 0 <= sum(octets_of_layers(codec, frame)) <= len(frame)
     match codec:
         case Codec.VP8:
             vp8.parse_header(frame)
@@ -197,10 +198,11 @@ def dependency_(data: bytes) -> None:
     """Descriptors behind two bytes of length each: of one stream."""
     read = dependency.Dependencies()
     with contextlib.suppress(FrameTooLong):
-        for descriptor in Deframer().feed(data):
+        for seqno, descriptor in enumerate(Deframer().feed(data)):
             with contextlib.suppress(dependency.DependencyError):
-                layer = read.read(descriptor)
-                assert layer is None or 0 <= layer <= 7
+                place = read.read(descriptor, seqno)
+                assert place is None or place.temporal_id <= 7
+                assert 1 <= read.spatial_layers <= 4
 
 
 def message(data: bytes) -> None:

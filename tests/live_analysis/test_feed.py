@@ -5,6 +5,7 @@ import pytest
 
 from server.core.frames import Codec, EncodedFrame, Gap, GapCause, TrackName
 from server.core.indicators import Alert, Indicator
+from server.core.vp9 import join_superframe
 from server.live_analysis import wire
 from server.live_analysis.feed import (
     BLAME_S,
@@ -15,6 +16,7 @@ from server.live_analysis.feed import (
 )
 from server.live_analysis.network import NetworkSample
 from tests.live_analysis.planted import camera, microphone
+from tests.media.spatial import vp9_frame
 
 
 class Pipe:
@@ -130,6 +132,12 @@ def test_upper_temporal_layers_are_not_sent_once_the_base_is_known_to_be_enough(
     it.feed.on_frame(delta(3.2))
     assert [frame.capture_s for frame in it.pipe.frames[30:]] == [3.0, 3.2]
     assert (it.counters.skipped, it.counters.dropped) == (1, 0)
+
+
+def test_of_spatial_layers_a_worker_gets_the_smallest_that_is_enough(it: Subscriber) -> None:
+    layers = [vp9_frame(each, keyframe=True, octets=100) for each in range(3)]
+    it.feed.on_frame(camera(Codec.VP9, join_superframe(layers), True, 1.0))
+    assert [frame.payload for frame in it.pipe.frames] == layers[:1]
 
 
 def test_the_worker_may_ask_for_a_keyframe(it: Subscriber) -> None:

@@ -1,6 +1,18 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from server.core import vp9
 from server.core.frames import Codec, EncodedFrame, TrackName
 from server.live_analysis.analysers import VIDEO
-from server.live_analysis.layers import ENOUGH_FPS, SHORTEST_S, TemporalLayers
+from server.live_analysis.layers import (
+    ENOUGH_FPS,
+    ENOUGH_LINES,
+    SHORTEST_S,
+    SpatialLayers,
+    TemporalLayers,
+)
+from tests.media.spatial import SIZES, vp9_frame
 
 #: The layers of Chromium's L1T3, in order.
 L1T3 = (0, 2, 1, 2)
@@ -61,3 +73,56 @@ def test_a_clock_that_steps_back_begins_anew() -> None:
 def test_what_is_enough_follows_the_fastest_analyser() -> None:
     fastest = max(card.rate_hz for card, _ in VIDEO)
     assert 0.85 * fastest <= ENOUGH_FPS < fastest
+
+
+def picture(*layers: int, keyframe: bool = False, shrunk: int = 1) -> EncodedFrame:
+    """VP9 of these spatial layers, of 180, 360 and 720 lines, or fewer."""
+    frames = [
+        vp9_frame(each, keyframe=keyframe, octets=100 + each, shrunk=shrunk) for each in layers
+    ]
+    payload = vp9.join_superframe(frames)
+    return EncodedFrame(TrackName.CAMERA, Codec.VP9, payload, 0.0, keyframe, 0.0)
+
+
+def taken(layers: SpatialLayers, frame: EncodedFrame) -> list[int]:
+    """The layers that are decoded."""
+    return [len(each) - 100 for each in vp9.split_superframe(layers.lowest(frame))]
+
+
+def test_of_a_picture_in_several_sizes_the_smallest_that_is_enough_is_taken() -> None:
+    layers = SpatialLayers()
+    assert SIZES[0][1] == ENOUGH_LINES
+    assert taken(layers, picture(0, 1, 2, keyframe=True)) == [0]
+    assert taken(layers, picture(0, 1, 2)) == [0]
+    assert taken(layers, picture(0)) == [0]
+
+
+@pytest.mark.parametrize(("shrunk", "count"), [(2, 2), (4, 3), (8, 3)])
+def test_sizes_that_are_too_small_are_taken_with_the_next_one(shrunk: int, count: int) -> None:
+    layers = SpatialLayers()
+    assert taken(layers, picture(0, 1, 2, keyframe=True, shrunk=shrunk)) == list(range(count))
+    assert taken(layers, picture(0, 1, 2)) == list(range(count))
+
+
+def test_sizes_change_at_keyframes_alone() -> None:
+    layers = SpatialLayers()
+    assert taken(layers, picture(0, 1, 2)) == [0, 1, 2], "nothing is known yet"
+    assert taken(layers, picture(0, 1, 2, keyframe=True)) == [0]
+    assert taken(layers, picture(0, 1, keyframe=True, shrunk=2)) == [0, 1]
+    assert taken(layers, picture(0, 1, 2)) == [0, 1, 2], "one that was not there came with it"
+    assert taken(layers, picture(0, keyframe=True)) == [0]
+
+
+def test_frames_that_are_not_shown_stay() -> None:
+    layers = SpatialLayers()
+    assert taken(layers, picture(1, 1, keyframe=True)) == [1, 1]
+    assert taken(layers, picture(1, 1)) == [1, 1]
+
+
+@given(st.lists(st.tuples(st.sampled_from(list(Codec)), st.binary(max_size=40), st.booleans())))
+def test_any_bytes_are_left_or_shortened(frames: list[tuple[Codec, bytes, bool]]) -> None:
+    layers = SpatialLayers()
+    layers.lowest(picture(0, 1, keyframe=True))
+    for codec, payload, keyframe in frames:
+        frame = EncodedFrame(TrackName.CAMERA, codec, payload, 0.0, keyframe, 0.0)
+        assert len(layers.lowest(frame)) <= len(payload)

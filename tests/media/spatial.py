@@ -1,16 +1,18 @@
-"""A candidate's VP9 in three spatial layers in memory, and an observer who checks what comes."""
+"""A candidate's VP9 or AV1 in three spatial layers, and an observer who checks what comes."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
+from server.core.av1 import write_leb128
 from server.core.frames import Codec, TrackName
-from server.core.rtp import unpack_header
+from server.core.rtp import payload_of, unpack_header
 from server.media.forwarding.down_track import DownTrack
 from server.media.receiving.clock import PeerClock
 from server.media.receiving.up_track import Fresh, UpTrack, assemble
 from server.media.source import Source
 from tests.media.layered import FPS, PATTERN, sending_to
-from tests.media.streams import receive, rtp
+from tests.media.streams import described, receive, rtp
 
 NOW = 1_800_000_000.0
 SIZES = ((320, 180), (640, 360), (1280, 720))
@@ -18,24 +20,95 @@ SIZES = ((320, 180), (640, 360), (1280, 720))
 OCTETS = (500, 2000, 5000)
 
 
-def vp9_frame(spatial_id: int, *, keyframe: bool, octets: int) -> bytes:
+#: Of the dependency descriptor; and where templates are counted from.
+EXTENSION, OFFSET = 12, 62
+
+
+class Frame(NamedTuple):
+    """Of one spatial layer of a picture, in two packets."""
+
+    number: int  #: of the picture
+    temporal_id: int
+    spatial_id: int
+    keyframe: bool
+    needs_below: bool
+    tl0: int
+
+    @property
+    def place(self) -> bytes:
+        """What an observer finds at the end of each packet, whatever the codec."""
+        number = self.number.to_bytes(2, "big")
+        return number + bytes([self.temporal_id, self.spatial_id, self.keyframe])
+
+
+def _bytes(bits: str) -> bytes:
+    bits = bits.replace(" ", "")
+    bits += "0" * (-len(bits) % 8)
+    return int(bits, 2).to_bytes(len(bits) // 8, "big")
+
+
+def vp9_frame(spatial_id: int, *, keyframe: bool, octets: int, shrunk: int = 1) -> bytes:
     """Its uncompressed header (VP9 6.2) as far as it is read, then anything."""
-    width, height = (side - 1 for side in SIZES[spatial_id])
+    width, height = (side // shrunk - 1 for side in SIZES[spatial_id])
     if keyframe and not spatial_id:
         head = f"10 00 0 0 1 1 {0x498342:024b} 000 0 {width:016b} {height:016b}"
     else:  # refresh_frame_flags, references, none of which has this size
         head = f"10 00 0 1 1 1 {1:08b} {0:012b} 000 {width:016b} {height:016b}"
-    bits = head.replace(" ", "")
-    bits += "0" * (-len(bits) % 8)
-    frame = int(bits, 2).to_bytes(len(bits) // 8, "big")
+    frame = _bytes(head)
     return frame + bytes([1]) * (octets - len(frame))
+
+
+def _vp9(frame: Frame) -> list[bytes]:
+    _, temporal_id, spatial_id, keyframe, needs_below, tl0 = frame
+    data = vp9_frame(spatial_id, keyframe=keyframe, octets=OCTETS[spatial_id])
+    half = len(data) // 2
+    payloads = []
+    for ends, part in enumerate((data[:half], data[half:])):
+        # RFC 9628 4.2: I, P, L, B, E; D says that the layer below is needed.
+        first = 0xA0 | (not keyframe) << 6 | (not ends) << 3 | ends << 2
+        number = (32_760 + frame.number) & 0x7FFF
+        layer = temporal_id << 5 | bool(temporal_id) << 4 | spatial_id << 1 | needs_below
+        place = [first, 0x80 | number >> 8, number & 0xFF, layer, tl0 & 0xFF]
+        payloads.append(bytes(place) + part[: -len(frame.place)] + frame.place)
+    return payloads
+
+
+#: A sequence_header_obu (AV1 5.5.1): level 4.0, the largest size, all else as short as can be.
+_SEQUENCE = b"\x08" + _bytes(
+    f"000 0 1 01000 1010 1001 {SIZES[-1][0] - 1:011b} {SIZES[-1][1] - 1:010b} 000 000 0000 10"
+)
+
+
+def _av1(frame: Frame) -> list[bytes]:
+    """AV1 RTP 4.4: Z, Y, W, N; a key frame is shown, and so is one that is none."""
+    _, temporal_id, spatial_id, keyframe, _, _ = frame
+    begins = keyframe and not spatial_id
+    header = bytes([0x34, temporal_id << 5 | spatial_id << 3, 0x10 if begins else 0x30])
+    filling = bytes([1]) * (OCTETS[spatial_id] // 2 - len(header) - len(frame.place))
+    first = header + filling + frame.place
+    if begins:
+        first = write_leb128(len(_SEQUENCE)) + _SEQUENCE + first
+    return [bytes([0x68 if begins else 0x50]) + first, b"\x90" + filling + frame.place]
+
+
+def _descriptor(frame: Frame, *, ends: bool) -> bytes:
+    """AV1 RTP, A.8: three temporal layers in each of three spatial ones, a template each."""
+    template = (OFFSET + 3 * frame.spatial_id + frame.temporal_id) % 64
+    first = bytes([(not ends) << 7 | ends << 6 | template]) + frame.number.to_bytes(2, "big")
+    if not frame.keyframe or frame.spatial_id or ends:
+        return first
+    return first + _bytes(f"1 0000 {OFFSET:06b} {8:05b} 01 01 10 01 01 10 01 01 11")
+
+
+PAYLOADS: dict[Codec, Callable[[Frame], list[bytes]]] = {Codec.VP9: _vp9, Codec.AV1: _av1}
 
 
 class Spatial:
     """`step` sends one picture; `key`: layers need each other in keyframes' pictures alone."""
 
-    def __init__(self, *, key: bool) -> None:
+    def __init__(self, *, key: bool, codec: Codec = Codec.VP9) -> None:
         self.source = Source("one")
+        self.codec = codec
         self.now = NOW
         self._key = key
         self._fresh: list[Fresh] = []
@@ -46,7 +119,7 @@ class Spatial:
         layer = self.source.layer(TrackName.CAMERA, "")
         self.up = UpTrack(
             TrackName.CAMERA,
-            Codec.VP9,
+            codec,
             96,
             1,
             PeerClock(),
@@ -55,6 +128,7 @@ class Spatial:
             lambda: None,
             self._fresh,
             repair=False,
+            dependency_extension=EXTENSION if codec is Codec.AV1 else None,
         )
         self.source.add_up(self.up, layer)
 
@@ -65,22 +139,18 @@ class Spatial:
         self.keyframes += keyframe
         temporal_id = PATTERN[self._since_keyframe % 4]
         self._tl0 += not temporal_id
-        made = []
+        made: list[bytes] = []
+        timestamp = round(self._pictures * 90_000 / FPS)
         for spatial_id in range(layers):
-            data = vp9_frame(spatial_id, keyframe=keyframe, octets=OCTETS[spatial_id])
-            half = len(data) // 2
-            for ends, part in enumerate((data[:half], data[half:])):
-                # RFC 9628 4.2: I, P, L, B, E; D says that the layer below is needed.
-                needs_below = bool(spatial_id) and (keyframe or not self._key)
-                first = 0xA0 | (not keyframe) << 6 | (not ends) << 3 | ends << 2
-                number = 32_760 + self._pictures
-                layer = temporal_id << 5 | bool(temporal_id) << 4 | spatial_id << 1 | needs_below
-                place = [first, 0x80 | number >> 8 & 0x7F, number & 0xFF, layer, self._tl0 & 0xFF]
+            needs_below = bool(spatial_id) and (keyframe or not self._key)
+            place = self._pictures, temporal_id, spatial_id, keyframe, needs_below, self._tl0
+            frame = Frame(*place)
+            for ends, payload in enumerate(PAYLOADS[self.codec](frame)):
                 marker = bool(ends) and spatial_id == layers - 1
-                timestamp = round(self._pictures * 90_000 / FPS)
-                made.append(
-                    rtp(65_500 + self._seqno, timestamp, bytes(place) + part, marker=marker)
-                )
+                data = rtp(65_500 + self._seqno, timestamp, payload, marker=marker)
+                if self.codec is Codec.AV1:
+                    data = described(data, EXTENSION, _descriptor(frame, ends=bool(ends)))
+                made.append(data)
                 self._seqno += 1
         self._pictures += 1
         return made
@@ -112,7 +182,7 @@ class Spatial:
 class Seen:
     """A picture as an observer got it."""
 
-    picture_id: int
+    number: int
     temporal_id: int
     layers: int
     keyframe: bool
@@ -123,7 +193,8 @@ class SpatialWatcher:
 
     def __init__(self, candidate: Spatial) -> None:
         self.sent: list[bytes] = []
-        self.down = DownTrack(9, {Codec.VP9: {"": 120}}, sending_to(self.sent))
+        self._codec = candidate.codec
+        self.down = DownTrack(9, {self._codec: {"": 120}}, sending_to(self.sent))
         candidate.source.add_down(TrackName.CAMERA, self.down, candidate.now)
 
     def pictures(self) -> list[Seen]:
@@ -134,12 +205,11 @@ class SpatialWatcher:
         seqnos = [unpack_header(data)[2] for data in self.sent]
         assert seqnos == [(seqnos[0] + at) & 0xFFFF for at in range(len(seqnos))]
         for data in self.sent:
-            picture.append(data[12:])
+            picture.append(payload_of(data))
             if not unpack_header(data)[1] & 0x80:
                 continue
-            made = _picture(picture)
-            first = [payload for payload in picture if payload[0] & 0x08]
-            assert all(not payload[0] & 0x40 for payload in first) or made.layers <= base
+            made = self._picture(picture)
+            assert made.keyframe or made.layers <= base
             if not made.temporal_id:
                 base = made.layers
             seen.append(made)
@@ -147,13 +217,23 @@ class SpatialWatcher:
         assert picture == [], "the last one has no end"
         return seen
 
+    def _picture(self, payloads: list[bytes]) -> Seen:
+        layers = [layer_of(payload) for payload in payloads]
+        count = layers[-1] + 1
+        assert layers == [each // 2 for each in range(2 * count)], "layers from the lowest, whole"
+        if self._codec is Codec.VP9:
+            assert [payload[0] >> 2 & 3 for payload in payloads] == [2, 1] * count
+        else:
+            assert [payload[0] >> 6 for payload in payloads] == [1, 2] * count
+        numbers, temporal_ids, keyframe = zip(*(_told(each) for each in payloads), strict=True)
+        (number,), (temporal_id,) = set(numbers), set(temporal_ids)
+        return Seen(number, temporal_id, count, keyframe[0])
 
-def _picture(payloads: list[bytes]) -> Seen:
-    layers = [payload[3] >> 1 & 7 for payload in payloads]
-    count = layers[-1] + 1
-    assert layers == [each // 2 for each in range(2 * count)], "layers from the lowest, each whole"
-    assert [payload[0] >> 2 & 3 for payload in payloads] == [2, 1] * count
-    ids = {(payload[1] & 0x7F) << 8 | payload[2] for payload in payloads}
-    (picture_id,) = ids
-    (temporal_id,) = {payload[3] >> 5 for payload in payloads}
-    return Seen(picture_id, temporal_id, count, not payloads[0][0] & 0x40)
+
+def layer_of(payload: bytes) -> int:
+    return payload[-2]
+
+
+def _told(payload: bytes) -> tuple[int, int, bool]:
+    """The picture's number, its temporal layer, and whether it is a keyframe."""
+    return int.from_bytes(payload[-5:-3], "big"), payload[-3], bool(payload[-1])

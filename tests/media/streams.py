@@ -140,6 +140,17 @@ def rtp(
     return header + payload + (bytes(padding - 1) + bytes([padding]) if padding else b"")
 
 
+def described(data: bytes, number: int, element: bytes) -> bytes:
+    """With a header extension of one element (RFC 8285 4.2), a long one where it has to be."""
+    if len(element) <= 16:
+        profile, body = b"\xbe\xde", bytes([number << 4 | len(element) - 1]) + element
+    else:
+        profile, body = b"\x10\x00", bytes([number, len(element)]) + element
+    body += bytes(-len(body) % 4)
+    head = profile + (len(body) // 4).to_bytes(2, "big")
+    return bytes([data[0] | 0x10]) + data[1:12] + head + body + data[12:]
+
+
 def receive(stream: Stream, data: bytes, now: float) -> None:
     """Gives it a packet as a publisher does."""
     _, second, seqno, timestamp, _ = unpack_header(data)

@@ -181,14 +181,29 @@ def test_layers_that_packets_do_not_name_are_not_taken() -> None:
     assert offer.sections[1].layers(108) == ()
 
 
-def test_what_tells_layers_is_agreed_on_for_h264_alone() -> None:
+def test_what_tells_layers_is_agreed_on_where_payloads_do_not() -> None:
     line = f"a=extmap:12 {dependency.EXTENSION}\r\n"
     video = parse_offer(CHROMIUM.replace("a=extmap:10 ", line + "a=extmap:10 ")).sections[1]
-    for codec, number in ((Codec.H264, 12), (Codec.VP8, None), (Codec.AV1, None)):
+    codecs = {Codec.H264: 12, Codec.AV1: 12, Codec.VP8: None, Codec.VP9: None}
+    for codec, number in codecs.items():
         (chosen,) = choose_formats(video, (codec,), every=False)
         assert dependency_extension(video, chosen) == number
     section = AnswerSection(video, (chosen,), "recvonly", dependency_extension=12)
     assert line in write_answer(7, OURS, [section])
+
+
+def test_long_extensions_are_agreed_on_where_they_are_offered() -> None:
+    """RFC 8285 6: for all sections, or for one; of what is sent to us."""
+    line = "a=extmap-allow-mixed\r\n"
+    without = CHROMIUM.replace(line, "")
+    for text, count in (
+        (CHROMIUM, 2),
+        (without.replace("a=mid:1\r\n", "a=mid:1\r\n" + line), 1),
+        (without, 0),
+    ):
+        offer = parse_offer(text)
+        assert answer(offer).count(line) == count
+        assert line not in answer(offer, every=True, ssrc=99)
 
 
 def test_answer_to_an_observer_names_stream_and_ssrc() -> None:

@@ -13,7 +13,7 @@ from server.media.forwarding.thinner import REMEMBERED, WHOLE, Part, Removed
 from server.media.receiving.clock import PeerClock
 from server.media.receiving.up_track import UpTrack
 from tests.media.layered import FPS, PATTERN, sending_to, vp8
-from tests.media.spatial import Spatial, SpatialWatcher
+from tests.media.spatial import Spatial, SpatialWatcher, layer_of
 from tests.media.streams import TICKS, receive, rtp
 
 NOW = 1_800_000_000.0
@@ -185,19 +185,24 @@ def test_removed_numbers_are_forgotten_long_after_and_still_counted() -> None:
 
 # ---- spatial layers ------------------------------------------------------------------------
 
+BOTH = pytest.mark.parametrize("codec", [Codec.VP9, Codec.AV1])
 
-def watched(*, key: bool) -> tuple[Spatial, SpatialWatcher]:
-    candidate = Spatial(key=key)
+
+def watched(codec: Codec, *, key: bool) -> tuple[Spatial, SpatialWatcher]:
+    candidate = Spatial(key=key, codec=codec)
     watcher = SpatialWatcher(candidate)
     for _ in range(4):
         candidate.step()
     return candidate, watcher
 
 
+@BOTH
 @pytest.mark.parametrize("key", [True, False])
 @pytest.mark.parametrize("part", [Part(7, 0), Part(7, 1), Part(1, 1), Part(0, 0)])
-def test_higher_spatial_layers_are_left_out_from_the_next_picture_on(part: Part, key: bool) -> None:
-    candidate, watcher = watched(key=key)
+def test_higher_spatial_layers_are_left_out_from_the_next_picture_on(
+    codec: Codec, part: Part, key: bool
+) -> None:
+    candidate, watcher = watched(codec, key=key)
     watcher.down.limit(part)
     for _ in range(12):
         candidate.step()
@@ -207,8 +212,9 @@ def test_higher_spatial_layers_are_left_out_from_the_next_picture_on(part: Part,
     assert {each.temporal_id for each in seen[4:]} == set(range(min(part.temporal_id, 2) + 1))
 
 
-def test_a_picture_that_has_begun_is_sent_in_all_of_its_layers() -> None:
-    candidate, watcher = watched(key=True)
+@BOTH
+def test_a_picture_that_has_begun_is_sent_in_all_of_its_layers(codec: Codec) -> None:
+    candidate, watcher = watched(codec, key=True)
     watcher.down.limit(Part(7, 1))
     watcher.down.limit(WHOLE)
     candidate.ask_for_keyframe()
@@ -221,9 +227,12 @@ def test_a_picture_that_has_begun_is_sent_in_all_of_its_layers() -> None:
     assert [each.layers for each in watcher.pictures()] == [3] * 6 + [1]
 
 
+@BOTH
 @pytest.mark.parametrize("key", [True, False])
-def test_more_spatial_layers_are_sent_from_a_keyframe_on_which_is_asked_for(key: bool) -> None:
-    candidate, watcher = watched(key=key)
+def test_more_spatial_layers_are_sent_from_a_keyframe_on_which_is_asked_for(
+    codec: Codec, key: bool
+) -> None:
+    candidate, watcher = watched(codec, key=key)
     watcher.down.limit(Part(7, 0))
     for _ in range(30):
         candidate.step()
@@ -244,8 +253,9 @@ def test_more_spatial_layers_are_sent_from_a_keyframe_on_which_is_asked_for(key:
     assert candidate.keyframes == keyframes + 2
 
 
-def test_a_keyframe_whose_beginning_is_late_is_asked_for_again() -> None:
-    candidate, watcher = watched(key=True)
+@BOTH
+def test_a_keyframe_whose_beginning_is_late_is_asked_for_again(codec: Codec) -> None:
+    candidate, watcher = watched(codec, key=True)
     watcher.down.limit(Part(7, 0))
     candidate.step()
     watcher.down.limit(WHOLE)
@@ -259,13 +269,16 @@ def test_a_keyframe_whose_beginning_is_late_is_asked_for_again() -> None:
     assert seqnos == sorted(
         {(unpack_header(watcher.sent[0])[2] + at) & 0xFFFF for at in range(len(seqnos))}
     )
-    assert watcher.sent[-1][15] >> 1 & 7 == 2
+    assert layer_of(watcher.sent[-1]) == 2
     assert candidate.keyframes == 3
 
 
+@BOTH
 @pytest.mark.parametrize("key", [True, False])
-def test_a_nack_is_answered_with_the_layers_and_the_end_that_were_sent(key: bool) -> None:
-    candidate, watcher = watched(key=key)
+def test_a_nack_is_answered_with_the_layers_and_the_end_that_were_sent(
+    codec: Codec, key: bool
+) -> None:
+    candidate, watcher = watched(codec, key=key)
     watcher.down.limit(Part(1, 1))
     candidate.run(0.5)
     watcher.down.limit(WHOLE)
@@ -277,6 +290,7 @@ def test_a_nack_is_answered_with_the_layers_and_the_end_that_were_sent(key: bool
 
 
 @given(
+    st.sampled_from([Codec.VP9, Codec.AV1]),
     st.booleans(),
     st.lists(
         st.tuples(
@@ -288,9 +302,9 @@ def test_a_nack_is_answered_with_the_layers_and_the_end_that_were_sent(key: bool
     ),
 )
 def test_whatever_is_asked_for_and_when_all_that_is_sent_can_be_decoded(
-    key: bool, asked: list[tuple[Part, int, int]]
+    codec: Codec, key: bool, asked: list[tuple[Part, int, int]]
 ) -> None:
-    candidate, watcher = watched(key=key)
+    candidate, watcher = watched(codec, key=key)
     for part, begun, pictures in asked:
         packets = candidate.picture()
         candidate.receive(packets[:begun])

@@ -4,8 +4,8 @@ from itertools import pairwise
 
 import pytest
 
-from server.core import vp9
-from server.core.frames import OF_CANDIDATE, GapCause, TrackName
+from server.core.frames import OF_CANDIDATE, Codec, GapCause, TrackName
+from server.core.picture import octets_of_layers
 from server.media.forwarding.down_track import MAX_STEP_S
 from server.media.forwarding.layer import LOOK_S, QUIET_LOOKS, RETURN_S
 from server.media.forwarding.track import RAISE_S
@@ -351,10 +351,11 @@ def test_a_smaller_picture_is_preferred_to_one_that_jerks() -> None:
 
 
 @pytest.mark.parametrize("key", [True, False])
+@pytest.mark.parametrize("codec", [Codec.VP9, Codec.AV1])
 def test_an_observer_gets_the_size_that_its_network_carries_and_the_recording_all(
-    key: bool,
+    codec: Codec, key: bool
 ) -> None:
-    candidate, sink = Spatial(key=key), Sink()
+    candidate, sink = Spatial(key=key, codec=codec), Sink()
     candidate.source.add_sink(sink)
     watcher = SpatialWatcher(candidate)
     candidate.run(3.0)
@@ -372,12 +373,14 @@ def test_an_observer_gets_the_size_that_its_network_carries_and_the_recording_al
         last = watcher.pictures()[-8:]
         assert {each.layers for each in last} == {layers}, allowed_bps
         assert {each.temporal_id for each in last} == temporal_ids, allowed_bps
-    assert {len(vp9.split_superframe(frame.payload)) for frame in sink.frames} == {3}
+    counts = [octets_of_layers(codec, frame.payload) for frame in sink.frames]
+    assert {sum(map(bool, octets)) for octets in counts} == {3}
     assert sink.gaps == []
 
 
-def test_layers_that_the_browser_leaves_out_and_adds_are_followed() -> None:
-    candidate = Spatial(key=False)
+@pytest.mark.parametrize("codec", [Codec.VP9, Codec.AV1])
+def test_layers_that_the_browser_leaves_out_and_adds_are_followed(codec: Codec) -> None:
+    candidate = Spatial(key=False, codec=codec)
     watcher = SpatialWatcher(candidate)
     watcher.down.allow(700e3)
     candidate.run(4.0)

@@ -22,7 +22,7 @@ from server.media.receiving.up_track import (
     keyframe_interval_s,
 )
 from server.media.receiving.uplink import Uplink
-from tests.media.streams import TICKS, Picture, pictures, receive, rtp
+from tests.media.streams import TICKS, Picture, described, pictures, receive, rtp
 
 NOW = 1_800_000_000.0
 
@@ -495,15 +495,6 @@ FIRST, OTHERS = "800001800214eaa860414d1410208426", "010000"
 LATER = ("830002", "820003", "840004", "810005")
 
 
-def described(data: bytes, descriptor: str) -> bytes:
-    """With a header extension of one element, number 12 (RFC 8285 4.2)."""
-    element = bytes.fromhex(descriptor)
-    body = bytes([12 << 4 | len(element) - 1]) + element
-    body += bytes(-len(body) % 4)
-    head = b"\xbe\xde" + (len(body) // 4).to_bytes(2, "big")
-    return bytes([data[0] | 0x10]) + data[1:12] + head + body + data[12:]
-
-
 @pytest.mark.parametrize("number", [12, None])
 def test_temporal_layers_of_h264_are_those_of_the_dependency_descriptor(
     number: int | None,
@@ -516,6 +507,17 @@ def test_temporal_layers_of_h264_are_those_of_the_dependency_descriptor(
             descriptor = LATER[index - 1] if index else OTHERS if at else FIRST
             seqno += 1
             data = rtp(seqno, TICKS * index, payload, marker=marker)
-            track.receive(described(data, descriptor), NOW + index / 30)
+            track.receive(described(data, 12, bytes.fromhex(descriptor)), NOW + index / 30)
     layers = [frame.temporal_id for frame in track.frames]
     assert layers == ([0, 2, 1, 2, 0] if number is not None else [0, 0, 0, 0, 0])
+
+
+def test_of_packets_that_tell_their_layer_the_header_alone_is_kept_beside_the_payload() -> None:
+    track = Track(codec=Codec.H264, dependency_extension=12)
+    for seqno in range(10):
+        data = rtp(seqno, TICKS * seqno, b"\x61" + bytes(1000), padding=5)
+        track.receive(described(data, 12, bytes.fromhex(FIRST)), NOW + seqno / 30)
+    place = track.up.place(1 << 16 | 9)
+    assert place is not None
+    assert place.temporal_id == 0
+    assert sum(map(len, track.up._described)) < 10 * 50

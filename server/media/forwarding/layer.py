@@ -1,7 +1,7 @@
 """One stream of a track, alone or out of a simulcast: what it brings, and whether it can be used.
 
-In a stream there may be temporal layers, and in VP9's spatial ones: the same picture in several
-sizes, of which all but the smallest need those below.
+In a stream there may be temporal layers, and in VP9's and AV1's spatial ones: the same picture in
+several sizes, of which all but the smallest need those below.
 
 Contract: the up track calls `on_frame` and `on_gap`; the track calls `look` each LOOK_S where
 there are several layers, and `measure` each second.
@@ -12,9 +12,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from server.core import vp9
 from server.core.frames import EncodedFrame, Gap
-from server.core.picture import Size, picture_sizes
+from server.core.picture import Size, octets_of_layers, picture_sizes
 from server.media.forwarding.thinner import ALL_LAYERS, Part
 from server.media.receiving.up_track import UpTrack
 
@@ -84,10 +83,12 @@ class Layer:
         if frame.keyframe:
             sizes = picture_sizes(frame.codec, frame.payload)
             self.size, self._spatial_layers = max(sizes, default=self.size), max(len(sizes), 1)
+            if self.up.dependencies is not None:
+                self._spatial_layers = self.up.dependencies.spatial_layers
         if self._spatial_layers == 1:
             self._octets[Part(frame.temporal_id)] += len(frame.payload)
         else:
-            for spatial_id, octets in enumerate(_octets_of_layers(frame.payload)):
+            for spatial_id, octets in enumerate(octets_of_layers(frame.codec, frame.payload)):
                 self._octets[Part(frame.temporal_id, spatial_id)] += octets
         self._on_frame(self, frame)
 
@@ -165,10 +166,3 @@ def _between(before: Step | None, step: Step) -> Step:
         bitrate_bps=(before.bitrate_bps + step.bitrate_bps) / 2,
         frames_per_s=(before.frames_per_s + step.frames_per_s) / 2,
     )
-
-
-def _octets_of_layers(superframe: bytes) -> list[int]:
-    try:
-        return vp9.frame_lengths(superframe)
-    except vp9.Vp9Error:
-        return [len(superframe)]  # the sender is at fault, and the decoder will say so

@@ -1,10 +1,10 @@
 """Between an up track and a down track that gets less than all of it, or another layer than before.
 
-Whole pictures of higher temporal layers are left out, and of VP9's pictures their frames of higher
-spatial layers. What is left is numbered as if there were nothing else: sequence numbers, so that
-the observer asks for nothing that will not come, and the pictures of VP8, which are believed to be
-missing where their numbers are. Where no picture was left out, and none was sent before of another
-layer, a down track has no thinner.
+Whole pictures of higher temporal layers are left out, and of VP9's and AV1's pictures their frames
+of higher spatial layers. What is left is numbered as if there were nothing else: sequence numbers,
+so that the observer asks for nothing that will not come, and the pictures of VP8, which are
+believed to be missing where their numbers are. Where no picture was left out, and none was sent
+before of another layer, a down track has no thinner.
 """
 
 from bisect import bisect_right, insort
@@ -126,7 +126,7 @@ class Thinner:
         if not late:
             self._highest, self._newest = seqno, timestamp
         through = self._through_of(seqno, timestamp, payload, late=late)
-        kept = self._as_sent(through, marker, payload)
+        kept = self._as_sent(through, seqno, marker, payload)
         if kept is None:
             if not late:
                 self._removed.add(seqno)
@@ -143,19 +143,21 @@ class Thinner:
             return None
         _, timestamp, marker, payload = found
         through = self._kept.get(timestamp, ALL_LAYERS)
-        return seqno, timestamp, *(self._as_sent(through, marker, payload) or _NOTHING)
+        return seqno, timestamp, *(self._as_sent(through, seqno, marker, payload) or _NOTHING)
 
     # ---- pictures
 
-    def _as_sent(self, through: int, marker: bool, payload: bytes) -> tuple[bool, bytes] | None:
+    def _as_sent(
+        self, through: int, seqno: int, marker: bool, payload: bytes
+    ) -> tuple[bool, bytes] | None:
         """Of a picture of which so many spatial layers are sent; None: it is not."""
         if through == _NO_LAYER:
             return None
-        found = self._read(payload) if through < ALL_LAYERS else None
+        found = place_of(self._up, seqno, payload) if through < ALL_LAYERS else None
         if found is not None:
             if found.spatial_id > through:
                 return None
-            # RFC 9628 4.2: the marker is at the picture's end, which is that of its last layer.
+            # RFC 9628 4.2, AV1 RTP 4.2: the marker is at the picture's end, that of its last layer.
             marker = marker or (found.ends and found.spatial_id == through)
         if self._shift != (0, 0) or self._removed_pictures:
             payload = self._renumbered(payload)
@@ -217,10 +219,11 @@ class Thinner:
 
 def place_of(up: UpTrack, seqno: int, payload: bytes) -> descriptor.Descriptor | None:
     """Where the picture of a packet that is kept stands among others, as far as it tells."""
-    if up.dependencies is not None:
-        temporal_id = up.temporal_id(up.dependencies, seqno)
-        if temporal_id is not None:
-            return descriptor.Descriptor(temporal_id, switch=not temporal_id)
+    place = up.place(seqno)
+    if place is not None:
+        temporal_id, spatial_id, ends = place
+        switch = not temporal_id
+        return descriptor.Descriptor(temporal_id, switch, spatial_id=spatial_id, ends=ends)
     return descriptor.READERS[up.codec](payload) if payload else None
 
 

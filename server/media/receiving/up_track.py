@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from server.core import rtcp
-from server.core.dependency import Dependencies, DependencyError
+from server.core.dependency import Dependencies, DependencyError, Place
 from server.core.frames import CLOCK_RATE, Codec, EncodedFrame, Gap, GapCause, TrackName
 from server.core.rtp import Unwrapper, extension
 from server.media.receiving.assembler import AudioAssembler, FrameReady, Packet, VideoAssembler
@@ -118,7 +118,7 @@ class UpTrack:
         self.fresh = fresh
         video = not name.is_sound
         self.assembler = VideoAssembler(codec) if video else AudioAssembler()
-        #: Tells temporal layers where the payload does not; by that header extension.
+        #: Tells layers where the payload does not; by that header extension.
         self.dependencies = Dependencies() if dependency_extension is not None else None
         self.dependency_extension = dependency_extension or 0
         self.nacks = NackTracker(limited=video) if repair else None
@@ -198,7 +198,8 @@ class UpTrack:
         self.packets += 1
         self.octets += len(payload)
         if self.dependencies is not None:
-            self._described[seqno & self._mask] = packet
+            # Not the payload once more, a megabyte in all.
+            self._described[seqno & self._mask] = packet[: len(packet) - len(payload)]
         for down in self.downs:
             down.forward(seqno, timestamp, marker, payload, now)
 
@@ -296,29 +297,31 @@ class UpTrack:
                     now,
                     frame.temporal_id
                     if self.dependencies is None
-                    else self._temporal_id(self.dependencies, each.timestamp, frame),
+                    else self._temporal_id(each.timestamp, frame),
                 )
             )
 
-    def _temporal_id(self, dependencies: Dependencies, timestamp: int, frame: Assembled) -> int:
+    def _temporal_id(self, timestamp: int, frame: Assembled) -> int:
         """As the frame's packets tell, of a keyframe the first one: from the newest back."""
-        temporal_id, seqno = None, self._highest_seqno
+        place, seqno = None, self._highest_seqno
         for _ in range(LOOKED_BACK):
             kept = self.packet(seqno)
             if kept is None or kept[1] < timestamp:
                 break
             if kept[1] == timestamp:
-                temporal_id = self.temporal_id(dependencies, seqno)
+                place = self.place(seqno)
                 if not frame.keyframe:
                     break
             seqno -= 1
-        return frame.temporal_id if temporal_id is None else temporal_id
+        return frame.temporal_id if place is None else place.temporal_id
 
-    def temporal_id(self, dependencies: Dependencies, seqno: int) -> int | None:
+    def place(self, seqno: int) -> Place | None:
         """As the header of a packet that is kept tells, if it does."""
+        if self.dependencies is None:
+            return None
         found = extension(self._described[seqno & self._mask], self.dependency_extension)
         try:
-            return dependencies.read(found) if found is not None else None
+            return self.dependencies.read(found, seqno) if found is not None else None
         except DependencyError:
             return None
 

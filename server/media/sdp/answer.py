@@ -146,6 +146,9 @@ def _section_lines(section: AnswerSection, transport: Transport) -> list[str]:
         lines.append(f"a=extmap:{section.mid_extension} {MID_EXTENSION}")
     if section.transport_cc_extension is not None:
         lines.append(f"a=extmap:{section.transport_cc_extension} {twcc.EXTENSION}")
+    if offered.extmap_allow_mixed and receives:
+        # A keyframe tells of more layers than fit into a short one.
+        lines.append("a=extmap-allow-mixed")
     if section.dependency_extension is not None:
         lines.append(f"a=extmap:{section.dependency_extension} {dependency.EXTENSION}")
     if section.layers:

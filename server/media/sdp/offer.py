@@ -71,7 +71,8 @@ class MediaSection:
     transport_cc_extension: int | None = None  #: the one that counts packets of all sections
     rid_extension: int | None = None  #: the one that tells layers apart
     repaired_rid_extension: int | None = None
-    dependency_extension: int | None = None  #: the one that tells temporal layers
+    dependency_extension: int | None = None  #: the one that tells the layers in a stream
+    extmap_allow_mixed: bool = False  #: long and short extensions in one stream (RFC 8285 6)
     ssrcs: set[int] = field(default_factory=set)
     rids: dict[str, Rid] = field(default_factory=dict)  #: that it sends
     simulcast: tuple[tuple[str, ...], ...] = ()  #: their names; of alternatives one is sent
@@ -117,8 +118,9 @@ def transport_cc(section: MediaSection, formats: Sequence[RtpFormat]) -> int | N
 
 
 def dependency_extension(section: MediaSection, rtp_format: RtpFormat) -> int | None:
-    """What tells the temporal layers of H.264; the other codecs' payloads do that themselves."""
-    return section.dependency_extension if rtp_format.codec is Codec.H264 else None
+    """What tells the layers of H.264 and AV1; the other codecs' payloads do that themselves."""
+    told = rtp_format.codec in (Codec.H264, Codec.AV1)
+    return section.dependency_extension if told else None
 
 
 def parse_offer(text: str) -> Offer:
@@ -185,7 +187,7 @@ def _read_attribute(section: MediaSection, name: str, value: str) -> None:
             section.mid = value
         case "sendrecv" | "sendonly" | "recvonly" | "inactive":
             section.direction = name
-        case "rtcp-mux" | "rtcp-rsize" | "bundle-only":
+        case "rtcp-mux" | "rtcp-rsize" | "bundle-only" | "extmap-allow-mixed":
             setattr(section, name.replace("-", "_"), True)
         case "ice-ufrag" | "ice-pwd":
             _check_credential(name, value)
@@ -300,12 +302,13 @@ _DIGESTS = ("sha-256", "sha-384", "sha-512")
 
 
 def _inherit(session: MediaSection, sections: list[MediaSection]) -> None:
-    """Session-level ICE and DTLS attributes hold for sections without their own."""
+    """What the session says of ICE, DTLS and extensions holds for sections without their own."""
     for section in sections:
         section.ice_ufrag = section.ice_ufrag or session.ice_ufrag
         section.ice_pwd = section.ice_pwd or session.ice_pwd
         section.fingerprints = section.fingerprints or session.fingerprints
         section.setup = section.setup or session.setup
+        section.extmap_allow_mixed |= session.extmap_allow_mixed
 
 
 def _pair_repairs(formats: Mapping[int, RtpFormat]) -> None:
