@@ -134,10 +134,13 @@ class Admission:
         return {resource: max(0.0, 1.0 - used[resource]) for resource in Resource}
 
     def _busy_with_one_more(self, role: Role, now: float) -> float:
+        busy = self._load.busy + self._cost * _unseen(self._opened_s, now)
+        if role is Role.CANDIDATE:
+            # What observers take is measured in a second: until then nobody with an observer's
+            # link, who comes again and again, keeps a candidate out.
+            return busy + self._cost
         # An observer is less than an interview, above all where one that runs has to wait.
-        cost = self._cost if role is Role.CANDIDATE else COST
-        unseen = self._cost * _unseen(self._opened_s, now) + COST * _unseen(self._observed_s, now)
-        return self._load.busy + unseen + cost
+        return busy + COST * (_unseen(self._observed_s, now) + 1)
 
     def _disk_needed(self) -> float:
         each = self._load.recorded_bytes_per_s / self.running if self.running else 0.0

@@ -120,6 +120,7 @@ def test_a_crowd_of_observers_is_counted_before_it_is_measured_too() -> None:
     while taken < 1000 and refused(admission, Role.OBSERVER) is None:
         taken += 1
     assert taken == pytest.approx((LIMITS[Role.OBSERVER].busy - busy) / COST, abs=1)
+    assert refused(admission) is None, "they keep no candidate out before they are measured"
     admission.measured(Load(busy=0.5), LATER_S + UNSEEN_S)
     assert refused(admission, Role.OBSERVER, LATER_S + UNSEEN_S) is None
 
