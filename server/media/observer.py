@@ -151,7 +151,7 @@ class Observer(Peer):
                 case rtcp.ReceiverReport() | rtcp.SenderReport():
                     self._measure_round_trip(item.blocks, now)
                 case rtcp.KeyframeRequest() if item.media_ssrc in self._by_ssrc:
-                    self._by_ssrc[item.media_ssrc].request_keyframe()
+                    self._by_ssrc[item.media_ssrc].request_keyframe(now)
                 case _:
                     pass
 

@@ -6,7 +6,7 @@ import pytest
 
 from server.core.frames import OF_CANDIDATE, Codec, GapCause, TrackName
 from server.core.picture import octets_of_layers
-from server.media.forwarding.down_track import MAX_STEP_S
+from server.media.forwarding.down_track import MAX_KEYFRAMES, MAX_STEP_S
 from server.media.forwarding.layer import LOOK_S, QUIET_LOOKS, RETURN_S
 from server.media.forwarding.track import RAISE_S
 from server.media.receiving.up_track import KEYFRAME_INTERVAL_S
@@ -391,3 +391,19 @@ def test_layers_that_the_browser_leaves_out_and_adds_are_followed(codec: Codec) 
     candidate.run(4.0)
     last = watcher.pictures()[-60:]
     assert {each.layers for each in last} == {2}
+
+
+def test_an_observer_who_asks_all_the_time_costs_a_keyframe_a_second_at_most() -> None:
+    """Each takes bits that the recording goes without."""
+    candidate = Spatial(key=True)
+    watcher, other = SpatialWatcher(candidate), SpatialWatcher(candidate)
+    candidate.run(1.0)
+    before = candidate.keyframes
+    for _ in range(20 * FPS):
+        watcher.down.request_keyframe(candidate.now)
+        candidate.step()
+    assert 20 <= candidate.keyframes - before <= 20 + MAX_KEYFRAMES
+    asked = candidate.keyframes
+    other.down.request_keyframe(candidate.now)
+    candidate.run(0.1)
+    assert candidate.keyframes == asked + 1, "whoever asks for the first time gets one at once"

@@ -240,7 +240,10 @@ class Call:
                 del self._receiver._repairs[each]
         if self.now - max(self.screen.freezes.shown_s or 0.0, self._asked_s) > PATIENCE_S:
             self._asked_s = self.now
-            self._at(self.now + BACK_S, self.camera_down.request_keyframe)
+            self._at(self.now + BACK_S, self._request_keyframe)
+
+    def _request_keyframe(self) -> None:
+        self.camera_down.request_keyframe(self.now)
 
     def _nack(self) -> None:
         nack = self._receiver.nack(1, self.now) if self._receiver.repairing else None

@@ -25,6 +25,9 @@ CATCH_UP_S = 0.5
 MAX_STEP_S = 0.2
 #: Retransmissions per second and observer: a bad link needs dozens, an attack gets no more.
 MAX_RESENT_PER_S = 500
+#: Keyframes that one observer may ask for at once, and then one in so long: they take bits from
+#: the recording and from all who watch. A browser repeats what it asks for until it comes.
+MAX_KEYFRAMES, KEYFRAME_EVERY_S = 5.0, 1.0
 #: Of one NACK, where there is room: more are not lost by chance.
 MAX_SENT_TWICE = 16
 #: Packets that may come between two looks at what is to be doubled: several keyframes.
@@ -114,6 +117,7 @@ class DownTrack:
         self._last_sent_s = 0.0
         self._resent_s: dict[int, float] = {}  # when each of this second's repairs was sent
         self._resent = 0
+        self._keyframes, self._keyframes_s = MAX_KEYFRAMES, 0.0  # left, and when that was
         self._copies = Copies()
         self._doubled: int | None = None  # up to this temporal layer
         self._looked_at = 0  # up to this number, as sent, for what is to be doubled
@@ -452,10 +456,18 @@ class DownTrack:
             first = _VERSION | _PADDING
             self._send(first, payload_type, seqno16, timestamp, repairs.ssrc, _FILLING, now)
 
-    def request_keyframe(self) -> None:
+    def request_keyframe(self, now: float) -> None:
         """The observer cannot go on without: of the layer that it gets, no other."""
-        if self._up is not None:
-            self._up.request_keyframe()
+        up = self._up
+        if up is None:
+            return
+        if not up.keyframe_wanted:  # else one is on its way
+            since_s, self._keyframes_s = now - self._keyframes_s, now
+            self._keyframes = min(MAX_KEYFRAMES, self._keyframes + since_s / KEYFRAME_EVERY_S)
+            if self._keyframes < 1:
+                return
+            self._keyframes -= 1
+        up.request_keyframe()
 
     def report(self, now: float) -> rtcp.SenderReport | None:
         """The sender report of this second, or None when nothing has been sent."""

@@ -399,6 +399,11 @@ class UpTrack:
         if self._is_video and uplink.begins_anew:
             self.request_keyframe()
 
+    @property
+    def keyframe_wanted(self) -> bool:
+        """By somebody who asked; none has come since."""
+        return self._keyframe_wanted
+
     def request_keyframe(self) -> None:
         """Asks for a keyframe at the next tick that may; many requests become one."""
         self._keyframe_wanted = True
