@@ -10,6 +10,7 @@ from importlib import import_module
 from server import __version__
 from server.commands.terminal import EXIT_UNFORESEEN, EXIT_UNREAD, EXIT_USAGE, unforeseen
 from server.config import ConfigError
+from server.memory import keep_private
 
 #: Each with what adds its flags and sets `run`, which takes them and returns the exit status. Only
 #: the one that was asked for is loaded: the server takes a second.
@@ -63,6 +64,8 @@ _UNFORESEEN = (
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the result is the process's exit status."""
     arguments = sys.argv[1:] if argv is None else argv
+    if argv is None:  # else the process is another program's
+        keep_private()
     flags = _parser(arguments).parse_args(arguments)
     try:
         status: int = flags.run(flags)

@@ -8,13 +8,13 @@ likewise, and they end with the server, also when stopped.
 """
 
 import os
-import resource
 import sys
 import time
 from pathlib import Path
 
 import msgspec
 
+from server.memory import keep_private
 from server.priority import give_way
 from server.recorder.catalog.derived import lock_making
 from server.recorder.compression.compression import NotCompressed
@@ -62,7 +62,7 @@ def _give_way() -> None:
     """To everything else, for cores and, as the kernel derives it from these, for the disk."""
     give_way(NICENESS)
     os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    keep_private()
 
 
 if __name__ == "__main__":

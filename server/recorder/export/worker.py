@@ -17,6 +17,7 @@ from pathlib import Path
 import av.logging
 import msgspec
 
+from server.memory import keep_private
 from server.priority import give_way
 from server.recorder.catalog.recordings import stored_folder
 from server.recorder.export.clip import Clip
@@ -43,7 +44,7 @@ _WRITTEN, _HASHED = 0.9, 0.95
 
 def main() -> None:
     give_way(NICENESS)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    keep_private()
     resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
     av.logging.set_level(None)  # candidates' bytes must not write to the server's log
     job = msgspec.json.decode(sys.stdin.buffer.readline(), type=Job)

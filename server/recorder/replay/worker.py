@@ -8,7 +8,6 @@ reads, and asks the server to sign. It ends with the server, or when that closes
 
 import gzip
 import os
-import resource
 import socket
 import sys
 import threading
@@ -22,6 +21,7 @@ from pathlib import Path
 import msgspec
 from cryptography import x509
 
+from server.memory import keep_private
 from server.priority import give_way
 from server.recorder.catalog.recordings import stored_folder
 from server.recorder.confine import end_with
@@ -69,7 +69,7 @@ def main() -> None:
     parent, fd = map(int, sys.argv[1:])
     end_with(parent)
     give_way(NICENESS)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    keep_private()
     with socket.socket(fileno=fd) as pipe, suppress(ConnectionError):
         _serve(pipe)
     os._exit(0)  # whatever its threads still wait for

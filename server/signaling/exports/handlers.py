@@ -25,12 +25,13 @@ from server.signaling.access import Grant
 from server.signaling.api import json_body, json_response
 from server.signaling.errors import Refusal
 from server.signaling.exports.export import Export, NewExport, Order
-from server.signaling.exports.queue import ExportQueue, open_queue
+from server.signaling.exports.queue import ExportQueue, closed, open_queue
 from server.signaling.plant import Plant
 from server.signaling.protocol import ErrorId
 from server.signaling.replay import Replay
 from server.signaling.view_log import Read
 from server.store import AsyncStore, KeptExport, Store
+from server.whole import whole_or_undone
 
 log = logging.getLogger(__name__)
 
@@ -124,7 +125,8 @@ class Exports:
     ) -> AsyncGenerator[bytes, None]:
         read, interview_id = self._replay.read, export.interview_id
         # Who has begun ends, though it be removed meanwhile.
-        fd = await read(interview_id, os.open, export.path, os.O_RDONLY | os.O_CLOEXEC)
+        opening = read(interview_id, os.open, export.path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = await whole_or_undone(opening, closed)
         try:
             file = Turned(SealedFile(fd, key), export.kept.head)
             while place < end:

@@ -9,6 +9,7 @@ import msgspec
 
 from server.environment import environment
 from server.recorder.export.job import Bound, Failed, Fault, Job, Said, Share, Signed, Written, said
+from server.whole import whole_or_undone
 
 #: One that has told nothing for so long hangs in a decoder.
 SILENT_S = 120.0
@@ -25,13 +26,7 @@ async def run(
     ``sign`` is called at most once. OSError where the process can't be started; what ``sign``
     raises.
     """
-    starting = asyncio.ensure_future(_start(fd, bool(job.store)))
-    try:
-        process = await asyncio.shield(starting)
-    except asyncio.CancelledError:
-        # It can't be left half started: nobody would ever wait for it.
-        await _kill(await starting)
-        raise
+    process = await whole_or_undone(_start(fd, bool(job.store)), _kill)
     try:
         _tell(process, job)
         signed = False

@@ -27,6 +27,7 @@ from server.signaling.exports import process
 from server.signaling.exports.export import Export, ExportState, Order
 from server.signaling.protocol import ErrorId
 from server.store import AsyncStore, KeptExport, Store, StoreError
+from server.whole import whole_or_undone
 
 log = logging.getLogger(__name__)
 
@@ -177,7 +178,8 @@ class ExportQueue:
             return await asyncio.to_thread(_signed, order.credentials, bound)
 
         try:
-            fd = await _created(export.path)
+            creating = asyncio.to_thread(_create, export.path)
+            fd = await whole_or_undone(creating, closed)
             try:
                 return await process.run(order.job, fd, on_share, sign)
             finally:
@@ -223,15 +225,8 @@ def _tidied(data_dir: Path, kept: Sequence[KeptExport]) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
 
-async def _created(path: Path) -> int:
-    """Its descriptor. A thread can't be stopped: who is cancelled waits for it, and closes it."""
-    creating = asyncio.ensure_future(asyncio.to_thread(_create, path))
-    try:
-        return await asyncio.shield(creating)
-    except asyncio.CancelledError:
-        with suppress(OSError):
-            os.close(await creating)
-        raise
+async def closed(fd: int) -> None:
+    os.close(fd)
 
 
 def _create(path: Path) -> int:
