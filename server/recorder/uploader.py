@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from server.recorder.catalog.derived import destroyed, doomed
 from server.recorder.catalog.recordings import (
@@ -50,6 +51,12 @@ class UploadMetrics:
     waiting_bytes: int = 0  #: closed segments that are on the local disk alone
 
 
+class _Due(NamedTuple):
+    path: Path
+    changed_ns: int  #: its manifest's time of change
+    waiting_bytes: int
+
+
 class Uploader:
     """One thread's work: call :meth:`run` in it, or :meth:`round`."""
 
@@ -82,9 +89,10 @@ class Uploader:
                 self._behind_since_s = time.monotonic()
             try:
                 self.round(stop.is_set)
-            except OSError as error:
+            except Exception as error:  # the thread's root: recordings stay here
                 if pause_s == POLL_S:
-                    log.error("the store does not take recordings, they stay here: %s", error)
+                    said = "the store does not take recordings, they stay here: %s"
+                    log.error(said, error, exc_info=not isinstance(error, OSError))
                 self.metrics.failures += 1
                 pause_s = min(2 * pause_s, MAX_PAUSE_S)
             else:
@@ -97,38 +105,40 @@ class Uploader:
         """Bring everything that is closed by now. OSError where store or disk refuse."""
         with self.bringing:
             due = self._due()
-        self.metrics.waiting_bytes = sum(
-            entry.size
-            for path, _, _, manifest in due
-            for entry in manifest.segments
-            if (path / entry.name).exists()
-        )
+        self.metrics.waiting_bytes = sum(each.waiting_bytes for each in due)
         if not self._tidied:
             self._store.abandon_parts(self._is_here)
             self._tidied = True
-        for path, changed_ns, data, manifest in due:
+        for each in due:
             with self.bringing:
-                if (path / MANIFEST_NAME).read_bytes() != data:
+                if _changed_ns(each.path) != each.changed_ns:
                     continue  # it has changed since: next time
-                if not self._bring(path, data, manifest, stopped):
+                data = (each.path / MANIFEST_NAME).read_bytes()
+                manifest = decode_manifest(data, self._public_key)
+                if not self._bring(each.path, data, manifest, stopped):
                     return
-                self._brought[path.name] = changed_ns
+                self._brought[each.path.name] = each.changed_ns
         self._bring_stamps(stopped)
         self._destroy_sources(stopped)
 
-    def _due(self) -> list[tuple[Path, int, bytes, Manifest]]:
-        """The recordings whose manifest has changed since it was stored."""
+    def _due(self) -> list[_Due]:
+        """The recordings whose manifest has changed since it was stored.
+
+        After a start that is all of them: what they list is not kept.
+        """
         found = []
         for path in recording_folders(self._data_dir):
-            changed_ns = (path / MANIFEST_NAME).stat().st_mtime_ns
+            changed_ns = _changed_ns(path)
             if self._brought.get(path.name) == changed_ns:
                 continue
-            data = (path / MANIFEST_NAME).read_bytes()
             try:
-                found.append((path, changed_ns, data, decode_manifest(data, self._public_key)))
+                manifest = read_manifest(path, self._public_key)
             except SegmentError as error:
                 log.error("recording %s is not stored: %s", path.name, error)
                 self._brought[path.name] = changed_ns
+                continue
+            waiting = (each.size for each in manifest.segments if (path / each.name).exists())
+            found.append(_Due(path, changed_ns, sum(waiting)))
         return found
 
     def _bring(
@@ -168,7 +178,10 @@ class Uploader:
         if self._stamps.get(path.name) == changed_ns:
             return
         data = (path / TIMESTAMP_NAME).read_bytes()
-        there = stored_name(path.name, read_manifest(path, self._public_key))
+        try:
+            there = stored_name(path.name, read_manifest(path, self._public_key))
+        except SegmentError:
+            return  # `_due` has told of it
         if path.name in self._stamps or not self._store.has(there, TIMESTAMP_NAME, data):
             self._put(there, TIMESTAMP_NAME, data)
         self._stamps[path.name] = changed_ns
@@ -198,8 +211,11 @@ class Uploader:
     def _has_successor(self, path: Path) -> bool:
         """Whether the log knows what was made of that recording, and the store has it."""
         with self.bringing:
-            changed_ns = (path / MANIFEST_NAME).stat().st_mtime_ns
-            made = is_compressed(read_manifest(path, self._public_key))
+            try:
+                changed_ns = _changed_ns(path)
+                made = is_compressed(read_manifest(path, self._public_key))
+            except (SegmentError, FileNotFoundError):
+                return False  # likewise; or somebody has removed it
         brought = self._brought.get(path.name) == changed_ns
         return made and brought and statement_of(path).exists()
 
@@ -213,3 +229,7 @@ class Uploader:
 
     def _is_here(self, recording: str, name: str) -> bool:
         return (self._data_dir / FOLDER / local_name(recording) / name).exists()
+
+
+def _changed_ns(path: Path) -> int:
+    return (path / MANIFEST_NAME).stat().st_mtime_ns

@@ -3,9 +3,10 @@
 import asyncio
 import os
 import threading
+import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, ClassVar
 
 import pytest
 from msgspec.structs import replace
@@ -14,7 +15,7 @@ from server.recorder import uploader as uploader_module
 from server.recorder.catalog.listing import list_recordings
 from server.recorder.catalog.recordings import recording_files
 from server.recorder.evidence.verify import verify
-from server.recorder.format.manifest import State
+from server.recorder.format.manifest import State, decode_manifest, encode_manifest
 from server.recorder.recorder import open_recorder
 from server.recorder.replay.reader import open_reader
 from server.recorder.stores.s3 import S3Store, open_s3_folder
@@ -168,11 +169,59 @@ def test_a_recording_that_is_not_authentic_is_left_as_it_is(
     desk.write(interview(seconds=3))
     manifest = desk.path() / "manifest.json"
     manifest.write_bytes(manifest.read_bytes().replace(b"finished", b"recording"))
+    (desk.path() / "manifest.tsr").write_bytes(b"stamp")
+    (desk.data_dir / "sources").mkdir()
+    for doomed in ("iv", "removed"):
+        (desk.data_dir / "sources" / f"{doomed}.doomed").touch()
     moved = uploader(desk, store)
     moved.round()
     moved.round()
     assert store.put_names == []
     assert caplog.text.count("is not stored") == 1
+
+
+def test_after_a_start_no_more_than_one_manifest_is_in_memory(desk: Desk, store: Listening) -> None:
+    desk.write(interview(seconds=1))
+    path, key = desk.path() / "manifest.json", desk.keys.public_key
+    one = decode_manifest(path.read_bytes(), key)
+    three_hours = replace(one, segments=one.segments * 1000)
+    for number in range(40):
+        folder = desk.path(f"iv{number}")
+        folder.mkdir()
+        changed = replace(three_hours, interview=folder.name)
+        (folder / path.name).write_bytes(encode_manifest(changed, desk.keys.signer))
+    tracemalloc.start()
+    try:
+        uploader(desk, store).round()
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(store.put_names) == 42
+    size = (desk.path("iv0") / path.name).stat().st_size
+    assert most < 10 * size, "in JSON, as structs, and in between"
+
+
+def test_whatever_hinders_it_is_tried_again(
+    desk: Desk, store: Listening, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Stop(threading.Event):
+        pauses: ClassVar[list[float]] = []
+
+        def wait(self, timeout: float | None = None) -> bool:
+            self.pauses.append(timeout or 0)
+            return len(self.pauses) == 4
+
+    def confused(name: str) -> bool:
+        if len(Stop.pauses) < 3:
+            raise ValueError("nobody foresaw this")
+        return False
+
+    desk.write(interview(seconds=3))
+    store.refuses = confused
+    uploader(desk, store).run(Stop())
+    assert Stop.pauses == [2, 4, 8, 2]
+    assert store.put_names == ["00000.seg", "manifest.json"]
+    assert "nobody foresaw this" in caplog.text
 
 
 def test_stopping_does_not_wait_for_all_of_it(desk: Desk, store: Listening) -> None:
