@@ -1,9 +1,12 @@
 """Time stamps by a real authority, `openssl ts`: asked for, kept, and proved."""
 
 import asyncio
+import socket
 import subprocess
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from http.client import parse_headers
 from pathlib import Path
 
 import pytest
@@ -156,6 +159,35 @@ def test_an_answer_that_is_no_stamp_is_not_kept(
             with pytest.raises(SegmentError):
                 timestamper(desk, tsa).round()
         assert not (desk.path() / "manifest.tsr").exists()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"SSH-2.0-OpenSSH_9.9\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort",
+        b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 200 + b"\r\n",
+        b"HTTP/1.1 302 Found\r\nLocation: http://[::1\r\nContent-Length: 0\r\n\r\n",
+        b"",
+    ],
+)
+def test_who_answers_by_no_http_is_asked_later(desk: Desk, answer: bytes) -> None:
+    desk.write(interview(Codec.VP8, 1.0))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answers() -> None:
+            connection, _ = listener.accept()
+            with connection, connection.makefile("rb") as asked:
+                asked.readline()
+                asked.read(int(parse_headers(asked)["Content-Length"]))
+                connection.sendall(answer)
+
+        thread = threading.Thread(target=answers)
+        thread.start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        with pytest.raises((OSError, SegmentError)):
+            Timestamper(desk.data_dir, url, desk.keys.public_key).round()
+        thread.join()
 
 
 async def test_a_server_has_what_it_seals_stamped(

@@ -10,6 +10,7 @@ import threading
 import urllib.request
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from http.client import HTTPException
 from pathlib import Path
 
 from server.recorder.catalog.recordings import FOLDER, recording_folders
@@ -44,9 +45,11 @@ class Timestamper:
         while not stop.wait(pause_s):
             try:
                 self.round()
-            except (OSError, SegmentError) as error:
+            except Exception as error:  # the thread's root: they are asked for later
                 if pause_s == POLL_S:
-                    log.error("no time stamps from %s for now: %s", self._url, error)
+                    foreseen = isinstance(error, OSError | SegmentError)
+                    said = "no time stamps from %s for now: %s"
+                    log.error(said, self._url, error, exc_info=not foreseen)
                 pause_s = min(2 * pause_s, MAX_PAUSE_S)
             else:
                 pause_s = POLL_S
@@ -84,8 +87,11 @@ def ask(url: str, body: bytes) -> bytes:
     """What an authority answers to a `Request` (RFC 3161 3.4). OSError."""
     headers = {"Content-Type": "application/timestamp-query"}
     request = urllib.request.Request(url, body, headers)
-    with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:
-        data: bytes = answer.read(MAX_BYTES + 1)
+    try:
+        with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:
+            data: bytes = answer.read(MAX_BYTES + 1)
+    except (HTTPException, ValueError) as error:  # ValueError: it sends us to no address
+        raise OSError(f"{url} does not answer by HTTP: {error!r}") from error
     return data
 
 
