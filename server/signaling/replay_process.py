@@ -208,6 +208,9 @@ class ReplayProcess:
         except (KeyProblem, OSError) as error:
             _, reason = wire.fault_of(error)
             link.say(NotSigned(message.number, reason))
+        except Exception as error:  # the task's root: a signature must not end the server
+            log.exception("a stream is not signed")
+            link.say(NotSigned(message.number, repr(error)))
 
 
 async def _started(link: _Link, with_store: bool) -> Process:
@@ -246,7 +249,7 @@ async def _ended(process: Process) -> None:
 
 @asynccontextmanager
 async def open_replay_process(signs: Signs, with_store: bool) -> AsyncIterator[ReplayProcess]:
-    """``signs`` answers what a process asks; it may raise KeyProblem or OSError."""
+    """``signs`` answers what a process asks, or raises why not."""
     async with asyncio.TaskGroup() as tasks:
         process = ReplayProcess(signs, with_store, tasks)
         try:

@@ -55,6 +55,12 @@ def group_of(pid: int) -> str | None:
     return path.read_text() if path.exists() else None
 
 
+def core_bytes(pid: int) -> list[str]:
+    """How large a core dump may be, and may become."""
+    limits = Path(f"/proc/{pid}/limits").read_text()
+    return limits.split("Max core file size")[1].split()[:2]
+
+
 def spoil(place: Place) -> None:
     segment = next(Path(place.folder).glob("*.seg"))
     segment.write_bytes(bytes(segment.stat().st_size))
@@ -111,6 +117,7 @@ async def test_it_is_there_when_it_is_needed_and_gives_way(
     assert answer.seen_s[0][0] == 0
     (pid,) = workers()
     assert os.getpriority(os.PRIO_PROCESS, pid) == os.getpriority(os.PRIO_PROCESS, 0) + NICENESS
+    assert core_bytes(pid) == ["0", "0"], "it has keys in memory"
     group = group_of(pid)
     assert group is None or group.endswith(f" nice {NICENESS}\n")
 
@@ -202,6 +209,16 @@ async def test_what_cannot_be_read_is_named(process: ReplayProcess, place: Place
     answer = await process.ask(place, Index(0, False))
     assert isinstance(answer, Failed)
     assert answer.fault is Fault.DAMAGED
+
+
+async def test_whatever_hinders_a_signature_hinders_nothing_else(place: Place) -> None:
+    async def confused(message: WhoSigns | Sign) -> Signer | Signature:
+        raise ValueError("the certificate's row is damaged")
+
+    async with asyncio.timeout(PATIENCE_S), open_replay_process(confused, False) as process:
+        answer = await process.ask(place, StreamInit(Side.CANDIDATE, 0, False))
+        assert isinstance(answer, Failed)
+        assert await found(process, place)
 
 
 async def test_another_recording_in_its_place_is_read_by_its_own_key(
