@@ -56,6 +56,12 @@ test("a small picture with room is kept at full size for one look, then balanced
   assert.equal(camera.look(sending(1_500_000), 212), "maintain-resolution", "as soon as the first time");
 });
 
+test("of a path that was left, which stays nominated, no bitrate is known", () => {
+  const left = { type: "candidate-pair", nominated: true };
+  const camera = new FullSize();
+  assert.equal(camera.look([left, ...sending(1_500_000), left], 4), "maintain-resolution");
+});
+
 test("a picture that shrinks again is tried later each time", () => {
   const camera = new FullSize();
   const tries = [];

@@ -166,7 +166,8 @@ export class FullSize {
     for (const report of reports) {
       const { type, kind, qualityLimitationReason, nominated, availableOutgoingBitrate } = report;
       if (type === "outbound-rtp" && kind === "video") small ||= qualityLimitationReason === "bandwidth";
-      if (type === "candidate-pair" && nominated) bitrate = availableOutgoingBitrate ?? 0;
+      // A path that was left stays nominated; only of the one in use it is known.
+      if (type === "candidate-pair" && nominated) bitrate = availableOutgoingBitrate ?? bitrate;
     }
     if (!small && nowS >= this.nextS) this.waitS = FULL_SIZE_WAIT_S;
     if (!small || bitrate < FULL_SIZE_BPS || nowS < this.nextS) return null;
