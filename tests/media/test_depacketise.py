@@ -153,6 +153,13 @@ def test_vp9_layer_frames_become_one_superframe() -> None:
     assert out == Assembled(base + upper + index, True, 0)
 
 
+def test_vp9_picture_is_of_the_temporal_layer_of_its_lowest_size() -> None:
+    """Where they are shifted against each other (L2T2_KEY_SHIFT)."""
+    lower = bytes([ID | P | L | B | E, 7, 0b000_0_000_0, 3]) + VP9_DELTA
+    upper = bytes([ID | P | L | B | E, 7, 0b001_0_001_0, 3]) + VP9_DELTA
+    assert vp9(lower, upper).temporal_id == 0
+
+
 def test_vp9_upper_layer_of_a_picture_starts_no_keyframe() -> None:
     starts = DEPACKETISERS[Codec.VP9].starts_keyframe
     assert starts(bytes([L | B, 0, 0]) + VP9_KEYFRAME)

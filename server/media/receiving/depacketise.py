@@ -91,11 +91,13 @@ def join_vp9(payloads: Sequence[bytes]) -> Assembled:
     layers: list[list[bytes]] = []  # the pieces of each spatial layer's frame
     is_open, temporal_id = False, 0  # the last of them has no end yet
     for payload in payloads:
-        start, temporal_id, _ = _vp9_descriptor(payload)
+        start, found, _ = _vp9_descriptor(payload)
         begins, ends = payload[0] & 0x08, payload[0] & 0x04
         if bool(begins) == is_open:
             raise ValueError("VP9 frame does not begin where the one before it ends")
         if begins:
+            # Of spatial layers the lowest one's, by which pictures are left out.
+            temporal_id = temporal_id if layers else found
             layers.append([])
             if len(layers) > vp9.MAX_SUPERFRAME_FRAMES:
                 raise ValueError("VP9 picture has too many layers")
