@@ -115,7 +115,7 @@ def _sigterm_as_sigint() -> Iterator[None]:
 
 def _export(flags: argparse.Namespace) -> int:
     # Only here: it brings decoders, and the serving process must have none.
-    from server.recorder.export.export import ExportError, export
+    from server.recorder.export.export import ExportError, export, is_among_recordings
 
     folder = existing_data_dir(flags, os.environ)
     keys = open_keys_of(folder, flags)
@@ -128,6 +128,8 @@ def _export(flags: argparse.Namespace) -> int:
         ) from error
     except (SegmentError, KeyProblem, OSError) as error:
         return _not_exported(error)
+    if is_among_recordings(reader, flags.output):
+        raise ConfigError("No media in the clear may lie among the recordings: choose a folder.")
     source, span_us = _part(reader, flags.start_s, flags.end_s)
     credentials = _credentials(flags, reader, span_us, keys)
     seal = _Seal(flags, folder, reader, span_us, keys)

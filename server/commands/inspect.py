@@ -300,7 +300,8 @@ def _facts(report: InspectReport) -> Iterator[tuple[str, str]]:
     yield "State", _state(seen.state)
     if seen.started_s is not None:
         yield "Began", local_time(seen.started_s)
-        yield "Ended", local_time(seen.started_s + seen.duration_s)
+        until = "Until" if seen.state is State.RECORDING else "Ended"
+        yield until, local_time(seen.started_s + seen.duration_s)
     yield "Length", moment(seen.duration_s)
     yield "Size", _size(seen)
     if report.compressing is not None:

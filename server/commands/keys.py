@@ -9,9 +9,10 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from server.commands.terminal import EXIT_FAULT
+from server.commands.text import counted
 from server.config import ConfigError, add_data_dir_flag, add_root_key_flag, root_key, root_key_name
 from server.config import existing_data_dir as data_dir_of
-from server.recorder.catalog.erasure import ErasureRefused, erase
+from server.recorder.catalog.erasure import ErasureRefused, erase, refuse_recorded
 from server.recorder.catalog.key_change import rotate_signer
 from server.recorder.catalog.recordings import lock_recordings
 from server.recorder.evidence.tlog import LogProblem
@@ -90,9 +91,10 @@ def _status(flags: argparse.Namespace, folder: Path) -> int:
         current = (theirs, version) == (name, newest)
         stale += 0 if current else count
         print(
-            f"  {count} keys by {theirs}, version {version}{'' if current else ': to be rotated'}"
+            f"  {counted(count, 'key')} by {theirs}, version {version}"
+            f"{'' if current else ': to be rotated'}"
         )
-    print(f"  {database.destroyed()} keys destroyed")
+    print(f"  {counted(database.destroyed(), 'key')} destroyed")
     if all(theirs == name for theirs, _ in database.wrapped_by()):
         try_out(root, database)
     return EXIT_FAULT if stale else 0
@@ -119,7 +121,7 @@ def _rotate(flags: argparse.Namespace, folder: Path) -> int:
     if not count and not name.startswith("file"):
         print(f"Nothing to do: make a new version of {name} first (docs/operations.md).")
         return 0
-    print(f"{count} keys are wrapped by the newest version of {name}.")
+    print(f"Wrapped by the newest version of {name}: {counted(count, 'key')}.")
     print("Backups of the key database from before need the former one: make a new backup now.")
     return 0
 
@@ -142,10 +144,11 @@ def _rotate_signing(_: argparse.Namespace, folder: Path) -> int:
 def _destroy(flags: argparse.Namespace, folder: Path) -> int:
     open_database(folder / "keys").candidate_of(flags.interview_id)
     if not flags.yes:
+        refuse_recorded(folder, flags.interview_id)
         print(f"Nobody will be able to open the recording of {flags.interview_id} again.")
         print("Type its id to destroy its key: ", end="", flush=True)
         if sys.stdin.readline().strip() != flags.interview_id:
-            print("Nothing was destroyed.")
+            print("\nNothing was destroyed.")
             return EXIT_FAULT
     first = erase(folder, flags.interview_id, to_unix_us(time.time()))
     print("Destroyed." if first else "It was destroyed before.")

@@ -89,10 +89,10 @@ def _of_interview(folder: Path, interview_id: str) -> Path:
     try:
         path = recording_path(folder, interview_id)
     except ValueError as error:
-        raise ConfigError(f"There is no folder {interview_id}.") from error
+        raise ConfigError(f"There is no file or folder {interview_id}.") from error
     if not (path / MANIFEST_NAME).is_file():
         raise ConfigError(
-            f"There is no folder {interview_id}, and no recording of an interview of that id in "
-            f"{folder}: `vivavoce recordings` lists them, --data-dir says where to look."
+            f"There is no file or folder {interview_id}, and no recording of an interview of that "
+            f"id in {folder}: `vivavoce recordings` lists them, --data-dir says where to look."
         )
     return path

@@ -13,6 +13,7 @@ from server.commands.place import find, home_of, in_archive, log_of
 from server.commands.receipt import verify_receipt
 from server.commands.signer import say_signers
 from server.commands.terminal import EXIT_FAULT
+from server.commands.text import counted
 from server.commands.timestamp import ROOTS, check_timestamp
 from server.config import ConfigError, add_data_dir_flag, add_store_flag, data_dir
 from server.recorder.catalog.derived import Compressed, check_statement, making_path
@@ -302,7 +303,7 @@ def _verify_found(
     if not faults and not found.subjects:
         raise ConfigError(f"There is no recording in {flags.path}.")
     if not faults:
-        print(f"Intact: {len(found.subjects)} recordings.")
+        print(f"Intact: {counted(len(found.subjects), 'recording')}.")
         say_signers(public_key, signers)
     return faults
 

@@ -75,6 +75,10 @@ def test_a_clip_of_nothing_is_refused(
     nowhere = str(tmp_path / "nowhere" / "out.mp4")
     status, _, err = run(capsys, "export", "interview-1", "-o", nowhere)
     assert (status, "There is no folder" in err) == (2, True)
+    among = str(data / "recordings" / "out.mp4")
+    status, _, err = run(capsys, "export", "interview-1", "-o", among)
+    assert (status, "may lie among the recordings" in err) == (2, True)
+    assert run(capsys, "viewings", "interview-1")[1] == "Nobody has read this recording.\n"
     status, _, err = run(capsys, "export", "interview-1", "-o", str(out), "--from", "1:2:3:4")
     assert (status, "as 90, 1:30" in err) == (2, True)
     assert not out.exists()

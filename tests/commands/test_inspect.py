@@ -105,6 +105,8 @@ def test_one_that_is_being_written_is_shown_as_far_as_it_goes(data: Path, capsys
     assert (status, report["recording"]["state"]) == (0, "recording")
     assert [each["listed"] for each in report["recording"]["segments"]] == [True, False]
     assert report["recording"]["duration_s"] > 11
+    said = run(capsys, "inspect", "iv")[1]
+    assert ("  Until: " in said, "Ended" in said) == (True, False)
 
 
 def test_what_is_gone_or_changed_is_said(data: Path, capsys: Capsys) -> None:
@@ -176,7 +178,7 @@ def test_an_archive_is_looked_into(data: Path, capsys: Capsys, tmp_path: Path) -
     ("named", "said"),
     [
         ("nothing", "no recording of an interview"),
-        ("../no-such", "There is no folder"),
+        ("../no-such", "There is no file or folder"),
         ("/", "no recording"),
     ],
 )

@@ -10,6 +10,8 @@ from server.cli import main
 from server.recorder.catalog.recordings import lock_recordings
 from server.recorder.keys.key_ring import open_keys
 from tests.commands.conftest import record
+from tests.recorder.conftest import Desk
+from tests.recorder.encoded import camera
 from tests.recorder.soft_token import soft_token
 
 ID = b"i" * 16
@@ -64,7 +66,7 @@ def test_keys_move_to_another_root_key_while_no_server_runs(
     status, said = keys(capsys, "rotate", "--from", "file")
     assert (status, said.splitlines()[0]) == (
         0,
-        "2 keys are wrapped by the newest version of env:SOME_KEY.",
+        "Wrapped by the newest version of env:SOME_KEY: 2 keys.",
     )
     assert "Nothing to do" in keys(capsys, "rotate")[1]
     monkeypatch.delenv("VIVAVOCE_ROOT_KEY")
@@ -133,6 +135,17 @@ def test_a_key_is_destroyed_once_its_id_is_typed(
     status, said = keys(capsys, "destroy", "--yes", "nobody")
     assert status == 2
     assert "no key of interview nobody" in said
+
+
+def test_nobody_is_asked_for_the_key_of_what_is_being_recorded(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VIVAVOCE_DATA_DIR", str(tmp_path))
+    Desk(tmp_path).write(camera(), "one", finish=False)
+    monkeypatch.setattr(sys, "stdin", None)  # who asks fails
+    with lock_recordings(tmp_path):
+        status, said = keys(capsys, "destroy", "one")
+    assert (status, "is being recorded: end it first" in said) == (2, True)
 
 
 def test_a_backup_opens_with_the_same_root_key(

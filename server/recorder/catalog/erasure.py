@@ -26,9 +26,8 @@ def erase(data_dir: Path, interview_id: str, at_us: int) -> bool:
     """
     database = open_database(data_dir / "keys")
     known = database.candidate_of(interview_id)
+    refuse_recorded(data_dir, interview_id)
     public_key = load_public_key(data_dir / "keys" / SIGNING_PUB)
-    if is_recorded_now(data_dir, interview_id, public_key):
-        raise ErasureRefused(f"interview {interview_id} is being recorded: end it first")
     path = recording_path(data_dir, interview_id)
     if known.wrapped is not None and (path / MANIFEST_NAME).exists():
         entry = entry_of(EntryKind.ERASED, read_manifest(path, public_key), at_us)
@@ -36,6 +35,12 @@ def erase(data_dir: Path, interview_id: str, at_us: int) -> bool:
     first = database.destroy(interview_id, at_us)
     settle(data_dir, database)
     return first
+
+
+def refuse_recorded(data_dir: Path, interview_id: str) -> None:
+    """ErasureRefused where the interview is being recorded; SegmentError; OSError."""
+    if is_recorded_now(data_dir, interview_id, load_public_key(data_dir / "keys" / SIGNING_PUB)):
+        raise ErasureRefused(f"interview {interview_id} is being recorded: end it first")
 
 
 def settle(data_dir: Path, database: KeyDatabase) -> None:

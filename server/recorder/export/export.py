@@ -99,7 +99,7 @@ def export(
     """
     if not len(source):
         raise ExportError("the recording has no media")
-    if out.resolve().is_relative_to(source.path.parent.resolve()):
+    if is_among_recordings(source, out):
         raise ExportError("no media in the clear may lie among the recordings")
     with scratch_beside(out) as scratch:
         with scratch.open("r+b") as file:
@@ -114,6 +114,11 @@ def export(
             prepend(file, [head.ftyp, signed, *head.moov, head.mdat])
         seal(scratch)
         put_in_place(scratch, out)
+
+
+def is_among_recordings(source: Source, out: Path) -> bool:
+    """Where no media may lie in the clear."""
+    return out.resolve().is_relative_to(source.path.parent.resolve())
 
 
 def prepend(file: BinaryIO, parts: Sequence[Part]) -> None:
