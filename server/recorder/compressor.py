@@ -122,8 +122,7 @@ class Compressor:
             await self._compress(wanted)
 
     async def _adopt(self, interview_id: str) -> None:
-        read_s = self._readers.last_read_s(interview_id)
-        if read_s and self._clock() - read_s < READ_QUIET_S:
+        if self._is_read(interview_id):
             return
         data_dir, key = self._recorder.data_dir, self._recorder.public_key
         try:
@@ -133,8 +132,15 @@ class Compressor:
                 log.error("what was made of recording %s is not used: %s", interview_id, error)
             self._failed[interview_id] = self._clock()
             return
+        if self._is_read(interview_id):
+            return  # since then: it takes its time to check a long recording
         self._readers.forget(interview_id)
         await self._recorder.adopt(interview_id)
+
+    def _is_read(self, interview_id: str) -> bool:
+        """Whether somebody may be playing its source."""
+        read_s = self._readers.last_read_s(interview_id)
+        return bool(read_s) and self._clock() - read_s < READ_QUIET_S
 
     async def _compress(self, interview_id: str) -> None:
         now = self.metrics

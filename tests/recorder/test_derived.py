@@ -27,6 +27,12 @@ from server.recorder.catalog.derived import (
 )
 from server.recorder.catalog.recordings import is_compressed, read_manifest
 from server.recorder.compression.recoder import Recoder
+from server.recorder.compressor import (
+    CompressMetrics,
+    Compressor,
+    Policy,
+    open_compressor,
+)
 from server.recorder.evidence.derivation import decode_statement, statement_of
 from server.recorder.evidence.tlog import EntryKind, open_log, read_log
 from server.recorder.evidence.verify import verify
@@ -92,6 +98,38 @@ def test_a_server_puts_it_in_its_place_and_tells_the_log(desk: Desk, recoder: Re
     manifest = desk.reader().manifest
     entries = read_log(desk.log, desk.keys.public_key, manifest.recording).entries
     assert [entry.kind for entry in entries] == [EntryKind.DERIVED]
+
+
+class ReadMeanwhile:
+    """Somebody begins to replay it while what was made of it is being checked."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.forgotten: list[str] = []
+        self.done = asyncio.Event()
+
+    def last_read_s(self, interview_id: str) -> float:
+        self.asked += 1
+        if self.asked == 1:
+            return 0.0
+        self.done.set()
+        return START_S
+
+    def forget(self, interview_id: str) -> None:
+        self.forgotten.append(interview_id)
+        self.done.set()
+
+
+async def test_who_began_to_play_the_source_gets_all_of_it(desk: Desk, recoder: Recoder) -> None:
+    await asyncio.to_thread(recorded, desk)
+    await asyncio.to_thread(make, desk, recoder)
+    readers = ReadMeanwhile()
+    async with open_recorder(desk.data_dir) as recorder:
+        parts = recorder, "file", "", Policy.OFF, lambda: False, readers, lambda: START_S + 1
+        async with open_compressor(Compressor(*parts, CompressMetrics())):
+            await readers.done.wait()
+    assert readers.forgotten == []
+    assert await asyncio.to_thread(ready, desk.data_dir) == ["iv"]
 
 
 def test_a_recording_that_goes_on_meanwhile_keeps_its_place(desk: Desk, recoder: Recoder) -> None:
