@@ -6,6 +6,10 @@ tell nothing about the server. What it takes is still measured, and bounded (`re
 
 import os
 from contextlib import suppress
+from pathlib import Path
+
+#: Of priorities: so much less than the server and the live interviews.
+LEAST = 19
 
 
 def go_first() -> None:
@@ -17,3 +21,12 @@ def go_first() -> None:
 
 def go_like_others() -> None:
     os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+
+
+def give_way() -> None:
+    """To all else. Niceness is the session's where there is autogroup (sched(7))."""
+    if os.getsid(0) != os.getpid():
+        os.setsid()
+    os.nice(LEAST)
+    with suppress(OSError):
+        Path("/proc/self/autogroup").write_text(str(LEAST))

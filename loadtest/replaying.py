@@ -1,17 +1,20 @@
 """People replay while interviews run: `python -m loadtest.replaying --viewers 20 --rounds 3`.
 
 Starts a server of its own and records some interviews. Then others run, and meanwhile, in turn
-nobody and people who replay those recordings as the page does: 20 s are loaded at once, then
-as fast as it plays, some fragments in each request. Told is the live forward latency of both, and
-their ratio: what else the machine does is in both. With `--viewers 0` it shows how far the ratio
-is from 1 by chance. Exit codes: 0 the 99th percentile grew by at most a tenth, 1 by more, or an
-interview failed, 2 wrong use.
+nobody, people who replay those recordings as the page does (20 s are loaded at once, then as fast
+as it plays, some fragments in each request), and the same people loading the same bytes from a
+process that has them ready. In the last case they disturb the machine, which they share with
+the server here, and the server not at all. Told is the live forward latency of each, and two
+ratios: of replaying to nobody, which has the viewers' own load in it, and of replaying to the same
+elsewhere, which is the server's part. What else the machine does is in all of them. With
+`--viewers 0` it shows how far the ratios are from 1 by chance. Exit codes: 0 by the server's part
+the 99th percentile grew by at most a tenth, 1 by more, or an interview failed, 2 wrong use.
 """
 
 import argparse
 import asyncio
+import itertools
 import json
-import os
 import random
 import statistics
 import sys
@@ -19,7 +22,7 @@ import tempfile
 import time
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from math import inf
 from pathlib import Path
@@ -30,12 +33,14 @@ import aiohttp
 
 from loadtest.candidate import EXIT_USAGE, run
 from loadtest.crashes import CampaignError, Server
+from loadtest.elsewhere import open_elsewhere
 from loadtest.histogram import Histogram, merged
 from loadtest.invites import InviteError, many_by_owner
 from loadtest.media import MediaError, default_cache, load_clip
 from loadtest.ours import ends_with_us
 from loadtest.packets import PacketisedClip, packetise
 from loadtest.plan import Plan
+from loadtest.priority import give_way
 from loadtest.series import Totals
 from loadtest.server_cost import cpu_by_name, find_server_pid, process_times
 from loadtest.whip import REQUEST_TIMEOUT, Refused
@@ -51,8 +56,8 @@ AT_ONCE = 6
 BETWEEN_S = 0.2
 RETRY_S = 2.0
 POLL_S = 0.01
-#: So much less than the server and the live interviews.
-GIVE_WAY = 19
+#: A server that has just started may be too late with all for interviews: it looks back 10 s.
+TRIES, SETTLED_S = 4, 10.0
 #: Of rounds, to tell how sure the ratio is.
 DRAWINGS = 400
 TOO_MANY = 429
@@ -68,50 +73,78 @@ class Round:
 
 
 @dataclass(slots=True)
-class Result:
-    """What was measured in each round."""
+class Loads:
+    """What people loaded."""
 
-    alone: list[Round] = field(default_factory=list)
-    replaying: list[Round] = field(default_factory=list)
+    rounds: list[Round] = field(default_factory=list)
     reads: Histogram = field(default_factory=Histogram)  #: seconds that a request took
     fragments: int = 0
     stalls: int = 0  #: requests whose fragments came after they were due
     refused: int = 0
+
+    def described(self) -> dict[str, Any]:
+        return _described(self.rounds) | {
+            "fragments": self.fragments,
+            "request_ms": {
+                "p50": _ms(self.reads.percentile(50)),
+                "p99": _ms(self.reads.percentile(99)),
+            },
+            "stalls": self.stalls,
+            "refused": self.refused,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Ratio:
+    """Of 99th percentiles, the median of the rounds': what disturbs one of them from outside
+    counts for little. ``least`` and ``most``: in nine of ten drawings of as many (bootstrap).
+    """
+
+    median: float
+    least: float
+    most: float
+
+    @classmethod
+    def of(cls, rounds: list[Round], to: list[Round]) -> "Ratio":
+        ratios = [_p99(one) / _p99(other) for one, other in zip(rounds, to, strict=True)]
+        draw = random.Random(1)
+        drawings = [draw.choices(ratios, k=len(ratios)) for _ in range(DRAWINGS)]
+        medians = sorted(map(statistics.median, drawings))
+        least, most = medians[DRAWINGS // 20], medians[-DRAWINGS // 20]
+        return cls(statistics.median(ratios), least, most)
+
+    def described(self) -> list[float]:
+        return [round(each, 3) for each in (self.median, self.least, self.most)]
+
+
+def _p99(round: Round) -> float:
+    return round.latency_s.percentile(99) or inf
+
+
+@dataclass(slots=True)
+class Result:
+    """What was measured in each round."""
+
+    alone: list[Round] = field(default_factory=list)
+    replaying: Loads = field(default_factory=Loads)
+    elsewhere: Loads = field(default_factory=Loads)
     faults: list[str] = field(default_factory=list)
 
     @property
-    def ratio(self) -> float:
-        """The median of the rounds': what disturbs one of them from outside counts for little."""
-        return statistics.median(self._ratios())
-
-    def ratio_between(self) -> tuple[float, float]:
-        """What it is in nine of ten drawings of as many rounds (bootstrap)."""
-        ratios, draw = self._ratios(), random.Random(1)
-        drawings = [draw.choices(ratios, k=len(ratios)) for _ in range(DRAWINGS)]
-        medians = sorted(map(statistics.median, drawings))
-        return medians[DRAWINGS // 20], medians[-DRAWINGS // 20]
-
-    def _ratios(self) -> list[float]:
-        return [
-            (beside.latency_s.percentile(99) or inf) / (alone.latency_s.percentile(99) or inf)
-            for alone, beside in zip(self.alone, self.replaying, strict=True)
-        ]
+    def server_part(self) -> Ratio:
+        return Ratio.of(self.replaying.rounds, self.elsewhere.rounds)
 
     def as_json(self) -> str:
-        least, most = self.ratio_between()
         return json.dumps(
             {
                 "alone": _described(self.alone),
-                "replaying": _described(self.replaying),
-                "p99_ratio": round(self.ratio, 3),
-                "p99_ratio_90_percent": [round(least, 3), round(most, 3)],
-                "fragments": self.fragments,
-                "request_ms": {
-                    "p50": _ms(self.reads.percentile(50)),
-                    "p99": _ms(self.reads.percentile(99)),
+                "replaying": self.replaying.described(),
+                "elsewhere": self.elsewhere.described(),
+                "p99_ratio_with_bounds": {
+                    "replaying to elsewhere": self.server_part.described(),
+                    "replaying to alone": Ratio.of(self.replaying.rounds, self.alone).described(),
+                    "elsewhere to alone": Ratio.of(self.elsewhere.rounds, self.alone).described(),
                 },
-                "stalls": self.stalls,
-                "refused": self.refused,
                 "faults": self.faults,
             },
             indent=2,
@@ -135,50 +168,81 @@ def _described(rounds: list[Round]) -> dict[str, Any]:
     }
 
 
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """A recording, by its path, and a link of one's own to it."""
+
+    path: str
+    token: str
+
+
 class Viewer:
     """One person with the page open, who plays from somewhere and begins again at the end."""
 
     def __init__(
-        self, http: aiohttp.ClientSession, base: str, token: str, number: int, result: Result
+        self, http: aiohttp.ClientSession, url: str, seat: Seat, number: int, loads: Loads
     ) -> None:
-        self._http, self._base, self._number, self._result = http, base, number, result
-        self._headers = {"Authorization": f"Bearer {token}"}
+        self._http, self._url, self._seat, self._number = http, url, seat, number
+        self._loads = loads
+        self._headers = {"Authorization": f"Bearer {seat.token}"}
 
     async def play(self) -> None:
         """Until cancelled."""
         await asyncio.sleep(self._number * BETWEEN_S)
-        index = json.loads(await self._get(""))
-        await self._get("/init/0")
-        fragments = index["fragments"]
-        first = self._number * 7 % len(fragments)
+        turns = self._turns(await self._get(self._index))
+        await self._get(self._init)
         began_s, played_s = time.monotonic(), 0.0
-        while True:
-            for place in (*range(first, len(fragments), AT_ONCE), *range(0, first, AT_ONCE)):
-                some = fragments[place : place + AT_ONCE]
-                due_s = began_s + played_s
-                played_s += sum(fragment["duration_s"] for fragment in some)
-                await self._load(some, due_s, began_s + played_s)
+        for some in itertools.cycle(turns):
+            due_s = began_s + played_s
+            played_s += sum(fragment["duration_s"] for fragment in some)
+            await self._load(some, due_s, began_s + played_s)
+
+    async def answers(self) -> dict[str, bytes]:
+        """All that `play` asks for, with what the server answers."""
+        index = await self._get(self._index)
+        paths = [self._init, *map(self._media, self._turns(index))]
+        return {self._index: index} | {path: await self._get(path) for path in paths}
+
+    @property
+    def _index(self) -> str:
+        return self._seat.path
+
+    @property
+    def _init(self) -> str:
+        return f"{self._seat.path}/init/0"
+
+    def _media(self, some: list[dict[str, Any]]) -> str:
+        return f"{self._seat.path}/fragment/{some[0]['seq']}?last={some[-1]['seq']}"
+
+    def _turns(self, index: bytes) -> list[list[dict[str, Any]]]:
+        """The fragments of each request, in order."""
+        fragments = json.loads(index)["fragments"]
+        first = self._number * 7 % len(fragments)
+        return [
+            fragments[place : place + AT_ONCE]
+            for place in (*range(first, len(fragments), AT_ONCE), *range(0, first, AT_ONCE))
+        ]
 
     async def _load(self, some: list[dict[str, Any]], due_s: float, until_s: float) -> None:
         await asyncio.sleep(until_s - AHEAD_S - time.monotonic())
         asked_s = time.monotonic()
-        await self._get(f"/fragment/{some[0]['seq']}?last={some[-1]['seq']}")
+        await self._get(self._media(some))
         now_s = time.monotonic()
-        self._result.reads.add(now_s - asked_s)
-        self._result.fragments += len(some)
+        self._loads.reads.add(now_s - asked_s)
+        self._loads.fragments += len(some)
         # The first ones are due at once, and never there.
-        self._result.stalls += now_s > due_s + 1.0
+        self._loads.stalls += now_s > due_s + 1.0
 
     async def _get(self, path: str) -> bytes:
         while True:
             async with self._http.get(
-                self._base + path, headers=self._headers, timeout=REQUEST_TIMEOUT
+                self._url + path, headers=self._headers, timeout=REQUEST_TIMEOUT
             ) as answer:
                 if answer.status == 200:
                     return await answer.read()
                 if answer.status != TOO_MANY:
                     raise CampaignError(f"{path} answers {answer.status}")
-            self._result.refused += 1
+            self._loads.refused += 1
             await asyncio.sleep(RETRY_S)
 
 
@@ -196,12 +260,17 @@ async def measure(
         owner = await server.owner_token()
         await _record(server, owner, interviews, 1.5 * AHEAD_S)
         seats = await _seats(http, server.url, owner, viewers)
+        answers = await _answers(http, server.url, seats)
+        elsewhere = await stack.enter_async_context(open_elsewhere(answers))
         live = await stack.enter_async_context(_live(http, server, owner, clip, interviews))
-        _give_way()
-        for _ in range(rounds):
+        give_way()
+        cases = [(server.url, result.replaying), (elsewhere, result.elsewhere)]
+        for number in range(rounds):
             result.alone.append(await live.watch(seconds))
-            async with _replaying(http, seats, result):
-                result.replaying.append(await live.watch(seconds))
+            # In turn the first: what the one leaves behind is not always the other's.
+            for url, loads in reversed(cases) if number % 2 else cases:
+                async with _watching(http, url, seats, loads):
+                    loads.rounds.append(await live.watch(seconds))
         result.faults += await live.faults()
     return result
 
@@ -251,34 +320,24 @@ async def _live(
         yield Live(part, pid)
 
 
-def _give_way() -> None:
-    """Viewers have machines of their own. Niceness is the session's where there is autogroup."""
-    os.setsid()
-    os.nice(GIVE_WAY)
-    with suppress(OSError):
-        Path("/proc/self/autogroup").write_text(str(GIVE_WAY))
-
-
 async def _record(server: Server, owner: str, interviews: int, seconds: float) -> None:
     """Raises CampaignError."""
-    process = await asyncio.create_subprocess_exec(
-        *ends_with_us(
-            *(sys.executable, "-m", "loadtest", "--json", "--no-recording-check"),
-            *("--url", server.url, "--data-dir", str(server.data_dir), "--owner-token", owner),
-            *("--interviews", str(interviews), "--duration", f"{seconds:g}s"),
-        ),
-        stdout=PIPE,
-        stderr=PIPE,
+    command = ends_with_us(
+        *(sys.executable, "-m", "loadtest", "--json", "--no-recording-check"),
+        *("--url", server.url, "--data-dir", str(server.data_dir), "--owner-token", owner),
+        *("--interviews", str(interviews), "--duration", f"{seconds:g}s"),
     )
-    _, errors = await process.communicate()
-    if process.returncode != 0:
-        raise CampaignError(f"nothing was recorded: {errors.decode(errors='replace')}")
+    for _ in range(TRIES):
+        process = await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=PIPE)
+        report, errors = await process.communicate()
+        if process.returncode == 0:
+            return
+        await asyncio.sleep(SETTLED_S)
+    told = errors or report  # the report tells why a run is not valid
+    raise CampaignError(f"nothing was recorded: {told.decode(errors='replace')[:1000]}")
 
 
-async def _seats(
-    http: aiohttp.ClientSession, url: str, owner: str, count: int
-) -> list[tuple[str, str]]:
-    """For each viewer a recording's address and a link of their own to it."""
+async def _seats(http: aiohttp.ClientSession, url: str, owner: str, count: int) -> list[Seat]:
     headers = {"Authorization": f"Bearer {owner}"}
     async with http.get(f"{url}/api/recordings", headers=headers) as answer:
         ids = [each["interview_id"] for each in await answer.json()]
@@ -288,17 +347,23 @@ async def _seats(
         links = f"{url}/api/interviews/{interview_id}/links"
         async with http.post(links, json={"role": "recruiter"}, headers=headers) as answer:
             token = urldefrag((await answer.json())["url"]).fragment
-        seats.append((f"{url}/api/recordings/{interview_id}", token))
+        seats.append(Seat(f"/api/recordings/{interview_id}", token))
     return seats
 
 
+async def _answers(http: aiohttp.ClientSession, url: str, seats: list[Seat]) -> dict[str, bytes]:
+    """All that those people ask for."""
+    answers: dict[str, bytes] = {}
+    for number, seat in enumerate(seats):
+        answers |= await Viewer(http, url, seat, number, Loads()).answers()
+    return answers
+
+
 @asynccontextmanager
-async def _replaying(
-    http: aiohttp.ClientSession, seats: list[tuple[str, str]], result: Result
+async def _watching(
+    http: aiohttp.ClientSession, url: str, seats: list[Seat], loads: Loads
 ) -> AsyncIterator[None]:
-    viewers = [
-        Viewer(http, base, token, number, result) for number, (base, token) in enumerate(seats)
-    ]
+    viewers = [Viewer(http, url, seat, number, loads) for number, seat in enumerate(seats)]
     async with asyncio.TaskGroup() as tasks:
         playing = [tasks.create_task(each.play(), name="viewer") for each in viewers]
         try:
@@ -324,7 +389,7 @@ def main() -> int:
         print(f"replaying: {error}", file=sys.stderr)
         return EXIT_USAGE
     print(result[0].as_json())
-    return EXIT_GREW if result[0].faults or result[0].ratio > MAX_RATIO else 0
+    return EXIT_GREW if result[0].faults or result[0].server_part.median > MAX_RATIO else 0
 
 
 def _arguments() -> argparse.Namespace:
@@ -335,8 +400,8 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--interviews", type=int, default=5, metavar="N")
     parser.add_argument("--viewers", type=int, default=20, metavar="N")
-    parser.add_argument("--rounds", type=int, default=12, metavar="N", help="of both kinds")
-    parser.add_argument("--seconds", type=float, default=6.0, metavar="S", help="of each kind")
+    parser.add_argument("--rounds", type=int, default=12, metavar="N", help="of each kind")
+    parser.add_argument("--seconds", type=float, default=6.0, metavar="S", help="of each turn")
     return parser.parse_args()
 
 

@@ -137,8 +137,13 @@ class Recorder:
         """Every recording, oldest first. Reads the disk: call it in a thread."""
         return list_recordings(self.data_dir, self._keys)
 
+    @property
+    def keys_folder(self) -> Path:
+        """With the database of wrapped keys."""
+        return self._keys.database.path.parent
+
     def check_key(self, interview_id: str) -> None:
-        """KeyProblem once the key of an open reader was destroyed. Reads the disk."""
+        """KeyProblem if the key was destroyed; then it is forgotten, too. Reads the disk."""
         self._keys.check(interview_id)
 
     def reader(self, interview_id: str) -> RecordingReader:

@@ -219,6 +219,8 @@ class Replay:
             return found
         if found.fault not in (Fault.NO_PART, Fault.NOT_FOR_HLS):
             self.forget(interview_id)  # opened anew once it is put right
+        if found.fault is Fault.LOCKED:  # of a destroyed key nothing stays with the recorder
+            await self.read(interview_id, self._recorder.check_key, interview_id)
         raise _refusal(interview_id, found.fault, found.reason)
 
     async def note(self, interview_id: str, grant: Grant, way: Way, found: Found) -> None:
@@ -237,12 +239,10 @@ class Replay:
             self._process.forget(place.folder)
 
     async def _place(self, interview_id: str) -> Place:
-        """Kept for the next read; the key may be destroyed meanwhile."""
+        """Kept for the next read; the process looks each time whether the key was destroyed."""
         place = self._places.get(interview_id)
         if place is not None:
-            await self.read(interview_id, self._recorder.check_key, interview_id)
-            if interview_id in self._places:  # it may have been forgotten meanwhile
-                self._places.move_to_end(interview_id)
+            self._places.move_to_end(interview_id)
             return place
         place = await self.read(interview_id, self._opened, interview_id)
         self._places[interview_id] = place
@@ -253,7 +253,8 @@ class Replay:
     def _opened(self, interview_id: str) -> Place:
         key = self._recorder.key(interview_id)
         folder = str(recording_path(self._recorder.data_dir, interview_id))
-        return Place(folder, self._store, key, self._recorder.public_key.hex())
+        keys = str(self._recorder.keys_folder)
+        return Place(folder, self._store, keys, key, self._recorder.public_key.hex())
 
     async def read(
         self, interview_id: str, call: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs

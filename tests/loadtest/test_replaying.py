@@ -1,29 +1,39 @@
 import json
 
 from loadtest.histogram import Histogram
-from loadtest.replaying import Result, Round
+from loadtest.replaying import Loads, Ratio, Result, Round
 
 
 def round_of(*seconds: float, cpu_s: float = 0.1) -> Round:
     return Round(Histogram(seconds), {"media": cpu_s}, 2.0)
 
 
-def test_the_ratio_is_that_of_most_rounds_and_says_how_sure_it_is() -> None:
+def test_a_ratio_is_that_of_most_rounds_and_says_how_sure_it_is() -> None:
     alone = [round_of(*[0.001] * 99), round_of(0.001), round_of(0.08)]
     replaying = [round_of(*[0.001] * 9, 0.002), round_of(0.003), round_of(0.001)]
-    result = Result(alone, replaying)
-    assert round(result.ratio, 1) == 2.0
-    least, most = result.ratio_between()
-    assert least < 0.1
-    assert round(most, 1) == 3.0
-    result.reads.add(0.004)
-    result.fragments = 1
-    told = json.loads(result.as_json())
-    assert (told["p99_ratio"], told["fragments"], told["stalls"]) == (round(result.ratio, 3), 1, 0)
-    assert told["alone"]["server_cpu_percent"] == {"media": 5.0}
-    assert (told["replaying"]["packets"], told["replaying"]["latency_ms"]["p50"]) == (12, 1.0)
+    ratio = Ratio.of(replaying, alone)
+    assert round(ratio.median, 1) == 2.0
+    assert ratio.least < 0.1
+    assert round(ratio.most, 1) == 3.0
 
 
 def test_rounds_that_are_alike_leave_no_doubt() -> None:
-    result = Result([round_of(0.001)] * 3, [round_of(0.001)] * 3)
-    assert (result.ratio, result.ratio_between()) == (1.0, (1.0, 1.0))
+    alike = [round_of(0.001)] * 3
+    assert Ratio.of(alike, alike) == Ratio(1.0, 1.0, 1.0)
+
+
+def test_the_servers_part_is_what_the_same_people_do_not_disturb_elsewhere() -> None:
+    replaying = Loads([round_of(0.003)], Histogram([0.004]), fragments=6)
+    elsewhere = Loads([round_of(0.002)])
+    result = Result([round_of(0.001)], replaying, elsewhere)
+    assert round(result.server_part.median, 1) == 1.5
+    told = json.loads(result.as_json())
+    ratios = {case: round(ratio[0], 1) for case, ratio in told["p99_ratio_with_bounds"].items()}
+    assert ratios == {
+        "replaying to elsewhere": 1.5,
+        "replaying to alone": 3.0,
+        "elsewhere to alone": 2.0,
+    }
+    assert told["alone"]["server_cpu_percent"] == {"media": 5.0}
+    assert (told["replaying"]["fragments"], told["replaying"]["stalls"]) == (6, 0)
+    assert round(told["elsewhere"]["latency_ms"]["p50"], 1) == 2.0

@@ -8,7 +8,7 @@ from server.recorder.replay import wire
 from server.recorder.replay.hls import NotForHls
 from server.recorder.replay.index import Side
 
-PLACE = wire.Place("/data/recordings/iv", "", bytes(32), ("00" * 32,))
+PLACE = wire.Place("/data/recordings/iv", "", "/data/keys", bytes(32), ("00" * 32,))
 ASKED: list[wire.Asked] = [
     wire.Index(3, True),
     wire.Pictures(2),

@@ -71,7 +71,7 @@ def put_in_its_place(desk: Desk, place: Place) -> Place:
     folder.rename(folder.with_name("former"))
     desk.path("iv").rename(folder)
     key = recording_key(folder.parents[1], "iv", desk.keys)
-    return Place(place.folder, "", key, desk.keys.public_key.hex())
+    return Place(place.folder, "", place.keys, key, desk.keys.public_key.hex())
 
 
 def _command(pid: str) -> str:
@@ -86,7 +86,8 @@ def place(tmp_path: Path) -> Place:
     desk = Desk(tmp_path / "data")
     desk.write(in_order(camera(Codec.H264), microphone()))
     key = recording_key(desk.data_dir, "iv", desk.keys)
-    return Place(str(desk.path("iv")), "", key, desk.keys.public_key.hex())
+    keys = str(desk.keys.database.path.parent)
+    return Place(str(desk.path("iv")), "", keys, key, desk.keys.public_key.hex())
 
 
 async def nobody(message: WhoSigns | Sign) -> Signer | Signature:

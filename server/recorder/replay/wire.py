@@ -27,6 +27,7 @@ class Place(_Message, frozen=True):
 
     folder: str
     store: str  #: where closed segments may be (`open_store`); empty: nowhere
+    keys: str  #: the folder of the key database: what has been destroyed there is used no more
     key: bytes
     public_key: tuple[str, ...]  #: hex, the newest last
 

@@ -27,6 +27,8 @@ from server.recorder.catalog.recordings import stored_folder
 from server.recorder.confine import end_with
 from server.recorder.format import server_key
 from server.recorder.keys.claim_signer import ClaimSigner
+from server.recorder.keys.key_database import KeyDatabase
+from server.recorder.keys.key_ring import open_database
 from server.recorder.keys.root_key import KeyProblem
 from server.recorder.replay import hls, wire
 from server.recorder.replay.reader import RecordingReader
@@ -135,6 +137,7 @@ class _Opened:
     """One recording."""
 
     place: Place
+    keys: KeyDatabase
     reader: RecordingReader
     streams: Streams
 
@@ -148,10 +151,13 @@ class _Readers:
         self._kept: OrderedDict[str, _Opened] = OrderedDict()
 
     def of(self, place: Place) -> _Opened:
-        """Opened anew where another recording has taken its place. Raises what readers do."""
+        """Opened anew where another recording has taken its place. Raises what readers do, and
+        KeyProblem once its key was destroyed, perhaps by another process.
+        """
         with self._lock:
             known = self._kept.get(place.folder)
         opened = known if known is not None and known.place == place else self._open(place)
+        opened.keys.candidate_of(Path(place.folder).name).existing()
         with self._lock:
             self._kept[place.folder] = opened
             self._kept.move_to_end(place.folder)
@@ -168,7 +174,8 @@ class _Readers:
         stored = stored_folder(folder, open_store(place.store)) if place.store else None
         public_key = server_key.from_hex(place.public_key)
         reader = RecordingReader(folder, place.key, public_key, stored)
-        return _Opened(place, reader, Streams(reader, self._signer))
+        keys = open_database(Path(place.keys))
+        return _Opened(place, keys, reader, Streams(reader, self._signer))
 
 
 class _Server:
