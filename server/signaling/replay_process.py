@@ -1,17 +1,18 @@
-"""The process that reads recordings for replay, seen from the server: what passes the event loop
-is bytes. Started when somebody asks, ended when nobody does; one that is killed is replaced.
+"""The process that reads recordings for replay, seen from the server: a thread takes what it
+answers, in the system's calls, where it holds up nobody. Started when somebody asks, ended when
+nobody does; one that is killed is replaced.
 """
 
 import asyncio
+import fcntl
 import logging
 import os
-import socket
 import sys
-from asyncio.subprocess import DEVNULL, Process
+import threading
+from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import cast
 
 from server.environment import environment
 from server.recorder.keys.root_key import KeyProblem
@@ -36,6 +37,8 @@ log = logging.getLogger(__name__)
 #: Nothing was asked for so long: what it keeps in memory, keys too, goes with it.
 IDLE_S = 60.0
 EXIT_S = 2.0
+#: About one answer; the most that the kernel lets everybody have.
+PIPE_BYTES = 1 << 20
 #: Processes that may end over one question.
 TRIES = 2
 
@@ -52,78 +55,81 @@ class Found:
     seen_s: tuple[tuple[float, float], ...]
 
 
-class _Link(asyncio.BufferedProtocol):
-    """The server's end of one process's socket pair; what comes is read to where it stays.
+class _Link:
+    """The server's ends of one process's pipes.
 
     ``on_lost`` is called when the process closed its end.
     """
 
     def __init__(
         self,
+        process: Process,
+        answers: int,
         on_signing: Callable[["_Link", WhoSigns | Sign], None],
         on_lost: Callable[[], None],
     ) -> None:
+        assert process.stdin is not None
+        self._questions = process.stdin
+        self._answers = answers
         self._on_signing = on_signing
         self._on_lost = on_lost
-        self._incoming = wire.Incoming()
         self._asked: dict[int, asyncio.Future[Found | Failed]] = {}
         self._numbers = 0
-        self._transport: asyncio.Transport | None = None
-        self._rests_since_s = asyncio.get_running_loop().time()
+        self._loop = asyncio.get_running_loop()
+        self._rests_since_s = self._loop.time()
         self.lost = asyncio.Event()
+        self._listening = threading.Thread(target=self._listen, name="replay answers")
+        self._listening.start()
 
     @property
     def idle_in_s(self) -> float:
         if self._asked:
             return IDLE_S
-        return self._rests_since_s + IDLE_S - asyncio.get_running_loop().time()
+        return self._rests_since_s + IDLE_S - self._loop.time()
 
     async def ask(self, place: Place, asked: Asked) -> Found | Failed:
         """ProcessEnded."""
         if self.lost.is_set():
             raise ProcessEnded
-        loop = asyncio.get_running_loop()
         self._numbers += 1
         number = self._numbers
-        answer: asyncio.Future[Found | Failed] = loop.create_future()
+        answer: asyncio.Future[Found | Failed] = self._loop.create_future()
         self._asked[number] = answer
         self.say(Read(number, place, asked))
         try:
             return await answer
         finally:
             del self._asked[number]
-            self._rests_since_s = loop.time()
+            self._rests_since_s = self._loop.time()
 
     def say(self, message: ToReader) -> None:
-        if self._transport is not None and not self.lost.is_set():
-            self._transport.write(b"".join(wire.encode(message)))
+        if not self._questions.is_closing():
+            self._questions.write(b"".join(wire.encode(message)))
 
     def close(self) -> None:
-        """The process ends, too."""
-        if self._transport is not None:
-            self._transport.abort()
+        """The process ends by that, unless it hangs."""
+        self._questions.close()
+        self._lose()
 
-    # ---- asyncio's side -----------------------------------------------------------------
+    async def closed(self) -> None:
+        """Returns once the process has ended, and nothing more comes of it."""
+        await asyncio.to_thread(self._listening.join)
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # uvloop's transports are none of asyncio's classes.
-        self._transport = cast(asyncio.Transport, transport)
+    def _listen(self) -> None:
+        """In a thread of its own: half a megabyte takes 0.4 ms to come out of a pipe."""
+        with open(self._answers, "rb") as answers:
+            while (whole := wire.read(answers)) is not None:
+                head, body = whole
+                message = wire.from_reader.decode(head)
+                self._loop.call_soon_threadsafe(self._take, message, body)
+        self._loop.call_soon_threadsafe(self._lose)
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def _lose(self) -> None:
         self.lost.set()
         self._on_lost()
         for each in self._asked.values():
             if not each.done():
                 each.set_exception(ProcessEnded())
-
-    def get_buffer(self, sizehint: int) -> memoryview:
-        return self._incoming.buffer
-
-    def buffer_updated(self, nbytes: int) -> None:
-        whole = self._incoming.took(nbytes)
-        if whole is not None:
-            head, body = whole
-            self._take(wire.from_reader.decode(head), body)
 
     def _take(self, message: wire.FromReader, body: bytearray) -> None:
         match message:
@@ -180,13 +186,13 @@ class ReplayProcess:
             if self._linked is linked:
                 self._linked = None
 
-        link = _Link(self._asked_to_sign, leave)
         try:
-            process = await _started(link, self._with_store)
+            process, answers = await _started(self._with_store)
         except OSError as error:
             leave()
             linked.set_exception(error)
             return
+        link = _Link(process, answers, self._asked_to_sign, leave)
         try:
             linked.set_result(link)
             left_s = IDLE_S
@@ -198,6 +204,7 @@ class ReplayProcess:
             leave()
             link.close()
             await _ended(process)
+            await link.closed()
 
     def _asked_to_sign(self, link: _Link, message: WhoSigns | Sign) -> None:
         self._tasks.create_task(self._sign(link, message), name="replay signature")
@@ -213,26 +220,29 @@ class ReplayProcess:
             link.say(NotSigned(message.number, repr(error)))
 
 
-async def _started(link: _Link, with_store: bool) -> Process:
-    """OSError."""
-    ours, theirs = socket.socketpair()
-    with theirs:
-        await asyncio.get_running_loop().create_unix_connection(lambda: link, sock=ours)
-        try:
-            return await asyncio.create_subprocess_exec(
-                sys.executable,
-                *("-m", "server.recorder.replay.worker", str(os.getpid()), str(theirs.fileno())),
-                pass_fds=(theirs.fileno(),),
-                stdin=DEVNULL,
-                stdout=DEVNULL,
-                stderr=DEVNULL,
-                env=environment(with_store=with_store),
-                # A Ctrl-C in the server's terminal is for the server, which ends its processes.
-                start_new_session=True,
-            )
-        except BaseException:
-            link.close()
-            raise
+async def _started(with_store: bool) -> tuple[Process, int]:
+    """And the descriptor where its answers come. OSError."""
+    ours, theirs = os.pipe()
+    try:
+        with suppress(OSError):  # as large as it may be: the fewer times its reader is woken
+            fcntl.fcntl(theirs, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *("-m", "server.recorder.replay.worker", str(os.getpid()), str(theirs)),
+            pass_fds=(theirs,),
+            stdin=PIPE,
+            stdout=DEVNULL,
+            stderr=DEVNULL,
+            env=environment(with_store=with_store),
+            # A Ctrl-C in the server's terminal is for the server, which ends its processes.
+            start_new_session=True,
+        )
+    except BaseException:
+        os.close(ours)
+        raise
+    finally:
+        os.close(theirs)
+    return process, ours
 
 
 async def _ended(process: Process) -> None:

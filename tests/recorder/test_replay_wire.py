@@ -1,3 +1,6 @@
+import io
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -34,15 +37,26 @@ FROM_READER: list[wire.FromReader] = [
 ]
 
 
+class Cut(io.RawIOBase):
+    """A stream that comes in pieces of these sizes, then as it is asked for."""
+
+    def __init__(self, stream: bytes, sizes: list[int]) -> None:
+        self._stream, self._sizes = stream, sizes
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, into: Any) -> int:
+        size = min(self._sizes.pop(0) if self._sizes else len(into), len(into))
+        piece, self._stream = self._stream[:size], self._stream[size:]
+        into[: len(piece)] = piece
+        return len(piece)
+
+
 def came(stream: bytes, sizes: list[int]) -> list[tuple[bytes, bytes]]:
-    incoming, got = wire.Incoming(), list[tuple[bytes, bytes]]()
-    while stream:
-        size = min(sizes.pop(0) if sizes else len(stream), len(incoming.buffer), len(stream))
-        incoming.buffer[:size] = stream[:size]
-        whole = incoming.took(size)
-        got += [] if whole is None else [(bytes(whole[0]), bytes(whole[1]))]
-        stream = stream[size:]
-    return got
+    file = io.BufferedReader(Cut(stream, sizes), 16)
+    whole = iter(lambda: wire.read(file), None)
+    return [(head, bytes(body)) for head, body in whole]
 
 
 @pytest.mark.parametrize("message", TO_READER, ids=repr)
@@ -67,6 +81,14 @@ def test_messages_are_whole_however_they_are_cut(
     sent = [(wire.Answer(number), body) for number, body in answers]
     got = came(b"".join(part for each in sent for part in wire.encode(*each)), sizes)
     assert [(wire.from_reader.decode(head), body) for head, body in got] == sent
+
+
+@given(st.binary(max_size=60), st.lists(st.integers(1, 30)))
+def test_one_that_is_cut_off_is_the_end(body: bytes, sizes: list[int]) -> None:
+    whole = b"".join(wire.encode(wire.Answer(1), body))
+    for size in range(len(whole)):
+        assert came(whole[:size], list(sizes)) == []
+        assert len(came(whole + whole[:size], list(sizes))) == 1
 
 
 @pytest.mark.parametrize(

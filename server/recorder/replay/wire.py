@@ -1,12 +1,13 @@
 """What passes between the server and the process that reads recordings for replay.
 
-Over a socket pair. A message is two lengths of four bytes each, big-endian, then what they are
+Over a pipe each way. A message is two lengths of four bytes each, big-endian, then what they are
 of: a msgpack array whose first item is the message's name, and bytes as they are, which only an
 `Answer` has. Both ends run the same code of the same version, so nothing is negotiated.
 """
 
 import enum
 import struct
+from typing import Protocol
 
 import msgspec
 
@@ -167,6 +168,15 @@ class Sign(_Message, frozen=True, tag="sign"):
 ToReader = Read | Forget | Signer | Signature | NotSigned
 FromReader = Answer | Failed | WhoSigns | Sign
 
+
+class File(Protocol):
+    """Both wait for all that is asked for; there is less at the end only."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+    def readinto(self, into: bytearray, /) -> int: ...
+
+
 _encoder = msgspec.msgpack.Encoder()
 to_reader = msgspec.msgpack.Decoder(ToReader)
 from_reader = msgspec.msgpack.Decoder(FromReader)
@@ -178,38 +188,13 @@ def encode(message: ToReader | FromReader, body: bytes = b"") -> tuple[bytes, by
     return LENGTHS.pack(len(head), len(body)) + head, body
 
 
-class Incoming:
-    """Messages as they come in pieces: what is read stays where it is read to.
-
-    Contract: read into :attr:`buffer`, at least a byte, then say to :meth:`took` how many.
-    """
-
-    def __init__(self) -> None:
-        self._lengths = bytearray(LENGTHS.size)
-        self._head = self._body = bytearray()
-        self._into = self._lengths  # the one of these that is being filled
-        self._filled = 0
-
-    @property
-    def buffer(self) -> memoryview:
-        return memoryview(self._into)[self._filled :]
-
-    def took(self, count: int) -> tuple[bytearray, bytearray] | None:
-        """The message and its body, if that was the last of them."""
-        self._filled += count
-        if self._filled < len(self._into):
-            return None
-        self._filled = 0
-        if self._into is self._lengths:
-            head, body = LENGTHS.unpack(self._lengths)
-            self._into = self._head = bytearray(head)
-            self._body = bytearray(body)
-            return None
-        if self._into is self._head and self._body:
-            self._into = self._body
-            return None
-        self._into = self._lengths
-        return self._head, self._body
+def read(file: File) -> tuple[bytes, bytearray] | None:
+    """The next message and its body, both whole; None at the end. Blocks."""
+    head_size, body_size = LENGTHS.unpack(file.read(LENGTHS.size).ljust(LENGTHS.size, b"\0"))
+    head, body = file.read(head_size), bytearray(body_size)
+    if not head or len(head) < head_size or file.readinto(body) < body_size:
+        return None
+    return head, body
 
 
 def fault_of(error: Exception) -> tuple[Fault, str]:

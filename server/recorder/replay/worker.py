@@ -1,22 +1,23 @@
 """The process that reads recordings for whoever replays them: Python has one interpreter lock in a
 process, and what is live must not wait for it.
 
-Started as ``python -m server.recorder.replay.worker PARENT FD``: FD is its end of a socket pair
-(`wire`). It gives way to the server, has of keys only those of the recordings that it
-reads, and asks the server to sign. It ends with the server, or when that closes its end.
+Started as ``python -m server.recorder.replay.worker PARENT FD``: what it is asked comes on its
+input, what it answers goes to FD (`wire`). It gives way to the server, has of keys only those of
+the recordings that it reads, and asks the server to sign. It ends with the server, or when that
+closes its input.
 """
 
 import gzip
 import os
-import socket
+import resource
 import sys
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 from cryptography import x509
@@ -53,7 +54,6 @@ from server.recorder.replay.wire import (
     Signer,
     StreamInit,
     StreamSegment,
-    ToReader,
     WhoSigns,
     fault_of,
 )
@@ -71,18 +71,18 @@ def main() -> None:
     parent, fd = map(int, sys.argv[1:])
     end_with(parent)
     give_way(NICENESS)
-    keep_private()
-    with socket.socket(fileno=fd) as pipe, suppress(ConnectionError):
-        _serve(pipe)
-    os._exit(0)  # whatever its threads still wait for
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with open(sys.stdin.fileno(), "rb", closefd=False) as questions, open(fd, "wb") as answers:
+        _serve(questions, answers)
 
 
-def _serve(pipe: socket.socket) -> None:
-    """Until the other end is closed."""
-    server = _Server(pipe)
+def _serve(questions: wire.File, answers: BinaryIO) -> None:
+    """Until there are no more."""
+    server = _Server(answers)
     readers = _Readers(server.signer)
     threads = ThreadPoolExecutor(THREADS)
-    for message in _messages(pipe):
+    while (whole := wire.read(questions)) is not None:
+        message = wire.to_reader.decode(whole[0])
         match message:
             case Read():
                 threads.submit(_answer, readers, server, message)
@@ -90,13 +90,7 @@ def _serve(pipe: socket.socket) -> None:
                 readers.forget(folder)
             case _:
                 server.answered(message)
-
-
-def _messages(pipe: socket.socket) -> Iterator[ToReader]:
-    with pipe.makefile("rb") as file:
-        while lengths := file.read(wire.LENGTHS.size):
-            head, _ = wire.LENGTHS.unpack(lengths)
-            yield wire.to_reader.decode(file.read(head))
+    os._exit(0)  # whatever its threads still wait for
 
 
 def _answer(readers: "_Readers", server: "_Server", read: Read) -> None:
@@ -181,8 +175,8 @@ class _Readers:
 class _Server:
     """The other end; calls may come from any thread."""
 
-    def __init__(self, pipe: socket.socket) -> None:
-        self._pipe = pipe
+    def __init__(self, answers: BinaryIO) -> None:
+        self._answers = answers
         self._lock = threading.Lock()
         self._asked: dict[int, Future[Signer | Signature]] = {}
         self._numbers = 0
@@ -190,8 +184,8 @@ class _Server:
 
     def say(self, message: FromReader, body: bytes = b"") -> None:
         with self._lock:
-            for part in wire.encode(message, body):
-                self._pipe.sendall(part)
+            self._answers.writelines(wire.encode(message, body))
+            self._answers.flush()
 
     def signer(self) -> ClaimSigner:
         """Who signs for C2PA: the server, which has the key. KeyProblem."""
