@@ -143,16 +143,19 @@ class _Readers:
         self._signer = signer
         self._lock = threading.Lock()
         self._kept: OrderedDict[str, _Opened] = OrderedDict()
+        self._forgets = 0
 
     def of(self, place: Place) -> _Opened:
         """Opened anew where another recording has taken its place. Raises what readers do, and
         KeyProblem once its key was destroyed, perhaps by another process.
         """
         with self._lock:
-            known = self._kept.get(place.folder)
+            known, forgets = self._kept.get(place.folder), self._forgets
         opened = known if known is not None and known.place == place else self._open(place)
         opened.keys.candidate_of(Path(place.folder).name).existing()
         with self._lock:
+            if self._forgets != forgets:  # perhaps this one, while it was opened
+                return opened
             self._kept[place.folder] = opened
             self._kept.move_to_end(place.folder)
             if len(self._kept) > MAX_READERS:
@@ -161,6 +164,7 @@ class _Readers:
 
     def forget(self, folder: str) -> None:
         with self._lock:
+            self._forgets += 1
             self._kept.pop(folder, None)
 
     def _open(self, place: Place) -> _Opened:
