@@ -11,6 +11,7 @@ from pathlib import Path
 
 from server.config import ConfigError
 from server.recorder.stores.files import make_folder, sync_directory
+from server.signaling.exports import FOLDER as EXPORTS
 from server.signaling.tokens import KEY_BYTES
 from server.store import Store, StoreError
 
@@ -24,12 +25,14 @@ def prepare_data_dir(path: Path) -> None:
     """Make the data directory if there is none. Raises ConfigError unless it can be written."""
     try:
         make_folder(path / "keys")
-        probe = path / f".probe-{os.getpid()}"
-        probe.touch()
-        probe.unlink()
+        for folder in (path, path / EXPORTS):
+            make_folder(folder)
+            probe = folder / f".probe-{os.getpid()}"
+            probe.touch()
+            probe.unlink()
     except OSError as error:
         raise ConfigError(
-            f"The data directory {path} can't be written ({error.strerror}): "
+            f"The data directory {path} can't be written ({error.filename}: {error.strerror}): "
             "give another one with --data-dir, or change its owner."
         ) from error
 

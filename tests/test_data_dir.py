@@ -29,6 +29,12 @@ def test_a_data_directory_that_is_a_file_is_refused(tmp_path: Path) -> None:
         prepare_data_dir(tmp_path / "data")
 
 
+def test_a_file_in_the_place_of_its_exports_is_named(tmp_path: Path) -> None:
+    (tmp_path / "exports").touch()
+    with pytest.raises(ConfigError, match=r"exports: File exists"):
+        prepare_data_dir(tmp_path)
+
+
 def test_the_links_key_is_made_once_and_for_nobody_else(tmp_path: Path) -> None:
     prepare_data_dir(tmp_path)
     key = links_key(tmp_path)

@@ -23,7 +23,7 @@ from server.recorder.recorder import Recorder
 from server.recorder.stores.files import make_folder
 from server.signaling import tokens
 from server.signaling.errors import Refusal
-from server.signaling.exports import process
+from server.signaling.exports import FOLDER, process
 from server.signaling.exports.export import Export, ExportState, Order
 from server.signaling.protocol import ErrorId
 from server.store import AsyncStore, KeptExport, Store, StoreError
@@ -31,8 +31,6 @@ from server.whole import whole_or_undone
 
 log = logging.getLogger(__name__)
 
-#: In the data directory.
-FOLDER = "exports"
 #: How long a file may be fetched.
 KEPT_S = 3600.0
 #: Waiting, running and kept ones: each may take as much disk as its recording.
