@@ -24,7 +24,9 @@ def test_who_is_forgotten_while_it_is_opened_is_not_kept(
 ) -> None:
     desk.write(interview(Codec.VP8, 1.0))
     key = recording_key(desk.data_dir, "iv", desk.keys)
-    place = Place(str(desk.path()), "", key, desk.keys.public_key.hex())
+    place = Place(
+        str(desk.path()), "", str(desk.data_dir / "keys"), key, desk.keys.public_key.hex()
+    )
     readers = worker._Readers(nobody)
 
     def opened(path: Path, *others: Any) -> RecordingReader:
@@ -43,7 +45,9 @@ def test_who_is_forgotten_while_it_is_opened_is_not_kept(
 def test_who_is_known_is_not_opened_again(desk: Desk) -> None:
     desk.write(interview(Codec.VP8, 1.0))
     key = recording_key(desk.data_dir, "iv", desk.keys)
-    place = Place(str(desk.path()), "", key, desk.keys.public_key.hex())
+    place = Place(
+        str(desk.path()), "", str(desk.data_dir / "keys"), key, desk.keys.public_key.hex()
+    )
     readers = worker._Readers(nobody)
     first = readers.of(place)
     assert readers.of(place) is first

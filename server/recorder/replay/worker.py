@@ -9,7 +9,6 @@ closes its input.
 
 import gzip
 import os
-import resource
 import sys
 import threading
 from collections import OrderedDict
@@ -71,7 +70,7 @@ def main() -> None:
     parent, fd = map(int, sys.argv[1:])
     end_with(parent)
     give_way(NICENESS)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    keep_private()
     with open(sys.stdin.fileno(), "rb", closefd=False) as questions, open(fd, "wb") as answers:
         _serve(questions, answers)
 
