@@ -1,8 +1,8 @@
 """A worker process: reads frames from its socket, writes indicators to it, ends when it closes.
 
 Started by the pool as ``python -m server.live_analysis.worker PIPE DESK``. It decodes what
-candidates send, so it is made poor: no core dumps, no files to write, bounded memory, low
-priority, and none of the server's environment.
+candidates send, so it is made poor: no core dumps, no files, nobody to connect to, bounded memory,
+low priority, and none of the server's environment.
 """
 
 import enum
@@ -20,6 +20,7 @@ from typing import assert_never
 
 import av.logging
 
+from server.confine import confine
 from server.core.indicators import Indicator
 from server.live_analysis import wire
 from server.live_analysis.blazeface import CLOSE_RANGE, FULL_RANGE, SHORT_RANGE
@@ -152,13 +153,6 @@ def _say(pipe: socket.socket, messages: Iterable[wire.FromWorker]) -> None:
         pipe.sendall(wire.encode(message))
 
 
-def _become_poor() -> None:
-    give_way(NICENESS)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
-
-
 @contextmanager
 def _quiet_native_code() -> Iterator[None]:
     """Discard what libraries print to file descriptor 2 while they load models."""
@@ -173,13 +167,15 @@ def _quiet_native_code() -> Iterator[None]:
 
 
 def main() -> None:
-    _become_poor()
+    give_way(NICENESS)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))  # where `confine` finds no Landlock
     # Candidates' bytes must not write to the server's log.
     av.logging.set_level(None)
     with _quiet_native_code():
         speech_model()
         for detector in (CLOSE_RANGE, SHORT_RANGE, FULL_RANGE):
             face_model(detector.model, detector.side)
+    confine(MOST_MEMORY)
     pipe, desk = (int(argument) for argument in sys.argv[1:])
     with socket.socket(fileno=pipe) as ours, mmap.mmap(desk, wire.DESK_BYTES) as memory:
         run(ours, memory)

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 
 import av.logging
 
+from server.confine import confine, end_with
 from server.core.frames import TrackName
 from server.recorder.compression.recode import Decoding, RecodeError, Recoding
 from server.recorder.compression.recode_job import (
@@ -26,7 +27,6 @@ from server.recorder.compression.recode_job import (
     told,
     write,
 )
-from server.recorder.confine import confine, end_with
 
 #: Address space: the largest pictures in a decoder, an encoder and a comparison need a fifth.
 MOST_MEMORY = 4 << 30

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import msgspec
 
+from server.confine import end_with
 from server.memory import keep_private
 from server.priority import give_way
 from server.recorder.catalog.derived import lock_making
 from server.recorder.compression.compression import NotCompressed
 from server.recorder.compression.job import Told, compress
-from server.recorder.confine import end_with
 from server.recorder.format.sealing import SegmentError
 from server.recorder.keys.key_ring import open_keys
 from server.recorder.keys.root_key import KeyProblem

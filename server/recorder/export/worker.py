@@ -2,8 +2,9 @@
 
 Started as ``python -m server.recorder.export.worker FD``: FD is the file, what the server says
 comes by the standard input, what it is told leaves by the standard output. It decodes what
-candidates sent, so it is made poor: lowest priority, bounded memory, no core dumps, and of keys
-only the recording's. When the server ends, nobody reads what it tells, and it ends, too.
+candidates sent, so it is made poor: lowest priority, bounded memory, no core dumps, of keys only
+the recording's, and of files too unless some are in a store. When the server ends, nobody reads
+what it tells, and it ends, too.
 """
 
 import errno
@@ -17,6 +18,7 @@ from pathlib import Path
 import av.logging
 import msgspec
 
+from server.confine import confine
 from server.memory import keep_private
 from server.priority import give_way
 from server.recorder.catalog.recordings import stored_folder
@@ -48,6 +50,8 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
     av.logging.set_level(None)  # candidates' bytes must not write to the server's log
     job = msgspec.json.decode(sys.stdin.buffer.readline(), type=Job)
+    if not job.store:  # which it would have to reach
+        confine(MOST_MEMORY, [job.folder])
     _say(run(job, int(sys.argv[1]), _ask_server))
 
 

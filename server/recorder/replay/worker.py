@@ -21,10 +21,10 @@ from typing import BinaryIO
 import msgspec
 from cryptography import x509
 
+from server.confine import end_with
 from server.memory import keep_private
 from server.priority import give_way
 from server.recorder.catalog.recordings import stored_folder
-from server.recorder.confine import end_with
 from server.recorder.format import server_key
 from server.recorder.keys.claim_signer import ClaimSigner
 from server.recorder.keys.key_database import KeyDatabase
