@@ -14,7 +14,6 @@ from server.core.frames import Codec
 from server.recorder.export import movie as movie_module
 from server.recorder.export.movie import (
     LONGEST_STEP,
-    MOST_CHAPTERS,
     Head,
     Movie,
     MovieError,
@@ -135,20 +134,34 @@ def test_of_two_tracks_of_pictures_players_show_the_first() -> None:
     assert defaults == [True, False], "and the one without pictures is not there"
 
 
-def test_chapters_are_told_as_far_as_they_can_be_counted() -> None:
+def test_chapters_are_a_track_of_text_that_the_others_name() -> None:
     media = bytearray()
     movie = Movie(media.extend)
     track = movie.add_pictures(h264())
     track.write(video(Codec.H264, 0.1)[0][0], 0, 0)
     track.finish(90_000)
-    for number in range(MOST_CHAPTERS + 1):
-        movie.add_chapter(number * 1000, f"第 {number}")
-    with av.open(io.BytesIO(file_of(movie.head(), bytes(media))), "r") as container:
+    movie.write_chapters([(number * 3000, f"第 {number}") for number in range(300)])
+    written = file_of(movie.head(), bytes(media))
+    with av.open(io.BytesIO(written), "r") as container:
         chapters = container.chapters()
-    assert len(chapters) == MOST_CHAPTERS
-    told = [(each["start"], each["time_base"], each["metadata"]["title"]) for each in chapters[:2]]
-    base = Fraction(1, 10_000_000)
-    assert told == [(0, base, "第 0"), (10_000, base, "第 1")]
+        kinds = [each.type for each in container.streams]
+    told = [(each["start"], each["end"], each["metadata"]["title"]) for each in chapters]
+    assert told[:2] == [(0, 3, "第 0"), (3, 6, "第 1")]
+    assert told[299:] == [(897, 1000, "第 299")]
+    assert {each["time_base"] for each in chapters} == {Fraction(1, 1000)}
+    assert kinds[0] == "video"
+    assert written.count(b"tref") == 1, "the chapters refer to nothing"
+
+
+def test_without_chapters_there_is_no_such_track() -> None:
+    movie = Movie(lambda data: None)
+    track = movie.add_pictures(h264())
+    track.write(video(Codec.H264, 0.1)[0][0], 0, 0)
+    track.finish(90_000)
+    movie.write_chapters([])
+    head = b"".join(movie.head().moov)
+    assert head.count(b"trak") == 1
+    assert b"tref" not in head
 
 
 @pytest.mark.parametrize("step", [0, -1, LONGEST_STEP + 1])

@@ -139,8 +139,6 @@ def prepend(file: BinaryIO, parts: Sequence[Part]) -> None:
 def write(whole: Source, movie: Movie, progress: Callable[[float], None], transcode: bool) -> bool:
     """As `export`, all but the head. Whether anything was encoded."""
     source = WithoutLongPauses(whole)
-    for start_us, began_us in source.chapters():
-        movie.add_chapter(start_us, f"{datetime.fromtimestamp(began_us / 1e6, UTC):{_CLOCK}}")
     recorded = {name for tracks in source.recorded_tracks for name in tracks.names()}
     pictures: dict[TrackName, _Pictures] = {}
     _open_pictures(TrackName.CAMERA, pictures, movie, source, transcode)
@@ -155,6 +153,12 @@ def write(whole: Source, movie: Movie, progress: Callable[[float], None], transc
             f"{error} has no place in an MP4 file: encode the pictures, which fills it "
             "(--transcode), or export what is before and after it"
         ) from error
+    movie.write_chapters(
+        [
+            (start_us, f"{datetime.fromtimestamp(began_us / 1e6, UTC):{_CLOCK}}")
+            for start_us, began_us in source.chapters()
+        ]
+    )
     return sound is not None or any(isinstance(each, _Encoded) for each in pictures.values())
 
 

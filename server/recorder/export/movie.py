@@ -6,7 +6,7 @@ Pure: where the media go is the caller's, before the head is made.
 """
 
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from itertools import chain
 from typing import NamedTuple
@@ -14,6 +14,9 @@ from typing import NamedTuple
 from server.core.frames import TrackName
 from server.recorder.credentials.c2pa_manifest import BmffHash
 from server.recorder.format.mp4 import (
+    PICTURES,
+    SOUND,
+    TEXT,
     Part,
     TrackHead,
     box,
@@ -30,8 +33,6 @@ LONGEST_STEP = 0x7FFF_FFFF
 #: Samples in a row of one track that lie together at most, where no other's come between.
 _CHUNK_SAMPLES = 100
 _MOVIE_TIMESCALE = 1000
-#: Their number is one byte.
-MOST_CHAPTERS = 255
 #: 8.3.2: enabled, in movie. Of several tracks of a kind players show the one that is enabled.
 _ENABLED, _IN_MOVIE = 1, 2
 _LAST_32_BITS = 0xFFFF_FFFF
@@ -66,27 +67,38 @@ class Movie:
         self._append = append
         self._tracks: list[MovieTrack] = []
         self._written: MovieTrack | None = None  # the last
-        self._chapters: list[tuple[int, str]] = []
+        self._chapters: MovieTrack | None = None
         self.size = 0  #: of all media so far
 
     def add_pictures(self, video: VideoConfig) -> "MovieTrack":
         size, entry = (video.width, video.height), visual_entry(video)
-        return self._add(TIMESCALE[TrackName.CAMERA], size, entry)
+        return self._add(TIMESCALE[TrackName.CAMERA], PICTURES, entry, size)
 
     def add_sound(self, configuration: bytes, rate: int, channels: int) -> "MovieTrack":
         """Of AAC, by its AudioSpecificConfig (ISO/IEC 14496-3 1.6.2.1)."""
-        return self._add(rate, None, _aac_entry(configuration, rate, channels))
+        return self._add(rate, SOUND, _aac_entry(configuration, rate, channels))
 
-    def _add(self, timescale: int, size: tuple[int, int] | None, entry: bytes) -> "MovieTrack":
-        first = all(each.is_sound is not (size is None) for each in self._tracks)
+    def _add(
+        self, timescale: int, handler: bytes, entry: bytes, size: tuple[int, int] = (0, 0)
+    ) -> "MovieTrack":
+        first = handler != TEXT and all(each.handler != handler for each in self._tracks)
         flags = _IN_MOVIE | (_ENABLED if first else 0)
-        track = MovieTrack(self, TrackHead(1 + len(self._tracks), flags, timescale, size), entry)
+        head = TrackHead(1 + len(self._tracks), flags, timescale, handler, size)
+        track = MovieTrack(self, head, entry)
         self._tracks.append(track)
         return track
 
-    def add_chapter(self, start_us: int, title: str) -> None:
-        """In order; players list the titles. At most `MOST_CHAPTERS`: more are not told."""
-        self._chapters.append((start_us, title))
+    def write_chapters(self, chapters: Sequence[tuple[int, str]]) -> None:
+        """When each begins, in microseconds, and its title, which players list: a track of text to
+        which the others refer. Once, when all of these are finished."""
+        if not chapters:
+            return
+        end_ms = max((each.end_ms for each in self._tracks), default=0)
+        self._chapters = track = self._add(_MOVIE_TIMESCALE, TEXT, _TEXT_ENTRY)
+        for start_us, title in chapters:
+            at_ms, text = start_us // 1000, title.encode()
+            track.write(struct.pack(">H", len(text)) + text + _IN_UTF8, at_ms, at_ms)
+        track.finish(end_ms)
 
     def put(self, track: "MovieTrack", data: bytes) -> None:
         """For tracks: the sample's data, in the track's last chunk or in a new one."""
@@ -110,20 +122,14 @@ class Movie:
         mvhd = movie_header(
             max((each.end_ms for each in written), default=0), 1 + len(self._tracks)
         )
-        traks = [part for each in written for part in each.boxes(begins, wide)]
-        return nested(b"moov", [mvhd, *traks, *self._chapter_list()])
+        traks = [part for each in written for part in each.boxes(begins, wide, self._refers(each))]
+        return nested(b"moov", [mvhd, *traks])
 
-    def _chapter_list(self) -> list[Part]:
-        """As players have it from Nero's MP4: no standard has one that they all read."""
-        if not self._chapters:
-            return []
-        told = self._chapters[:MOST_CHAPTERS]
-        listed = [
-            struct.pack(">QB", start_us * 10, len(title.encode())) + title.encode()
-            for start_us, title in told
-        ]
-        body = b"".join([struct.pack(">IB", 0, len(told)), *listed])
-        return nested(b"udta", [full_box(b"chpl", 1, 0, body)])
+    def _refers(self, track: "MovieTrack") -> bytes:
+        """8.3.3: to the chapters."""
+        if self._chapters is None or track is self._chapters:
+            return b""
+        return box(b"tref", box(b"chap", struct.pack(">I", self._chapters.number)))
 
 
 class MovieTrack:
@@ -144,8 +150,12 @@ class MovieTrack:
         self._first_dts = self._first_pts = self._dts = self._last_pts = self._end = 0
 
     @property
-    def is_sound(self) -> bool:
-        return self._head.size is None
+    def handler(self) -> bytes:
+        return self._head.handler
+
+    @property
+    def number(self) -> int:
+        return self._head.number
 
     @property
     def end_ms(self) -> int:
@@ -193,10 +203,10 @@ class MovieTrack:
 
     # ---- its boxes ------------------------------------------------------------------------
 
-    def boxes(self, begins: int, wide: bool) -> list[Part]:
+    def boxes(self, begins: int, wide: bool, refers: bytes) -> list[Part]:
         """For the movie: ``trak``, of media that begin there; ``wide``: by 64-bit offsets."""
         duration = self._dts - self._first_dts + self._steps.last
-        head = replace(self._head, duration_ms=self.end_ms, duration=duration)
+        head = replace(self._head, references=refers, duration_ms=self.end_ms, duration=duration)
         tables = [
             *nested(b"stts", self._steps.table),
             *self._keyframe_table(),
@@ -261,6 +271,19 @@ class _Runs:
 def _counted(entries: int) -> bytes:
     """How a table begins: version, flags, and its number of entries."""
     return struct.pack(">II", 0, entries)
+
+
+#: QuickTime File Format, text sample description: at the left, white on nothing, in no box of its
+#: own, by the first of its fonts, which has no name.
+_TEXT_ENTRY = box(
+    b"text",
+    bytes(6)
+    + struct.pack(">HIHIQ", 1, 1, 0, 0, 0)
+    + struct.pack(">HHHBBI", 0, 0, 1, 0, 0, 0)
+    + box(b"ftab", struct.pack(">HHB", 1, 1, 0)),
+)
+#: Behind a text.
+_IN_UTF8 = box(b"encd", struct.pack(">I", 0x100))
 
 
 def _aac_entry(configuration: bytes, rate: int, channels: int) -> bytes:

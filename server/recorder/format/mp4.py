@@ -115,10 +115,10 @@ def _spans(samples: tuple[Sample, ...]) -> Iterator[int]:
 
 
 def _trak(name: TrackName, video: VideoConfig | None) -> bytes:
-    size = (video.width, video.height) if video else None
-    entry = visual_entry(video) if video else _opus_entry()
+    size = (video.width, video.height) if video else (0, 0)
+    handler, entry = (PICTURES, visual_entry(video)) if video else (SOUND, _opus_entry())
     # 8.3.2: flags enabled, in movie, in preview. Times follow from the fragments.
-    head = TrackHead(TRACK_ID[name], 7, TIMESCALE[name], size)
+    head = TrackHead(TRACK_ID[name], 7, TIMESCALE[name], handler, size)
     tables = (
         full_box(b"stts", 0, 0, bytes(4)),
         full_box(b"stsc", 0, 0, bytes(4)),
@@ -128,14 +128,20 @@ def _trak(name: TrackName, video: VideoConfig | None) -> bytes:
     return b"".join(track_box(head, entry, tables))
 
 
+#: 8.4.3: what a track has. Text is QuickTime's, as players want it of chapters.
+PICTURES, SOUND, TEXT = b"vide", b"soun", b"text"
+
+
 @dataclass(frozen=True, slots=True)
 class TrackHead:
-    """What a track's boxes say of it; ``size`` in pixels, None of sound."""
+    """What a track's boxes say of it; ``size`` in pixels, of pictures."""
 
     number: int
     flags: int  #: 8.3.2
     timescale: int
-    size: tuple[int, int] | None
+    handler: bytes  #: 8.4.3
+    size: tuple[int, int] = (0, 0)
+    references: bytes = b""  #: ``tref`` (8.3.3), or nothing
     duration_ms: int = 0  #: as presented
     duration: int = 0  #: of its media, in ticks
 
@@ -144,8 +150,8 @@ def track_box(
     head: TrackHead, entry: bytes, tables: Iterable[Part], edits: bytes = b""
 ) -> list[Part]:
     """``trak``, in parts that follow each other: of its tables nothing is copied."""
-    (width, height), sound = head.size or (0, 0), head.size is None
-    volume, handler = (0x0100, b"soun") if sound else (0, b"vide")
+    width, height = head.size
+    volume = 0x0100 if head.handler == SOUND else 0
     tkhd = full_box(
         b"tkhd",
         0,
@@ -155,15 +161,25 @@ def track_box(
         + _UNITY_MATRIX
         + struct.pack(">II", width << 16, height << 16),
     )
-    hdlr = full_box(b"hdlr", 0, 0, bytes(4) + handler + bytes(12) + b"\0")
-    about = full_box(b"smhd", 0, 0, bytes(4)) if sound else full_box(b"vmhd", 0, 1, bytes(8))
+    hdlr = full_box(b"hdlr", 0, 0, bytes(4) + head.handler + bytes(12) + b"\0")
     url = full_box(b"url ", 0, 1, b"")  # 8.7.2: the media is in this file
     dinf = box(b"dinf", full_box(b"dref", 0, 0, struct.pack(">I", 1) + url))
     stsd = full_box(b"stsd", 0, 0, struct.pack(">I", 1) + entry)
     stbl = nested(b"stbl", [stsd, *tables])
-    minf = nested(b"minf", [about, dinf, *stbl])
+    minf = nested(b"minf", [_about(head.handler), dinf, *stbl])
     mdia = nested(b"mdia", [_mdhd(head), hdlr, *minf])
-    return nested(b"trak", [tkhd, edits, *mdia])
+    return nested(b"trak", [tkhd, head.references, edits, *mdia])
+
+
+def _about(handler: bytes) -> bytes:
+    """What is true of all of a track's media."""
+    if handler == PICTURES:
+        return full_box(b"vmhd", 0, 1, bytes(8))
+    if handler == SOUND:
+        return full_box(b"smhd", 0, 0, bytes(4))
+    # QuickTime File Format, base media information: copied as it is (0x40), in no colour.
+    gmin = full_box(b"gmin", 0, 0, struct.pack(">6H", 0x40, 0x8000, 0x8000, 0x8000, 0, 0))
+    return box(b"gmhd", gmin + box(b"text", _UNITY_MATRIX))
 
 
 def _mdhd(head: TrackHead) -> bytes:
