@@ -43,6 +43,7 @@ from server.signaling.plant import Plant
 from server.signaling.protocol import ErrorId
 from server.signaling.replay_process import (
     Found,
+    ProcessBusy,
     ProcessEnded,
     ReplayProcess,
     open_replay_process,
@@ -212,7 +213,7 @@ class Replay:
         place = await self._place(interview_id)
         try:
             found = await self._process.ask(place, asked)
-        except (ProcessEnded, OSError) as error:
+        except (ProcessEnded, ProcessBusy, OSError) as error:
             message = "The recording can't be read at the moment: try again."
             raise Refusal(ErrorId.SERVER_BUSY, message, RETRY_SOON_S) from error
         if isinstance(found, Found):

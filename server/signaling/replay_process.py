@@ -41,12 +41,19 @@ EXIT_S = 2.0
 PIPE_BYTES = 1 << 20
 #: Processes that may end over one question.
 TRIES = 2
+#: Questions that may wait for one: twenty who replay have six connections each. A disk or a store
+#: that hangs keeps all of them waiting, and those too whose asker is gone.
+MAX_WAITING = 256
 
 Signs = Callable[[WhoSigns | Sign], Awaitable[Signer | Signature]]
 
 
 class ProcessEnded(Exception):
     """Before it answered."""
+
+
+class ProcessBusy(Exception):
+    """Nothing more is asked before something is answered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +95,11 @@ class _Link:
         return self._rests_since_s + IDLE_S - self._loop.time()
 
     async def ask(self, place: Place, asked: Asked) -> Found | Failed:
-        """ProcessEnded."""
+        """ProcessEnded; ProcessBusy."""
         if self.lost.is_set():
             raise ProcessEnded
+        if len(self._asked) >= MAX_WAITING:
+            raise ProcessBusy
         self._numbers += 1
         number = self._numbers
         answer: asyncio.Future[Found | Failed] = self._loop.create_future()
@@ -157,7 +166,8 @@ class ReplayProcess:
         self._closing = False
 
     async def ask(self, place: Place, asked: Asked) -> Found | Failed:
-        """ProcessEnded where one after the other did; OSError where none can be started."""
+        """ProcessEnded where one after the other did; OSError where none can be started;
+        ProcessBusy."""
         for _ in range(TRIES):
             if self._closing:
                 break

@@ -29,6 +29,7 @@ from server.recorder.replay.worker import NICENESS
 from server.signaling import replay_process
 from server.signaling.replay_process import (
     Found,
+    ProcessBusy,
     ProcessEnded,
     ReplayProcess,
     open_replay_process,
@@ -210,6 +211,22 @@ async def test_what_cannot_be_read_is_named(process: ReplayProcess, place: Place
     answer = await process.ask(place, Index(0, False))
     assert isinstance(answer, Failed)
     assert answer.fault is Fault.DAMAGED
+
+
+async def test_one_that_hangs_is_asked_only_so_much(
+    process: ReplayProcess, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = await found(process, place)
+    (pid,) = workers()
+    os.kill(pid, signal.SIGSTOP)
+    monkeypatch.setattr(replay_process, "MAX_WAITING", 3)
+    asking = [asyncio.create_task(found(process, place)) for _ in range(3)]
+    await asyncio.sleep(0)  # they have asked
+    with pytest.raises(ProcessBusy):
+        await process.ask(place, WANTED)
+    os.kill(pid, signal.SIGCONT)
+    assert await asyncio.gather(*asking) == [before] * 3
+    assert await found(process, place) == before, "and it is asked again"
 
 
 async def test_whatever_hinders_a_signature_hinders_nothing_else(place: Place) -> None:
