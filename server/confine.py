@@ -16,6 +16,8 @@ import sys
 import sysconfig
 from collections.abc import Collection
 
+from server.memory import keep_private
+
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446  # the same on every architecture
 _PATH_BENEATH, _READ = 1, 0xC  # of files and folders
 #: What is loaded when it is first used.
@@ -33,7 +35,7 @@ def confine(most_memory: int, readable: Collection[str] = ()) -> bool:
 
     False where the kernel has no Landlock: then memory and core dumps alone are bounded.
     """
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    keep_private()
     resource.setrlimit(resource.RLIMIT_AS, (most_memory, most_memory))
     kernel = ctypes.CDLL(None)
     version = kernel.syscall(_CREATE_RULESET, None, 0, _ASK_VERSION)
