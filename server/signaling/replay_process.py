@@ -14,6 +14,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
+from msgspec import MsgspecError
+
 from server.environment import environment
 from server.recorder.keys.root_key import KeyProblem
 from server.recorder.replay import wire
@@ -126,12 +128,15 @@ class _Link:
 
     def _listen(self) -> None:
         """In a thread of its own: half a megabyte takes 0.4 ms to come out of a pipe."""
-        with open(self._answers, "rb") as answers:
-            while (whole := wire.read(answers)) is not None:
-                head, body = whole
-                message = wire.from_reader.decode(head)
-                self._loop.call_soon_threadsafe(self._take, message, body)
-        self._loop.call_soon_threadsafe(self._lose)
+        try:
+            with open(self._answers, "rb") as answers:
+                while (whole := wire.read(answers)) is not None:
+                    head, body = whole
+                    message = wire.from_reader.decode(head)
+                    self._loop.call_soon_threadsafe(self._take, message, body)
+        except (OSError, MsgspecError, MemoryError):
+            log.exception("a replay process answers what can't be")
+        self._loop.call_soon_threadsafe(self._lose)  # or who asked would wait for ever
 
     def _lose(self) -> None:
         self.lost.set()
@@ -256,13 +261,15 @@ async def _started(with_store: bool) -> tuple[Process, int]:
 
 
 async def _ended(process: Process) -> None:
-    """It sees its pipe closed; killed when it does not."""
+    """It sees its pipe closed; killed when it does not, or nobody waits for it to."""
     try:
-        async with asyncio.timeout(EXIT_S):
+        with suppress(TimeoutError):
+            async with asyncio.timeout(EXIT_S):
+                await process.wait()
+    finally:
+        if process.returncode is None:  # else the thread that listens to it would never end
+            process.kill()
             await process.wait()
-    except TimeoutError:
-        process.kill()
-        await process.wait()
     if process.returncode:
         log.warning("a replay process ended (%s)", process.returncode)
 

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from server.core.frames import Codec
 from server.recorder.catalog.recordings import recording_key
 from server.recorder.keys.root_key import KeyUnavailable
+from server.recorder.replay import wire
 from server.recorder.replay.index import Side
 from server.recorder.replay.wire import (
     Failed,
@@ -190,6 +192,50 @@ async def test_it_ends_with_the_server_also_one_that_hangs(place: Place) -> None
             if hangs:
                 os.kill(pid, signal.SIGSTOP)
         assert workers() == []
+
+
+async def test_who_does_not_wait_for_one_that_hangs_has_it_killed(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replay_process, "EXIT_S", 2 * PATIENCE_S)
+    hangs = asyncio.Event()
+
+    async def serve() -> None:
+        async with open_replay_process(nobody, False) as process:
+            await found(process, place)
+            os.kill(workers()[0], signal.SIGSTOP)
+            hangs.set()
+
+    serving = asyncio.create_task(serve())
+    await hangs.wait()
+    for _ in range(10):  # until its end is waited for
+        await asyncio.sleep(0)
+    serving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await serving
+    left = workers()
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
+    assert left == []
+
+
+async def test_one_that_answers_nonsense_is_replaced(
+    process: ReplayProcess, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = await found(process, place)
+    read, answered = wire.read, threading.Event()
+
+    def nonsense(pipe: wire.File) -> tuple[bytes, bytearray] | None:
+        whole = read(pipe)
+        if whole is None or answered.is_set():
+            return whole
+        answered.set()
+        return b"?", bytearray()
+
+    monkeypatch.setattr(wire, "read", nonsense)
+    for _ in range(2):  # the first call of it was begun before
+        assert await found(process, place) == before
+    assert answered.is_set()
 
 
 async def test_it_starts_no_more_than_once_for_many(process: ReplayProcess, place: Place) -> None:
