@@ -72,17 +72,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return status
     except ConfigError as error:
+        if isinstance(error.__cause__, BrokenPipeError):  # of what it tells, not of what it reads
+            return _unread()
         print(f"vivavoce: {error}", file=sys.stderr)
         return EXIT_USAGE
     except BrokenPipeError:
-        # Python would try again at its end, and have a status of its own for that.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_UNREAD
+        return _unread()
     except Exception as error:  # 1 would say that something is wrong with what it looked at
         if sys.flags.dev_mode:
             traceback.print_exc()
         print(f"vivavoce: {_UNFORESEEN.format(unforeseen(error))}", file=sys.stderr)
         return EXIT_UNFORESEEN
+
+
+def _unread() -> int:
+    """Nobody reads what is told."""
+    # Python would try again at its end, and have a status of its own for that.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return EXIT_UNREAD
 
 
 def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:

@@ -64,14 +64,15 @@ def test_an_error_of_the_program_is_no_finding(
     assert "secret" not in err
 
 
-def test_a_program_that_reads_no_further_is_no_finding(tmp_path: Path) -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_program_that_reads_no_further_is_no_finding(tmp_path: Path, unbuffered: str) -> None:
     path = record(tmp_path, "one")
     reading, writing = os.pipe()
     os.close(reading)
     command = (sys.executable, "-m", "server.cli", "verify", str(path))
-    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    environ = os.environ | {"PYTHONUNBUFFERED": unbuffered}
     told = subprocess.run(
-        command, stdout=writing, stderr=subprocess.PIPE, text=True, env=buffered, check=False
+        command, stdout=writing, stderr=subprocess.PIPE, text=True, env=environ, check=False
     )
     os.close(writing)
     assert (told.returncode, told.stderr) == (141, "")
