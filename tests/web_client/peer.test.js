@@ -86,7 +86,7 @@ beforeEach(async () => {
     configure: () => {},
     offer: send("offer"),
     restart: send("restart"),
-    welcome: () => welcome,
+    onceWelcome: (act) => void welcome.then(act),
     iceServers: () => relays,
     onState: () => {},
     onLost: (answered) => lost.push(answered),

@@ -31,7 +31,7 @@ beforeEach(async () => {
       online: true,
       iceServers: [],
       onAnswer: {},
-      welcome: async () => {},
+      onceWelcome: (act) => act(),
       sendWithHello: () => ++offers > 0,
     },
     ["first"],

@@ -60,7 +60,7 @@ export class Call {
         this.signaling.send({ type: "publish", sdp: offerSoundRepairs(sdp), consent: true, notice: this.notice }),
       restart: (sdp) =>
         this.signaling.send({ type: "restart", sdp: offerSoundRepairs(sdp), connection: "up" }),
-      welcome: () => this.signaling.welcome(),
+      onceWelcome: (act) => this.signaling.onceWelcome(act),
       iceServers: () => this.signaling.iceServers,
       onState: () => this.peerMoved(),
       onLost: (answered) => this.peerLost(answered),

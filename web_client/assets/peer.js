@@ -26,7 +26,7 @@ export class Peer {
    * @param {(pc: RTCPeerConnection) => void} options.configure add tracks or transceivers
    * @param {(sdp: string) => boolean} options.offer send the offer; false when it cannot be sent
    * @param {(sdp: string) => boolean} options.restart send it again, with other ICE credentials
-   * @param {() => Promise<void>} options.welcome the server has told its relays
+   * @param {(act: () => void) => void} options.onceWelcome the server has told its relays
    * @param {() => RTCIceServer[]} options.iceServers those
    * @param {(state: PeerState) => void} options.onState
    * @param {(answered: boolean) => void} options.onLost
@@ -92,9 +92,19 @@ export class Peer {
    * Candidates are gathered from then on, so the relays must be known.
    * @param {RTCPeerConnection} pc
    * @param {RTCSessionDescriptionInit} offer that may have been sent already
+   * @returns {Promise<void>}
    */
-  async describe(pc, offer) {
-    await this.options.welcome();
+  describe(pc, offer) {
+    return new Promise((resolve, reject) => {
+      this.options.onceWelcome(() => void this.describeNow(pc, offer).then(resolve, reject));
+    });
+  }
+
+  /**
+   * @param {RTCPeerConnection} pc
+   * @param {RTCSessionDescriptionInit} offer
+   */
+  async describeNow(pc, offer) {
     if (this.pc !== pc) return;
     pc.setConfiguration({ ...pc.getConfiguration(), iceServers: this.options.iceServers() });
     await pc.setLocalDescription(offer);

@@ -123,10 +123,13 @@ export class Signaling {
   }
 
   /**
-   * @returns {Promise<void>} once `welcome` has come on this socket, or on the next
+   * Once `welcome` has come on this socket, or on the next: before it is told to anybody else, who
+   * may show a page that takes long to lay out.
+   * @param {() => void} act
    */
-  async welcome() {
-    if (!this.isWelcome) await new Promise((resolve) => this.waiting.push(() => resolve(undefined)));
+  onceWelcome(act) {
+    if (this.isWelcome) act();
+    else this.waiting.push(act);
   }
 
   /** Give up this socket and open another. */
@@ -239,8 +242,8 @@ export class Signaling {
     if (message.type === "welcome") {
       this.iceServers = message.ice_servers;
       this.isWelcome = true;
+      for (const act of this.waiting.splice(0)) act();
       this.move("welcome");
-      for (const go of this.waiting.splice(0)) go();
     }
     if (message.type === "error" && isFinal(message.id)) {
       this.move("refused");

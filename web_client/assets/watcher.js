@@ -44,7 +44,7 @@ export class Watcher {
       configure: (pc) => this.receive(pc),
       offer: (sdp) => signaling.sendWithHello({ type: "watch", sdp }),
       restart: (sdp) => signaling.send({ type: "restart", sdp, connection: "down" }),
-      welcome: () => signaling.welcome(),
+      onceWelcome: (act) => signaling.onceWelcome(act),
       iceServers: () => signaling.iceServers,
       onState: () => this.peerMoved(),
       onLost: (answered) => this.lost(answered),
