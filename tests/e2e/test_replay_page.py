@@ -10,7 +10,7 @@ from pathlib import Path
 import av
 import pytest
 from msgspec.structs import replace
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import Browser, Page, Route, async_playwright
 
 from server.core.frames import Codec, EncodedFrame
 from server.core.interviews import Role
@@ -47,6 +47,16 @@ NUMBER_SHOWN = f"""(() => {{
   }}
   return number;
 }})()"""
+
+#: What of the page moved by itself, and by how much (Layout Instability); less is not seen.
+MOVED = """window.moved = [];
+new PerformanceObserver((list) => {
+  for (const { value, sources } of list.getEntries()) {
+    if (value > 0.001) moved.push([value, ...sources.map(({ node }) => node?.textContent)]);
+  }
+}).observe({ type: "layout-shift", buffered: true });"""
+TWO_FRAMES = """new Promise((drawn) =>
+  requestAnimationFrame(() => requestAnimationFrame(drawn)))"""
 
 
 @pytest.fixture
@@ -243,6 +253,36 @@ async def test_a_part_marked_on_the_timeline_is_saved_though_the_page_was_closed
     await page.get_by_role("button", name="Remove").click()
     await page.locator("#exports li").wait_for(state="detached")
     assert {each["way"] for each in await viewings(serving)} == {"replay", "export"}
+
+
+async def test_nothing_moves_once_a_replay_is_shown(serving: Serving, page: Page) -> None:
+    """What is asked for last of it answers last, and takes room."""
+    interview = serving.one.interview_id
+    await record(serving, interview, says_numbers(Codec.H264, 3))
+    token = serving.token(Role.RECRUITER)
+    asking = serving.call("POST", f"/api/recordings/{interview}/exports", token, json={})
+    assert (await asking)[0] == 201
+    asked, all_asked, shown = set[str](), asyncio.Event(), asyncio.Event()
+
+    async def late(route: Route) -> None:
+        asked.add(route.request.url.rpartition("/")[2])
+        if asked == {"exports", "viewings"}:
+            all_asked.set()
+        await shown.wait()
+        await route.continue_()
+
+    for part in ("exports", "viewings"):
+        await page.route(f"**/api/recordings/*/{part}", late)
+    await page.add_init_script(MOVED)
+    await open_replay(page, serving)
+    await all_asked.wait()
+    await page.evaluate(TWO_FRAMES)
+    shown.set()
+    await page.locator("#exports li").wait_for()
+    await page.locator("#viewings li").first.wait_for()
+    await shows(page, 0)
+    await page.evaluate(TWO_FRAMES)
+    assert await page.evaluate("moved") == []
 
 
 # ---- while the interview runs -----------------------------------------------------------

@@ -19,13 +19,14 @@ export class ExportCard {
    * @param {object} options
    * @param {import("./api.js").Api} options.api
    * @param {string} options.interview
+   * @param {readonly Export[]} options.exports as they stand now
    * @param {number} options.duration
    * @param {() => number} options.position where playing is
    * @param {(clip: Clip | null) => void} options.onClip to be shown on the timeline; null: all of it
    * @param {() => void} options.onAsked something was asked for, which is on the record now
    * @param {AbortSignal} options.signal
    */
-  constructor({ api, interview, duration, position, onClip, onAsked, signal }) {
+  constructor({ api, interview, exports, duration, position, onClip, onAsked, signal }) {
     this.api = api;
     this.interview = interview;
     this.duration = duration;
@@ -41,6 +42,7 @@ export class ExportCard {
     element("export-form", HTMLFormElement).reset();
     this.complain(null);
     this.show();
+    this.list.show(exports);
     void this.follow();
   }
 

@@ -104,19 +104,39 @@ function showList() {
 
 /** @param {RecordingSummary} recording */
 async function showReplay(recording) {
-  const index = await api.replayIndex(recording.interview_id);
+  // What is shown later moves what is shown already, so all of it is asked for first.
+  const { interview_id } = recording;
+  const [index, exports, seen] = await Promise.all([
+    api.replayIndex(interview_id),
+    orNone(api.exports(interview_id)),
+    orNone(api.viewings(interview_id)),
+  ]);
   const wanted = Number(new URLSearchParams(location.search).get("t") ?? NaN);
   shown = recording;
+  viewings = seen;
   sayShown();
+  sayViewings();
   byId("to-list").hidden = recordings.length < 2;
   showStage("replay");
-  view = new ReplayView(api, recording.interview_id, index, {
+  view = new ReplayView(api, interview_id, index, exports, {
     at: Number.isFinite(wanted) && wanted >= 0 ? wanted : null,
     onGrowth: grow,
     onRead: () => void refreshViewings().catch(console.warn),
   });
-  void refreshViewings().catch(console.warn);
   window.setTimeout(() => void refreshViewings().catch(console.warn), OWN_VIEWING_MS);
+}
+
+/**
+ * What a replay can do without for now: it is asked for again.
+ * @template T
+ * @param {Promise<T[]>} asked
+ * @returns {Promise<T[]>}
+ */
+function orNone(asked) {
+  return asked.catch((error) => {
+    console.warn(error);
+    return [];
+  });
 }
 
 /** @param {import("./replay.js").ReplayIndex} index of the recording that is being shown */

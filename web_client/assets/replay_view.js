@@ -37,12 +37,13 @@ export class ReplayView {
    * @param {Api} api
    * @param {string} interview
    * @param {ReplayIndex} index
+   * @param {readonly import("./api.js").Export[]} exports as they stand now
    * @param {object} options
    * @param {number | null} options.at where to begin; null: where this browser left it, or live
    * @param {(index: ReplayIndex) => void} options.onGrowth a recording that is still being made has grown
    * @param {() => void} options.onRead something is on the record anew
    */
-  constructor(api, interview, index, { at, onGrowth, onRead }) {
+  constructor(api, interview, index, exports, { at, onGrowth, onRead }) {
     this.api = api;
     this.interview = interview;
     this.index = index;
@@ -72,6 +73,7 @@ export class ReplayView {
     this.exports = new ExportCard({
       api,
       interview,
+      exports,
       duration: index.duration_s,
       position: () => this.video.currentTime,
       onClip: (clip) => this.timeline.showClip(clip),
