@@ -285,6 +285,25 @@ async def test_nothing_moves_once_a_replay_is_shown(serving: Serving, page: Page
     assert await page.evaluate("moved") == []
 
 
+async def test_another_file_may_be_asked_for_while_one_is_made(
+    serving: Serving, page: Page
+) -> None:
+    async def unfinished(route: Route) -> None:
+        answer = await route.fetch()
+        told = await answer.json()
+        if route.request.method == "GET":
+            told = [each | {"state": "running"} for each in told]
+        await route.fulfill(response=answer, json=told)
+
+    await record(serving, serving.one.interview_id, says_numbers(Codec.H264, 3))
+    await page.route("**/api/recordings/*/exports", unfinished)
+    await open_replay(page, serving)
+    await page.locator("#export").click()
+    await page.locator("#exports li").wait_for()
+    await page.locator("#export").click()
+    await page.locator("#exports li").nth(1).wait_for()
+
+
 # ---- while the interview runs -----------------------------------------------------------
 
 

@@ -138,10 +138,13 @@ export class ExportCard {
     await this.follow();
   }
 
-  /** Ask how they stand, and again while one of them is under way. */
+  /** Ask how they stand, and from then on again while one of them is under way. */
   async follow() {
     const underWay = await this.refresh();
-    if (!underWay || this.polls) return;
+    if (underWay && !this.polls) void this.poll();
+  }
+
+  async poll() {
     this.polls = true;
     do await new Promise((resolve) => window.setTimeout(resolve, POLL_MS));
     while (!this.signal.aborted && (await this.refresh()));

@@ -106,6 +106,7 @@ export class ExportList {
   }
 
   say() {
+    byId("export-said").textContent = ""; // in the language before
     for (const row of this.rows.values()) row.show(row.one);
   }
 
