@@ -33,6 +33,16 @@ def be_prompt(slice_us: int) -> bool:
     return done == 0
 
 
+def leave_terminal() -> None:
+    """A Ctrl-C there is for the server, which ends its processes.
+
+    The calling process stays in the server's session: where the kernel puts each session into a
+    group of its own (sched(7), autogroup), one in another group holds up the server's thread,
+    which in its own goes before it.
+    """
+    os.setpgid(0, 0)
+
+
 def give_way(niceness: int) -> None:
     """Of the calling process, to all that is less nice.
 

@@ -99,3 +99,16 @@ else:
 """
     )
     assert groups == ["7"] * 3
+
+
+def test_who_leaves_the_terminal_stays_in_its_session() -> None:
+    session, group = said(
+        """
+if not os.fork():
+    priority.leave_terminal()
+    print(os.getsid(0) == os.getsid(os.getppid()), os.getpgid(0) == os.getpid())
+else:
+    os.wait()
+"""
+    )
+    assert (session, group) == ("True", "True")

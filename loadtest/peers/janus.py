@@ -26,8 +26,17 @@ KEEPALIVE_INTERVAL_S = 25.0
 Json = dict[str, Any]
 
 
+#: Of the VideoRoom.
+NO_SUCH_FEED = 428
+
+
 class JanusError(aiohttp.ClientError):
     """Janus refused a request, or said what we do not understand; the text says which."""
+
+    def __init__(self, text: str, code: int | None = None) -> None:
+        """``code``: Janus's own."""
+        super().__init__(text)
+        self.code = code
 
 
 class _Id(msgspec.Struct):
@@ -69,10 +78,11 @@ def read_reply(text: str) -> Reply | None:
     except (msgspec.DecodeError, UnicodeError) as error:
         raise JanusError(f"not a message of Janus: {text[:100]!r}") from error
     if reply.error is not None:
-        raise JanusError(f"Janus: {reply.error.reason} ({reply.error.code})")
+        raise JanusError(f"Janus: {reply.error.reason} ({reply.error.code})", reply.error.code)
     if reply.plugindata is not None and "error" in reply.plugindata.data:
         plugin = reply.plugindata.data
-        raise JanusError(f"Janus: {plugin['error']} ({plugin.get('error_code')})")
+        code = plugin.get("error_code")
+        raise JanusError(f"Janus: {plugin['error']} ({code})", code)
     return None if reply.janus == "ack" else reply
 
 
@@ -240,12 +250,23 @@ class JanusSubscriber:
     async def exchange(self, offer: str) -> str:
         """Janus's offer, answered. Raises JanusError or aiohttp.ClientError."""
         await self._handle.open()
-        reply = await self._handle.message(join_to_watch(self._room))
+        reply = await self._join()
         if reply.jsep is None:
             raise JanusError("Janus takes the subscriber without an offer")
         answer = {"type": "answer", "sdp": answer_offer(offer, reply.jsep.sdp)}
         await self._handle.message({"request": "start"}, answer)
         return reply.jsep.sdp
+
+    async def _join(self) -> Reply:
+        """The publisher may be connected a little before Janus says so."""
+        async with asyncio.timeout(REPLY_TIMEOUT_S):
+            while True:
+                try:
+                    return await self._handle.message(join_to_watch(self._room))
+                except JanusError as error:
+                    if error.code != NO_SUCH_FEED:
+                        raise
+                await asyncio.sleep(0.05)
 
     async def end(self) -> None:
         await self._handle.close()

@@ -179,8 +179,6 @@ async def _start(pipe: int, desk: int) -> asyncio.subprocess.Process:
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.DEVNULL,
         env=environment() | ONE_THREAD,
-        # A Ctrl-C in the server's terminal is for the server, which ends its workers.
-        start_new_session=True,
     )
 
 

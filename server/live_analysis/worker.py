@@ -26,7 +26,7 @@ from server.live_analysis import wire
 from server.live_analysis.blazeface import CLOSE_RANGE, FULL_RANGE, SHORT_RANGE
 from server.live_analysis.models import face_model, speech_model
 from server.live_analysis.session import Costs, Session
-from server.priority import give_way
+from server.priority import give_way, leave_terminal
 
 #: Each interview is measured this often.
 PERIOD_S = 0.2
@@ -167,6 +167,7 @@ def _quiet_native_code() -> Iterator[None]:
 
 
 def main() -> None:
+    leave_terminal()
     give_way(NICENESS)
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))  # where `confine` finds no Landlock
     # Candidates' bytes must not write to the server's log.

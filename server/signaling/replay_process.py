@@ -249,8 +249,6 @@ async def _started(with_store: bool) -> tuple[Process, int]:
             stdout=DEVNULL,
             stderr=DEVNULL,
             env=environment(with_store=with_store),
-            # A Ctrl-C in the server's terminal is for the server, which ends its processes.
-            start_new_session=True,
         )
     except BaseException:
         os.close(ours)

@@ -97,7 +97,9 @@ def _onsets(path: Path) -> tuple[list[float], list[float]]:
             else:
                 samples = frame.to_ndarray().mean(axis=0)
                 sound += _levels(samples, frame.time, frame.sample_rate)
-    return _rises(light, 128), _rises(sound, 0.1)
+    began_s = max(light[0][0], sound[0][0])  # either may be the first by a little
+    # What is seen a moment after that has its sound, too.
+    return _rises(light, 128, began_s + 0.1), _rises(sound, 0.1, began_s)
 
 
 def _levels(samples: NDArray[np.float32], at_s: float, rate: int) -> list[tuple[float, float]]:
@@ -109,9 +111,9 @@ def _levels(samples: NDArray[np.float32], at_s: float, rate: int) -> list[tuple[
     ]
 
 
-def _rises(values: list[tuple[float, float]], threshold: float) -> list[float]:
+def _rises(values: list[tuple[float, float]], threshold: float, began_s: float) -> list[float]:
     rises = []
-    quiet_since = values[0][0]
+    quiet_since = began_s
     for at_s, value in values:
         if value > threshold:
             if at_s - quiet_since > EVERY_S / 2:

@@ -292,6 +292,8 @@ async def test_a_worker_is_poor(monkeypatch: pytest.MonkeyPatch) -> None:
         assert rows["Max address space"] != "unlimited"
         nice = int((process / "stat").read_text().rsplit(")")[1].split()[16])
         assert nice == min(19, os.nice(0) + 10)
+        pid = analysis.worker_pids[0]
+        assert (os.getsid(pid), os.getpgid(pid)) == (os.getsid(0), pid)
         # Its own thread, and one of a library that only waits.
         assert len(list((process / "task").iterdir())) <= 2
 

@@ -1,3 +1,4 @@
+import select
 import socket
 import time
 from contextlib import closing, suppress
@@ -21,15 +22,21 @@ def sending_to(other: socket.socket) -> socket.socket:
 
 def test_a_datagram_has_arrived_when_the_kernel_took_it_however_late_it_is_read() -> None:
     with closing(listening()) as sock, closing(sending_to(sock)) as far:
-        before = time.time()
-        far.send(b"hello")
-        after = time.time()
-        while time.time() < after + 0.01:
-            pass
-        data, address, arrived_s, dropped = read_datagram(sock)
-        assert (data, address) == (b"hello", far.getsockname())
-    assert before <= arrived_s <= after
-    assert dropped == 0
+        begun = time.time()
+        while True:
+            before = time.time()
+            far.send(b"hello")
+            select.select([sock], [], [], 5)  # the kernel may take it later than it is sent
+            after = time.time()
+            while time.time() < after + 0.01:
+                pass
+            data, address, arrived_s, dropped = read_datagram(sock)
+            assert (data, address, dropped) == (b"hello", far.getsockname(), 0)
+            assert before <= arrived_s
+            if arrived_s <= after:
+                break
+            # It begins to stamp what comes a moment after it was asked to.
+            assert time.time() < begun + 5
 
 
 def test_what_the_kernel_had_no_room_for_is_counted() -> None:

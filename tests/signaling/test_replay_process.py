@@ -52,12 +52,6 @@ def workers() -> list[int]:
     return [int(pid) for pid in pids if "replay.worker" in _command(pid)]
 
 
-def group_of(pid: int) -> str | None:
-    """None where the kernel groups nothing by sessions."""
-    path = Path(f"/proc/{pid}/autogroup")
-    return path.read_text() if path.exists() else None
-
-
 def core_bytes(pid: int) -> list[str]:
     """How large a core dump may be, and may become."""
     limits = Path(f"/proc/{pid}/limits").read_text()
@@ -122,8 +116,8 @@ async def test_it_is_there_when_it_is_needed_and_gives_way(
     (pid,) = workers()
     assert os.getpriority(os.PRIO_PROCESS, pid) == os.getpriority(os.PRIO_PROCESS, 0) + NICENESS
     assert core_bytes(pid) == ["0", "0"], "it has keys in memory"
-    group = group_of(pid)
-    assert group is None or group.endswith(f" nice {NICENESS}\n")
+    assert os.getsid(pid) == os.getsid(0), "or the kernel would not let the server go first"
+    assert os.getpgid(pid) == pid, "a Ctrl-C is not for it"
 
 
 async def test_who_asked_one_that_is_killed_is_answered_by_another(

@@ -23,7 +23,7 @@ from cryptography import x509
 
 from server.confine import end_with
 from server.memory import keep_private
-from server.priority import give_way
+from server.priority import give_way, leave_terminal
 from server.recorder.catalog.recordings import stored_folder
 from server.recorder.format import server_key
 from server.recorder.keys.claim_signer import ClaimSigner
@@ -69,6 +69,7 @@ MAX_READERS = 16
 def main() -> None:
     parent, fd = map(int, sys.argv[1:])
     end_with(parent)
+    leave_terminal()
     give_way(NICENESS)
     keep_private()
     with open(sys.stdin.fileno(), "rb", closefd=False) as questions, open(fd, "wb") as answers:

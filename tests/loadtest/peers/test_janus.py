@@ -92,8 +92,9 @@ def test_ids_and_descriptions_are_read() -> None:
     ],
 )
 def test_errors_of_janus_and_of_its_plugin_are_raised_in_its_words(text: str) -> None:
-    with pytest.raises(JanusError, match=r"No such session \(458\)"):
+    with pytest.raises(JanusError, match=r"No such session \(458\)") as caught:
         read_reply(text)
+    assert caught.value.code == 458
 
 
 @given(st.text() | st.recursive(st.none() | st.text() | st.integers(), st.lists).map(json.dumps))
