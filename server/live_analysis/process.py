@@ -29,7 +29,6 @@ START_S = 30.0
 SHORT_LIFE_S = 5.0
 LONGEST_WAIT_S = 10.0
 EXIT_S = 2.0
-ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
 class _Link(asyncio.Protocol):
@@ -178,7 +177,7 @@ async def _start(pipe: int, desk: int) -> asyncio.subprocess.Process:
         pass_fds=(pipe, desk),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.DEVNULL,
-        env=environment() | ONE_THREAD,
+        env=environment(),
     )
 
 

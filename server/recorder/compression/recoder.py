@@ -26,8 +26,6 @@ from server.recorder.compression.recode_job import (
 )
 from server.recorder.format.tracks import Sample, VideoConfig
 
-ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1"}
-
 
 class NotRecoded(Exception):
     """These pictures can't be encoded anew, or crash who tries; the message says why."""
@@ -115,7 +113,7 @@ def open_recoder() -> Iterator[Recoder]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        env=environment() | ONE_THREAD,
+        env=environment(),
     )
     try:
         yield Recoder(process)
