@@ -350,7 +350,7 @@ export const STRINGS = {
   "indicator.face.count": ["Faces", "人脸数"],
   "indicator.face.size": ["Face height", "人脸高度"],
   "face.position": ["Face position", "人脸位置"],
-  "face.position-at": ["left {left} %\ntop {top} %", "距左 {left} %\n距顶 {top} %"],
+  "face.position-at": ["left {left}\u00a0%\ntop {top}\u00a0%", "距左 {left}\u00a0%\n距顶 {top}\u00a0%"],
   "indicator.picture.light": ["Light", "亮度"],
   "indicator.picture.contrast": ["Contrast", "对比度"],
   "indicator.picture.backlight": ["Backlight", "逆光"],
