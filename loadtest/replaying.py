@@ -1,12 +1,13 @@
 """People replay while interviews run: `python -m loadtest.replaying --viewers 20 --rounds 3`.
 
 Starts a server of its own and records some interviews. Then others run, and meanwhile, in turn
-nobody, people who replay those recordings as the page does (20 s are loaded at once, then as fast
-as it plays, some fragments in each request), and the same people loading the same bytes from a
-process that has them ready. In the last case they disturb the machine, which they share with
-the server here, and the server not at all. Told is the live forward latency of each, and the
-ratios: of replaying to nobody, which has the viewers' own load in it, and of replaying to the same
-elsewhere, which comes nearer to the server's part. What else the machine does is in all of them.
+nobody, people who replay those recordings as the page does (10 s are loaded at once, then half as
+fast again as it plays until it is 20 s ahead, some fragments in each request), and the same people
+loading the same bytes from a process that has them ready. In the last case they disturb the
+machine, which they share with the server here, and the server not at all. Told is the live
+forward latency of each, and the ratios: of replaying to nobody, which has the viewers' own load in
+it, and of replaying to the same elsewhere, which comes nearer to the server's part. What else the
+machine does is in all of them.
 With `--viewers 0` it shows how far the ratios are from 1 by chance. Exit codes: 0 beside those who
 replay the 99th percentile is at most a tenth above that without anybody, 1 more, or an interview
 failed, 2 wrong use.
@@ -52,7 +53,8 @@ EXIT_GREW = 1
 MAX_RATIO = 1.10
 #: Of the page's player (`web_client/assets/replay.js`).
 AHEAD_S = 20.0
-AT_ONCE = 6
+AHEAD_AT_FIRST_S, GAIN = 10.0, 0.5
+FIRST_AT_ONCE, AT_ONCE = 2, 8
 #: Players come one after the other: nobody tells twenty people to press at the same instant.
 BETWEEN_S = 0.2
 RETRY_S = 2.0
@@ -197,9 +199,10 @@ class Viewer:
         await self._get(self._init)
         began_s, played_s = time.monotonic(), 0.0
         for some in itertools.cycle(turns):
-            due_s = began_s + played_s
-            played_s += sum(fragment["duration_s"] for fragment in some)
-            await self._load(some, due_s, began_s + played_s)
+            last_s = played_s + sum(fragment["duration_s"] for fragment in some[:-1])
+            ahead_s = max(last_s - AHEAD_S, (last_s - AHEAD_AT_FIRST_S) / (1 + GAIN))
+            await self._load(some, began_s + played_s, began_s + ahead_s)
+            played_s = last_s + some[-1]["duration_s"]
 
     async def answers(self) -> dict[str, bytes]:
         """All that `play` asks for, with what the server answers."""
@@ -222,13 +225,15 @@ class Viewer:
         """The fragments of each request, in order."""
         fragments = json.loads(index)["fragments"]
         first = self._number * 7 % len(fragments)
+        then = first + FIRST_AT_ONCE
         return [
-            fragments[place : place + AT_ONCE]
-            for place in (*range(first, len(fragments), AT_ONCE), *range(0, first, AT_ONCE))
+            fragments[first:then],
+            *(fragments[place : place + AT_ONCE] for place in range(then, len(fragments), AT_ONCE)),
+            *(fragments[place : place + AT_ONCE] for place in range(0, first, AT_ONCE)),
         ]
 
-    async def _load(self, some: list[dict[str, Any]], due_s: float, until_s: float) -> None:
-        await asyncio.sleep(until_s - AHEAD_S - time.monotonic())
+    async def _load(self, some: list[dict[str, Any]], due_s: float, ask_s: float) -> None:
+        await asyncio.sleep(ask_s - time.monotonic())
         asked_s = time.monotonic()
         await self._get(self._media(some))
         now_s = time.monotonic()

@@ -9,7 +9,7 @@ from server.core.interviews import Role
 from server.signaling.errors import Refusal
 from server.signaling.limits import PER_LINK, KeyedLimit
 from server.signaling.protocol import ErrorId
-from server.signaling.tokens import TokenError, parse
+from server.signaling.tokens import Claims, TokenError, parse
 from server.store import AsyncStore, Store
 
 CANDIDATE = frozenset({Role.CANDIDATE})
@@ -58,23 +58,18 @@ class Access:
         self._clock = clock  # Unix seconds, of the wall clock: expiry is a date
         self._limit = KeyedLimit(PER_LINK)
 
-    def knows(self, token: str | None) -> bool:
-        """Whether it is one of ours: then its link has a rate of its own, which `admit` holds."""
-        try:
-            return token is not None and bool(parse(self._key, token, self._clock()))
-        except TokenError:
-            return False
-
-    async def admit(self, token: str | None) -> Grant:
-        """The grant of a token. Raises Refusal: missing, invalid, expired, revoked, too often."""
+    def claims(self, token: str | None) -> Claims:
+        """What a genuine token says. Raises Refusal: missing, invalid, expired."""
         if not token:
             raise Refusal(ErrorId.TOKEN_MISSING)
-        now = self._clock()
         try:
-            claims = parse(self._key, token, now)
+            return parse(self._key, token, self._clock())
         except TokenError as error:
             raise Refusal(error.id) from error
-        if not self._limit.take(claims.link_id, now):
+
+    async def admit(self, claims: Claims) -> Grant:
+        """The grant that they name. Raises Refusal: revoked, unknown, too often."""
+        if not self._limit.take(claims.link_id, self._clock()):
             raise Refusal(ErrorId.TOO_MANY_REQUESTS, "Too many requests with this link.")
         link = await self._db.run(Store.link, claims.link_id)
         if link is None:  # signed by us, but for a store that is no more

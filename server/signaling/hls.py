@@ -11,9 +11,10 @@ from server.recorder.replay import hls
 from server.recorder.replay.index import Side
 from server.recorder.replay.wire import Asked, Multivariant, Playlist, StreamInit, StreamSegment
 from server.signaling.access import Grant
+from server.signaling.body import Pieces
 from server.signaling.errors import Refusal
 from server.signaling.protocol import ErrorId
-from server.signaling.replay import Replay, send
+from server.signaling.replay import Replay
 
 #: The paths' last part but one.
 SIDES = "|".join(Side)
@@ -34,7 +35,7 @@ class Hls:
     async def vod(self, request: web.Request, _: Grant) -> web.Response:
         return await self._playlist(request, Playlist(_side(request), event=False))
 
-    async def part(self, request: web.Request, grant: Grant) -> web.StreamResponse:
+    async def part(self, request: web.Request, grant: Grant) -> web.Response:
         """What a playlist names: an init, or fragments in a row."""
         name = request.match_info["name"]
         try:
@@ -50,9 +51,8 @@ class Hls:
             asked = StreamSegment(side, *part, event)
         found = await self._replay.ask(interview_id, asked)
         await self._replay.note(interview_id, grant, Way.HLS, found)
-        return await _ranged(
-            request, memoryview(found.body)
-        )  # first on the record, then on the way
+        # First on the record, then on the way.
+        return _ranged(request, memoryview(found.body))
 
     async def _playlist(self, request: web.Request, asked: Asked) -> web.Response:
         text = (await self._replay.ask(request.match_info["interview"], asked)).body
@@ -67,11 +67,10 @@ def _side(request: web.Request) -> Side:
     return Side(request.match_info["side"])
 
 
-async def _ranged(request: web.Request, body: memoryview) -> web.StreamResponse:
+def _ranged(request: web.Request, body: memoryview) -> web.Response:
     """``body``, or the one range of it that is asked for (RFC 9110 14.2)."""
     headers = {"Cache-Control": "no-store", "Accept-Ranges": "bytes"}
-    response = web.StreamResponse(headers=headers)
-    response.content_type = hls.SEGMENT_TYPE
+    status = 200
     try:
         wanted = request.http_range
     except ValueError:  # what can't be understood is ignored
@@ -81,8 +80,9 @@ async def _ranged(request: web.Request, body: memoryview) -> web.StreamResponse:
         if start >= stop:
             headers["Content-Range"] = f"bytes */{len(body)}"
             return web.Response(status=416, headers=headers)
-        response.set_status(206)
-        response.headers["Content-Range"] = f"bytes {start}-{stop - 1}/{len(body)}"
+        status = 206
+        headers["Content-Range"] = f"bytes {start}-{stop - 1}/{len(body)}"
         body = body[start:stop]
-    await send(request, response, body)
-    return response
+    return web.Response(
+        body=Pieces(body), status=status, content_type=hls.SEGMENT_TYPE, headers=headers
+    )

@@ -38,6 +38,7 @@ from server.recorder.replay.wire import (
 )
 from server.signaling.access import Grant
 from server.signaling.api import json_response
+from server.signaling.body import Pieces
 from server.signaling.errors import RETRY_SOON_S, Refusal
 from server.signaling.plant import Plant
 from server.signaling.protocol import ErrorId
@@ -57,8 +58,6 @@ log = logging.getLogger(__name__)
 READ_THREADS = 4
 #: Fragments in one answer, about six seconds of a recording.
 MAX_FRAGMENTS = 8
-#: To hand half a megabyte to the kernel at once takes 0.5 ms, in which no packet is forwarded.
-PIECE_BYTES = 64 << 10
 #: Recordings whose keys are kept for the next read.
 MAX_PLACES = 16
 
@@ -121,30 +120,30 @@ class Replay:
             headers={"Cache-Control": "no-store"},
         )
 
-    async def init(self, request: web.Request, _: Grant) -> web.StreamResponse:
+    async def init(self, request: web.Request, _: Grant) -> web.Response:
         return await self._init(request, Side.CANDIDATE)
 
-    async def screen_init(self, request: web.Request, _: Grant) -> web.StreamResponse:
+    async def screen_init(self, request: web.Request, _: Grant) -> web.Response:
         return await self._init(request, Side.SCREEN)
 
-    async def interviewer_init(self, request: web.Request, _: Grant) -> web.StreamResponse:
+    async def interviewer_init(self, request: web.Request, _: Grant) -> web.Response:
         return await self._init(request, Side.INTERVIEWER)
 
-    async def fragment(self, request: web.Request, grant: Grant) -> web.StreamResponse:
+    async def fragment(self, request: web.Request, grant: Grant) -> web.Response:
         return await self._fragment(request, grant, Side.CANDIDATE)
 
-    async def screen_fragment(self, request: web.Request, grant: Grant) -> web.StreamResponse:
+    async def screen_fragment(self, request: web.Request, grant: Grant) -> web.Response:
         return await self._fragment(request, grant, Side.SCREEN)
 
-    async def interviewer_fragment(self, request: web.Request, grant: Grant) -> web.StreamResponse:
+    async def interviewer_fragment(self, request: web.Request, grant: Grant) -> web.Response:
         return await self._fragment(request, grant, Side.INTERVIEWER)
 
-    async def _init(self, request: web.Request, side: Side) -> web.StreamResponse:
+    async def _init(self, request: web.Request, side: Side) -> web.Response:
         asked = Init(side, int(request.match_info["number"]))
         found = await self.ask(request.match_info["interview"], asked)
-        return await _media(request, found.body)
+        return _media(found)
 
-    async def _fragment(self, request: web.Request, grant: Grant, side: Side) -> web.StreamResponse:
+    async def _fragment(self, request: web.Request, grant: Grant, side: Side) -> web.Response:
         """With `?last=SEQ` all up to that one: a request costs more than a fragment."""
         interview_id = request.match_info["interview"]
         first = int(request.match_info["seq"])
@@ -159,7 +158,7 @@ class Replay:
             )
         found = await self.ask(interview_id, Media(side, first, int(last)))
         await self.note(interview_id, grant, Way.REPLAY, found)
-        return await _media(request, found.body)  # first on the record, then on the way
+        return _media(found)  # first on the record, then on the way
 
     async def verify(self, request: web.Request, _: Grant) -> web.Response:
         interview_id = request.match_info["interview"]
@@ -272,21 +271,12 @@ class Replay:
         return await loop.run_in_executor(self._threads, lambda: call(*args, **kwargs))
 
 
-async def _media(request: web.Request, body: bytearray) -> web.StreamResponse:
-    response = web.StreamResponse(headers={"Cache-Control": "no-store"})
-    response.content_type = "application/octet-stream"
-    await send(request, response, memoryview(body))
-    return response
-
-
-async def send(request: web.Request, response: web.StreamResponse, body: memoryview) -> None:
-    """The response's head and its whole body, in turn with what else the event loop has to do."""
-    response.content_length = len(body)
-    await response.prepare(request)
-    for start in range(0, len(body), PIECE_BYTES):
-        await response.write(body[start : start + PIECE_BYTES])
-        await asyncio.sleep(0)
-    await response.write_eof()
+def _media(found: Found) -> web.Response:
+    return web.Response(
+        body=Pieces(memoryview(found.body)),
+        content_type="application/octet-stream",
+        headers={"Cache-Control": "no-store"},
+    )
 
 
 def _refusal(interview_id: str, fault: Fault, reason: str) -> Refusal:

@@ -34,6 +34,7 @@ from server.signaling.metrics import Metrics
 from server.signaling.openapi import document
 from server.signaling.protocol import ErrorId
 from server.signaling.socket import Sockets
+from server.signaling.tokens import Claims
 from server.signaling.view_log import ViewingItem
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -332,6 +333,8 @@ async def _openapi(request: web.Request) -> web.Response:
     return api.json_response(request.app[OPENAPI])
 
 
+#: What the request's token says, where it has a valid one.
+_CLAIMS = web.RequestKey("claims", Claims)
 OPENAPI: web.AppKey[dict[str, Any]] = web.AppKey("openapi", dict)
 
 
@@ -368,7 +371,8 @@ def _guarded(route: Route, access: Access) -> Handler:
     roles = route.roles
 
     async def guarded(request: web.Request) -> web.StreamResponse:
-        grant = await access.admit(token_of(request))
+        claims = request.get(_CLAIMS) or access.claims(token_of(request))
+        grant = await access.admit(claims)
         grant.allow(roles, request.match_info.get("interview"))
         response: web.StreamResponse = await handler(request, grant)
         return response
@@ -382,10 +386,14 @@ def _address_limit(access: Access) -> Any:
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        # Assets are left out: fifty people of one office opening a page are no attack.
-        free = request.path.startswith(f"{pages.ASSETS}/") or access.knows(token_of(request))
-        if not free and not limit.take(request.remote or "", time.monotonic()):
-            raise Refusal(ErrorId.TOO_MANY_REQUESTS, "Too many requests from this address.")
+        try:
+            request[_CLAIMS] = access.claims(token_of(request))
+        except Refusal as refusal:
+            # Assets are left out: fifty people of one office opening a page are no attack.
+            free = request.path.startswith(f"{pages.ASSETS}/")
+            if not free and not limit.take(request.remote or "", time.monotonic()):
+                message = "Too many requests from this address."
+                raise Refusal(ErrorId.TOO_MANY_REQUESTS, message) from refusal
         return await handler(request)
 
     return middleware

@@ -82,7 +82,7 @@ class Sockets:
         await socket.prepare(request)
         try:
             hello = await _hello(socket)
-            grant = await self._access.admit(hello.token)
+            grant = await self._access.admit(self._access.claims(hello.token))
             grant.allow(ANY_ROLE, hello.interview)
             await self._converse(request, socket, grant, hello)
         except Refusal as refusal:

@@ -32,7 +32,8 @@ def refused(grant: Grant, roles: frozenset[Role], interview_id: str | None) -> E
 async def test_a_grant_is_what_the_store_knows_of_the_link(db: AsyncStore) -> None:
     interview = await db.run(Store.create_interview, "T", 0.0)
     link = await db.run(Store.create_link, interview.id, Role.OBSERVER, 0.0, 100)
-    grant = await Access(LINKS.key, db, lambda: 50.0).admit(LINKS.token(link))
+    access = Access(LINKS.key, db, lambda: 50.0)
+    grant = await access.admit(access.claims(LINKS.token(link)))
     assert grant == Grant(link.id, Role.OBSERVER, interview.id)
 
 
@@ -40,9 +41,9 @@ async def test_a_link_is_limited_across_its_uses(db: AsyncStore) -> None:
     link = await db.run(Store.create_link, None, Role.OWNER, 0.0, 100)
     access = Access(LINKS.key, db, lambda: 50.0)
     for _ in range(int(PER_LINK.burst)):
-        await access.admit(LINKS.token(link))
+        await access.admit(access.claims(LINKS.token(link)))
     with pytest.raises(Refusal) as caught:
-        await access.admit(LINKS.token(link))
+        await access.admit(access.claims(LINKS.token(link)))
     assert caught.value.id is ErrorId.TOO_MANY_REQUESTS
 
 

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import {
-  AHEAD_S, BEHIND_S, MOST_AT_ONCE, entryPlace, forgettable, grown, hasPicture, holeAt, holes, interruptions, isBuffered, isComing,
+  AHEAD_AT_FIRST_S, AHEAD_S, BEHIND_S, MOST_AT_ONCE, entryPlace, forgettable, grown, hasPicture, holeAt, holes, interruptions, isBuffered, isComing,
   liveness, neighbour, nudge, ofSide, placeAt, spansOf, wanted,
 } from "../../web_client/assets/replay.js";
 
@@ -27,23 +27,41 @@ test("where the recording does not begin with a keyframe, loading begins at the 
 });
 
 test("loading stays ahead of the playing position by many fragments at a time, and no further", () => {
-  const fragments = at(Array.from({ length: 40 }, (_, second) => second));
-  assert.equal(wanted(fragments, 0, 0), 2, "what is played next is wanted soon");
-  assert.equal(wanted(fragments, 2, 0), MOST_AT_ONCE);
-  const last = AHEAD_S - MOST_AT_ONCE;
-  assert.equal(wanted(fragments, last, 0), MOST_AT_ONCE);
-  assert.equal(wanted(fragments, last + 1, 0), 0, "one of them is too far ahead yet");
-  assert.equal(wanted(fragments, last + 1, 1), MOST_AT_ONCE);
-  assert.equal(wanted(fragments, 37, 30), 3, "the last ones at once");
-  assert.equal(wanted(fragments, 40, 39), 0, "there is none after the last");
+  const fragments = at(Array.from({ length: 100 }, (_, second) => second));
+  const now = 50;
+  const due = (place) => wanted(fragments, place, now, 0);
+  assert.equal(due(now), 2, "what is played next is wanted soon");
+  assert.equal(due(now + 2), MOST_AT_ONCE);
+  const last = now + AHEAD_S - MOST_AT_ONCE;
+  assert.equal(due(last), MOST_AT_ONCE);
+  assert.equal(due(last + 1), 0, "one of them is too far ahead yet");
+  assert.equal(wanted(fragments, last + 1, now + 1, 0), MOST_AT_ONCE);
+  assert.equal(wanted(fragments, 97, 90, 0), 3, "the last ones at once");
+  assert.equal(wanted(fragments, 100, 99, 0), 0, "there is none after the last");
+});
+
+test("where loading begins it is less far ahead, and then gets further while one plays", () => {
+  const fragments = at(Array.from({ length: 100 }, (_, second) => second));
+  const since = 30;
+  /** How far ahead one is, having loaded all that was wanted at each second. */
+  const ahead = [];
+  let place = since;
+  for (let time = since; time < since + 40; time += 1) {
+    for (let count; (count = wanted(fragments, place, time, since)) > 0; ) place += count;
+    ahead.push(place - time);
+  }
+  assert.equal(ahead[0], AHEAD_AT_FIRST_S, "nobody has pressed play");
+  assert.ok(Math.max(...ahead.slice(0, 10)) < AHEAD_S - 4, String(ahead));
+  assert.ok(Math.max(...ahead) <= AHEAD_S && Math.min(...ahead.slice(25)) >= AHEAD_S - MOST_AT_ONCE, String(ahead));
+  assert.ok(Math.min(...ahead) >= 2, "there always is something to play");
 });
 
 test("what is loaded in one request is of one coding, without a hole, and of numbers near to each other", () => {
   const seconds = at([0, 1, 2, 3, 4, 5, 6]);
   const but = (n, change) => seconds.map((each, place) => (place < n ? each : { ...each, ...change(each) }));
-  assert.equal(wanted(but(4, () => ({ init: 1 })), 2, 0), 2);
-  assert.equal(wanted(but(4, ({ start_s }) => ({ start_s: start_s + 9 })), 2, 0), 2);
-  assert.equal(wanted(but(5, ({ seq }) => ({ seq: seq + 20 })), 2, 0), 3);
+  assert.equal(wanted(but(4, () => ({ init: 1 })), 2, 0, 0), 2);
+  assert.equal(wanted(but(4, ({ start_s }) => ({ start_s: start_s + 9 })), 2, 0, 0), 2);
+  assert.equal(wanted(but(5, ({ seq }) => ({ seq: seq + 20 })), 2, 0, 0), 3);
 });
 
 test("a seek that loading reaches in order does not start over", () => {

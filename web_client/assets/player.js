@@ -51,6 +51,8 @@ export class Player {
     /** @type {MediaSource | null} */
     this.source = null;
     this.place = 0;
+    /** The position at which loading began. */
+    this.since = 0;
     /** @type {number | null} */
     this.init = null;
     this.busy = false;
@@ -171,7 +173,8 @@ export class Player {
     const begin = Math.max(at, this.index.fragments[0]?.start_s ?? 0);
     // Whoever has sought a place meanwhile stays there.
     if (this.video.currentTime < begin) this.seek(begin);
-    this.place = entryPlace(this.index.fragments, this.video.currentTime);
+    this.since = this.video.currentTime;
+    this.place = entryPlace(this.index.fragments, this.since);
   }
 
   /** The position has moved, by playing or by a seek, or playing has stalled. */
@@ -208,7 +211,7 @@ export class Player {
   }
 
   get wanted() {
-    return wanted(this.index.fragments, this.place, this.video.currentTime);
+    return wanted(this.index.fragments, this.place, this.video.currentTime, this.since);
   }
 
   async append() {
@@ -245,6 +248,7 @@ export class Player {
     const time = this.video.currentTime;
     this.restart = false;
     this.abort = new AbortController();
+    this.since = time;
     this.place = entryPlace(this.index.fragments, time);
     // Chromium takes a seek to just before a buffered range for one to its start.
     const early = this.buffered().some(({ start_s }) => start_s > time && start_s - time <= SEEK_ROOM_S);

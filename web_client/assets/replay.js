@@ -18,13 +18,19 @@
  * @typedef {{start_s: number, end_s: number}} Span
  */
 
-/** How much is loaded ahead of the playing position, and kept behind it. */
+/** How much is loaded ahead of the playing position, and kept behind it; */
 export const AHEAD_S = 20;
-/** The fragments of one request at most, */
-export const MOST_AT_ONCE = 6;
+export const BEHIND_S = 20;
+/**
+ * where loading began only so much, and more by and by, in which it goes so much faster than
+ * playing: whoever looks here and there is given little of what they do not see.
+ */
+export const AHEAD_AT_FIRST_S = 10;
+const GAIN = 0.5;
+/** The fragments of one request at most, as the server has it, */
+export const MOST_AT_ONCE = 8;
 /** and while what is played next is not there yet. */
 const FEW_AT_ONCE = 2;
-export const BEHIND_S = 20;
 /** Pauses between fragments shorter than this play through. */
 export const HOLE_S = 0.3;
 /** A screen or an interviewer of whom nothing comes for longer is not there any more. */
@@ -84,10 +90,12 @@ export function isComing(fragments, place, time) {
  * @param {readonly Fragment[]} fragments
  * @param {number} place
  * @param {number} time
+ * @param {number} since where loading began
  */
-export function wanted(fragments, place, time) {
+export function wanted(fragments, place, time, since) {
   const first = fragments[place];
-  if (first === undefined || first.start_s >= time + AHEAD_S) return 0;
+  const until = time + Math.min(AHEAD_S, AHEAD_AT_FIRST_S + GAIN * Math.max(0, time - since));
+  if (first === undefined || first.start_s >= until) return 0;
   let last = first;
   let count = 1;
   for (; count < MOST_AT_ONCE; count += 1) {
@@ -96,7 +104,7 @@ export function wanted(fragments, place, time) {
     last = next;
   }
   if (first.start_s < time + 1) return Math.min(FEW_AT_ONCE, count);
-  return count < MOST_AT_ONCE || last.start_s < time + AHEAD_S ? count : 0;
+  return count < MOST_AT_ONCE || last.start_s < until ? count : 0;
 }
 
 /**
