@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from io import BytesIO
@@ -13,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.core.frames import Codec, TrackName
+from server.recorder.compression import recoder as recoder_module
 from server.recorder.compression.recode_job import Begin, Coded, Made, Pictures, Quality, read, told
 from server.recorder.compression.recode_worker import MOST_MEMORY
 from server.recorder.compression.recoder import NotRecoded, Recoded, Recoder, open_recoder, recoded
@@ -92,8 +94,33 @@ def test_it_has_nothing_to_take_and_little_to_spend(recoder: Recoder) -> None:
 
 def test_one_that_is_killed_is_a_recording_that_stays(recoder: Recoder) -> None:
     os.kill(recoder.pid, signal.SIGKILL)
-    with pytest.raises(NotRecoded, match="crashes or hangs"):
+    with pytest.raises(NotRecoded, match="crashes or takes too long"):
         made(recoder)
+
+
+@pytest.mark.parametrize("fragments", [1, 200])
+def test_one_that_waits_for_itself_is_ended_and_not_the_recordings_fault(
+    fragments: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether it is to take more, which it would not, or to answer."""
+    monkeypatch.setattr(recoder_module, "LOOK_S", 0.05)
+    with open_recoder() as recoder:
+        assert made(recoder)
+        os.kill(recoder.pid, signal.SIGSTOP)
+        with pytest.raises(TimeoutError, match="did not go on"):
+            recoder.recode(BEGIN, [second()] * fragments, SHOWN)
+
+
+def test_nobody_is_ended_for_whom_nobody_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store may take its time to tell what is to be decoded."""
+    monkeypatch.setattr(recoder_module, "LOOK_S", 0.05)
+
+    def slowly() -> Iterator[Pictures]:
+        time.sleep(2 * recoder_module.LOOKS * recoder_module.LOOK_S)
+        yield second()
+
+    with open_recoder() as recoder:
+        assert recoder.recode(BEGIN, slowly(), SHOWN)
 
 
 @given(

@@ -3,9 +3,11 @@
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import BinaryIO
 
 import msgspec
@@ -25,6 +27,10 @@ from server.recorder.compression.recode_job import (
     write,
 )
 from server.recorder.format.tracks import Sample, VideoConfig
+
+#: Who is waited for and uses no core for so many looks in a row waits for itself. It is not
+#: looked at while it is stopped: then who looks is stopped as well.
+LOOK_S, LOOKS = 10.0, 30
 
 
 class NotRecoded(Exception):
@@ -49,6 +55,9 @@ class Recoder:
 
     def __init__(self, process: "subprocess.Popen[bytes]") -> None:
         self.pid = process.pid
+        self._process = process
+        self._is_waited_for = False
+        self._hung = False
         assert process.stdin is not None
         assert process.stdout is not None
         self._to: BinaryIO = process.stdin  # type: ignore[assignment]
@@ -59,19 +68,51 @@ class Recoder:
     ) -> Recoded | None:
         """As AV1; ``shown`` are the samples of what is to be shown of these fragments.
 
-        None where nothing could be seen. NotRecoded.
+        None where nothing could be seen. NotRecoded; TimeoutError: it did not go on, and was ended.
         """
         try:
-            write(self._to, begin)
+            self._tell(begin)
             for each in fragments:
-                write(self._to, each)
-            write(self._to, End())
-            said = answer.decode(read(self._from))
+                self._tell(each)
+            self._tell(End())
+            with self._waiting():
+                said = answer.decode(read(self._from))
         except (EOFError, BrokenPipeError) as error:
-            raise NotRecoded("whoever decodes it crashes or hangs") from error
+            if self._hung:
+                raise TimeoutError("whoever decodes it did not go on") from error
+            raise NotRecoded("whoever decodes it crashes or takes too long") from error
         except msgspec.MsgspecError as error:
             raise NotRecoded(_NONSENSE) from error
         return recoded(said, shown)
+
+    def watch(self, ended: threading.Event) -> None:
+        """Until then; whoever hangs is ended."""
+        spent, looks = "", 0
+        while not ended.wait(LOOK_S):
+            before, spent = spent, _spent(self.pid)
+            looks = looks + 1 if self._is_waited_for and spent == before else 0
+            if looks >= LOOKS:
+                self._hung = True
+                self._process.kill()
+                return
+
+    def _tell(self, message: Begin | Pictures | End) -> None:
+        with self._waiting():
+            write(self._to, message)
+
+    @contextmanager
+    def _waiting(self) -> Iterator[None]:
+        self._is_waited_for = True
+        try:
+            yield
+        finally:
+            self._is_waited_for = False
+
+
+def _spent(pid: int) -> str:
+    """The CPU time of a process that was not waited for yet, of all its threads (proc(5))."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return " ".join(fields[11:13])
 
 
 _NONSENSE = "whoever decodes it answers what can't be"
@@ -115,9 +156,14 @@ def open_recoder() -> Iterator[Recoder]:
         stderr=subprocess.DEVNULL,
         env=environment(),
     )
+    recoder, ended = Recoder(process), threading.Event()
+    watch = threading.Thread(target=recoder.watch, args=(ended,), name="recoder watch")
+    watch.start()
     try:
-        yield Recoder(process)
+        yield recoder
     finally:
+        ended.set()
+        watch.join()
         process.kill()
         process.wait()
         for pipe in (process.stdin, process.stdout):
