@@ -13,8 +13,8 @@ from moto.server import ThreadedMotoServer
 
 from server.recorder.keys.root_key import FileRootKey, RootKey
 from server.recorder.keys.root_keys import open_root_key
+from tests.recorder.open_bao import open_bao
 from tests.recorder.soft_token import soft_token
-from tests.recorder.transit_server import transit_server
 
 
 @dataclass
@@ -66,15 +66,10 @@ def env_provider(folder: Path, patch: pytest.MonkeyPatch) -> Iterator[Provider]:
 
 @contextmanager
 def vault_provider(folder: Path, patch: pytest.MonkeyPatch) -> Iterator[Provider]:
-    with transit_server("a-token") as transit:
-        transit.rotate("interviews")
-        patch.setenv("VAULT_TOKEN", "a-token")
-        env, name = {"VAULT_ADDR": transit.address}, "vault:interviews"
-        yield Provider(
-            name,
-            lambda: open_root_key(name, folder, env),
-            lambda: transit.rotate("interviews"),
-        )
+    with open_bao(folder) as bao:
+        patch.setenv("VAULT_TOKEN", bao.token)
+        env, name = {"VAULT_ADDR": bao.address}, "vault:interviews"
+        yield Provider(name, lambda: open_root_key(name, folder, env), bao.rotate)
 
 
 @contextmanager

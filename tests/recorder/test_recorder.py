@@ -26,8 +26,8 @@ from server.recorder.writing.recording import Recording
 from server.recorder.writing.witness import Witness
 from tests.recorder.conftest import POLICY
 from tests.recorder.encoded import START_S, interview
+from tests.recorder.open_bao import open_bao
 from tests.recorder.soft_token import soft_token
-from tests.recorder.transit_server import transit_server
 
 
 def _recording_path(data_dir: Path, interview_id: str = "iv") -> Path:
@@ -319,14 +319,9 @@ class Service(NamedTuple):
 
 @contextmanager
 def _vault(folder: Path, patch: pytest.MonkeyPatch) -> Iterator[Service]:
-    patch.setenv("VAULT_TOKEN", "a-token")
-    with transit_server("a-token") as transit:
-        transit.rotate("interviews")
-        yield Service(
-            VaultRootKey("interviews", transit.address),
-            lambda: setattr(transit, "sealed", True),
-            lambda: setattr(transit, "sealed", False),
-        )
+    with open_bao(folder) as bao:
+        patch.setenv("VAULT_TOKEN", bao.token)
+        yield Service(VaultRootKey("interviews", bao.address), bao.seal, bao.unseal)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from server.recorder.keys.key_services import AwsKmsRootKey, VaultRootKey
 from server.recorder.keys.root_key import FileRootKey, KeyProblem, KeyUnavailable
 from server.recorder.keys.root_keys import open_root_key
 from tests.recorder.key_services import PROVIDERS, REGION, Provider, moto_server
-from tests.recorder.transit_server import Transit, transit_server
+from tests.recorder.open_bao import OpenBao, open_bao
 
 KEY = bytes(range(32))
 
@@ -130,41 +130,44 @@ def test_another_key_in_the_variable_says_which_it_should_be(tmp_path: Path) -> 
 
 
 @pytest.fixture
-def transit(monkeypatch: pytest.MonkeyPatch) -> Iterator[Transit]:
-    monkeypatch.setenv("VAULT_TOKEN", "a-token")
-    with transit_server("a-token") as made:
-        made.rotate("interviews")
+def bao(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[OpenBao]:
+    with open_bao(tmp_path) as made:
+        monkeypatch.setenv("VAULT_TOKEN", made.token)
         yield made
 
 
-def test_a_token_that_may_not_is_named(transit: Transit) -> None:
-    transit.token = "another"
+def test_a_token_that_may_not_is_named(bao: OpenBao, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VAULT_TOKEN", "another")
     with pytest.raises(KeyProblem, match="VAULT_TOKEN") as refused:
-        VaultRootKey("interviews", transit.address).version()
+        VaultRootKey("interviews", bao.address).version()
     assert not isinstance(refused.value, KeyUnavailable), "trying again will not help"
 
 
-def test_a_mistyped_key_is_a_problem_and_makes_none(transit: Transit) -> None:
+def test_a_mistyped_key_is_a_problem_and_makes_none(bao: OpenBao) -> None:
     with pytest.raises(KeyProblem, match="transit/encrypt/interview"):
-        VaultRootKey("interview", transit.address).version()
+        VaultRootKey("interview", bao.address).version()
     with pytest.raises(KeyProblem):
-        VaultRootKey("other/interviews", transit.address).version()
-    assert set(transit.keys) == {"interviews"}
+        VaultRootKey("other/interviews", bao.address).version()
+    assert bao.keys() == ["interviews"]
 
 
-def test_a_version_that_vault_forbids_is_a_problem(transit: Transit) -> None:
-    root = VaultRootKey("interviews", transit.address)
+def test_a_version_that_vault_forbids_is_a_problem(bao: OpenBao) -> None:
+    root = VaultRootKey("interviews", bao.address)
     wrapped = root.wrap(KEY, "a")
-    transit.rotate("interviews")
-    transit.oldest["interviews"] = 2
+    bao.rotate()
+    assert root.unwrap(wrapped, "a") == KEY
+    bao.forbid_before(2)
     with pytest.raises(KeyProblem, match="too old"):
         root.unwrap(wrapped, "a")
 
 
-def test_a_sealed_or_absent_vault_may_answer_later(transit: Transit) -> None:
-    transit.sealed = True
+def test_a_sealed_or_absent_vault_may_answer_later(bao: OpenBao) -> None:
+    root = VaultRootKey("interviews", bao.address)
+    bao.seal()
     with pytest.raises(KeyUnavailable, match="VAULT_ADDR"):
-        VaultRootKey("interviews", transit.address).version()
+        root.version()
+    bao.unseal()
+    assert root.version() == "v1"
     with pytest.raises(KeyUnavailable, match="VAULT_ADDR"):
         VaultRootKey("interviews", f"http://127.0.0.1:{_closed_port()}").version()
 
