@@ -237,7 +237,8 @@ def _logged(place: Place, manifest: Manifest, key: ServerKey | None) -> tuple[Lo
     if key is None:
         return None, "not read: there is no public key to check it with"
     try:
-        entries = logged_of(place.log, key, manifest.recording)
+        whole = isinstance(place.log, Path)  # of an archive for evidence, proofs do
+        entries = logged_of(place.log, key, manifest.recording, whole=whole)
     except SegmentError as error:
         return None, f"it is not authentic: {error}"
     if not entries:

@@ -11,12 +11,15 @@ from pathlib import Path
 import pytest
 
 from server.core.frames import Codec
+from server.recorder.evidence.proof import Proof
+from server.recorder.evidence.tiles import Tiles
+from server.recorder.format.merkle import inclusion_path
 from server.recorder.keys.key_ring import open_keys
 from server.recorder.stores.s3 import S3Store
 from server.recorder.uploader import Uploader
 from tests.commands.conftest import record, run
 from tests.recorder.conftest import Desk
-from tests.recorder.encoded import interview
+from tests.recorder.encoded import START_S, interview
 from tests.recorder.test_store import bucket
 
 
@@ -32,6 +35,32 @@ def test_verify_says_intact_or_names_the_fault(
     segment.write_bytes(content)
     status, out, _ = run(capsys, "verify", str(path))
     assert (status, segment.name in out) == (1, True)
+
+
+@pytest.mark.parametrize("log_left", ["all", "proofs"])
+def test_proofs_that_somebody_put_into_a_whole_log_do_not_take_its_place(
+    data: Path, log_left: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    desk = Desk(data)
+    desk.seal("one")
+    older = shutil.copytree(desk.path("one"), tmp_path / "older")
+    desk.seal("one", START_S + 100)
+    tiles, size = Tiles(desk.log), 4
+    closed, path = 1, inclusion_path(1, size, Tiles(desk.log).range_hash)
+    proof = Proof(closed, tuple(path), (desk.log / "checkpoint").read_bytes())
+    (desk.log / "1.entry").write_bytes(tiles.entry(closed))
+    (desk.log / "1.tlog-proof").write_text(proof.text, encoding="utf-8")
+    assert run(capsys, "verify", str(desk.path("one")))[0] == 0
+    shutil.rmtree(desk.path("one"))
+    shutil.copytree(older, desk.path("one"))
+    said = "rolled back: put back to its revision 3, while the log knows 6"
+    if log_left == "proofs":
+        shutil.rmtree(desk.log / "tile")
+        said = "log/tile/entries/000.p/4: missing"
+    for what in (data, desk.path("one")):
+        status, out, _ = run(capsys, "verify", str(what))
+        assert (status, said in out) == (1, True)
+    assert "4 entries" in run(capsys, "inspect", "one")[1] or log_left == "proofs"
 
 
 def test_verify_of_nothing_is_wrong_use(data: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from server.recorder.evidence.checkpoint import read_checkpoint
 from server.recorder.evidence.fault import Fault
 from server.recorder.evidence.proof import Proof, check_proof, parse_proof
-from server.recorder.evidence.tiles import CHECKPOINT, Tiles
+from server.recorder.evidence.tiles import CHECKPOINT, TILES, Tiles
 from server.recorder.evidence.tlog import FOLDER, Entry, EntryKind, parse_entry, read_log
 from server.recorder.format.manifest import MANIFEST_NAME
 from server.recorder.format.merkle import consistency_path, is_consistent
@@ -65,13 +65,16 @@ def log_fault(error: SegmentError) -> Fault:
     return Fault(error.kind, f"{FOLDER}/{error.file or CHECKPOINT}", error.message)
 
 
-def logged_of(log: Traversable, key: ServerKey, recording: str) -> tuple[Entry, ...]:
+def logged_of(
+    log: Traversable, key: ServerKey, recording: str, *, whole: bool = False
+) -> tuple[Entry, ...]:
     """What a log says of a recording, in order: a whole log, or a folder of entries with proofs.
 
-    SegmentError where it is not authentic; OSError.
+    ``whole``: it has to be the former, as where a server writes it; for whoever chooses the proofs
+    leaves out what they like. SegmentError where it is not authentic; OSError.
     """
     proofs = [file for file in log.iterdir() if file.name.endswith(PROOF)]
-    if not proofs:
+    if whole or not proofs or log.joinpath(TILES).is_dir():
         return read_log(log, key, recording).entries
     published = log.joinpath(CHECKPOINT).read_bytes()
     read_checkpoint(published, key)

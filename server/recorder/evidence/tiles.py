@@ -13,6 +13,7 @@ from server.recorder.format.merkle import HASH_BYTES, node_hash
 from server.recorder.format.sealing import FaultKind, SegmentError
 
 CHECKPOINT = "checkpoint"
+TILES = "tile"
 TILE_WIDTH = 256
 ENTRIES = "entries"
 #: A tile that is being replaced by a wider one is looked for again.
@@ -24,7 +25,7 @@ def tile_path(level: int | str, index: int, width: int = TILE_WIDTH) -> str:
     digits = f"{index:03d}"
     digits = digits.zfill(-(-len(digits) // 3) * 3)
     parts = [digits[at : at + 3] for at in range(0, len(digits), 3)]
-    path = "/".join(["tile", str(level), *(f"x{part}" for part in parts[:-1]), parts[-1]])
+    path = "/".join([TILES, str(level), *(f"x{part}" for part in parts[:-1]), parts[-1]])
     return path if width == TILE_WIDTH else f"{path}.p/{width}"
 
 

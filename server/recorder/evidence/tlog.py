@@ -27,6 +27,7 @@ from server.recorder.evidence.tiles import (
     CHECKPOINT,
     ENTRIES,
     TILE_WIDTH,
+    TILES,
     Comparison,
     Tiles,
     encode_entries,
@@ -106,7 +107,7 @@ def open_log(
     """
     make_folder(folder)
     if not (folder / ORIGIN).exists():
-        if (folder / CHECKPOINT).exists() or (folder / "tile").exists():
+        if (folder / CHECKPOINT).exists() or (folder / TILES).exists():
             raise LogProblem(f"{folder / ORIGIN} is missing: restore it from a backup")
         write_durably(folder / ORIGIN, f"vivavoce/{secrets.token_hex(8)}\n".encode())
     opened = Log(folder, (folder / ORIGIN).read_text().strip(), signer)

@@ -124,12 +124,14 @@ def verify(
     receipt: Entry | None = None,
     *,
     interview: str = "",
+    whole_log: bool = False,
 ) -> VerifyReport:
     """Check the recording in folder ``path``, and against the log in ``log`` if there is one.
 
-    That may be a whole log, or proofs of what it says of this recording. ``receipt`` is the entry
-    of one (see `receipt.check_receipt`) that the recording has to bear out; ``interview`` the one
-    that it has to be of, where that is known. OSError if files can't be read.
+    That may be a whole log, or proofs of what it says of this recording, unless it has to be the
+    former (``whole_log``). ``receipt`` is the entry of one (see `receipt.check_receipt`) that the
+    recording has to bear out; ``interview`` the one that it has to be of, where that is known.
+    OSError if files can't be read.
     """
     # Before the manifest: a segment that a running server begins meanwhile is nobody's fault.
     names = sorted(file.name for file in path.iterdir())
@@ -141,7 +143,7 @@ def verify(
     except SegmentError as error:
         return _no_manifest(error.kind, error.message)
     # After the manifest: what the log knows was on the disk before it was told.
-    logged, faults = _read_log(log, public_key, manifest)
+    logged, faults = _read_log(log, public_key, manifest, whole=whole_log)
     promised = () if receipt is None else (receipt,)
     sizes = frozenset(entry.tree_size for entry in (*(logged or ()), *promised))
     walk = _Walk(manifest, public_key, sizes=sizes)
@@ -283,13 +285,13 @@ def _check_tail(path: Readable, name: str, walk: _Walk, *, last: bool) -> Iterat
 
 
 def _read_log(
-    log: Traversable | None, key: ServerKey, manifest: Manifest
+    log: Traversable | None, key: ServerKey, manifest: Manifest, *, whole: bool
 ) -> tuple[tuple[Entry, ...] | None, list[Fault]]:
     """What the log says of this recording; None where that can't be known."""
     if log is None:
         return None, []
     try:
-        return logged_of(log, key, manifest.recording), []
+        return logged_of(log, key, manifest.recording, whole=whole), []
     except SegmentError as error:
         return None, [log_fault(error)]
     except FileNotFoundError:
