@@ -11,7 +11,7 @@ import msgspec
 
 from server.commands.data import open_keys_of
 from server.commands.place import Place, find, in_archive
-from server.commands.terminal import EXIT_FAULT, add_json_flag, print_json
+from server.commands.terminal import EXIT_FAULT, add_json_flag, print_json, shown
 from server.commands.text import (
     bitrate,
     counted,
@@ -51,6 +51,7 @@ from server.recorder.format.manifest import (
     read_unproved,
     signed_by,
 )
+from server.recorder.format.reading import read_whole
 from server.recorder.format.sealing import SegmentError
 from server.recorder.format.server_key import ServerKey, fingerprint
 from server.recorder.keys.key_ring import DATABASE, SIGNING_KEY, load_public_key, open_database
@@ -147,7 +148,8 @@ def _inspect(flags: argparse.Namespace) -> int:
     if flags.json:
         print_json(report)
     else:
-        print("\n".join(_lines(report, terminal_columns())))
+        said = "\n".join(_lines(report, terminal_columns()))
+        print(said if report.signature.valid else shown(said))
     whole = report.signature.valid is not False and not report.recording.unreadable
     return 0 if whole and all(each.there for each in report.recording.segments) else EXIT_FAULT
 
@@ -168,7 +170,7 @@ def _place(flags: argparse.Namespace) -> Iterator[Place]:
 
 
 def _report(flags: argparse.Namespace, place: Place) -> InspectReport:
-    data = (place.files / MANIFEST_NAME).read_bytes()
+    data = read_whole(place.files / MANIFEST_NAME)
     manifest = read_unproved(data)
     public_key, said = _public_key(flags.public_key or place.public_key)
     signature = _signature(data, manifest, public_key, said)

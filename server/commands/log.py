@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from server.commands.terminal import EXIT_FAULT, utc
+from server.commands.terminal import EXIT_FAULT, shown, utc
 from server.config import ConfigError, add_data_dir_flag, data_dir
 from server.recorder.catalog.spool import Spool
 from server.recorder.evidence.derivation import Derivation, derivation_hash
@@ -45,8 +45,8 @@ def _log(flags: argparse.Namespace) -> int:
     except (OSError, KeyProblem) as error:
         raise ConfigError(f"The log or the key {key_file} can't be read: {error}.") from error
     for fault in faults:
-        print(f"NOT INTACT: {fault}", file=sys.stderr)
-    print(said, end="")
+        print(f"NOT INTACT: {shown(str(fault))}", file=sys.stderr)
+    print(shown(said), end="")
     return EXIT_FAULT if faults else 0
 
 

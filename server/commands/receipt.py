@@ -14,6 +14,7 @@ from server.recorder.evidence.proof import parse_proof
 from server.recorder.evidence.tlog import Entry
 from server.recorder.evidence.verify import verify
 from server.recorder.format.manifest import MANIFEST_NAME
+from server.recorder.format.reading import read_whole
 from server.recorder.format.sealing import SegmentError
 from server.recorder.format.server_key import ServerKey
 
@@ -25,8 +26,8 @@ def verify_receipt(
 
     ``home`` is the data directory in which the recording may lie, if not beside the receipt.
     """
-    data = path.read_bytes()
     try:
+        data = read_whole(path)
         receipt = check_receipt(data, public_key)
     except SegmentError as error:
         return (f"{path.name}: {error}",)

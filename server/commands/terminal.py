@@ -73,5 +73,13 @@ def utc(unix_us: int) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(unix_us // 1_000_000))
 
 
+def shown(text: str) -> str:
+    """Text of anybody's, of which a terminal does nothing but show it: it could hide a fault."""
+    return "".join(
+        each if each.isprintable() or each == "\n" else each.encode("unicode_escape").decode()
+        for each in text
+    )
+
+
 def print_json(value: Any) -> None:
     print(msgspec.json.encode(value).decode())

@@ -10,6 +10,7 @@ from server.config import ConfigError
 from server.recorder.evidence import timestamp
 from server.recorder.evidence.fault import Fault
 from server.recorder.format.manifest import MANIFEST_NAME, TIMESTAMP_NAME
+from server.recorder.format.reading import read_whole
 from server.recorder.format.sealing import SegmentError
 from server.recorder.stores.store import Readable
 
@@ -24,8 +25,8 @@ def check_timestamp(recording: Readable, roots: Path | None) -> tuple[str, Seque
     """
     if not all((recording / name).is_file() for name in (TIMESTAMP_NAME, MANIFEST_NAME)):
         return "", ()
-    stamp, data = ((recording / name).read_bytes() for name in (TIMESTAMP_NAME, MANIFEST_NAME))
     try:
+        stamp, data = (read_whole(recording / name) for name in (TIMESTAMP_NAME, MANIFEST_NAME))
         if roots is not None:
             timestamp.check_signer(stamp, _load(roots))
         told = timestamp.read_time(stamp, data)

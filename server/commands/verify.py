@@ -13,7 +13,7 @@ from server.commands.log import logged_derivation
 from server.commands.place import find, home_of, in_archive, log_of
 from server.commands.receipt import verify_receipt
 from server.commands.signer import say_signers
-from server.commands.terminal import EXIT_FAULT
+from server.commands.terminal import EXIT_FAULT, shown
 from server.commands.text import counted
 from server.commands.timestamp import ROOTS, check_timestamp
 from server.config import ConfigError, add_data_dir_flag, add_store_flag, data_dir
@@ -31,6 +31,7 @@ from server.recorder.evidence.verify import TOLD_S, VerifyReport, verify
 from server.recorder.export.check import NothingSigned, check_export
 from server.recorder.export.content_credentials import CredentialsUnavailable, Source
 from server.recorder.format.manifest import MANIFEST_NAME
+from server.recorder.format.reading import read_whole
 from server.recorder.format.sealing import FaultKind, SegmentError
 from server.recorder.format.segments import unlisted_segments
 from server.recorder.format.server_key import ServerKey, fingerprint
@@ -144,7 +145,7 @@ def _is_recordings(path: Path) -> bool:
 def _told(faults: Sequence[object]) -> int:
     """The exit status."""
     for fault in faults:
-        print(f"NOT INTACT: {fault}")
+        print(f"NOT INTACT: {shown(str(fault))}")
     return EXIT_FAULT if faults else 0
 
 
@@ -159,7 +160,7 @@ def _load(key_file: Path, of_home: Path) -> ServerKey:
     """The key, with what the lists beside it and of the data directory say. SegmentError."""
     try:
         public_key = load_public_key(key_file)
-        return extended(public_key, of_home.read_bytes()) if of_home.is_file() else public_key
+        return extended(public_key, read_whole(of_home)) if of_home.is_file() else public_key
     except FileNotFoundError as error:
         raise ConfigError(
             f"There is no public key {key_file}: give the server's with --public-key. One that "
@@ -265,7 +266,7 @@ def _strangers(top: ArchivePath) -> Iterator[Fault]:
             message = "no archive for evidence has such a file"
             yield Fault(FaultKind.UNEXPECTED, each.name, message)
     reader = top / READER.name
-    if reader.is_file() and reader.read_bytes() != READER.read_bytes():
+    if reader.is_file() and read_whole(reader) != READER.read_bytes():
         print(f"The {READER.name} in it is not the one of this version: use one that you trust.")
 
 
@@ -403,7 +404,7 @@ def _with_list(top: Traversable | None, public_key: ServerKey) -> ServerKey:
     file = None if top is None else top.joinpath(succession.FILE)
     if file is None or not file.is_file():
         return public_key
-    return extended(public_key, file.read_bytes())
+    return extended(public_key, read_whole(file))
 
 
 def _beside(top: Traversable | None, public_key: ServerKey) -> tuple[Entry | None, list[Fault]]:
@@ -417,9 +418,9 @@ def _beside(top: Traversable | None, public_key: ServerKey) -> tuple[Entry | Non
             continue
         try:
             if name == RECEIPT:
-                entry = check_receipt(file.read_bytes(), public_key).entry
+                entry = check_receipt(read_whole(file), public_key).entry
             else:
-                made = decode_compressed(file.read_bytes(), public_key)
+                made = decode_compressed(read_whole(file), public_key)
         except SegmentError as error:
             faults.append(Fault(error.kind, name, error.message))
     if entry is not None and made is not None and made.source.manifest == entry.manifest:

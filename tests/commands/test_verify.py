@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import re
 import shutil
 import zipfile
@@ -61,6 +62,30 @@ def test_proofs_that_somebody_put_into_a_whole_log_do_not_take_its_place(
         status, out, _ = run(capsys, "verify", str(what))
         assert (status, said in out) == (1, True)
     assert "4 entries" in run(capsys, "inspect", "one")[1] or log_left == "proofs"
+
+
+_DEEP = b'{"manifest":{"version":1,"a":' + b"[" * 100_000 + b"]" * 100_000 + b'},"signature":""}'
+
+
+@pytest.mark.parametrize("manifest", [None, _DEEP], ids=["pipe", "deep"])
+def test_a_manifest_that_is_a_trap_is_a_fault(
+    data: Path, manifest: bytes | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = record(data, "one") / "manifest.json"
+    file.unlink()
+    if manifest is None:
+        os.mkfifo(file)
+    else:
+        file.write_bytes(manifest)
+    status, out, _ = run(capsys, "verify", str(file.parent))
+    assert (status, out.startswith("NOT INTACT: manifest.json: ")) == (1, True)
+
+
+def test_a_name_does_nothing_to_a_terminal(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = record(data, "one")
+    (path / "\x1b[2K\r\u202eIntact").touch()
+    _, out, _ = run(capsys, "verify", str(path))
+    assert out.startswith("NOT INTACT: \\x1b[2K\\r\\u202eIntact: unexpected")
 
 
 def test_verify_of_nothing_is_wrong_use(data: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from server.recorder.evidence import archive
 from server.recorder.evidence.archive import is_archive, open_archive
+from server.recorder.format import reading
 from server.recorder.format.sealing import FaultKind, SegmentError
 
 NOISE = random.Random(1).randbytes(1_000_000)
@@ -166,7 +167,7 @@ def test_a_directory_beyond_all_measure_is_refused(
 
 def test_what_is_read_whole_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = packed(tmp_path / "it.zip", {"a": NOISE})
-    monkeypatch.setattr(archive, "MAX_WHOLE_BYTES", 1000)
+    monkeypatch.setattr(reading, "MAX_WHOLE_BYTES", 1000)
     assert "longer than any" in refusal(path).message
 
 

@@ -2,6 +2,7 @@
 
 import json
 
+import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
@@ -13,9 +14,11 @@ from server.recorder.format.manifest import (
     GapEntry,
     Manifest,
     Policy,
+    SegmentEntry,
     State,
     decode_manifest,
     encode_manifest,
+    read_unproved,
     with_gap,
 )
 from server.recorder.format.sealing import FaultKind, SegmentError
@@ -79,6 +82,14 @@ def test_another_version_is_named() -> None:
     with pytest.raises(SegmentError) as caught:
         decode_manifest(json.dumps(content).encode(), PUBLIC)
     assert caught.value.kind is FaultKind.UNKNOWN_VERSION
+
+
+@pytest.mark.parametrize("name", ["../../x/00000.seg", "/dev/zero", "00000.seg\n", "٠٠٠٠٠.seg"])
+def test_a_segment_name_leads_nowhere_else(name: str) -> None:
+    segment = SegmentEntry(name, 1, "", "", 1, 1, 0, 1, (), True)
+    data = encode_manifest(msgspec.structs.replace(MANIFEST, segments=(segment,)), SIGNER)
+    with pytest.raises(SegmentError, match="does not parse"):
+        read_unproved(data)
 
 
 @given(st.binary(max_size=100) | st.text(max_size=50).map(str.encode))

@@ -1,6 +1,7 @@
 """Whatever is done to a recording, `verify` says so; and it says nothing of intact ones."""
 
 import json
+import os
 import random
 import shutil
 from collections.abc import Callable
@@ -109,6 +110,15 @@ def test_every_truncation_and_every_growth_is_found(
             report = _report(original, path)
             assert [fault.file for fault in report.faults] == [file.name], len(changed)
         file.write_bytes(data)
+
+
+def test_a_segment_that_was_blown_up_is_not_read_to_its_end(
+    original: Desk, copy: Callable[[str], Path]
+) -> None:
+    path = copy("iv")
+    os.truncate(path / "00000.seg", 1 << 40)  # of holes
+    (fault,) = _report(original, path).faults
+    assert (fault.kind, fault.file) == (FaultKind.TAMPERED, "00000.seg")
 
 
 def test_a_cut_segment_is_called_truncated_with_the_time_that_is_lost(

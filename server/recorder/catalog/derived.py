@@ -32,6 +32,7 @@ from server.recorder.evidence.derivation import (
 )
 from server.recorder.evidence.verify import verify
 from server.recorder.format.manifest import MANIFEST_NAME, Manifest, State
+from server.recorder.format.reading import read_whole
 from server.recorder.format.sealing import FaultKind, SegmentError
 from server.recorder.format.server_key import ServerKey
 from server.recorder.keys.key_ring import INTERVIEW_ID
@@ -106,7 +107,7 @@ def state(path: Path, statement: Compressed, signer: Ed25519PrivateKey) -> None:
 
 def read_statement(path: Path, public_key: ServerKey) -> Compressed:
     """Of the recording in folder ``path``. SegmentError unless it is signed; OSError."""
-    return decode(statement_of(path).read_bytes(), public_key)
+    return decode(read_whole(statement_of(path)), public_key)
 
 
 def decode(data: bytes, public_key: ServerKey) -> Compressed:

@@ -161,7 +161,7 @@ def _decode(data: bytes, key: ServerKey) -> tuple[Receipt, Ed25519PublicKey]:
         if version != VERSION:
             raise SegmentError(FaultKind.UNKNOWN_VERSION, f"receipt of version {version}")
         signed = msgspec.json.decode(data, type=SignedReceipt)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise SegmentError(FaultKind.TAMPERED, "the receipt does not parse") from error
     if msgspec.json.encode(signed) != data or not _SIGNATURE.fullmatch(signed.signature):
         raise SegmentError(FaultKind.TAMPERED, "the receipt is not canonical")

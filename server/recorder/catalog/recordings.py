@@ -26,6 +26,7 @@ from server.recorder.format.manifest import (
     decode_manifest,
     read_unproved,
 )
+from server.recorder.format.reading import read_whole
 from server.recorder.format.sealing import (
     FORMAT_VERSION,
     KEY_BYTES,
@@ -65,7 +66,7 @@ def recording_folders(data_dir: Path) -> list[Path]:
 
 def read_manifest(path: Path, public_key: ServerKey) -> Manifest:
     """The manifest of a recording's folder. OSError, or SegmentError if it is not authentic."""
-    return decode_manifest((path / MANIFEST_NAME).read_bytes(), public_key)
+    return decode_manifest(read_whole(path / MANIFEST_NAME), public_key)
 
 
 def open_for_writing(
@@ -129,7 +130,7 @@ def local_name(stored: str) -> str:
 
 def stored_folder(path: Path, store: Store) -> Readable:
     """What a store has of the recording in folder ``path``. SegmentError; OSError."""
-    manifest = read_unproved((path / MANIFEST_NAME).read_bytes())
+    manifest = read_unproved(read_whole(path / MANIFEST_NAME))
     return store.folder(stored_name(path.name, manifest))
 
 

@@ -20,6 +20,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, NamedTuple
 
+from server.recorder.format.reading import MAX_WHOLE_BYTES, read_whole
 from server.recorder.format.sealing import FaultKind, SegmentError
 from server.recorder.stores.files import SizedRaw
 from server.recorder.stores.store import size_of
@@ -27,8 +28,6 @@ from server.recorder.stores.store import size_of
 MAGIC = b"PK\x03\x04"
 #: Of eight hours' segments and a long log it is a few hundred kilobytes.
 MAX_DIRECTORY_BYTES = 4 << 20
-#: What may be read whole: manifests, checkpoints, parts of a log.
-MAX_WHOLE_BYTES = 64 << 20
 #: Ciphertext does not shrink; manifests and logs alone do.
 MAX_GROWTH = 10
 _BLOCK_BYTES = 256 << 10
@@ -123,11 +122,7 @@ class ArchivePath(Traversable):
 
     def read_bytes(self) -> bytes:
         """FileNotFoundError."""
-        with self.open() as file:
-            data = file.read(MAX_WHOLE_BYTES + 1)
-        if len(data) > MAX_WHOLE_BYTES:
-            raise SegmentError(FaultKind.TAMPERED, f"{self._path} is longer than any such file")
-        return data
+        return read_whole(self)
 
     def read_text(self, encoding: str | None = None) -> str:
         return self.read_bytes().decode(encoding or "utf-8")

@@ -15,6 +15,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from server.recorder.format.manifest import Manifest, manifest_hash
+from server.recorder.format.reading import read_whole
 from server.recorder.format.sealing import FaultKind, SegmentError
 from server.recorder.format.server_key import ServerKey
 from server.recorder.stores.files import write_durably
@@ -128,12 +129,12 @@ def derivation_hash(derivation: Derivation) -> str:
 
 def signed_by(path: Path, public_key: ServerKey) -> Ed25519PublicKey:
     """Which of the server's keys says what the file ``path`` was made of. SegmentError; OSError."""
-    return _decode(statement_of(path).read_bytes(), Derivation, VERSION, public_key)[1]
+    return _decode(read_whole(statement_of(path)), Derivation, VERSION, public_key)[1]
 
 
 def check(path: Path, public_key: ServerKey) -> Derivation:
     """What the file ``path`` was made of. SegmentError if it is not as it was signed; OSError."""
-    derivation = decode_statement(statement_of(path).read_bytes(), Derivation, VERSION, public_key)
+    derivation = decode_statement(read_whole(statement_of(path)), Derivation, VERSION, public_key)
     size, sha256 = _digest(path)
     if size < derivation.size:
         raise SegmentError(FaultKind.TRUNCATED, f"{derivation.size - size} bytes are cut off")
@@ -165,7 +166,7 @@ def _decode(
             raise SegmentError(FaultKind.UNKNOWN_VERSION, f"statement of version {said}")
         found = msgspec.json.decode(data, type=_Signed)
         statement = msgspec.json.decode(found.derivation, type=kind)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise SegmentError(FaultKind.TAMPERED, "the statement does not parse") from error
     encoded = msgspec.json.encode(statement)
     again = msgspec.json.encode(_Signed(msgspec.Raw(encoded), found.signature))

@@ -13,6 +13,7 @@ from server.recorder.evidence.tiles import CHECKPOINT, TILES, Tiles
 from server.recorder.evidence.tlog import FOLDER, Entry, EntryKind, parse_entry, read_log
 from server.recorder.format.manifest import MANIFEST_NAME
 from server.recorder.format.merkle import consistency_path, is_consistent
+from server.recorder.format.reading import read_whole
 from server.recorder.format.sealing import FaultKind, SegmentError
 from server.recorder.format.server_key import ServerKey
 
@@ -76,7 +77,7 @@ def logged_of(
     proofs = [file for file in log.iterdir() if file.name.endswith(PROOF)]
     if whole or not proofs or log.joinpath(TILES).is_dir():
         return read_log(log, key, recording).entries
-    published = log.joinpath(CHECKPOINT).read_bytes()
+    published = read_whole(log.joinpath(CHECKPOINT))
     read_checkpoint(published, key)
     proved = [_proved(log, file, published, key) for file in proofs]
     in_order = (entry for _, entry in sorted(proved, key=lambda each: each[0]))
@@ -90,7 +91,7 @@ def _proved(
     name = file.name.removesuffix(PROOF) + ENTRY
     proof = _read_proof(file, published)
     try:
-        leaf = log.joinpath(name).read_bytes()
+        leaf = read_whole(log.joinpath(name))
         check_proof(proof, leaf, key)
     except FileNotFoundError as error:
         raise SegmentError(FaultKind.MISSING, f"{file.name} is of it", name) from error
@@ -105,7 +106,7 @@ def _proved(
 
 def _read_proof(file: Traversable, published: bytes) -> Proof:
     try:
-        proof = parse_proof(file.read_text(encoding="utf-8"))
+        proof = parse_proof(read_whole(file).decode())
     except UnicodeDecodeError as error:
         raise SegmentError(FaultKind.TAMPERED, "the proof is no text", file.name) from error
     except SegmentError as error:

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import NoReturn
 
 from server.recorder.format.merkle import HASH_BYTES, node_hash
+from server.recorder.format.reading import read_whole
 from server.recorder.format.sealing import FaultKind, SegmentError
 
 CHECKPOINT = "checkpoint"
@@ -143,12 +144,12 @@ class Tiles:
             whole = self._folder.joinpath(path)
             try:
                 if whole.is_file():
-                    return path, whole.read_bytes()
+                    return path, read_whole(whole)
                 partial = self._folder.joinpath(path + ".p")
                 widths = [int(file.name) for file in partial.iterdir() if file.name.isdecimal()]
                 if max(widths, default=0) >= width:
                     wide = tile_path(level, index, max(widths))
-                    return wide, self._folder.joinpath(wide).read_bytes()
+                    return wide, read_whole(self._folder.joinpath(wide))
             except (FileNotFoundError, NotADirectoryError, ValueError):
                 continue  # its writer has just put a wider one in its place
         wanted = tile_path(level, index, width)

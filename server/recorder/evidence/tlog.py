@@ -36,6 +36,7 @@ from server.recorder.evidence.tiles import (
     tile_path,
 )
 from server.recorder.format.merkle import HASH_BYTES, Tree, inclusion_path, leaf_hash
+from server.recorder.format.reading import read_whole
 from server.recorder.format.sealing import FaultKind, SegmentError
 from server.recorder.format.server_key import ServerKey, alone
 from server.recorder.keys import succession
@@ -94,7 +95,7 @@ def parse_entry(data: bytes) -> Entry | None:
     """None where it is none of this program."""
     try:
         return msgspec.json.decode(data, type=Entry)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
 
 
@@ -172,7 +173,7 @@ def read_log(folder: Traversable, public_key: ServerKey, recording: str | None =
     SegmentError where it is not what its checkpoint says, that is not of the newest key, or it
     knows of a newer one; OSError.
     """
-    checkpoint = read_checkpoint(folder.joinpath(CHECKPOINT).read_bytes(), public_key.newest)
+    checkpoint = read_checkpoint(read_whole(folder.joinpath(CHECKPOINT)), public_key.newest)
     needle = (recording or "").encode()
     tiles = Tiles(folder)
     tree, comparison, entries, indexes = Tree(), Comparison(tiles), [], []
@@ -211,7 +212,7 @@ def prove(
     back only where the clock was set back. None if there is none; SegmentError where the log is not
     what its checkpoint says; OSError.
     """
-    published = folder.joinpath(CHECKPOINT).read_bytes()
+    published = read_whole(folder.joinpath(CHECKPOINT))
     checkpoint = read_checkpoint(published, public_key.newest)
     tiles, needle = Tiles(folder), recording.encode()
     since = _bundle_at(tiles, checkpoint.size, since_us) * TILE_WIDTH

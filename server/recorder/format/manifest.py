@@ -8,7 +8,7 @@ Unix microseconds, except in segments, where they count from ``epoch_us``.
 import enum
 import hashlib
 import re
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 from cryptography.exceptions import InvalidSignature
@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from server.core.frames import Gap, GapCause, TrackName
 from server.recorder.format.merkle import EMPTY_ROOT, Tree
 from server.recorder.format.sealing import FORMAT_VERSION, FaultKind, SegmentError
+from server.recorder.format.segments import SEGMENT_NAME
 from server.recorder.format.server_key import ServerKey
 
 MANIFEST_NAME = "manifest.json"
@@ -46,7 +47,7 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class SegmentEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A segment that will not grow any more."""
 
-    name: str
+    name: Annotated[str, msgspec.Meta(pattern=rf"^{SEGMENT_NAME}\Z")]  #: leads nowhere else
     size: int
     sha256: str  #: of the whole file
     head: str  #: hash of its last record, which the next segment's header repeats
@@ -173,7 +174,7 @@ def _parse(data: bytes) -> _Signed:
         if version != FORMAT_VERSION:
             raise SegmentError(FaultKind.UNKNOWN_VERSION, f"format version {version}")
         signed = msgspec.json.decode(data, type=_Signed)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise SegmentError(FaultKind.TAMPERED, "the manifest does not parse") from error
     if msgspec.json.encode(signed) != data or not _SIGNATURE.fullmatch(signed.signature):
         raise SegmentError(FaultKind.TAMPERED, "the manifest is not canonical")

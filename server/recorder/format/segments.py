@@ -23,7 +23,8 @@ from server.recorder.format.sealing import (
 from server.recorder.format.server_key import ServerKey
 
 #: Five digits sort as text through 99 999 segments: eleven days at ten seconds each.
-_SEGMENT_NAME = re.compile(r"\d{5,}\.seg")
+SEGMENT_NAME = r"[0-9]{5,}\.seg"
+_SEGMENT_NAME = re.compile(SEGMENT_NAME)
 
 
 @dataclass(frozen=True, slots=True)

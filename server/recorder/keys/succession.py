@@ -84,7 +84,7 @@ def decode(data: bytes) -> tuple[Signed, ...]:
                 message = f"a change of keys of version {each.succession.version}"
                 raise SegmentError(FaultKind.UNKNOWN_VERSION, message)
         found = msgspec.json.decode(data, type=_List)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise SegmentError(FaultKind.TAMPERED, "the list of signing keys does not parse") from error
     if msgspec.json.encode(found) != data or not found.successions:
         raise SegmentError(FaultKind.TAMPERED, "the list of signing keys is not canonical")
