@@ -18,8 +18,10 @@ that a tail was cut off an open recording at a record's end is for `vivavoce ver
 
 import argparse
 import base64
+import errno
 import hashlib
 import json
+import os
 import re
 import struct
 import sys
@@ -42,6 +44,7 @@ SEGMENT = struct.Struct(">8sHHI16s32s7sB32s32s")
 RECORD = struct.Struct(">IBBHIIQI32s")
 INIT, MEDIA, NOTE, END = 1, 2, 3, 4
 TAG, SIGNATURE, LARGEST = 16, 64, 67_108_864
+WHOLE = 67_108_864  # of what is read at once
 SEGMENT_NAME = re.compile(r"\d{5,}\.seg")
 MANIFEST_FIELDS = [
     "format",
@@ -151,6 +154,17 @@ class Fault(Exception):
         super().__init__(f"{kind}: {message}")
         self.kind = kind
         self.span_us: tuple[int, int] | None = None
+
+
+def read_whole(path: Path) -> bytes:
+    """Of a file, no pipe or device. Raises Fault or OSError."""
+    if not path.is_file():
+        raise FileNotFoundError(errno.ENOENT, "there is no such file", str(path))
+    with path.open("rb") as file:
+        data = file.read(WHOLE + 1)
+    if len(data) > WHOLE:
+        raise Fault("tampered", "it is longer than any such file")
+    return data
 
 
 class Record(NamedTuple):
@@ -479,7 +493,7 @@ class Reader:
         """Each fault with the file that it is in. Raises OSError."""
         there = sorted(path.name for path in self.folder.iterdir())
         try:
-            data = (self.folder / "manifest.json").read_bytes()
+            data = read_whole(self.folder / "manifest.json")
             self._manifest, self.signer = read_manifest(data, self.keys)
             self._check_sealed()
         except FileNotFoundError:
@@ -578,9 +592,11 @@ class Reader:
             raise Fault("missing", "the segment is gone")
         hashes = []
         with path.open("rb") as file:
-            digest, size = hashlib.file_digest(file, "sha256").hexdigest(), file.tell()
-            whole = digest == entry["sha256"]
+            size = file.seek(0, os.SEEK_END)
             file.seek(0)
+            if whole := size == entry["size"]:  # another's end may be far
+                whole = hashlib.file_digest(file, "sha256").hexdigest() == entry["sha256"]
+                file.seek(0)
             try:
                 segment = self._header(file)
                 for record in read_records(file, segment, self.keys):
@@ -673,7 +689,9 @@ def _line(name: str, fault: Fault) -> str:
     span = ""
     if fault.span_us is not None:
         span = ", {:.3f} s to {:.3f} s".format(*(each / 1e6 for each in fault.span_us))
-    return f"NOT INTACT: {name}{span}: {fault}"
+    line = f"NOT INTACT: {name}{span}: {fault}"  # a name must do nothing to a terminal
+    escaped = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+    return "".join(escaped)
 
 
 def _beside(
@@ -687,12 +705,12 @@ def _beside(
     statement, faults = statement_of(folder), []
     try:
         if statement.is_file():
-            made = read_statement(statement.read_bytes(), "compressed", keys)
+            made = read_statement(read_whole(statement), "compressed", keys)
     except Fault as fault:
         faults.append(_line(statement.name, fault))
     try:
         if receipt is not None:
-            sealed = read_receipt(receipt.read_bytes(), keys)[0]["entry"]
+            sealed = read_receipt(read_whole(receipt), keys)[0]["entry"]
     except Fault as fault:
         faults.append(_line(str(receipt), fault))
     if made and sealed and made["source"]["manifest"] == sealed["manifest"]:
@@ -731,7 +749,7 @@ def _known(path: Path, public_key: Ed25519PublicKey) -> Keys:
     listed = path.with_name("signing-keys.json")
     if not listed.is_file():
         return [public_key]
-    keys = read_keys(listed.read_bytes())
+    keys = read_keys(read_whole(listed))
     if public_key.public_bytes_raw() not in [key.public_bytes_raw() for key in keys]:
         raise Fault("rolled back", "it does not have this public key")
     return keys
@@ -745,7 +763,7 @@ def _say_signer(by: Ed25519PublicKey | None, public_key: Ed25519PublicKey) -> No
 def _say_export(path: Path, keys: Keys) -> int:
     reading = statement_of(path)
     try:
-        made = read_statement(reading.read_bytes(), "export", keys)
+        made = read_statement(read_whole(reading), "export", keys)
         reading = path
         check_export(path, made)
     except Fault as fault:
@@ -759,7 +777,7 @@ def _say_export(path: Path, keys: Keys) -> int:
 
 def _say_receipt(path: Path, keys: Keys, public_key: Ed25519PublicKey) -> int:
     try:
-        receipt, by = read_receipt(path.read_bytes(), keys)
+        receipt, by = read_receipt(read_whole(path), keys)
     except Fault as fault:
         print(_line(path.name, fault))
         return 1

@@ -3,6 +3,7 @@
 import ast
 import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -105,6 +106,20 @@ def test_a_fault_is_named_with_its_file(desk: Desk) -> None:
     status, said = run(desk.path(), "--public-key", desk.data_dir / "keys" / "signing.pub")
     place = "00000.seg, 2.000 s to 2.000 s"
     assert (status, said) == (1, f"NOT INTACT: {place}: truncated: a record is cut off\n")
+
+
+def test_what_lies_there_is_no_trap(desk: Desk) -> None:
+    desk.write(interview(Codec.VP8, 2.0))
+    arguments = (desk.path(), "--public-key", desk.data_dir / "keys" / "signing.pub")
+    (desk.path() / "\x1b[2KIntact").touch()
+    os.truncate(desk.path() / "00000.seg", 1 << 40)  # of holes
+    status, said = run(*arguments)
+    assert (status, len(said.splitlines())) == (1, 2)
+    assert "00000.seg, " in said
+    assert "NOT INTACT: \\x1b[2KIntact: unexpected" in said
+    (desk.path() / "manifest.json").unlink()
+    os.mkfifo(desk.path() / "manifest.json")
+    assert run(*arguments)[1] == "NOT INTACT: manifest.json: missing: there is no manifest\n"
 
 
 def test_a_signature_in_capitals_is_another_manifest(desk: Desk) -> None:
