@@ -15,6 +15,7 @@ class Disk:
         self.room: int | None = None
         self.refuses_sync = False
         self.refuses_everything = False
+        self.goes_read_only = False  #: when a sync fails, as ext4 does (errors=remount-ro)
         self.takes = threading.Event()  # cleared: whoever syncs waits
         self.takes.set()
 
@@ -59,6 +60,7 @@ class DiskFile(LocalFile):
     def sync(self) -> None:
         self._disk.takes.wait()
         if self._disk.refuses_sync:
+            self._disk.refuses_everything |= self._disk.goes_read_only
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         super().sync()
 

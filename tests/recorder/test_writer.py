@@ -281,6 +281,27 @@ def test_a_cut_that_failed_too_is_made_up_for_by_the_next_start(desk: Desk) -> N
     assert verify(desk.path(), desk.keys.public_key).intact
 
 
+@pytest.mark.parametrize("is_back", [True, False])
+def test_a_cut_that_a_read_only_disk_refused_is_made_up_for(desk: Desk, is_back: bool) -> None:
+    disk = Disk()
+    writer = desk.writer(folder_at=disk.folder)
+    feed(writer, interview(seconds=2))
+    disk.refuses_sync = disk.goes_read_only = True
+    feed(writer, interview(seconds=1, start_s=START_S + 2))
+    segment = desk.path() / "00000.seg"
+    assert segment.stat().st_size > writer.manifest.segments[0].size
+    disk.refuses_sync = disk.refuses_everything = False
+    if is_back:
+        feed(writer, interview(seconds=2, start_s=START_S + 3))
+    writer.finish()
+    assert verify(desk.path(), desk.keys.public_key).intact
+    with segment.open("ab") as file:  # as a power cut leaves it, that took the cut back
+        file.write(b"what was cut off")
+    assert not verify(desk.path(), desk.keys.public_key).intact
+    assert not repair(desk.path(), desk.keys), "it was closed"
+    assert verify(desk.path(), desk.keys.public_key).intact
+
+
 _LIMITED = """
 import resource, signal, sys
 from pathlib import Path

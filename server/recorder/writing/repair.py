@@ -75,15 +75,17 @@ def repair_all(data_dir: Path, keys: KeyRing) -> list[str]:
 def repair(path: Path, keys: KeyRing) -> bool:
     """Close the recording in folder ``path`` if a crash left it open; whether it did.
 
-    SegmentError if something there is not what a crash leaves: then nothing was changed.
+    Of a closed one, too, what a failed write has left behind a segment's end is cut off.
+    SegmentError if something there is not what a crash leaves: then nothing else was changed.
     """
     public_key = keys.public_key
     manifest = read_manifest(path, public_key)
+    for entry in manifest.segments:
+        if not entry.complete:
+            _cut(path / entry.name, entry.size)
     if manifest.state is not State.RECORDING:
         return False
     key = keys.recording_key(manifest.interview, bytes.fromhex(manifest.recording))
-    for entry in manifest.segments:
-        _cut(path / entry.name, entry.size)
     listed = [entry.name for entry in manifest.segments]
     for name in unlisted_segments(os.listdir(path), listed):
         manifest = _recover(path / name, manifest, key, public_key)

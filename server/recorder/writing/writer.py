@@ -108,6 +108,7 @@ class RecordingWriter:
         self._segment: OpenSegment | None = None
         self._written: list[Cut] = []  # into the segment since its last sync
         self._held: deque[Cut] = deque()  # not in the segment (yet), in order
+        self._uncut: list[OpenSegment] = []  # given up, and not cut back yet
         self._notes = Notes()
         self._failing = False
         self._manifest_due = True
@@ -185,6 +186,7 @@ class RecordingWriter:
             self._close_segment()
         while self._held:
             self._lose_oldest()
+        self._cut_back()
         self.manifest = msgspec.structs.replace(self.manifest, state=State.FINISHED)
         self._write_manifest()
 
@@ -306,6 +308,7 @@ class RecordingWriter:
         self._written.clear()
         if self._failing and not self._manifest_due:
             self._failing = False
+            self._cut_back()
             self._on_mended()
 
     def _leave_segment(self, segment: OpenSegment) -> None:
@@ -326,7 +329,8 @@ class RecordingWriter:
                 self._pauses.back_to(durable.end_us if durable else segment.start_us)
             self._held.extendleft(reversed(self._written))
             self._written.clear()
-            self._cut_back(segment)
+            self._uncut.append(segment)
+            self._cut_back()
             self._leave_segment(segment)
         held = sum(_size(cut) for cut in self._held)
         while held > HELD_BYTES:
@@ -342,15 +346,19 @@ class RecordingWriter:
         self._pauses.recorded(lost.fragment)
         return lost
 
-    def _cut_back(self, segment: OpenSegment) -> None:
-        try:
-            if segment.durable is None:
-                self._folder.remove(segment.name)
-            else:
-                segment.file.truncate(segment.durable.size)
-        except OSError:
-            # The manifest says how far the segment counts; the next start cuts it there.
-            self._metrics.write_failures += 1
+    def _cut_back(self) -> None:
+        while self._uncut:
+            segment = self._uncut[-1]
+            try:
+                if segment.durable is None:
+                    self._folder.remove(segment.name)
+                else:
+                    segment.file.truncate(segment.durable.size)
+            except OSError:
+                # Once the disk takes it, or at the next start: the manifest says where it counts.
+                self._metrics.write_failures += 1
+                return
+            self._uncut.pop()
 
     def _declare_failed(self, start_us: int, end_us: int) -> None:
         epoch_us = self.manifest.epoch_us or 0
