@@ -117,6 +117,59 @@ def test_a_name_that_another_program_would_read_otherwise_is_refused(tmp_path: P
     assert "two names" in refusal(path).message
 
 
+def test_what_its_directory_does_not_tell_is_refused(tmp_path: Path) -> None:
+    """Programs that read from the beginning would find another member, or a longer one."""
+    hidden = packed(tmp_path / "hidden.zip", {"hidden": b"other"}).read_bytes()
+    hidden = hidden[: hidden.index(b"PK\1\2")]
+    path = tmp_path / "it.zip"
+    for place in range(3):
+        with zipfile.ZipFile(path, "w") as made:
+            assert made.fp is not None
+            for index, name in enumerate(("one", "two", "")):
+                if index == place:
+                    made.fp.write(hidden)
+                    made.start_dir = made.fp.tell()
+                if name:
+                    made.writestr(name, b"1")
+        assert "does not list" in refusal(path).message
+    plain = packed(path, {"one": b"1"}).read_bytes()
+    path.write_bytes(plain.replace(struct.pack("<II", 1, 1), struct.pack("<II", 9, 9), 1))
+    assert "two sizes" in refusal(path).message
+
+
+def test_large_sizes_are_read_where_they_stand(tmp_path: Path) -> None:
+    path = tmp_path / "it.zip"
+    with zipfile.ZipFile(path, "w") as made, made.open("a", "w", force_zip64=True) as member:
+        member.write(TEXT)
+    read_all(tmp_path / "it.zip")
+    data = bytearray((tmp_path / "it.zip").read_bytes())
+    data[30 + 1 + 4] ^= 1  # of the size in the extra field
+    (tmp_path / "it.zip").write_bytes(data)
+    assert "two sizes" in refusal(tmp_path / "it.zip").message
+
+
+def test_one_that_was_written_into_a_pipe_is_read(tmp_path: Path) -> None:
+    """Sizes then follow each member."""
+
+    class Pipe(io.RawIOBase):
+        data = b""
+
+        def writable(self) -> bool:
+            return True
+
+        def write(self, data: bytes) -> int:  # type: ignore[override]
+            self.data += bytes(data)
+            return len(data)
+
+    pipe = Pipe()
+    with zipfile.ZipFile(pipe, "w") as made:
+        for name in ("a", "b"):
+            with made.open(name, "w", force_zip64=name == "b") as member:
+                member.write(TEXT)
+    (tmp_path / "it.zip").write_bytes(pipe.data)
+    read_all(tmp_path / "it.zip")
+
+
 def test_a_bomb_is_refused_before_anything_of_it_is_read(tmp_path: Path) -> None:
     path = packed(tmp_path / "it.zip", {"a": bytes(100 << 20)}, zipfile.ZIP_DEFLATED)
     assert path.stat().st_size < 200_000

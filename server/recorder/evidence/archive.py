@@ -37,6 +37,11 @@ _LOCAL = struct.Struct("<4sHHHIIIIHH")
 #: APPNOTE.TXT 4.4.4: encrypted, patch data, strong encryption, masked headers.
 _UNREADABLE = 1 << 0 | 1 << 5 | 1 << 6 | 1 << 13
 _UTF_8 = 1 << 11
+_SIZES_FOLLOW = 1 << 3
+#: 4.4.8, 4.5.3: a size that is in an extra field, and that field's.
+_IN_EXTRA, _ZIP64 = 0xFFFFFFFF, 1
+#: 4.3.9: what may follow a member, at most.
+_DESCRIPTOR_BYTES = 24
 
 
 class _Member(NamedTuple):
@@ -138,9 +143,8 @@ class ArchivePath(Traversable):
 
 
 def _members(file: BinaryIO) -> dict[str, _Member]:
-    infos = _directory(file)
-    end = size_of(file)
-    if sum(info.file_size for info in infos) > MAX_GROWTH * end + MAX_WHOLE_BYTES:
+    infos, end = _directory(file)
+    if sum(info.file_size for info in infos) > MAX_GROWTH * size_of(file) + MAX_WHOLE_BYTES:
         raise SegmentError(FaultKind.TAMPERED, "the archive would unpack to far more than it takes")
     members: dict[str, _Member] = {}
     spans = []
@@ -154,14 +158,16 @@ def _members(file: BinaryIO) -> dict[str, _Member]:
             deflated = info.compress_type == zipfile.ZIP_DEFLATED
             members[info.filename] = _Member(offset, info.compress_size, info.file_size, deflated)
     _refuse_doubles([info.filename for info in infos])
-    _refuse_overlaps(spans, end)
+    if infos:
+        _refuse_spans(spans, end)
     return members
 
 
-def _directory(file: BinaryIO) -> list[zipfile.ZipInfo]:
+def _directory(file: BinaryIO) -> tuple[list[zipfile.ZipInfo], int]:
+    """What it lists, and where it begins."""
     try:
         with zipfile.ZipFile(_Bounded(file)) as archive:
-            return archive.infolist()
+            return archive.infolist(), archive.start_dir
     except zipfile.BadZipFile as error:
         message = f"the archive is cut off or damaged: {str(error).lower()}"
         raise SegmentError(FaultKind.TRUNCATED, message) from error
@@ -212,7 +218,7 @@ def _refuse_tricks(info: zipfile.ZipInfo) -> None:
         raise SegmentError(FaultKind.TAMPERED, message)
     if info.compress_type == zipfile.ZIP_STORED and info.compress_size != info.file_size:
         raise SegmentError(FaultKind.TAMPERED, f"the archive's {name} has two sizes")
-    if _UNICODE_PATH in _extra_ids(info.extra):
+    if _UNICODE_PATH in dict(_extra_fields(info.extra)):
         raise SegmentError(FaultKind.TAMPERED, f"the archive's {name} has two names")
 
 
@@ -221,11 +227,11 @@ _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _UNICODE_PATH = 0x7075
 
 
-def _extra_ids(extra: bytes) -> Iterator[int]:
+def _extra_fields(extra: bytes) -> Iterator[tuple[int, bytes]]:
     at = 0
     while at + 4 <= len(extra):
         field, count = struct.unpack_from("<HH", extra, at)
-        yield field
+        yield field, extra[at + 4 : at + 4 + count]
         at += 4 + count
 
 
@@ -235,12 +241,19 @@ def _data_offset(file: BinaryIO, info: zipfile.ZipInfo) -> int:
     data = file.read(_LOCAL.size)
     if len(data) < _LOCAL.size:
         raise SegmentError(FaultKind.TRUNCATED, f"the archive's {info.filename} is cut off")
-    magic, _, flags, method, *_, name_bytes, extra_bytes = _LOCAL.unpack(data)
+    magic, _, flags, method, _, _, packed, size, name_bytes, extra_bytes = _LOCAL.unpack(data)
     encoding = "utf-8" if flags & _UTF_8 else "cp437"
     name = file.read(name_bytes).decode(encoding, "replace")
     if (magic, method, name) != (MAGIC, info.compress_type, info.filename):
         message = f"the archive calls {info.filename} otherwise in another place"
         raise SegmentError(FaultKind.TAMPERED, message)
+    sizes = struct.pack("<QQ", size, packed)
+    if _IN_EXTRA in (packed, size):
+        sizes = dict(_extra_fields(file.read(extra_bytes))).get(_ZIP64, b"")
+    if not flags & _SIZES_FOLLOW and sizes != struct.pack(
+        "<QQ", info.file_size, info.compress_size
+    ):
+        raise SegmentError(FaultKind.TAMPERED, f"the archive's {info.filename} has two sizes")
     offset: int = info.header_offset + _LOCAL.size + name_bytes + extra_bytes
     return offset
 
@@ -258,12 +271,18 @@ def _refuse_doubles(names: list[str]) -> None:
             folder = folder.rpartition("/")[0]
 
 
-def _refuse_overlaps(spans: list[tuple[int, int]], end: int) -> None:
-    """Members that share bytes are how a small archive unpacks to a large one."""
+def _refuse_spans(spans: list[tuple[int, int]], end: int) -> None:
+    """Members that share bytes are how a small archive unpacks to a large one.
+
+    Between them others can be hidden, which programs find that read from the beginning.
+    """
     spans.sort()
-    for (_, before), (start, _) in pairwise([*spans, (end, end)]):
+    for (_, before), (start, _) in pairwise([(0, 0), *spans, (end, end)]):
         if before > start:
             raise SegmentError(FaultKind.TAMPERED, "members of the archive overlap")
+        if start - before > _DESCRIPTOR_BYTES:
+            message = "something is in the archive that its directory does not list"
+            raise SegmentError(FaultKind.TAMPERED, message)
 
 
 # ---- members ----------------------------------------------------------------------------
