@@ -161,10 +161,10 @@ def read_whole(path: Path) -> bytes:
     if not path.is_file():
         raise FileNotFoundError(errno.ENOENT, "there is no such file", str(path))
     with path.open("rb") as file:
-        data = file.read(WHOLE + 1)
-    if len(data) > WHOLE:
-        raise Fault("tampered", "it is longer than any such file")
-    return data
+        if file.seek(0, os.SEEK_END) > WHOLE:
+            raise Fault("tampered", "it is longer than any such file")
+        file.seek(0)
+        return file.read()
 
 
 class Record(NamedTuple):
