@@ -295,10 +295,12 @@ def _verify_found(
     signers = []
     for each in found.subjects:
         key = _with_list(each.top, public_key)
-        report = _report(each, key, flags.log or each.log)
+        receipt, beside = _beside(each.top, key)
+        report = _report(each, key, flags.log or each.log, receipt)
         signers.append(report.signer)
         _, more = check_timestamp(each.files, flags.timestamp_root)
-        faults += [f"{each.files.name}/{fault}" for fault in (*report.faults, *more)]
+        place = (each.top or each.files).name
+        faults += [f"{place}/{fault}" for fault in (*beside, *report.faults, *more)]
     if found.folder is not None:
         folder, log = found.folder
         faults += _lost(folder, public_key, flags.log or log)
@@ -367,6 +369,8 @@ def _verify_one(
         print("No log is beside it: that a tail was cut off an open one could not be seen.")
     else:
         print(f"The log{f' in {log}' if isinstance(log, Path) else ''} knows it so.")
+        if subject.top is not None and log is subject.log:
+            print("Whether it has anything newer of it only the log itself shows, or a receipt.")
     say_signers(public_key, [report.signer])
     if receipt is not None:
         print("The receipt is of this recording.")

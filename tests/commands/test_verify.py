@@ -282,6 +282,21 @@ def test_a_statement_in_an_archive_that_nobody_signed_is_named(
     assert (status, f"NOT INTACT: {name}: tampered" in said) == (1, True)
 
 
+def test_so_is_each_of_several_in_an_archive(
+    packed: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with zipfile.ZipFile(packed) as before:
+        files = {name: before.read(name) for name in before.namelist()}
+    with zipfile.ZipFile(packed, "a") as archive:
+        for name, data in files.items():
+            archive.writestr(name.replace("vivavoce-iv", "vivavoce-too"), data)
+    assert verified(capsys, packed)[0] == 0
+    with zipfile.ZipFile(packed, "a") as archive:
+        archive.writestr("vivavoce-too/receipt.json", "{}")
+    status, said = verified(capsys, packed)
+    assert (status, "NOT INTACT: vivavoce-too/receipt.json: tampered" in said) == (1, True), said
+
+
 def test_another_reader_than_ours_in_an_archive_is_told(
     packed: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
