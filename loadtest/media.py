@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from loadtest import screen
 from loadtest.scene import HEIGHT, PORTRAIT, WIDTH, Scene
-from loadtest.svtav1 import open_like_others
+from loadtest.svtav1 import encode, open_like_others
 
 VideoCodec = Literal["h264", "vp8", "vp9", "av1"]
 VIDEO_CODECS: tuple[VideoCodec, ...] = get_args(VideoCodec)
@@ -315,8 +315,8 @@ def encode_pictures(
         picture.pts, picture.time_base = index, encoder.time_base
         # The encoder alone decides about keyframes, not the file that the picture comes from.
         picture.pict_type = av.video.frame.PictureType.NONE
-        packets += encoder.encode(picture)
-    packets += encoder.encode(None)
+        packets += encode(encoder, picture)
+    packets += encode(encoder, None)
     usable = len(packets) // (encoding.fps // 10) * (encoding.fps // 10)  # see _whole_loop
     packets = packets[:usable]
     keyframes = [index for index, packet in enumerate(packets) if packet.is_keyframe]

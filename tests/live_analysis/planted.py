@@ -9,7 +9,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from loadtest.svtav1 import open_like_others
+from loadtest.svtav1 import encode, open_like_others
 from server.core.frames import Codec, EncodedFrame, TrackName
 from server.live_analysis.port import SAMPLE_RATE, Image, Picture, Samples
 
@@ -166,8 +166,8 @@ def video(
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
         frame = frame.reformat(*size, format="yuv420p", interpolation="AREA")
         frame.pts = pts
-        packets += encoder.encode(frame)
-    packets += encoder.encode(None)
+        packets += encode(encoder, frame)
+    packets += encode(encoder, None)
     return [(convert(bytes(it)), bool(it.is_keyframe)) for it in packets]
 
 

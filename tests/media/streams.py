@@ -13,7 +13,7 @@ import numpy as np
 from aiortc.codecs.h264 import H264Encoder
 from aiortc.codecs.vpx import Vp8Encoder
 
-from loadtest.svtav1 import open_like_others
+from loadtest.svtav1 import encode, open_like_others
 from server.core.frames import Codec
 from server.core.h264 import join_nal_units
 from server.core.rtp import is_rtcp, pack_header, payload_of, unpack_header
@@ -81,7 +81,7 @@ def _encode(codec: Codec, count: int, keyframe_every: int) -> Iterator[tuple[byt
     open_like_others(encoder)
     index = 0
     for frame in _noise(count):
-        for packet in encoder.encode(frame):
+        for packet in encode(encoder, frame):
             yield bytes(packet), packet.is_keyframe, index
             index += 1
 
@@ -114,7 +114,8 @@ def _muxed(codec: Codec, count: int, keyframe_every: int) -> Iterator[Picture]:
         _prepare(stream.codec_context, keyframe_every)
         open_like_others(stream.codec_context)
         for frame in _noise(count):
-            for packet in stream.encode(frame):
+            for packet in encode(stream.codec_context, frame):
+                packet.stream = stream
                 data, keyframe = bytes(packet), packet.is_keyframe
                 wire.packets.clear()
                 muxer.mux(packet)

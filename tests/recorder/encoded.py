@@ -9,7 +9,7 @@ import av
 import numpy as np
 from msgspec.structs import replace
 
-from loadtest.svtav1 import open_like_others
+from loadtest.svtav1 import encode, open_like_others
 from server.core.frames import Codec, EncodedFrame, TrackName
 
 #: Unix time at which all of these recordings begin.
@@ -99,8 +99,8 @@ def video(
     for index in range(round(seconds * FPS)):
         frame = av.VideoFrame.from_ndarray(draw(index, width, height), format="rgb24")
         frame.pts = index
-        packets += encoder.encode(frame)
-    packets += encoder.encode(None)
+        packets += encode(encoder, frame)
+    packets += encode(encoder, None)
     return tuple((convert(bytes(packet)), packet.is_keyframe) for packet in packets)
 
 
