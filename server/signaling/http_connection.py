@@ -81,6 +81,15 @@ class HttpConnection(web.RequestHandler):
             self._stalled.cancel()
             self._stalled = None
 
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """Sends what was answered: it rests once all of that is on the way."""
+        try:
+            return await super().finish_response(request, resp, start_time)
+        finally:
+            self.rest()
+
     def handle_error(
         self,
         request: web.BaseRequest,
@@ -103,11 +112,8 @@ class HttpConnection(web.RequestHandler):
 async def answering(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
 ) -> web.StreamResponse:
-    """Tells the connection how long it works for a request."""
+    """Tells the connection that it works for a request, until all of the answer is sent."""
     connection = request.protocol
     assert isinstance(connection, HttpConnection)
     connection.work()
-    try:
-        return await handler(request)
-    finally:
-        connection.rest()
+    return await handler(request)

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 import socket
 from contextlib import closing
 from urllib.parse import urlsplit
@@ -10,6 +11,7 @@ import pytest
 
 from server.core.interviews import Role
 from server.signaling import body, http_connection
+from server.signaling.http_connection import HttpConnection
 from tests.signaling.serving import Serving, receive
 
 TOKEN = b"v1.c2VjcmV0.c2VjcmV0"
@@ -115,6 +117,39 @@ async def test_the_oldest_idle_connection_makes_room_for_the_newest(
         assert b"HTTP/1.1 200" in await others[-1][0].read()
     for _, writer in others:
         writer.close()
+
+
+async def test_who_takes_an_answer_slowly_makes_no_room(
+    serving: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paused = asyncio.Event()
+    pause_writing = HttpConnection.pause_writing
+
+    def pause(connection: HttpConnection) -> None:
+        pause_writing(connection)
+        paused.set()
+
+    monkeypatch.setattr(HttpConnection, "pause_writing", pause)
+    monkeypatch.setattr(http_connection, "MAX_IDLE", 3)
+    address = urlsplit(serving.server.base_url)
+    reader, writer = await asyncio.open_connection(address.hostname, address.port, limit=1 << 12)
+    page = await (await serving.http.get(f"{serving.server.base_url}/recordings")).text()
+    (script,) = re.findall(r"/assets/\w+/recordings\.js", page)
+    # More answers than all buffers between us have room for.
+    writer.write(f"GET {script} HTTP/1.1\r\nHost: x\r\n\r\n".encode() * 200)
+    async with asyncio.timeout(30):
+        await paused.wait()
+        others = [await connect(serving) for _ in range(5)]
+        for _, each in others:
+            each.write(b"GET /")
+        assert await _ends(others[0][0])
+        for _ in range(200):
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 200")
+            (length,) = re.findall(rb"Content-Length: (\d+)", head)
+            await reader.readexactly(int(length))
+    for _, each in (*others, (reader, writer)):
+        each.close()
 
 
 async def _refused(connection: socket.socket, sent: bytes) -> bool:
