@@ -2,12 +2,12 @@
 
 Starts a server of its own and records some interviews. Then others run, and meanwhile, in turn
 nobody, people who replay those recordings as the page does (10 s are loaded at once, then half as
-fast again as it plays until it is 20 s ahead, some fragments in each request), and the same people
-loading the same bytes from a process that has them ready. In the last case they disturb the
-machine, which they share with the server here, and the server not at all. Told is the live
-forward latency of each, and the ratios: of replaying to nobody, which has the viewers' own load in
-it, and of replaying to the same elsewhere, which comes nearer to the server's part. What else the
-machine does is in all of them.
+fast again as it plays until it is 20 s ahead, some fragments in each request, few in the first
+ones), and the same people loading the same bytes from a process that has them ready. In the last
+case they disturb the machine, which they share with the server here, and the server not at all.
+Told is the live forward latency of each, and the ratios: of replaying to nobody, which has the
+viewers' own load in it, and of replaying to the same elsewhere, which comes nearer to the server's
+part. What else the machine does is in all of them.
 With `--viewers 0` it shows how far the ratios are from 1 by chance. Exit codes: 0 beside those who
 replay the 99th percentile is at most a tenth above that without anybody, 1 more, or an interview
 failed, 2 wrong use.
@@ -54,7 +54,7 @@ MAX_RATIO = 1.10
 #: Of the page's player (`web_client/assets/replay.js`).
 AHEAD_S = 20.0
 AHEAD_AT_FIRST_S, GAIN = 10.0, 0.5
-FIRST_AT_ONCE, AT_ONCE = 2, 8
+FIRST_AT_ONCE, AT_ONCE = (2, 5, 7), 8
 #: Players come one after the other: nobody tells twenty people to press at the same instant.
 BETWEEN_S = 0.2
 RETRY_S = 2.0
@@ -225,10 +225,13 @@ class Viewer:
         """The fragments of each request, in order."""
         fragments = json.loads(index)["fragments"]
         first = self._number * 7 % len(fragments)
-        then = first + FIRST_AT_ONCE
+        onward, turns = fragments[first:], []
+        for count in FIRST_AT_ONCE:
+            turns.append(onward[:count])
+            onward = onward[count:]
         return [
-            fragments[first:then],
-            *(fragments[place : place + AT_ONCE] for place in range(then, len(fragments), AT_ONCE)),
+            *(some for some in turns if some),
+            *(onward[place : place + AT_ONCE] for place in range(0, len(onward), AT_ONCE)),
             *(fragments[place : place + AT_ONCE] for place in range(0, first, AT_ONCE)),
         ]
 

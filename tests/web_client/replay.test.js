@@ -30,8 +30,6 @@ test("loading stays ahead of the playing position by many fragments at a time, a
   const fragments = at(Array.from({ length: 100 }, (_, second) => second));
   const now = 50;
   const due = (place) => wanted(fragments, place, now, 0);
-  assert.equal(due(now), 2, "what is played next is wanted soon");
-  assert.equal(due(now + 2), MOST_AT_ONCE);
   const last = now + AHEAD_S - MOST_AT_ONCE;
   assert.equal(due(last), MOST_AT_ONCE);
   assert.equal(due(last + 1), 0, "one of them is too far ahead yet");
@@ -39,6 +37,34 @@ test("loading stays ahead of the playing position by many fragments at a time, a
   assert.equal(wanted(fragments, 97, 90, 0), 3, "the last ones at once");
   assert.equal(wanted(fragments, 100, 99, 0), 0, "there is none after the last");
 });
+
+test("little is loaded at once where little is loaded, or playing would wait for all of it", () => {
+  const fragments = at(Array.from({ length: 400 }, (_, half) => half / 2)).map((each) => ({ ...each, duration_s: 0.5 }));
+  assert.equal(wanted(fragments, 100, 50, 50), 3, "what is played next is wanted soon");
+  assert.equal(wanted(fragments, 100, 51, 51), 5, "also where it begins before it");
+  assert.equal(wanted(fragments, 103, 50, 50), 7);
+  assert.equal(wanted(fragments, 110, 50, 50), MOST_AT_ONCE);
+});
+
+for (const [speed, latency_s, most_s] of [[1.2, 0.2, 2], [2, 0.2, 0.6], [4, 0.2, 0], [20, 0.02, 0]]) {
+  test(`over a network ${speed} times as fast as playing, ${latency_s} s away, playing waits ${most_s} s at most`, () => {
+    const length_s = 0.75;
+    const fragments = at(Array.from({ length: 200 }, (_, n) => n * length_s)).map((each) => ({ ...each, duration_s: length_s }));
+    const step_s = 0.01;
+    let [time, place, waited_s, count] = [0, 0, 0, 0];
+    let there_s = 0;
+    for (let now = 0; time < 60; now += step_s) {
+      if (count > 0 && now >= there_s) [place, count] = [place + count, 0];
+      if (count === 0) {
+        count = wanted(fragments, place, time, 0);
+        there_s = now + latency_s + (count * length_s) / speed;
+      }
+      if (place * length_s > time) time += step_s;
+      else if (place > 0) waited_s += step_s;
+    }
+    assert.ok(waited_s <= most_s + step_s, String(waited_s));
+  });
+}
 
 test("where loading begins it is less far ahead, and then gets further while one plays", () => {
   const fragments = at(Array.from({ length: 100 }, (_, second) => second));
@@ -50,7 +76,7 @@ test("where loading begins it is less far ahead, and then gets further while one
     for (let count; (count = wanted(fragments, place, time, since)) > 0; ) place += count;
     ahead.push(place - time);
   }
-  assert.equal(ahead[0], AHEAD_AT_FIRST_S, "nobody has pressed play");
+  assert.ok(ahead[0] >= AHEAD_AT_FIRST_S / 2 && ahead[0] <= AHEAD_AT_FIRST_S, "nobody has pressed play");
   assert.ok(Math.max(...ahead.slice(0, 10)) < AHEAD_S - 4, String(ahead));
   assert.ok(Math.max(...ahead) <= AHEAD_S && Math.min(...ahead.slice(25)) >= AHEAD_S - MOST_AT_ONCE, String(ahead));
   assert.ok(Math.min(...ahead) >= 2, "there always is something to play");

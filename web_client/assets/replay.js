@@ -29,8 +29,10 @@ export const AHEAD_AT_FIRST_S = 10;
 const GAIN = 0.5;
 /** The fragments of one request at most, as the server has it, */
 export const MOST_AT_ONCE = 8;
-/** and while what is played next is not there yet. */
-const FEW_AT_ONCE = 2;
+/** and so many seconds in it: beyond the position where nothing is there yet, */
+const FIRST_S = 1.5;
+/** else no more than there is to play while it comes, or these. */
+const SOME_S = 3.5;
 /** Pauses between fragments shorter than this play through. */
 export const HOLE_S = 0.3;
 /** A screen or an interviewer of whom nothing comes for longer is not there any more. */
@@ -86,7 +88,8 @@ export function isComing(fragments, place, time) {
 
 /**
  * How many fragments from `place` on should be loaded now, in one request, while playing at `time`.
- * Many at a time, as a request costs the server more than a fragment, but not before it is time.
+ * Many at a time, as a request costs the server more than a fragment, but not before it is time, and
+ * over a slow network not more than can come before playing needs the first of them.
  * @param {readonly Fragment[]} fragments
  * @param {number} place
  * @param {number} time
@@ -96,15 +99,16 @@ export function wanted(fragments, place, time, since) {
   const first = fragments[place];
   const until = time + Math.min(AHEAD_S, AHEAD_AT_FIRST_S + GAIN * Math.max(0, time - since));
   if (first === undefined || first.start_s >= until) return 0;
+  const ahead = first.start_s - time;
+  const enough = ahead > 0 ? first.start_s + Math.max(SOME_S, ahead) : time + FIRST_S;
   let last = first;
   let count = 1;
-  for (; count < MOST_AT_ONCE; count += 1) {
+  for (; count < MOST_AT_ONCE && endOf(last) < enough; count += 1) {
     const next = fragments[place + count];
-    if (next === undefined || !isOneRequest(first, last, next)) break;
+    if (next === undefined || !isOneRequest(first, last, next)) return count;
     last = next;
   }
-  if (first.start_s < time + 1) return Math.min(FEW_AT_ONCE, count);
-  return count < MOST_AT_ONCE || last.start_s < until ? count : 0;
+  return last.start_s < until ? count : 0;
 }
 
 /**
