@@ -1,10 +1,13 @@
 """What every test of this project shares."""
 
 import asyncio
+import faulthandler
 import inspect
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import uvloop
@@ -12,6 +15,37 @@ from blockbuster import BlockBuster
 
 #: Browsers, servers and load generators here are processes of their own, in real time.
 _REAL_TIME = ("e2e/", "loadtest/", "media/test_server.py", "commands/test_serve.py")
+_STDERR = pytest.StashKey[int]()
+_LIMIT_S = pytest.StashKey[float]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_STDERR] = os.dup(2)  # no test captures it
+
+
+def pytest_timeout_set_timer(item: pytest.Item, settings: Any) -> bool:
+    item.stash[_LIMIT_S] = settings.timeout
+    return True
+
+
+def _limit_time(item: pytest.Item) -> None:
+    """What takes too long tells the stack of each thread on stderr, and ends its process.
+
+    Also where it holds the GIL, and in a worker of pytest-xdist, whose stdout nobody reads: there
+    pytest-timeout's own way says nothing.
+    """
+    if limit_s := item.stash.get(_LIMIT_S, None):
+        faulthandler.dump_traceback_later(limit_s, exit=True, file=item.config.stash[_STDERR])
+
+
+# A failure lifts the limit (for a debugger): what then ends a test, or runs it again, has its own.
+pytest_runtest_setup = pytest.hookimpl(_limit_time, tryfirst=True)
+pytest_runtest_teardown = pytest.hookimpl(_limit_time, tryfirst=True)
+
+
+def pytest_timeout_cancel_timer() -> bool:
+    faulthandler.cancel_dump_traceback_later()
+    return True
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

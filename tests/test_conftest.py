@@ -1,7 +1,10 @@
-"""The guard of `tests/conftest.py` itself: it catches what it promises, under uvloop too."""
+"""`tests/conftest.py` itself: its guards catch what they promise, under uvloop too."""
 
 import asyncio
+import shutil
 import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +18,7 @@ from blockbuster import BlockingError
 
 import server
 from tests.conftest import blocking_calls_fail
+from tests.project import ROOT
 
 
 def in_server(expression: str, **names: object) -> Callable[[], Any]:
@@ -70,3 +74,38 @@ async def test_the_guard_leaves_aiohttp_alone() -> None:
 @pytest.mark.may_block("to see that the mark is heeded")
 async def test_a_marked_test_may_block() -> None:
     in_server("time.sleep(0)", time=time)()
+
+
+@pytest.mark.parametrize("library", ["CDLL", "PyDLL"])  # without the GIL, and holding it
+def test_a_test_that_hangs_is_told_and_ends_the_run(tmp_path: Path, library: str) -> None:
+    shutil.copy(ROOT / "tests" / "conftest.py", tmp_path)
+    code = f"""
+import ctypes
+
+import pytest
+
+@pytest.mark.parametrize("number", range(6))
+def test_passes(number):
+    pass
+
+@pytest.mark.flaky(reruns=1)
+def test_hangs_at_last(seen=[]):
+    seen.append(None)
+    assert len(seen) > 1
+    ctypes.{library}(None).pause()
+
+def test_after():
+    pass
+"""
+    (tmp_path / "test_it.py").write_text(code)
+    options = ("--numprocesses=2", "--dist=loadgroup", "--timeout=2", f"--rootdir={tmp_path}")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-c", ROOT / "pyproject.toml", *options, tmp_path],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert " in test_hangs_at_last\n" in done.stderr
+    assert "crashed while running 'test_it.py::test_hangs_at_last'" in done.stdout
