@@ -2,6 +2,7 @@
 
 import argparse
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -13,6 +14,7 @@ from server.recorder.evidence.archive import ArchivePath
 from server.recorder.evidence.tiles import CHECKPOINT
 from server.recorder.evidence.tlog import FOLDER as LOG_FOLDER
 from server.recorder.format.manifest import MANIFEST_NAME
+from server.recorder.format.sealing import SegmentError
 from server.recorder.keys.key_ring import SIGNING_PUB
 from server.recorder.stores.store import Readable, StoredFolder, split_s3
 
@@ -51,8 +53,10 @@ def find_interview(flags: argparse.Namespace, interview_id: str) -> Place:
 
 def _in_folder(flags: argparse.Namespace, path: Path) -> Place:
     ours, store = data_dir(flags, os.environ), open_store_of(flags)
-    recorded = (path / MANIFEST_NAME).is_file()
-    stored = stored_folder(path, store) if store is not None and recorded else None
+    stored = None
+    if store is not None and (path / MANIFEST_NAME).is_file():
+        with suppress(SegmentError):  # whoever reads the manifest tells what is wrong with it
+            stored = stored_folder(path, store)
     files = path if stored is None else StoredFolder(path, stored)
     return Place(files, path, stored, home_of(path, ours), log_of(path.parent.parent))
 

@@ -3,13 +3,15 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from server.commands.place import log_of
 from server.commands.signer import say_signers
 from server.commands.terminal import utc
 from server.recorder.catalog.derived import check_statement
 from server.recorder.catalog.receipt import Receipt, check_receipt, signed_by
 from server.recorder.catalog.recordings import FOLDER
 from server.recorder.evidence.derivation import statement_of
-from server.recorder.evidence.log_check import check_log
+from server.recorder.evidence.fault import Fault
+from server.recorder.evidence.log_check import check_log, lost_recordings
 from server.recorder.evidence.proof import parse_proof
 from server.recorder.evidence.tlog import Entry
 from server.recorder.evidence.verify import verify
@@ -49,6 +51,9 @@ def _check_recording(
     places = (beside / interview, home / FOLDER / interview)
     place = next((each for each in places if (each / MANIFEST_NAME).is_file()), None)
     if place is None:
+        gone = _gone(interview, home, public_key, log)
+        if gone:
+            return gone
         print("The recording is not beside it: that it still is what was sealed was not checked.")
         return ()
     known: Entry | None = receipt.entry
@@ -59,6 +64,17 @@ def _check_recording(
     if report.intact and known is not None:
         print(f"Intact: the recording in {place} is the one that was sealed.")
     return report.faults
+
+
+def _gone(interview: str, home: Path, public_key: ServerKey, log: Path | None) -> list[Fault]:
+    """That it has to lie in that data directory, by its log, and does not."""
+    if log is None or log != log_of(home):
+        return []
+    try:
+        lost = lost_recordings(home / FOLDER, public_key, log)
+    except SegmentError:
+        return []  # which was said
+    return [fault for fault in lost if fault.file == interview]
 
 
 def _was_compressed(receipt: Receipt, place: Path, public_key: ServerKey) -> bool:

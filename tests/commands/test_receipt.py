@@ -64,6 +64,14 @@ def test_the_log_and_the_recording_have_to_bear_it_out(
     assert (status, "rolled back" in out, "while the receipt knows" in out) == (1, True, True)
 
 
+def test_a_recording_that_is_gone_from_its_data_directory_does_not_bear_it_out(
+    kept: Path, desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.rmtree(desk.path())
+    status, out, _ = run(capsys, "verify", str(kept))
+    assert (status, out.splitlines()[-1].endswith("the whole recording is gone")) == (1, True)
+
+
 def test_a_log_that_does_not_go_on_from_the_receipts_is_named(
     kept: Path, desk: Desk, capsys: pytest.CaptureFixture[str]
 ) -> None:

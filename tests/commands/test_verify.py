@@ -81,6 +81,15 @@ def test_a_manifest_that_is_a_trap_is_a_fault(
     assert (status, out.startswith("NOT INTACT: manifest.json: ")) == (1, True)
 
 
+def test_a_store_does_not_hide_which_file_is_wrong(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = record(data, "one") / "manifest.json"
+    file.write_text("{}")
+    status, out, _ = run(capsys, "verify", str(file.parent), "--store", str(tmp_path / "store"))
+    assert (status, out.startswith("NOT INTACT: manifest.json: tampered")) == (1, True)
+
+
 def test_a_name_does_nothing_to_a_terminal(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = record(data, "one")
     (path / "\x1b[2K\r\u202eIntact").touch()
