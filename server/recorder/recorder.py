@@ -12,11 +12,12 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 from server.core.frames import EncodedFrame, Gap
 from server.recorder.catalog import derived, receipt
-from server.recorder.catalog.erasure import settle
+from server.recorder.catalog.erasure import is_done, settle
 from server.recorder.catalog.key_change import finish as finish_key_change
 from server.recorder.catalog.listing import RecordingSummary, list_recordings
 from server.recorder.catalog.recordings import (
@@ -370,7 +371,8 @@ class _Job:
 def _repair(data_dir: Path, keys: KeyRing, *, stored: bool) -> Witness:
     """Put right what a crash left, and tell the log."""
     settle(data_dir, keys.database)
-    witness = Witness(open_log(data_dir / LOG_FOLDER, keys.signer))
+    is_erased = partial(is_done, keys.database)
+    witness = Witness(open_log(data_dir / LOG_FOLDER, keys.signer), is_erased)
     repaired = repair_all(data_dir, keys)
     public_key = keys.public_key
     unsettled = derived.recover(data_dir)

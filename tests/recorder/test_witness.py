@@ -1,13 +1,14 @@
 """What the log is told, whoever is killed, and whatever the disk refuses meanwhile."""
 
 import os
+from functools import partial
 from itertools import pairwise
 
 import pytest
 
 from server.core.frames import Codec
 from server.recorder.catalog import erasure
-from server.recorder.catalog.erasure import erase
+from server.recorder.catalog.erasure import erase, is_done
 from server.recorder.catalog.recordings import read_manifest
 from server.recorder.catalog.spool import Spool, entry_of, put_down_derived
 from server.recorder.evidence import derivation
@@ -199,6 +200,20 @@ def test_what_is_no_entry_in_the_spool_disturbs_nobody(sealed: Desk) -> None:
     started(sealed)
     assert kinds(sealed) == [*BEFORE, EntryKind.DERIVED]
     assert (folder / "0.json").exists()
+
+
+def test_what_did_not_happen_is_not_told_though_it_is_put_down(sealed: Desk) -> None:
+    """Whoever may write there, without the key, would have the server sign it."""
+    manifest = read_manifest(sealed.path(), sealed.keys.public_key)
+    spool = Spool(sealed.log)
+    for kind in EntryKind:
+        spool.add(entry_of(kind, manifest, AT_US, "ab" * 32 * (kind is EntryKind.ROTATED)))
+    witness = Witness(
+        open_log(sealed.log, sealed.keys.signer), partial(is_done, sealed.keys.database)
+    )
+    witness.catch_up(sealed.data_dir, (), sealed.keys.public_key, START_S + 100)
+    assert kinds(sealed) == BEFORE
+    assert verify(sealed.path(), sealed.keys.public_key, sealed.log).intact
 
 
 def _refuses(*_: object, **__: object) -> None:

@@ -1,5 +1,6 @@
 """Erases a recording by destroying its candidate's key: what is left proves and tells nothing."""
 
+from functools import partial
 from pathlib import Path
 
 from server.recorder.catalog.recordings import is_recorded_now, read_manifest, recording_path
@@ -46,10 +47,12 @@ def refuse_recorded(data_dir: Path, interview_id: str) -> None:
 def settle(data_dir: Path, database: KeyDatabase) -> None:
     """Let the log be told of each erasure that was done. OSError."""
 
-    def done(entry: Entry) -> bool:
-        try:
-            return database.candidate_of(entry.interview).destroyed_us == entry.at_us
-        except KeyProblem:  # the next start asks again
-            return False
+    Spool(data_dir / LOG_FOLDER).settle(partial(is_done, database))
 
-    Spool(data_dir / LOG_FOLDER).settle(done)
+
+def is_done(database: KeyDatabase, entry: Entry) -> bool:
+    """Whether the key is destroyed, as an entry says."""
+    try:
+        return database.candidate_of(entry.interview).destroyed_us == entry.at_us
+    except KeyProblem:  # the next start asks again
+        return False

@@ -63,11 +63,18 @@ class Spool:
         write_durably(self._folder / (hashlib.sha256(data).hexdigest() + suffix), data)
 
     def _read(self, suffix: str) -> list[tuple[Path, Entry]]:
-        """What is no entry was put there by nobody of us, and stays."""
+        """What is no entry of an export or an erasure was put there by nobody of us, and stays."""
         if not self._folder.is_dir():
             return []
         files = [(path, parse_entry(path.read_bytes())) for path in self._folder.glob(f"*{suffix}")]
-        return [(path, entry) for path, entry in files if entry is not None]
+        return [(path, entry) for path, entry in files if entry is not None and _is_ours(entry)]
+
+
+def _is_ours(entry: Entry) -> bool:
+    """Of what else happens the server tells the log itself: it would sign anything put there."""
+    return entry.kind is EntryKind.ERASED or (
+        entry.kind is EntryKind.DERIVED and not entry.is_state
+    )
 
 
 def put_down_derived(data_dir: Path, made: Derivation, public_key: ServerKey) -> None:

@@ -5,7 +5,7 @@ is told once it can be.
 """
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import msgspec
@@ -30,9 +30,13 @@ _LOOK_BACK = 512
 
 
 class Witness:
-    """``now_s`` is Unix time. Calls never raise OSError."""
+    """``now_s`` is Unix time. Calls never raise OSError.
 
-    def __init__(self, log: Log) -> None:
+    ``is_erased`` says whether what the entry of an erasure tells is so.
+    """
+
+    def __init__(self, log: Log, is_erased: Callable[[Entry], bool] = lambda _: True) -> None:
+        self._is_erased = is_erased
         self._log = log
         self._spool = Spool(log.folder)
         self._appended: set[str] = set()  # of the spool: to be removed
@@ -112,7 +116,12 @@ class Witness:
         except OSError as error:
             log.error("what the log is to be told can't be read: %s", error.strerror or error)
             return {}
-        return {name: entry for name, entry in waiting.items() if name not in self._appended}
+        return {
+            name: entry
+            for name, entry in waiting.items()
+            if name not in self._appended
+            and (entry.kind is not EntryKind.ERASED or self._is_erased(entry))
+        }
 
     def _clear_spool(self) -> None:
         try:
