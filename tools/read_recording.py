@@ -730,7 +730,7 @@ def _check_statement(reader: Reader, made: dict[str, Any]) -> Iterator[str]:
 
 def _decrypt(reader: Reader, key: bytes, output: Path) -> int:
     try:
-        with output.open("xb") as out:
+        with open(output, "xb", opener=lambda path, flags: os.open(path, flags, 0o600)) as out:
             for part in reader.media(key):
                 out.write(part)
     except Fault as fault:

@@ -82,6 +82,7 @@ def test_it_verifies_and_decrypts(desk: Desk, tmp_path: Path) -> None:
     status, said = run(desk.path(), "--public-key", public_key, "--key", key.hex(), "-o", out)
     assert (status, f"Written: {out}" in said) == (0, True)
     data = out.read_bytes()
+    assert out.stat().st_mode & 0o077 == 0, "it is in the clear: for nobody else"
     assert data[4:8] == b"ftyp"
     assert (data.count(b"avc1"), data.count(b"vp08")) == (1, 1), "an init once"
     samples = [sample.data for _, f in desk.reader().all_samples() for sample in f.video]
