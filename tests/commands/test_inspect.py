@@ -187,3 +187,18 @@ def test_what_is_no_recording_is_wrong_use(
 ) -> None:
     status, _, err = run(capsys, "inspect", named)
     assert (status, said in err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [{"epoch_us": 10**30}, {"epoch_us": -1}, {"title": "zz"}, {"title": "00"}, {"recording": "zz"}],
+)
+def test_a_forged_manifest_is_said_to_be_none(
+    data: Path, capsys: Capsys, forged: dict[str, int | str]
+) -> None:
+    file = record(data, "one") / "manifest.json"
+    content = json.loads(file.read_bytes())
+    content["manifest"] |= forged
+    file.write_text(json.dumps(content, separators=(",", ":")), encoding="utf-8")
+    status, out, err = run(capsys, "inspect", "one")
+    assert (status, "can't be read" in err) == (2, True) or (status, "NOT" in out) == (1, True)

@@ -159,11 +159,11 @@ def seal_title(recording_key: bytes, recording_id: bytes, title: str) -> str:
 
 def open_title(recording_key: bytes, manifest: Manifest) -> str:
     """The title; KeyProblem if the key is another recording's."""
-    sealed, recording_id = bytes.fromhex(manifest.title), bytes.fromhex(manifest.recording)
     try:
+        sealed, recording_id = bytes.fromhex(manifest.title), bytes.fromhex(manifest.recording)
         aead = AESGCM(_title_key(recording_key))
         return aead.decrypt(sealed[:12], sealed[12:], recording_id).decode()
-    except InvalidTag as error:
+    except (InvalidTag, ValueError) as error:  # ValueError: of a manifest that nobody signed
         raise KeyProblem("the key does not open the title") from error
 
 

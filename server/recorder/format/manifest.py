@@ -82,12 +82,14 @@ class Notes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     format: Literal["vivavoce-recording"]
     version: int
-    recording: str  #: 16 random bytes in hex, also in each segment's header
+    #: 16 random bytes in hex, also in each segment's header.
+    recording: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{32}\Z")]
     interview: str
     title: str  #: sealed: titles carry people's names
     revision: int  #: grows by one with each rewriting
     state: State
-    epoch_us: int | None  #: Unix time of the first sample; null while there is none
+    #: Unix time of the first sample; null while there is none.
+    epoch_us: Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)] | None
     policies: tuple[Policy, ...] = ()  #: in the order in which they came to hold
     segments: tuple[SegmentEntry, ...] = ()
     gaps: tuple[GapEntry, ...] = ()
