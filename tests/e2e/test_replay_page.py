@@ -304,6 +304,59 @@ async def test_another_file_may_be_asked_for_while_one_is_made(
     await page.locator("#exports li").nth(1).wait_for()
 
 
+async def test_a_file_that_could_not_be_made_is_made_anew_by_one_press(
+    serving: Serving, page: Page
+) -> None:
+    faults: dict[str, str | None] = {}
+
+    async def failed_first(route: Route) -> None:
+        answer = await route.fetch()
+        told = await answer.json()
+        if route.request.method == "GET" and told:
+            fault = faults.setdefault(told[0]["id"], None if faults else "cut-off")
+            told[0] |= {"state": "failed", "fault": fault} if fault else {}
+        await route.fulfill(response=answer, json=told)
+
+    await record(serving, serving.one.interview_id, says_numbers(Codec.H264, 6))
+    await page.route("**/api/recordings/*/exports", failed_first)
+    await open_replay(page, serving)
+    await shows(page, 0)
+    await seek(page, 2.05)
+    await page.keyboard.press("i")
+    await page.locator("#export-everywhere").check()
+    await page.locator("#export").click()
+    failed = page.locator('#exports li[data-state="failed"]')
+    part = await failed.locator(".export-part").text_content()
+    await page.locator("#export-whole").check()
+    await page.locator("#export-everywhere").uncheck()
+    await failed.get_by_role("button", name="Try again").click()
+    await page.locator('#exports li[data-state="ready"]').wait_for()
+    assert await page.locator("#exports .export-part").all_text_contents() == [part]
+
+
+async def test_a_file_under_way_says_that_the_server_does_not_answer(
+    serving: Serving, page: Page
+) -> None:
+    async def running(route: Route) -> None:
+        answer = await route.fetch()
+        told = [each | {"state": "running", "done": 0.5} for each in await answer.json()]
+        await route.fulfill(response=answer, json=told)
+
+    interview, token = serving.one.interview_id, serving.token(Role.RECRUITER)
+    await record(serving, interview, says_numbers(Codec.H264, 3))
+    await serving.call("POST", f"/api/recordings/{interview}/exports", token, json={})
+    of_exports = "**/api/recordings/*/exports"
+    await page.route(of_exports, running)
+    await open_replay(page, serving)
+    row = page.locator("#exports li")
+    await row.get_by_text("50 % done").wait_for()
+    await page.route(of_exports, lambda route: route.abort())
+    await row.get_by_text("The server does not answer").wait_for()
+    assert await row.locator("progress").get_attribute("value") is None
+    await page.unroute(of_exports)
+    await page.locator('#exports li[data-state="ready"]').wait_for()
+
+
 # ---- while the interview runs -----------------------------------------------------------
 
 

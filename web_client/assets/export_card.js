@@ -34,7 +34,10 @@ export class ExportCard {
     this.onClip = onClip;
     this.onAsked = onAsked;
     this.signal = signal;
-    this.list = new ExportList((one) => void this.remove(one));
+    this.list = new ExportList(
+      (one) => void this.remove(one),
+      (one) => void this.again(one),
+    );
     /** @type {Clip} */
     this.clip = { start: 0, end: duration };
     this.polls = false;
@@ -128,6 +131,20 @@ export class ExportCard {
     }
   }
 
+  /**
+   * The same as one that has failed, in its place; if it is refused, the form still says what it was.
+   * @param {Export} failed
+   */
+  async again(failed) {
+    this.clip = { start: failed.start_s, end: failed.end_s };
+    const isWhole = failed.start_s === 0 && failed.end_s >= this.duration;
+    element(isWhole ? "export-whole" : "export-clip", HTMLInputElement).checked = true;
+    element("export-everywhere", HTMLInputElement).checked = failed.transcode;
+    this.show();
+    await this.remove(failed);
+    await this.ask();
+  }
+
   /** @param {Export} one */
   async remove(one) {
     try {
@@ -161,7 +178,9 @@ export class ExportCard {
     } catch (error) {
       console.warn(error);
       const refusal = refusalOf(error instanceof ApiError ? error.id : "internal");
-      return refusal === "unreachable" || refusal === "other";
+      const passes = refusal === "unreachable" || refusal === "other";
+      if (passes && !this.signal.aborted) this.list.lose();
+      return passes;
     }
   }
 

@@ -27,12 +27,21 @@ function stateText({ state, done, size: bytes, until_s, fault }) {
   }
 }
 
+/**
+ * Whether the same may go well another time.
+ * @param {Export} one
+ */
+function isWorthAnother({ state, fault }) {
+  return state === "failed" && fault !== "empty" && fault !== "pause-too-long";
+}
+
 class Row {
   /**
    * @param {Export} one
    * @param {(one: Export) => void} onRemove
+   * @param {(one: Export) => void} onAgain
    */
-  constructor(one, onRemove) {
+  constructor(one, onRemove, onAgain) {
     this.one = one;
     this.part = create("span", "export-part");
     this.state = create("span", "export-state");
@@ -41,10 +50,13 @@ class Row {
     this.file = create("a", "button primary", icon("download"), create("span"));
     this.statement = create("a", "button ghost", icon("shield"), create("span"));
     this.file.download = this.statement.download = ""; // by the name that the server gives
+    this.again = create("button", "primary");
+    this.again.type = "button";
+    this.again.addEventListener("click", () => onAgain(this.one));
     this.drop = create("button", "ghost");
     this.drop.type = "button";
     this.drop.addEventListener("click", () => onRemove(this.one));
-    const acts = create("div", "row export-acts", this.file, this.statement, this.drop);
+    const acts = create("div", "row export-acts", this.file, this.statement, this.again, this.drop);
     this.node = create("li", "export", this.part, this.state, this.progress, acts);
   }
 
@@ -52,7 +64,7 @@ class Row {
   show(one) {
     this.one = one;
     const { state, done, file, statement } = one;
-    const underWay = state === "waiting" || state === "running";
+    const { underWay } = this;
     this.node.dataset.state = state;
     this.part.textContent = partText(one);
     this.state.textContent = stateText(one);
@@ -62,7 +74,20 @@ class Row {
     this.progress.setAttribute("aria-label", this.part.textContent);
     this.link(this.file, file, "export.download");
     this.link(this.statement, statement, "export.statement");
+    this.again.hidden = !isWorthAnother(one);
+    setText(this.again, "export.again");
     setText(this.drop, underWay ? "export.cancel" : "export.remove");
+  }
+
+  get underWay() {
+    return this.one.state === "waiting" || this.one.state === "running";
+  }
+
+  /** How far it is can't be told. */
+  lose() {
+    if (!this.underWay) return;
+    this.state.textContent = t("export.away");
+    this.progress.removeAttribute("value");
   }
 
   /**
@@ -78,9 +103,13 @@ class Row {
 }
 
 export class ExportList {
-  /** @param {(one: Export) => void} onRemove it shall not be there any more */
-  constructor(onRemove) {
+  /**
+   * @param {(one: Export) => void} onRemove it shall not be there any more
+   * @param {(one: Export) => void} onAgain it has failed, and shall be made anew
+   */
+  constructor(onRemove, onAgain) {
     this.onRemove = onRemove;
+    this.onAgain = onAgain;
     /** @type {Map<string, Row>} by the export's id */
     this.rows = new Map();
     byId("exports").replaceChildren();
@@ -97,12 +126,17 @@ export class ExportList {
     for (const one of exports) {
       const known = this.rows.get(one.id);
       if (known !== undefined && known.one.state !== one.state) this.tell(one);
-      const row = known ?? new Row(one, this.onRemove);
+      const row = known ?? new Row(one, this.onRemove, this.onAgain);
       row.show(one);
       if (known !== undefined) continue;
       this.rows.set(one.id, row);
       byId("exports").prepend(row.node);
     }
+  }
+
+  /** The server does not answer. */
+  lose() {
+    for (const row of this.rows.values()) row.lose();
   }
 
   say() {
