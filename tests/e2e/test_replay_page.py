@@ -255,6 +255,16 @@ async def test_a_part_marked_on_the_timeline_is_saved_though_the_page_was_closed
     assert {each["way"] for each in await viewings(serving)} == {"replay", "export"}
 
 
+async def test_what_is_beside_begins_where_the_replay_does(serving: Serving, page: Page) -> None:
+    interview = serving.one.interview_id
+    await record(serving, interview, in_order(says_numbers(Codec.H264, 12), screen(Codec.H264, 12)))
+    await open_replay(page, serving, f"?interview={interview}&t=9.05")
+    await page.locator("#replay-picture-screen").wait_for()
+    await page.wait_for_function("() => document.getElementById('replay-screen').readyState > 1")
+    await shows(page, 271)
+    assert min(each["start_s"] for each in await viewings(serving)) > 7
+
+
 async def test_nothing_moves_once_a_replay_is_shown(serving: Serving, page: Page) -> None:
     """What is asked for last of it answers last, and takes room."""
     interview = serving.one.interview_id

@@ -164,15 +164,15 @@ export class Player {
     URL.revokeObjectURL(this.video.src);
     source.duration = this.index.duration_s;
     this.buffer = source.addSourceBuffer(mime);
-    if (!this.follows) this.begin(at);
+    this.begin(at);
     void this.fill();
   }
 
   /** @param {number} at */
   begin(at) {
     const begin = Math.max(at, this.index.fragments[0]?.start_s ?? 0);
-    // Whoever has sought a place meanwhile stays there.
-    if (this.video.currentTime < begin) this.seek(begin);
+    // Whoever has sought a place meanwhile stays there, as does who follows another.
+    if (!this.follows && this.video.currentTime < begin) this.seek(begin);
     this.since = this.video.currentTime;
     this.place = entryPlace(this.index.fragments, this.since);
   }

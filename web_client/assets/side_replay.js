@@ -48,7 +48,7 @@ export class SideReplay {
     this.spans = spansOf(this.player.index.fragments);
     this.there = false;
     const { signal } = this.closing;
-    for (const event of ["timeupdate", "seeking", "seeked", "play", "pause", "ended", "ratechange"]) {
+    for (const event of ["loadedmetadata", "timeupdate", "seeking", "seeked", "play", "pause", "ended", "ratechange"]) {
       candidate.addEventListener(event, () => this.follow(), { signal });
     }
   }
@@ -67,6 +67,7 @@ export class SideReplay {
   }
 
   follow() {
+    if (this.candidate.readyState === 0) return; // it is not yet where it begins
     const time = this.candidate.currentTime;
     const span = this.spans.find(({ end_s }) => time < end_s);
     if (!span || time < span.start_s - PREPARE_S) return this.show(false);
