@@ -210,7 +210,7 @@ class _Seal:
         made = derivation.describe(
             path, origin, self._span_us, made_us, transcoded=self._transcoded
         )
-        put_down_derived(self._data_dir, made, self._keys.public_key)
+        put_down_derived(self._data_dir, made, self._keys.public_key, self._keys.signer)
         derivation.sign(self._output, made, self._keys.signer)
 
 

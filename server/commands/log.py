@@ -61,7 +61,7 @@ def _lines(log: Path, key: ServerKey) -> Iterator[str]:
     for index, entry in zip(view.indexes, view.entries, strict=True):
         if entry.kind is not EntryKind.RECORDING:
             yield _line(str(index), entry)
-    for entry in Spool(log).waiting().values():
+    for entry in Spool(log).waiting(key).values():
         yield _line("waits", entry)
 
 
@@ -87,7 +87,7 @@ def logged_derivation(made: Derivation, public_key: ServerKey, log: Path) -> Seq
         if entry.statement == digest:
             print(f"Entry {index} of the log {view.checkpoint.origin}: {utc(entry.at_us)}.")
             return ()
-    if any(entry.statement == digest for entry in Spool(log).waiting().values()):
+    if any(entry.statement == digest for entry in Spool(log).waiting(public_key).values()):
         print("It waits for the log: the server appends it within seconds, or when it starts.")
         return ()
     return [Fault(FaultKind.MISSING, LOG_FILE, "the log does not know this export")]

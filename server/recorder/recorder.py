@@ -168,7 +168,7 @@ class Recorder:
 
         SegmentError; OSError.
         """
-        put_down_derived(self.data_dir, made, self._keys.public_key)
+        put_down_derived(self.data_dir, made, self._keys.public_key, self._keys.signer)
         return derivation.signed(made, self._keys.signer)
 
     def receipt(self, interview_id: str) -> bytes:
@@ -371,15 +371,14 @@ class _Job:
 def _repair(data_dir: Path, keys: KeyRing, *, stored: bool) -> Witness:
     """Put right what a crash left, and tell the log."""
     settle(data_dir, keys.database)
-    is_erased = partial(is_done, keys.database)
-    witness = Witness(open_log(data_dir / LOG_FOLDER, keys.signer), is_erased)
+    public_key, is_erased = keys.public_key, partial(is_done, keys.database)
+    witness = Witness(open_log(data_dir / LOG_FOLDER, keys.signer), public_key, is_erased)
     repaired = repair_all(data_dir, keys)
-    public_key = keys.public_key
     unsettled = derived.recover(data_dir)
     for interview_id in unsettled:
         manifest = read_manifest(recording_path(data_dir, interview_id), public_key)
         witness.derived(manifest, time.time())
-    witness.catch_up(data_dir, repaired, public_key, time.time())
+    witness.catch_up(data_dir, repaired, time.time())
     for interview_id in dict.fromkeys((*unsettled, *derived.doomed(data_dir))):
         derived.settle(data_dir, interview_id, keys.public_key, stored=stored)
     return witness

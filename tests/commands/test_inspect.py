@@ -9,11 +9,9 @@ import pytest
 
 from server.core.frames import Codec
 from server.recorder.catalog.erasure import erase
-from server.recorder.evidence.tlog import open_log
 from server.recorder.keys.key_ring import open_keys
 from server.recorder.stores.s3 import S3Store
 from server.recorder.uploader import Uploader
-from server.recorder.writing.witness import Witness
 from tests.commands.conftest import record, run
 from tests.recorder.conftest import Desk
 from tests.recorder.encoded import START_S, camera, in_order, interview, microphone
@@ -137,7 +135,7 @@ def test_a_changed_record_is_named_and_the_rest_shown(data: Path, capsys: Capsys
 
 def test_the_log_is_asked_what_it_knows(data: Path, capsys: Capsys) -> None:
     desk = Desk(data)
-    witness = Witness(open_log(desk.log, desk.keys.signer))
+    witness = desk.witness()
     writer = desk.write(interview(Codec.VP8, 2.0))
     assert "does not know this recording" in run(capsys, "inspect", "iv")[1]
     witness.closed(writer, START_S)

@@ -8,9 +8,8 @@ import pytest
 
 from server.core.frames import Codec
 from server.recorder.catalog.spool import Spool
-from server.recorder.evidence.tlog import EntryKind, open_log
+from server.recorder.evidence.tlog import EntryKind
 from server.recorder.evidence.verify import TOLD_S
-from server.recorder.writing.witness import Witness
 from tests.commands.conftest import run
 from tests.recorder.conftest import Desk
 from tests.recorder.encoded import START_S, interview
@@ -25,8 +24,8 @@ def desk(data: Path) -> Desk:
 
 def start_server(desk: Desk) -> None:
     """What a start does for the log."""
-    witness = Witness(open_log(desk.log, desk.keys.signer))
-    witness.catch_up(desk.data_dir, (), desk.keys.public_key, START_S + 500)
+    witness = desk.witness()
+    witness.catch_up(desk.data_dir, (), START_S + 500)
 
 
 def test_the_checkpoint_is_printed_and_one_that_was_kept_is_held_against_it(
@@ -104,7 +103,7 @@ def test_an_export_that_the_log_does_not_know_is_named(
 ) -> None:
     out_file = tmp_path / "out.mp4"
     assert run(capsys, "export", "one", "-o", str(out_file), "--transcode")[0] == 0
-    Spool(desk.log).remove(Spool(desk.log).waiting())
+    Spool(desk.log).remove(Spool(desk.log).waiting(desk.keys.public_key))
     status, out, _ = run(capsys, "verify", str(out_file))
     assert (status, "missing: the log does not know this export" in out) == (1, True)
 
@@ -113,7 +112,7 @@ def test_a_log_that_is_told_of_an_end_a_moment_later_is_waited_for(
     desk: Desk, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As a server that closes a recording writes its manifest first."""
-    witness = Witness(open_log(desk.log, desk.keys.signer))
+    witness = desk.witness()
     writer = desk.write(interview(Codec.VP8, 1), "new")
     waited: list[float] = []
     monkeypatch.setattr(time, "sleep", waited.append)

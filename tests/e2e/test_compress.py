@@ -13,13 +13,11 @@ from aiohttp import ClientSession
 from server.recorder.catalog.derived import doomed
 from server.recorder.catalog.recordings import is_compressed, read_manifest
 from server.recorder.evidence.derivation import statement_of
-from server.recorder.evidence.tlog import open_log
 from server.recorder.evidence.verify import verify
 from server.recorder.format.manifest import MANIFEST_NAME, Manifest
 from server.recorder.replay.reader import RecordingReader, open_reader
 from server.recorder.stores.store import LocalStore
 from server.recorder.writing import writer
-from server.recorder.writing.witness import Witness
 from tests.e2e.server_process import POLL_S, ServerProcess, running_server
 from tests.recorder.conftest import Desk
 from tests.recorder.encoded import START_S, camera, in_order, microphone
@@ -44,7 +42,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
     desk = Desk(tmp_path / "data")
     pictures = camera(seconds=SECONDS, keyframe_s=0.5, draw=waves)
     written = desk.write(in_order(pictures, microphone(SECONDS)))
-    witness = Witness(open_log(desk.log, desk.keys.signer))
+    witness = desk.witness()
     witness.closed(written, START_S)
     witness.tell((), START_S)
     manifest = desk.path() / MANIFEST_NAME

@@ -2,12 +2,14 @@
 
 import shutil
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
 from server.core.frames import Codec, EncodedFrame, TrackName
+from server.recorder.catalog.erasure import is_done
 from server.recorder.catalog.recordings import open_for_writing, recording_path
 from server.recorder.evidence.tlog import open_log
 from server.recorder.format.manifest import Policy
@@ -54,6 +56,10 @@ class Desk:
             folder_at(path), key, self.keys.signer, manifest, self.metrics, self.faults.append
         )
 
+    def witness(self) -> Witness:
+        is_erased = partial(is_done, self.keys.database)
+        return Witness(open_log(self.log, self.keys.signer), self.keys.public_key, is_erased)
+
     def write(
         self, frames: Sequence[EncodedFrame], interview_id: str = "iv", *, finish: bool = True
     ) -> RecordingWriter:
@@ -67,7 +73,7 @@ class Desk:
 
     def seal(self, interview_id: str = "iv", start_s: float = START_S) -> None:
         """Two seconds that the log knows from their beginning to their end."""
-        witness = Witness(open_log(self.log, self.keys.signer))
+        witness = self.witness()
         writer = self.writer(interview_id)
         writer.sync()
         witness.tell([writer], start_s)
@@ -98,7 +104,7 @@ def desk(tmp_path: Path) -> Desk:
 def witnessed(tmp_path_factory: pytest.TempPathFactory) -> Desk:
     """A finished and an open recording that the log has been told of, as the recorder does."""
     desk = Desk(tmp_path_factory.mktemp("witnessed"))
-    witness = Witness(open_log(desk.log, desk.keys.signer))
+    witness = desk.witness()
     for began_s, interview_id in ((0, "iv"), (500, "cut")):
         writer = desk.writer(interview_id)
         for second in range(14):

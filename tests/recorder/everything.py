@@ -32,9 +32,7 @@ from server.recorder.catalog.timestamper import Timestamper
 from server.recorder.compression import compression, track_recoder
 from server.recorder.compression.recode_job import Quality
 from server.recorder.compression.track_recoder import BARS
-from server.recorder.evidence.tlog import open_log
 from server.recorder.writing.repair import repair_all
-from server.recorder.writing.witness import Witness
 from server.recorder.writing.writer import RecordingWriter
 from tests.recorder.authority import Authority, authority
 from tests.recorder.conftest import Desk
@@ -101,7 +99,7 @@ def _all_tracks(seconds: float, start_s: float) -> list[EncodedFrame]:
 def _session(
     desk: Desk, name: str, frames: Sequence[EncodedFrame], start_s: float, *, ends: bool = True
 ) -> RecordingWriter:
-    witness = Witness(open_log(desk.log, desk.keys.signer))
+    witness = desk.witness()
     writer = desk.writer(name)
     writer.sync()
     witness.tell([writer], start_s - BEAT_S)
@@ -123,9 +121,9 @@ def _crashed_session(desk: Desk, name: str, frames: Sequence[EncodedFrame], star
     _session(desk, name, frames, start_s, ends=False)
     last = max(desk.path(name).glob("*.seg"))
     os.truncate(last, last.stat().st_size - 7)
-    witness = Witness(open_log(desk.log, desk.keys.signer))
+    witness = desk.witness()
     repaired = repair_all(desk.data_dir, desk.keys)
-    witness.catch_up(desk.data_dir, repaired, desk.keys.public_key, start_s + 50)
+    witness.catch_up(desk.data_dir, repaired, start_s + 50)
 
 
 def _rotated(desk: Desk) -> Desk:
@@ -140,7 +138,7 @@ def _stamp(desk: Desk, tsa: Authority) -> None:
 
 def _tell(desk: Desk) -> None:
     """The log of what others have put down."""
-    Witness(open_log(desk.log, desk.keys.signer)).tell([], START_S + 250)
+    desk.witness().tell([], START_S + 250)
 
 
 # ---- what was made of recordings --------------------------------------------------------

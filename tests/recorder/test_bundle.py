@@ -26,11 +26,9 @@ from server.recorder.evidence.bundle import (
     Evidence,
     write_archive,
 )
-from server.recorder.evidence.tlog import open_log
 from server.recorder.evidence.verify import verify
 from server.recorder.format.manifest import MANIFEST_NAME
 from server.recorder.keys import succession
-from server.recorder.writing.witness import Witness
 from tests.recorder.conftest import Desk, feed
 from tests.recorder.encoded import START_S, interview
 
@@ -45,7 +43,7 @@ def silent(share: float) -> None:
 def desk(tmp_path: Path) -> Desk:
     """A recording that the log has seen begin, go on, and end."""
     made = Desk(tmp_path / "data")
-    witness = Witness(open_log(made.log, made.keys.signer))
+    witness = made.witness()
     frames = interview(Codec.VP8, 12.0)
     writer = made.writer()
     for seconds, part in enumerate((frames[:300], frames[300:500], frames[500:])):
@@ -116,7 +114,7 @@ def test_a_compressed_recording_goes_with_what_it_was_made_of(desk: Desk, tmp_pa
 def test_a_newer_state_of_the_log_than_the_manifests_is_told(desk: Desk, tmp_path: Path) -> None:
     """An archive of an older manifest, beside proofs that a newer one was made."""
     old = evidence(desk)
-    witness = Witness(open_log(desk.log, desk.keys.signer))
+    witness = desk.witness()
     writer = desk.write(interview(Codec.VP8, 2.0, START_S + 60))
     witness.closed(writer, START_S + 70)
     witness.tell([], START_S + 70)

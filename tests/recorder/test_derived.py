@@ -34,13 +34,12 @@ from server.recorder.compressor import (
     open_compressor,
 )
 from server.recorder.evidence.derivation import decode_statement, statement_of
-from server.recorder.evidence.tlog import EntryKind, open_log, read_log
+from server.recorder.evidence.tlog import EntryKind, read_log
 from server.recorder.evidence.verify import verify
 from server.recorder.format.manifest import MANIFEST_NAME, Manifest
 from server.recorder.format.sealing import FaultKind, SegmentError
 from server.recorder.recorder import open_recorder
 from server.recorder.stores.files import sync_directory
-from server.recorder.writing.witness import Witness
 from tests.recorder.conftest import Desk
 from tests.recorder.encoded import START_S, interview
 from tests.recorder.test_compression import make, recoder, small
@@ -67,7 +66,7 @@ def serve(desk: Desk, *interview_ids: str) -> None:
 
 def recorded(desk: Desk, interview_id: str = "iv") -> Manifest:
     """A finished recording that the log knows."""
-    witness = Witness(open_log(desk.log, desk.keys.signer))
+    witness = desk.witness()
     witness.closed(desk.write(interview(), interview_id), START_S)
     witness.tell((), START_S)
     return desk.reader(interview_id).manifest

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from server.recorder.catalog import key_change
 from server.recorder.catalog.receipt import check_receipt, issue
 from server.recorder.catalog.recordings import read_manifest
+from server.recorder.catalog.spool import put_down_derived
 from server.recorder.evidence import derivation
 from server.recorder.evidence.log_check import lost_recordings
 from server.recorder.evidence.tlog import EntryKind, Log, LogProblem, open_log, read_log
@@ -71,6 +72,17 @@ def test_the_new_key_signs_and_what_the_former_signed_is_intact(sealed: Desk) ->
     later = issue(after.data_dir, "old", after.keys.signer, key)
     assert check_receipt(later, alone(key.known)).entry == check_receipt(receipt, key).entry
     assert lost_recordings(after.data_dir / "recordings", key, after.log) == []
+
+
+def test_an_export_that_the_former_key_put_down_is_told(sealed: Desk) -> None:
+    keys = sealed.keys
+    source = derivation.origin(read_manifest(sealed.path("old"), keys.public_key))
+    made = derivation.of_digest(7, "ab" * 32, source, (0, 1), NOW_US, transcoded=False)
+    put_down_derived(sealed.data_dir, made, keys.public_key, keys.signer)
+    after = rotate(sealed)
+    after.witness().tell((), START_S + 200)
+    entry = read_log(after.log, after.keys.public_key).entries[-1]
+    assert entry.statement == derivation.derivation_hash(made)
 
 
 def test_the_log_goes_on_and_tells_of_it(sealed: Desk) -> None:

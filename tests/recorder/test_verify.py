@@ -18,7 +18,6 @@ from server.recorder.format.manifest import EventEntry, Policy, State, encode_ma
 from server.recorder.format.sealing import FaultKind
 from server.recorder.format.segments import index_records
 from server.recorder.keys.key_ring import open_keys
-from server.recorder.writing.witness import Witness
 from tests.recorder.conftest import POLICY, Desk, feed
 from tests.recorder.encoded import START_S, interview
 
@@ -327,7 +326,7 @@ def test_a_tail_cut_at_a_records_boundary_is_found_by_the_log(
 
 
 def test_a_folder_put_back_to_an_older_state_is_found_by_the_log(desk: Desk) -> None:
-    witness = Witness(open_log(desk.log, desk.keys.signer))
+    witness = desk.witness()
     states = []
     for start_s in (START_S, START_S + 5):
         writer = desk.writer()

@@ -1,14 +1,15 @@
 """What the log is told, whoever is killed, and whatever the disk refuses meanwhile."""
 
 import os
-from functools import partial
 from itertools import pairwise
 
+import msgspec
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from server.core.frames import Codec
 from server.recorder.catalog import erasure
-from server.recorder.catalog.erasure import erase, is_done
+from server.recorder.catalog.erasure import erase
 from server.recorder.catalog.recordings import read_manifest
 from server.recorder.catalog.spool import Spool, entry_of, put_down_derived
 from server.recorder.evidence import derivation
@@ -35,8 +36,8 @@ def sealed(desk: Desk) -> Desk:
 def started(desk: Desk, now_s: float = START_S + 100) -> Witness:
     """As a server that starts does it."""
     erasure.settle(desk.data_dir, desk.keys.database)
-    witness = Witness(open_log(desk.log, desk.keys.signer))
-    witness.catch_up(desk.data_dir, (), desk.keys.public_key, now_s)
+    witness = desk.witness()
+    witness.catch_up(desk.data_dir, (), now_s)
     return witness
 
 
@@ -52,7 +53,7 @@ def derive(desk: Desk, sha256: str = "ab" * 32) -> Derivation:
     key = desk.keys.public_key
     source = derivation.origin(read_manifest(desk.path(), key))
     made = derivation.of_digest(7, sha256, source, (0, 1), AT_US, transcoded=False)
-    put_down_derived(desk.data_dir, made, key)
+    put_down_derived(desk.data_dir, made, key, desk.keys.signer)
     return made
 
 
@@ -69,7 +70,7 @@ def test_what_others_put_down_is_told_at_the_next_heartbeat(sealed: Desk) -> Non
     entry = told(sealed)[-1]
     assert entry.statement == derivation.derivation_hash(made)
     assert (entry.manifest, entry.at_us) == (made.source.manifest, AT_US)
-    assert Spool(sealed.log).waiting() == {}
+    assert Spool(sealed.log).waiting(sealed.keys.public_key) == {}
     assert verify(sealed.path(), sealed.keys.public_key, sealed.log).intact
 
 
@@ -84,11 +85,11 @@ def test_what_others_put_down_is_told_at_the_next_start(sealed: Desk) -> None:
 
 def test_a_crash_between_telling_and_removing_tells_nothing_twice(sealed: Desk) -> None:
     derive(sealed)
-    (entry,) = Spool(sealed.log).waiting().values()
+    (entry,) = Spool(sealed.log).waiting(sealed.keys.public_key).values()
     open_log(sealed.log, sealed.keys.signer).append([entry])
     started(sealed)
     assert kinds(sealed) == [*BEFORE, EntryKind.DERIVED]
-    assert Spool(sealed.log).waiting() == {}
+    assert Spool(sealed.log).waiting(sealed.keys.public_key) == {}
 
 
 def test_a_file_that_cannot_be_removed_is_told_once_all_the_same(
@@ -104,7 +105,7 @@ def test_a_file_that_cannot_be_removed_is_told_once_all_the_same(
     derive(sealed, "cd" * 32)
     witness.tell((), START_S + 400)
     assert kinds(sealed) == [*BEFORE, EntryKind.DERIVED, EntryKind.DERIVED]
-    assert Spool(sealed.log).waiting() == {}
+    assert Spool(sealed.log).waiting(sealed.keys.public_key) == {}
 
 
 def test_a_log_that_refuses_is_told_later(
@@ -156,7 +157,7 @@ async def test_an_erasure_is_told_though_its_process_dies_right_after_it(
         killed.setattr(erasure, "settle", _refuses)
         with pytest.raises(OSError, match="refused"):
             erase(sealed.data_dir, "iv", AT_US)
-    assert Spool(sealed.log).waiting() == {}
+    assert Spool(sealed.log).waiting(sealed.keys.public_key) == {}
     async with open_recorder(sealed.data_dir):
         assert kinds(sealed) == [*BEFORE, EntryKind.ERASED]
     assert not erase(sealed.data_dir, "iv", AT_US + 5)
@@ -205,15 +206,31 @@ def test_what_is_no_entry_in_the_spool_disturbs_nobody(sealed: Desk) -> None:
 def test_what_did_not_happen_is_not_told_though_it_is_put_down(sealed: Desk) -> None:
     """Whoever may write there, without the key, would have the server sign it."""
     manifest = read_manifest(sealed.path(), sealed.keys.public_key)
-    spool = Spool(sealed.log)
+    spool, folder = Spool(sealed.log), sealed.log.with_name("spool")
+    stranger = Ed25519PrivateKey.generate()
     for kind in EntryKind:
-        spool.add(entry_of(kind, manifest, AT_US, "ab" * 32 * (kind is EntryKind.ROTATED)))
-    witness = Witness(
-        open_log(sealed.log, sealed.keys.signer), partial(is_done, sealed.keys.database)
-    )
-    witness.catch_up(sealed.data_dir, (), sealed.keys.public_key, START_S + 100)
+        entry = entry_of(kind, manifest, AT_US, "ab" * 32)
+        spool.add(entry, stranger)
+        (folder / f"{kind}.json").write_bytes(msgspec.json.encode(entry))
+    started(sealed)
     assert kinds(sealed) == BEFORE
     assert verify(sealed.path(), sealed.keys.public_key, sealed.log).intact
+
+
+def test_an_export_that_is_put_down_is_told_as_it_was_signed_and_not_otherwise(
+    sealed: Desk,
+) -> None:
+    derive(sealed)
+    (put_down,) = sealed.log.with_name("spool").iterdir()
+    data = put_down.read_bytes()
+    for other in (data.replace(b'"revision":', b'"revision":1'), data.replace(b"ab", b"ac")):
+        assert other != data
+        put_down.write_bytes(other)
+        started(sealed)
+        assert kinds(sealed) == BEFORE
+    put_down.write_bytes(data)
+    started(sealed)
+    assert kinds(sealed) == [*BEFORE, EntryKind.DERIVED]
 
 
 def _refuses(*_: object, **__: object) -> None:

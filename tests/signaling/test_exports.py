@@ -150,8 +150,8 @@ def test_without_an_authority_an_export_is_signed_without_a_time_stamp(
 def logged(serving: Serving) -> set[str]:
     """The statements that the log has, or will have at its next heartbeat."""
     log = serving.data_dir / "log"
-    waiting = Spool(log).waiting().values()  # first: it goes from there into the log
     key = serving.server.recorder.public_key
+    waiting = Spool(log).waiting(key).values()  # first: it goes from there into the log
     return {each.statement for each in (*waiting, *read_log(log, key).entries)}
 
 

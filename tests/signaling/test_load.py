@@ -61,7 +61,8 @@ class Counting(LoopLag):
 @pytest.fixture
 def recorder(tmp_path: Path) -> Recorder:
     keys = open_keys(tmp_path / "keys")
-    return Recorder(tmp_path, keys, Witness(open_log(tmp_path / "log", keys.signer)))
+    log = open_log(tmp_path / "log", keys.signer)
+    return Recorder(tmp_path, keys, Witness(log, keys.public_key, lambda _: False))
 
 
 @pytest.fixture

@@ -35,9 +35,10 @@ class Witness:
     ``is_erased`` says whether what the entry of an erasure tells is so.
     """
 
-    def __init__(self, log: Log, is_erased: Callable[[Entry], bool] = lambda _: True) -> None:
-        self._is_erased = is_erased
+    def __init__(self, log: Log, public_key: ServerKey, is_erased: Callable[[Entry], bool]) -> None:
         self._log = log
+        self._public_key = public_key
+        self._is_erased = is_erased
         self._spool = Spool(log.folder)
         self._appended: set[str] = set()  # of the spool: to be removed
         self._told: dict[str, Durable] = {}  # of each open recording, by its id
@@ -45,9 +46,7 @@ class Witness:
         self._next_s = 0.0
         self._failing = False
 
-    def catch_up(
-        self, data_dir: Path, repaired: Iterable[str], public_key: ServerKey, now_s: float
-    ) -> None:
+    def catch_up(self, data_dir: Path, repaired: Iterable[str], now_s: float) -> None:
         """At start: tell what was repaired, and what a crash kept from being told."""
         newest = self._log.latest(_LOOK_BACK)
         known = {entry.interview: entry for entry in newest if entry.is_state}
@@ -55,7 +54,8 @@ class Witness:
         self._appended = {name for name, each in self._spooled().items() if each in told_before}
         for interview_id in dict.fromkeys((*repaired, *known)):
             try:
-                manifest = read_manifest(recording_path(data_dir, interview_id), public_key)
+                path = recording_path(data_dir, interview_id)
+                manifest = read_manifest(path, self._public_key)
             except (OSError, SegmentError, ValueError):
                 continue  # `verify` says what is wrong with it
             last = known.get(interview_id)
@@ -112,7 +112,7 @@ class Witness:
     def _spooled(self) -> dict[str, Entry]:
         """What others have put down and the log does not have."""
         try:
-            waiting = self._spool.waiting()
+            waiting = self._spool.waiting(self._public_key)
         except OSError as error:
             log.error("what the log is to be told can't be read: %s", error.strerror or error)
             return {}
