@@ -72,6 +72,19 @@ async def finished(server: ServerProcess, invited: dict[str, Any]) -> dict[str, 
         return index
 
 
+async def pictures_s(
+    server: ServerProcess, invited: dict[str, Any], index: dict[str, Any]
+) -> list[float]:
+    """When each of the camera's pictures begins, in seconds since the recording's start."""
+    url = f"{server.base_url}/api/recordings/{invited['interview_id']}/pictures"
+    found: list[float] = []
+    async with ClientSession(headers=_bearer(invited)) as http:
+        for fragment in index["fragments"]:
+            async with http.get(f"{url}/{fragment['seq']}", raise_for_status=True) as answer:
+                found += await answer.json()
+    return sorted(found)
+
+
 async def on_the_disk(server: ServerProcess, invited: dict[str, Any], duration_s: float) -> None:
     """Returns once so much of the interview is recorded durably."""
     await _listed(server, invited, lambda listed: bool(listed["duration_s"] >= duration_s))

@@ -16,6 +16,7 @@ from tests.e2e.pages import (
     more_on_the_disk,
     on_the_disk,
     picture_moves,
+    pictures_s,
     recorded,
 )
 from tests.e2e.server_process import ServerProcess, running_server
@@ -26,6 +27,8 @@ pytestmark = [
     pytest.mark.timeout(240),
 ]
 GAP_ERROR_S = 0.5
+#: Cameras here take 30 pictures a second; on a busy machine a browser leaves some out.
+HOLE_S = 0.5
 #: More than what was on its way to the disk when the network went: it came after that.
 AFTERWARDS_S = 3.0
 #: Where the way is there again: pictures go on from a keyframe, which has to be asked for.
@@ -92,21 +95,20 @@ async def _interview(
         cause = "disconnected" if "disconnected" in events else "packets-lost"
     back = ["disconnected", "joined"] if cause == "disconnected" else []
     assert events == ["joined", *back, "left"]
-    # Of the sound, much is repaired; a busy machine may lose packets besides.
-    started_s = index["started_s"]
+    # Of what was taken meanwhile a browser keeps some seconds, and sends them afterwards.
+    shown_s = [index["started_s"] + each for each in await pictures_s(server, invited, index)]
+    assert shown_s[0] < began_s < possible_s < shown_s[-1]
+    holes_s = [each for each in pairwise(shown_s) if each[1] - each[0] > HOLE_S]
     missing_s = sorted(
-        (started_s + gap["start_s"], started_s + gap["end_s"])
+        (index["started_s"] + gap["start_s"], index["started_s"] + gap["end_s"])
         for gap in index["gaps"]
         if (gap["track"], gap["cause"]) == ("camera", cause)
     )
-    away = [
-        (start_s, end_s)
-        for start_s, end_s in missing_s
-        if end_s > began_s - GAP_ERROR_S and start_s < possible_s + GAP_ERROR_S
-    ]
-    assert all(one[1] <= next[0] for one, next in pairwise(missing_s)), f"{index['gaps']}"
-    start_s, end_s = away[0][0], away[-1][1]
-    # Of what was taken meanwhile a browser keeps some seconds, and sends them afterwards.
-    assert abs(start_s - began_s) < GAP_ERROR_S, f"{index['gaps']}"
-    assert end_s - start_s > (away_s or 0) / 2, f"{index['gaps']}"
-    assert end_s - possible_s < (BACK_S if away_s is not None else MOVED_S), f"{index['gaps']}"
+    told = f"{index['gaps']}, {holes_s}, {began_s} to {possible_s}"
+    assert all(one[1] <= next[0] for one, next in pairwise(missing_s)), told
+    for start_s, end_s in holes_s:
+        assert any(each[0] < end_s and start_s < each[1] for each in missing_s), told
+        assert start_s > began_s - GAP_ERROR_S, told
+        assert end_s - possible_s < (BACK_S if away_s is not None else MOVED_S), told
+    if cause == "disconnected":
+        assert sum(end_s - start_s for start_s, end_s in holes_s) > (away_s or 0) / 2, told

@@ -223,7 +223,10 @@ def test_an_export_that_is_put_down_is_told_as_it_was_signed_and_not_otherwise(
     derive(sealed)
     (put_down,) = sealed.log.with_name("spool").iterdir()
     data = put_down.read_bytes()
-    for other in (data.replace(b'"revision":', b'"revision":1'), data.replace(b"ab", b"ac")):
+    for other in (
+        data.replace(b'"revision":', b'"revision":1'),
+        data.replace(b'"at_us":', b'"at_us":1'),
+    ):
         assert other != data
         put_down.write_bytes(other)
         started(sealed)
