@@ -79,8 +79,7 @@ def logged_derivation(made: Derivation, public_key: ServerKey, log: Path) -> Seq
     """Says which entry of the log an export has; a fault where it has none. OSError."""
     digest = derivation_hash(made)
     try:
-        key = public_key
-        view = read_log(log, key, made.source.recording)
+        view = read_log(log, public_key, made.source.recording)
     except SegmentError as error:
         return [log_fault(error)]
     for index, entry in zip(view.indexes, view.entries, strict=True):
