@@ -20,8 +20,9 @@ GROUP_SPACING_S, GROUP_TRIES = 0.1, 30
 def be_prompt(slice_us: int) -> bool:
     """Of the calling thread: awake, it takes the core at once from those with longer slices.
 
-    It is the first to be put off in its turn, once it has run for so long; what it starts is as
-    others are. False where the kernel may not be asked for that; one before 6.12 takes no notice.
+    It may be put off in its turn once it has run for so long without a pause, until the other's
+    slice is over; what it starts is as others are. False where the kernel may not be asked for
+    that; one before 6.12 takes no notice.
     """
     call = _SCHED_SETATTR.get(os.uname().machine)
     if call is None or os.sched_getscheduler(0) != os.SCHED_OTHER:
@@ -44,12 +45,14 @@ def leave_terminal() -> None:
 
 
 def give_way(niceness: int) -> None:
-    """Of the calling process, to all that is less nice.
+    """Of the calling process, to all that is less nice; awake, it takes no core from anybody
+    (SCHED_BATCH), but waits until there is one.
 
     Where the kernel puts each session into a group of its own (sched(7), autogroup), niceness
     counts only within it: then the group, of a process that began one, must be nice as well.
     """
     os.nice(niceness)
+    os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
     if os.getsid(0) != os.getpid():
         return
     for _ in range(GROUP_TRIES):

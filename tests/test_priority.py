@@ -64,6 +64,13 @@ print(os.nice(0), group.split()[-1])
     assert (niceness, group) == ("7", "7")
 
 
+def test_who_gives_way_takes_no_core_from_others_when_it_wakes() -> None:
+    policy, niceness = said(
+        "priority.give_way(7); print(os.sched_getscheduler(0) == os.SCHED_BATCH, os.nice(0))"
+    )
+    assert (policy, niceness) == ("True", "7")
+
+
 def test_a_session_of_others_is_left_alone() -> None:
     if not Path("/proc/self/autogroup").exists():
         pytest.skip("the kernel groups nothing by sessions")
