@@ -30,8 +30,8 @@ log = logging.getLogger(__name__)
 #: After SIGTERM or SIGINT: sealing, signing, ending the workers.
 STOP_TIMEOUT_S = 20.0
 #: Of the event loop's thread. Shorter than what others have (0.7 ms with one core, 1.4 with two,
-#: 2.8 with eight), and longer than it works between two pauses: whoever takes the core from it
-#: then keeps it for a slice of theirs, even while another core has nothing to do.
+#: 2.8 with eight), and longer than most of what it does between two pauses: whoever takes the core
+#: from it then keeps it for a slice of theirs, even while another core has nothing to do.
 SLICE_US = 600
 #: The simulated candidate makes its clip at first start.
 CANDIDATE_START_TIMEOUT_S = 60.0
