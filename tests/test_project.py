@@ -1,5 +1,6 @@
 """The project's habits that no linter checks."""
 
+import ast
 import importlib.metadata
 import re
 import subprocess
@@ -172,3 +173,32 @@ def test_every_link_between_documents_leads_to_a_file() -> None:
         if not (path.parent / target).exists()
     ]
     assert broken == []
+
+
+#: Where types are taken apart when they are first used, in one thread only: of bodies of requests
+#: in the event loop's, of an export's credentials in that of a command.
+LATE_TYPES = {"server/signaling/api.py", "server/recorder/export/credentials_check.py"}
+
+
+def test_types_are_decoded_by_decoders_made_at_import() -> None:
+    """msgspec 0.22 takes a type apart when it first decodes it: two threads at once crash."""
+    late = {
+        str(path.relative_to(ROOT))
+        for path in files("server")
+        if path.suffix == ".py"
+        for function in ast.walk(ast.parse(path.read_text()))
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
+        for node in ast.walk(function)
+        if isinstance(node, ast.Call) and _takes_a_type_apart(node)
+    }
+    assert late == LATE_TYPES
+
+
+def _takes_a_type_apart(call: ast.Call) -> bool:
+    called = ast.unparse(call.func)
+    typed = any(keyword.arg == "type" for keyword in call.keywords)
+    return (
+        called == "msgspec.convert"
+        or called.endswith(".Decoder")
+        or (called.endswith(".decode") and typed)
+    )

@@ -40,6 +40,8 @@ RETRY_S = 3600.0
 #: A player that was given the source has to get all of it.
 READ_QUIET_S = 1800.0
 
+_told = msgspec.json.Decoder(Told)
+
 
 class Policy(enum.StrEnum):
     """What is done to recordings once they are finished."""
@@ -159,7 +161,7 @@ class Compressor:
         assert process.stdout is not None
         told = Told(0.0, failed=True, reason="its process ended")
         async for line in process.stdout:
-            told = msgspec.json.decode(line, type=Told)
+            told = _told.decode(line)
             self.metrics.done = told.done
         now = self.metrics
         if await process.wait() or told.failed:

@@ -20,6 +20,8 @@ KEY_BYTES = 32
 #: A genuine token has about 150 characters; longer ones are refused before any hashing.
 MAX_TOKEN_CHARS = 512
 
+_fields = msgspec.json.Decoder(tuple[str, str | None, Role, int])
+
 
 @dataclass(frozen=True, slots=True)
 class Claims:
@@ -69,7 +71,7 @@ def parse(key: bytes, token: str, now: float) -> Claims:
 def _claims(payload: str) -> Claims:
     try:
         raw = base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4))
-        return Claims(*msgspec.json.decode(raw, type=tuple[str, str | None, Role, int]))
+        return Claims(*_fields.decode(raw))
     except (ValueError, msgspec.DecodeError) as error:
         raise TokenError(ErrorId.TOKEN_INVALID) from error
 

@@ -101,4 +101,4 @@ def test_each_flipped_bit_of_the_statement_is_found(made: Path, desk: Desk) -> N
 @given(st.binary(max_size=200))
 def test_no_statement_at_all_is_a_fault(data: bytes) -> None:
     with pytest.raises(SegmentError):
-        derivation.decode_statement(data, Derivation, derivation.VERSION, KEY)
+        derivation.decode_statement(data, msgspec.json.Decoder(Derivation), derivation.VERSION, KEY)

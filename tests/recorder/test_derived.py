@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -229,7 +230,7 @@ def test_each_changed_byte_of_a_statement_is_found(desk: Desk, recoder: Recoder)
 @given(st.binary(max_size=200))
 def test_no_statement_at_all_is_a_fault(data: bytes) -> None:
     with pytest.raises(SegmentError):
-        decode_statement(data, Compressed, derived.VERSION, KEY)
+        decode_statement(data, msgspec.json.Decoder(Compressed), derived.VERSION, KEY)
 
 
 def test_due_is_what_is_finished_and_neither_made_nor_refused(desk: Desk) -> None:

@@ -74,6 +74,9 @@ class Compressed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     made_us: int  #: Unix time
 
 
+_compressed = msgspec.json.Decoder(Compressed)
+
+
 class Left(enum.StrEnum):
     """Why a recording stays as it is."""
 
@@ -112,7 +115,7 @@ def read_statement(path: Path, public_key: ServerKey) -> Compressed:
 
 def decode(data: bytes, public_key: ServerKey) -> Compressed:
     """SegmentError unless it is signed."""
-    return decode_statement(data, Compressed, VERSION, public_key)
+    return decode_statement(data, _compressed, VERSION, public_key)
 
 
 def check_statement(path: Path, public_key: ServerKey) -> Compressed:
@@ -146,6 +149,9 @@ class Refusal(msgspec.Struct, frozen=True):
     reason: str
 
 
+_refusal = msgspec.json.Decoder(Refusal)
+
+
 def refuse(data_dir: Path, manifest: Manifest, why: Left, reason: str) -> None:
     """Note that nobody need try again. OSError."""
     refusal = Refusal(origin(manifest), why, reason)
@@ -172,7 +178,7 @@ def refusal_of(data_dir: Path, manifest: Manifest) -> Refusal | None:
     """Of the recording as it is now."""
     try:
         data = _refusal_path(data_dir, manifest.interview).read_bytes()
-        refusal = msgspec.json.decode(data, type=Refusal)
+        refusal = _refusal.decode(data)
     except (FileNotFoundError, msgspec.MsgspecError):
         return None
     return refusal if refusal.source == origin(manifest) else None

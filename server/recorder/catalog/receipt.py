@@ -65,6 +65,10 @@ class _AnyVersion(msgspec.Struct, frozen=True):
     receipt: _Version
 
 
+_any_version = msgspec.json.Decoder(_AnyVersion)
+_signed = msgspec.json.Decoder(SignedReceipt)
+
+
 def issue(data_dir: Path, interview_id: str, signer: Ed25519PrivateKey, key: ServerKey) -> bytes:
     """The receipt of a recording that is sealed; ``key`` is the signer's. Reads the disk.
 
@@ -157,10 +161,10 @@ def _decode(data: bytes, key: ServerKey) -> tuple[Receipt, Ed25519PublicKey]:
     try:
         if len(data) > MAX_BYTES:
             raise SegmentError(FaultKind.TAMPERED, "the receipt is too long to be one")
-        version = msgspec.json.decode(data, type=_AnyVersion).receipt.version
+        version = _any_version.decode(data).receipt.version
         if version != VERSION:
             raise SegmentError(FaultKind.UNKNOWN_VERSION, f"receipt of version {version}")
-        signed = msgspec.json.decode(data, type=SignedReceipt)
+        signed = _signed.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise SegmentError(FaultKind.TAMPERED, "the receipt does not parse") from error
     if msgspec.json.encode(signed) != data or not _SIGNATURE.fullmatch(signed.signature):

@@ -39,6 +39,9 @@ class _Signed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     signature: str  #: in hex
 
 
+_signed = msgspec.json.Decoder(_Signed)
+
+
 class Spool:
     """Of the log in folder ``log``; every call may raise OSError."""
 
@@ -97,7 +100,7 @@ def _of_erasure(data: bytes) -> Entry | None:
 
 def _of_export(data: bytes, public_key: ServerKey) -> Entry | None:
     try:
-        signed = msgspec.json.decode(data, type=_Signed)
+        signed = _signed.decode(data)
         encoded = bytes(signed.entry)
         public_key.verify(bytes.fromhex(signed.signature), SPOOL_CONTEXT + encoded)
     except (msgspec.MsgspecError, ValueError, RecursionError, InvalidSignature):

@@ -89,6 +89,9 @@ class _Progress(msgspec.Struct, frozen=True):
     measured: tuple[tuple[_Measured, ...], ...] = ()  #: of each segment
 
 
+_progress = msgspec.json.Decoder(_Progress)
+
+
 class Compression:
     """Of one recording. ``keep_source``: what the policy will do to it, for the statement.
 
@@ -198,7 +201,7 @@ class Compression:
     def _begin(self) -> tuple[Manifest, bytes, _Progress]:
         """Where the last run ended, or a new recording."""
         try:
-            progress = msgspec.json.decode(_progress_of(self.path).read_bytes(), type=_Progress)
+            progress = _progress.decode(_progress_of(self.path).read_bytes())
             data = (self.path / MANIFEST_NAME).read_bytes()
             made = decode_manifest(data, self._keys.public_key)
         except (FileNotFoundError, msgspec.MsgspecError, SegmentError):

@@ -71,6 +71,11 @@ class _AnyVersion(msgspec.Struct, frozen=True):
     derivation: _Version
 
 
+_derivation = msgspec.json.Decoder(Derivation)
+_any_version = msgspec.json.Decoder(_AnyVersion)
+_signed = msgspec.json.Decoder(_Signed)
+
+
 def origin(manifest: Manifest) -> Origin:
     return Origin(
         manifest.recording, manifest.interview, manifest.revision, manifest_hash(manifest)
@@ -129,12 +134,13 @@ def derivation_hash(derivation: Derivation) -> str:
 
 def signed_by(path: Path, public_key: ServerKey) -> Ed25519PublicKey:
     """Which of the server's keys says what the file ``path`` was made of. SegmentError; OSError."""
-    return _decode(read_whole(statement_of(path)), Derivation, VERSION, public_key)[1]
+    return _decode(read_whole(statement_of(path)), _derivation, VERSION, public_key)[1]
 
 
 def check(path: Path, public_key: ServerKey) -> Derivation:
     """What the file ``path`` was made of. SegmentError if it is not as it was signed; OSError."""
-    derivation = decode_statement(read_whole(statement_of(path)), Derivation, VERSION, public_key)
+    data = read_whole(statement_of(path))
+    derivation = decode_statement(data, _derivation, VERSION, public_key)
     size, sha256 = _digest(path)
     if size < derivation.size:
         raise SegmentError(FaultKind.TRUNCATED, f"{derivation.size - size} bytes are cut off")
@@ -151,21 +157,27 @@ def signed(statement: Any, signer: Ed25519PrivateKey) -> bytes:
 
 
 def decode_statement(
-    data: bytes, kind: type[_Statement], version: int, public_key: ServerKey
+    data: bytes,
+    decoder: msgspec.json.Decoder[_Statement],
+    version: int,
+    public_key: ServerKey,
 ) -> _Statement:
     """The struct of this version, its signature checked. SegmentError says what is wrong."""
-    return _decode(data, kind, version, public_key)[0]
+    return _decode(data, decoder, version, public_key)[0]
 
 
 def _decode(
-    data: bytes, kind: type[_Statement], version: int, public_key: ServerKey
+    data: bytes,
+    decoder: msgspec.json.Decoder[_Statement],
+    version: int,
+    public_key: ServerKey,
 ) -> tuple[_Statement, Ed25519PublicKey]:
     try:
-        said = msgspec.json.decode(data, type=_AnyVersion).derivation.version
+        said = _any_version.decode(data).derivation.version
         if said != version:
             raise SegmentError(FaultKind.UNKNOWN_VERSION, f"statement of version {said}")
-        found = msgspec.json.decode(data, type=_Signed)
-        statement = msgspec.json.decode(found.derivation, type=kind)
+        found = _signed.decode(data)
+        statement = decoder.decode(found.derivation)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise SegmentError(FaultKind.TAMPERED, "the statement does not parse") from error
     encoded = msgspec.json.encode(statement)

@@ -91,10 +91,13 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.kind is not EntryKind.ERASED and not self.statement
 
 
+_entry = msgspec.json.Decoder(Entry)
+
+
 def parse_entry(data: bytes) -> Entry | None:
     """None where it is none of this program."""
     try:
-        return msgspec.json.decode(data, type=Entry)
+        return _entry.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
 

@@ -43,13 +43,16 @@ _STEP = 0.005
 #: What is done once the media are written, and once they were read to be signed.
 _WRITTEN, _HASHED = 0.9, 0.95
 
+_job = msgspec.json.Decoder(Job)
+_signed = msgspec.json.Decoder(Signed)
+
 
 def main() -> None:
     give_way(NICENESS)
     keep_private()
     resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
     av.logging.set_level(None)  # candidates' bytes must not write to the server's log
-    job = msgspec.json.decode(sys.stdin.buffer.readline(), type=Job)
+    job = _job.decode(sys.stdin.buffer.readline())
     if not job.store:  # which it would have to reach
         confine(MOST_MEMORY, [job.folder])
     _say(run(job, int(sys.argv[1]), _ask_server))
@@ -139,7 +142,7 @@ def _blocks(file: SealedFile | Turned, progress: Callable[[float], None]) -> Ite
 
 def _ask_server(bound: Bound) -> bytes:
     _say(bound)
-    return msgspec.json.decode(sys.stdin.buffer.readline(), type=Signed).credentials
+    return _signed.decode(sys.stdin.buffer.readline()).credentials
 
 
 def _say(word: Said) -> None:

@@ -127,6 +127,10 @@ class _AnyVersion(msgspec.Struct, frozen=True):
     manifest: _Version
 
 
+_any_version = msgspec.json.Decoder(_AnyVersion)
+_signed = msgspec.json.Decoder(_Signed)
+
+
 def policy_hash(policy: Policy) -> bytes:
     """What a segment's header says of its policy."""
     return hashlib.sha256(POLICY_CONTEXT + msgspec.json.encode(policy)).digest()
@@ -172,10 +176,10 @@ def read_unproved(data: bytes) -> Manifest:
 
 def _parse(data: bytes) -> _Signed:
     try:
-        version = msgspec.json.decode(data, type=_AnyVersion).manifest.version
+        version = _any_version.decode(data).manifest.version
         if version != FORMAT_VERSION:
             raise SegmentError(FaultKind.UNKNOWN_VERSION, f"format version {version}")
-        signed = msgspec.json.decode(data, type=_Signed)
+        signed = _signed.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise SegmentError(FaultKind.TAMPERED, "the manifest does not parse") from error
     if msgspec.json.encode(signed) != data or not _SIGNATURE.fullmatch(signed.signature):

@@ -63,6 +63,10 @@ class _AnyVersions(msgspec.Struct, frozen=True):
     successions: tuple[_AnyVersion, ...]
 
 
+_any_versions = msgspec.json.Decoder(_AnyVersions)
+_list = msgspec.json.Decoder(_List)
+
+
 def sign(made: Succession, former: Ed25519PrivateKey, key: Ed25519PrivateKey) -> Signed:
     """By both."""
     data = CONTEXT + msgspec.json.encode(made)
@@ -79,11 +83,11 @@ def decode(data: bytes) -> tuple[Signed, ...]:
     try:
         if len(data) > MAX_BYTES:
             raise SegmentError(FaultKind.TAMPERED, "the list of signing keys is too long to be one")
-        for each in msgspec.json.decode(data, type=_AnyVersions).successions:
+        for each in _any_versions.decode(data).successions:
             if each.succession.version != VERSION:
                 message = f"a change of keys of version {each.succession.version}"
                 raise SegmentError(FaultKind.UNKNOWN_VERSION, message)
-        found = msgspec.json.decode(data, type=_List)
+        found = _list.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise SegmentError(FaultKind.TAMPERED, "the list of signing keys does not parse") from error
     if msgspec.json.encode(found) != data or not found.successions:

@@ -52,6 +52,8 @@ from server.recorder.writing.track_ends import track_ends_us
 
 log = logging.getLogger(__name__)
 
+_notes = msgspec.json.Decoder(Notes)
+
 
 def remove_leftovers(data_dir: Path) -> None:
     """What killed processes were writing, to give it a name once it was whole. OSError."""
@@ -187,7 +189,7 @@ def _init_tracks(opener: Opener, file: BinaryIO, records: list[Record]) -> tuple
 def _with_notes(manifest: Manifest, opener: Opener, file: BinaryIO, record: Record) -> Manifest:
     plaintext = opener.open(record.header, read_ciphertext(file, record))
     try:
-        notes = msgspec.json.decode(plaintext, type=Notes)
+        notes = _notes.decode(plaintext)
     except msgspec.MsgspecError as error:
         raise SegmentError(FaultKind.TAMPERED, "a note that is none") from error
     gaps = manifest.gaps
