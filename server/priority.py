@@ -3,7 +3,11 @@
 import ctypes
 import os
 import struct
+import sys
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 _SCHED_SETATTR = {"x86_64": 314, "aarch64": 274}
@@ -15,6 +19,11 @@ _ATTRIBUTES = struct.Struct("=IIQiIQQQ")
 #: Whoever may not administer the machine can change one group on all of it in so long
 #: (`proc_sched_autogroup_set_nice`), while several processes may begin at once.
 GROUP_SPACING_S, GROUP_TRIES = 0.1, 30
+
+#: What works at rests does so for so long in seconds, and a little more, then rests for so long in
+#: microseconds, and a little more: a third of a millisecond at a stretch, of half a millisecond.
+WORK_S, REST_US = 0.000_15, 50
+_SWITCH_S = 0.000_1
 
 
 def be_prompt(slice_us: int) -> bool:
@@ -44,15 +53,19 @@ def leave_terminal() -> None:
     os.setpgid(0, 0)
 
 
+def take_no_core() -> None:
+    """The calling thread, awake, takes no core from anybody, but waits until there is one."""
+    os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+
+
 def give_way(niceness: int) -> None:
-    """Of the calling process, to all that is less nice; awake, it takes no core from anybody
-    (SCHED_BATCH), but waits until there is one.
+    """Of the calling process, to all that is less nice; and it takes no core when it wakes.
 
     Where the kernel puts each session into a group of its own (sched(7), autogroup), niceness
     counts only within it: then the group, of a process that began one, must be nice as well.
     """
     os.nice(niceness)
-    os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+    take_no_core()
     if os.getsid(0) != os.getpid():
         return
     for _ in range(GROUP_TRIES):
@@ -64,3 +77,39 @@ def give_way(niceness: int) -> None:
             return
         else:
             return
+
+
+class Rests:
+    """All threads of this process leave their cores for a moment again and again while they work.
+
+    However nice they are, who waits for a core that one of them has may wait for the end of a tick
+    (4 ms), even while another core has nothing to do (EEVDF, Linux 6.6 on). Only the interpreter's
+    lock stops all threads that run Python: a thread of its own keeps it while it sleeps.
+    """
+
+    def __init__(self) -> None:
+        sys.setswitchinterval(_SWITCH_S)
+        self._lock = threading.Lock()
+        self._working = 0
+        self._works = threading.Event()
+        threading.Thread(target=self._rest, name="rests", daemon=True).start()
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """In any thread; outside there is no rest, and nothing that it costs."""
+        with self._lock:
+            self._working += 1
+            self._works.set()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._working -= 1
+                if not self._working:
+                    self._works.clear()
+
+    def _rest(self) -> None:
+        sleep = ctypes.PyDLL(None).usleep  # of a PyDLL: it keeps the lock
+        while self._works.wait():
+            time.sleep(WORK_S)
+            sleep(REST_US)

@@ -19,6 +19,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 
 from server.core.interviews import InterviewState, Role, Way
+from server.priority import take_no_core
 
 #: Written to `PRAGMA user_version`; a file of a newer program is refused, not guessed at.
 SCHEMA_VERSION = 1
@@ -435,7 +436,7 @@ class AsyncStore:
 @asynccontextmanager
 async def open_store(path: Path) -> AsyncIterator[AsyncStore]:
     """Open the file and its thread; at the end, wait for what was begun and close both."""
-    thread = ThreadPoolExecutor(1, thread_name_prefix="store")
+    thread = ThreadPoolExecutor(1, thread_name_prefix="store", initializer=take_no_core)
     try:
         loop = asyncio.get_running_loop()
         store = await loop.run_in_executor(thread, Store, path)

@@ -119,3 +119,52 @@ else:
 """
     )
     assert (session, group) == ("True", "True")
+
+
+def test_who_rests_leaves_its_core_now_and_then() -> None:
+    """A thread that only computes takes all of one otherwise."""
+    (share,) = said(
+        """
+from time import monotonic, process_time
+rests = priority.Rests()
+with rests.working():
+    began, spent = monotonic(), process_time()
+    while monotonic() < began + 0.5:
+        pass
+    print((process_time() - spent) / (monotonic() - began))
+"""
+    )
+    assert float(share) < 0.95
+
+
+def test_who_does_not_work_does_not_wake_to_rest() -> None:
+    before, working, after = map(
+        int,
+        said(
+            """
+import re, threading, time
+rests = priority.Rests()
+(tid,) = [each.native_id for each in threading.enumerate() if each.name == "rests"]
+
+def slept():
+    with open(f"/proc/self/task/{tid}/status") as status:
+        return int(re.search(r"\\nvoluntary_ctxt_switches:\\t(\\d+)", status.read())[1])
+
+def wakes():
+    before = slept()
+    time.sleep(0.1)
+    return slept() - before
+
+print(wakes())
+with rests.working():
+    with rests.working():
+        pass
+    print(wakes())
+time.sleep(0.01)
+print(wakes())
+"""
+        ),
+    )
+    assert before <= 1
+    assert working > 10
+    assert after == 0

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from msgspec import MsgspecError
 
 from server.environment import environment
+from server.priority import take_no_core
 from server.recorder.keys.root_key import KeyProblem
 from server.recorder.replay import wire
 from server.recorder.replay.wire import (
@@ -128,6 +129,7 @@ class _Link:
 
     def _listen(self) -> None:
         """In a thread of its own: half a megabyte takes 0.4 ms to come out of a pipe."""
+        take_no_core()
         try:
             with open(self._answers, "rb") as answers:
                 while (whole := wire.read(answers)) is not None:

@@ -23,7 +23,7 @@ from cryptography import x509
 
 from server.confine import end_with
 from server.memory import keep_private
-from server.priority import give_way, leave_terminal
+from server.priority import Rests, give_way, leave_terminal
 from server.recorder.catalog.recordings import stored_folder
 from server.recorder.format import server_key
 from server.recorder.keys.claim_signer import ClaimSigner
@@ -80,12 +80,12 @@ def _serve(questions: wire.File, answers: BinaryIO) -> None:
     """Until there are no more."""
     server = _Server(answers)
     readers = _Readers(server.signer)
-    threads = ThreadPoolExecutor(THREADS)
+    threads, rests = ThreadPoolExecutor(THREADS), Rests()
     while (whole := wire.read(questions)) is not None:
         message = wire.to_reader.decode(whole[0])
         match message:
             case Read():
-                threads.submit(_answer, readers, server, message)
+                threads.submit(_answer, readers, server, rests, message)
             case Forget(folder):
                 readers.forget(folder)
             case _:
@@ -93,13 +93,14 @@ def _serve(questions: wire.File, answers: BinaryIO) -> None:
     os._exit(0)  # whatever its threads still wait for
 
 
-def _answer(readers: "_Readers", server: "_Server", read: Read) -> None:
-    try:
-        body, seen_s = _read(readers.of(read.place), read.asked)
-    except Exception as error:  # the root of one answer: somebody waits for it
-        server.say(Failed(read.number, *fault_of(error)))
-    else:
-        server.say(Answer(read.number, tuple(seen_s)), body)
+def _answer(readers: "_Readers", server: "_Server", rests: Rests, read: Read) -> None:
+    with rests.working():
+        try:
+            body, seen_s = _read(readers.of(read.place), read.asked)
+        except Exception as error:  # the root of one answer: somebody waits for it
+            server.say(Failed(read.number, *fault_of(error)))
+        else:
+            server.say(Answer(read.number, tuple(seen_s)), body)
 
 
 def _read(opened: "_Opened", asked: Asked) -> tuple[bytes, list[tuple[float, float]]]:
