@@ -20,9 +20,10 @@ _ATTRIBUTES = struct.Struct("=IIQiIQQQ")
 #: (`proc_sched_autogroup_set_nice`), while several processes may begin at once.
 GROUP_SPACING_S, GROUP_TRIES = 0.1, 30
 
-#: What works at rests does so for so long in seconds, and a little more, then rests for so long in
-#: microseconds, and a little more: a third of a millisecond at a stretch, of half a millisecond.
-WORK_S, REST_US = 0.000_15, 50
+#: What works at rests does so for so long in seconds, and up to two switches more, then rests for
+#: so long in microseconds, and a little more: half a millisecond, and a tenth. Half as long at a
+#: stretch costs a third more CPU.
+WORK_S, REST_US = 0.000_3, 50
 _SWITCH_S = 0.000_1
 
 

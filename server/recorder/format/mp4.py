@@ -36,6 +36,10 @@ _DELTA_SAMPLE = 0x0101_0000
 # ISO/IEC 14496-12 8.8.7.1 and 8.8.8.1.
 _DEFAULT_BASE_IS_MOOF = 0x02_0000
 _TRUN_FLAGS = 0x000001 | 0x000100 | 0x000200 | 0x000400  # offset; each duration, size, flags
+#: Of a sample: duration, size, flags. And what is around them, in a track's `traf` and in `moof`.
+_ROW = struct.Struct(">III")
+_TRAF_BYTES = 8 + 16 + 20 + 20  # tfhd, tfdt, trun
+_MOOF_BYTES = 8 + 16  # mfhd
 _UNITY_MATRIX = struct.pack(">9I", 0x10000, 0, 0, 0, 0x10000, 0, 0, 0, 0x40000000)
 
 
@@ -78,29 +82,23 @@ def init_segment(tracks: Tracks) -> bytes:
 def media_segment(sequence: int, fragment: Fragment) -> bytes:
     """One ``moof`` with a ``traf`` for each track that has samples, and its ``mdat``."""
     parts = [(name, samples) for name, samples in fragment.by_track() if samples]
-    size = len(_moof(sequence, parts, 0))
-    moof = _moof(sequence, parts, size + 8)
-    payload = b"".join(sample.data for _, samples in parts for sample in samples)
-    return moof + box(b"mdat", payload)
-
-
-def _moof(
-    sequence: int, parts: list[tuple[TrackName, tuple[Sample, ...]]], data_offset: int
-) -> bytes:
-    trafs = b""
+    data_offset = 8 + _MOOF_BYTES  # of mdat's head
+    data_offset += sum(_TRAF_BYTES + _ROW.size * len(samples) for _, samples in parts)
+    trafs, payload = b"", list[bytes]()
     for name, samples in parts:
         trafs += _traf(name, samples, data_offset)
-        data_offset += sum(len(sample.data) for sample in samples)
-    return box(b"moof", full_box(b"mfhd", 0, 0, struct.pack(">I", sequence)) + trafs)
+        data = [sample.data for sample in samples]
+        data_offset += sum(map(len, data))
+        payload += data
+    moof = box(b"moof", full_box(b"mfhd", 0, 0, struct.pack(">I", sequence)) + trafs)
+    return moof + box(b"mdat", b"".join(payload))
 
 
 def _traf(name: TrackName, samples: tuple[Sample, ...], data_offset: int) -> bytes:
     tfhd = full_box(b"tfhd", 0, _DEFAULT_BASE_IS_MOOF, struct.pack(">I", TRACK_ID[name]))
     tfdt = full_box(b"tfdt", 1, 0, struct.pack(">Q", samples[0].time))
     rows = b"".join(
-        struct.pack(
-            ">III", duration, len(sample.data), _SYNC_SAMPLE if sample.keyframe else _DELTA_SAMPLE
-        )
+        _ROW.pack(duration, len(sample.data), _SYNC_SAMPLE if sample.keyframe else _DELTA_SAMPLE)
         for sample, duration in zip(samples, _spans(samples), strict=True)
     )
     trun = full_box(b"trun", 0, _TRUN_FLAGS, struct.pack(">II", len(samples), data_offset) + rows)
@@ -299,7 +297,7 @@ def _parse_traf(traf: bytes, data: bytes) -> tuple[TrackName, tuple[Sample, ...]
         track_id = struct.unpack_from(">I", tfhd, 4)[0]
         time = struct.unpack_from(">Q", tfdt, 4)[0]
         flags, count, offset = struct.unpack_from(">III", trun)
-        rows = list(struct.iter_unpack(">III", trun[12:]))
+        rows = list(_ROW.iter_unpack(trun[12:]))
     except struct.error as error:
         raise Mp4Error("traf ends early") from error
     if flags != _TRUN_FLAGS or len(rows) != count or track_id not in _TRACK_NAME:

@@ -132,18 +132,17 @@ def to_ticks(track: TrackName, us: int) -> int:
     return us * TIMESCALE[track] // 1_000_000
 
 
+#: Ticks of one frame by the configuration: of SILK 10, 20, 40, 60 ms, of hybrid 10, 20, of CELT
+#: 2.5, 5, 10, 20, each for every bandwidth (RFC 6716 table 2).
+_OPUS_FRAME = 3 * (480, 960, 1920, 2880) + 2 * (480, 960) + 4 * (120, 240, 480, 960)
+
+
 def opus_duration(packet: bytes) -> int:
     """Ticks (48 kHz) that an Opus packet lasts by its TOC byte (RFC 6716 3.1); 0 if empty."""
     if not packet:
         return 0
-    config, code = packet[0] >> 3, packet[0] & 3
-    if config < 12:  # SILK: 10, 20, 40, 60 ms
-        frame = (480, 960, 1920, 2880)[config & 3]
-    elif config < 16:  # hybrid: 10, 20 ms
-        frame = (480, 960)[config & 1]
-    else:  # CELT: 2.5, 5, 10, 20 ms
-        frame = (120, 240, 480, 960)[config & 3]
-    if code == 3:
-        # RFC 6716 3.2.5: the count's six bits; a packet lasts at most 120 ms.
-        return min(frame * (packet[1] & 0x3F), 5760) if len(packet) > 1 else 0
-    return frame if code == 0 else 2 * frame
+    toc = packet[0]
+    if toc & 3 != 3:
+        return _OPUS_FRAME[toc >> 3] * (2 if toc & 3 else 1)
+    # RFC 6716 3.2.5: the count's six bits; a packet lasts at most 120 ms.
+    return min(_OPUS_FRAME[toc >> 3] * (packet[1] & 0x3F), 5760) if len(packet) > 1 else 0

@@ -11,6 +11,7 @@ import gzip
 import os
 import sys
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -62,6 +63,8 @@ from server.recorder.stores.store import open_store
 NICENESS = 10
 #: Threads that read and decrypt; more would only compete with the recorder for the disk.
 THREADS = 4
+#: Times of files may be as coarse: a file that changed less long ago may change unseen.
+SETTLED_NS = 2_000_000_000
 #: Readers kept open: each holds a recording's index and a few decrypted fragments.
 MAX_READERS = 16
 
@@ -127,7 +130,7 @@ def _read(opened: "_Opened", asked: Asked) -> tuple[bytes, list[tuple[float, flo
             return body, reader.seen_s(side, first, last)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Opened:
     """One recording."""
 
@@ -135,6 +138,22 @@ class _Opened:
     keys: KeyDatabase
     reader: RecordingReader
     streams: Streams
+    checked: tuple[int, ...] | None = None  #: the key database's file when the key was there
+
+    def check_key(self) -> None:
+        """KeyProblem if it was destroyed. The database is asked again once it has changed."""
+        now_ns = time.time_ns()
+        try:
+            stat = os.stat(self.keys.path)
+        except OSError:
+            found = None
+        else:
+            found = (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+        if found is None or found != self.checked:
+            self.keys.candidate_of(Path(self.place.folder).name).existing()
+        # What changes it as shortly after may leave the same times.
+        settled = found is not None and max(found[3:]) < now_ns - SETTLED_NS
+        self.checked = found if settled else None
 
 
 class _Readers:
@@ -153,7 +172,7 @@ class _Readers:
         with self._lock:
             known, forgets = self._kept.get(place.folder), self._forgets
         opened = known if known is not None and known.place == place else self._open(place)
-        opened.keys.candidate_of(Path(place.folder).name).existing()
+        opened.check_key()
         with self._lock:
             if self._forgets != forgets:  # perhaps this one, while it was opened
                 return opened
