@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _SCHED_SETATTR = {"x86_64": 314, "aarch64": 274}
@@ -55,8 +55,12 @@ def leave_terminal() -> None:
 
 
 def take_no_core() -> None:
-    """The calling thread, awake, takes no core from anybody, but waits until there is one."""
-    os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+    """The calling thread, awake, takes no core from anybody, but waits until there is one.
+
+    Where that may not be said (a service's filter of system calls), it stays as others are.
+    """
+    with suppress(OSError):
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 def give_way(niceness: int) -> None:

@@ -71,6 +71,20 @@ def test_who_gives_way_takes_no_core_from_others_when_it_wakes() -> None:
     assert (policy, niceness) == ("True", "7")
 
 
+def test_who_may_not_say_so_works_on() -> None:
+    """The kernel refuses a policy to no unprivileged thread; a filter of system calls does."""
+    (niceness,) = said(
+        """
+def refused(*_):
+    raise PermissionError(1, "Operation not permitted")
+os.sched_setscheduler = refused
+priority.give_way(7)
+print(os.nice(0))
+"""
+    )
+    assert niceness == "7"
+
+
 def test_a_session_of_others_is_left_alone() -> None:
     if not Path("/proc/self/autogroup").exists():
         pytest.skip("the kernel groups nothing by sessions")

@@ -1,4 +1,5 @@
 import asyncio
+import os
 import sqlite3
 import stat
 from collections.abc import Iterator
@@ -190,3 +191,10 @@ def test_exports_are_kept_with_their_viewings_until_they_are_forgotten(tmp_path:
         store.forget_export("v1")
     with Store(tmp_path / "db") as store:
         assert store.exports() == [(kept[2], asked[2]), (ready, asked[0])]
+
+
+async def test_its_thread_takes_no_core_from_the_loop(tmp_path: Path) -> None:
+    before = os.sched_getscheduler(0)
+    async with open_store(tmp_path / "db") as db:
+        assert await db.run(lambda _: os.sched_getscheduler(0)) == os.SCHED_BATCH
+    assert os.sched_getscheduler(0) == before

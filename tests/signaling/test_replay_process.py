@@ -120,6 +120,17 @@ async def test_it_is_there_when_it_is_needed_and_gives_way(
     assert os.getpgid(pid) == pid, "a Ctrl-C is not for it"
 
 
+async def test_the_thread_that_takes_answers_takes_no_core_from_the_loop(
+    process: ReplayProcess, place: Place
+) -> None:
+    before = os.sched_getscheduler(0)
+    await found(process, place)
+    (thread,) = (each for each in threading.enumerate() if each.name == "replay answers")
+    assert thread.native_id is not None
+    assert os.sched_getscheduler(thread.native_id) == os.SCHED_BATCH
+    assert os.sched_getscheduler(0) == before
+
+
 async def test_who_asked_one_that_is_killed_is_answered_by_another(
     process: ReplayProcess, place: Place
 ) -> None:
